@@ -1,0 +1,65 @@
+"""The command line: flags made from `RunConfig`, errors as one line, exit codes 0, 1 (failed) and 2 (bad usage)."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pydantic import Field, ValidationError
+from pydantic_settings import BaseSettings, CliApp, CliToggleFlag, PydanticBaseSettingsSource, SettingsConfigDict
+
+from mnist_bp.config import RunConfig
+
+
+class TrainCommand(RunConfig, BaseSettings):
+    """Download, preprocess, train by hand-written backpropagation, evaluate and publish one run."""
+
+    model_config = SettingsConfigDict(
+        cli_kebab_case=True, cli_hide_none_type=True, populate_by_name=True, frozen=True, extra="forbid"
+    )
+
+    json_output: CliToggleFlag[bool] = Field(default=False, alias="json")
+    """Print one JSON object on stdout and everything else on stderr."""
+
+    @classmethod
+    def settings_customise_sources(
+        cls, settings_cls: type[BaseSettings], init_settings: PydanticBaseSettingsSource, **_: PydanticBaseSettingsSource
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Read flags alone: a stray STEPS in the environment is not ours."""
+        return (init_settings,)
+
+    @property
+    def config(self) -> RunConfig:
+        """The configuration, without what concerns the command line alone."""
+        return RunConfig.model_validate(self.model_dump(exclude={"json_output"}))
+
+
+def parse_train(arguments: Sequence[str] | None = None) -> TrainCommand:
+    """Read the flags of one training run.
+
+    Args:
+        arguments: Flags and their values; the process's own when None.
+
+    Raises:
+        SystemExit: With code 0 after `--help`; with 2 after one line for each unusable flag.
+    """
+    try:
+        return CliApp.run(TrainCommand, cli_args=list(sys.argv[1:] if arguments is None else arguments))
+    except ValidationError as exc:
+        for error in exc.errors():
+            print_error(_describe(error))
+        raise SystemExit(2) from exc
+
+
+def print_error(message: str) -> None:
+    """Say on stderr, in one line, what went wrong."""
+    print(f"error: {' '.join(message.split())}", file=sys.stderr)
+
+
+def _describe(error: Mapping[str, Any]) -> str:
+    field = "".join(f" --{str(part).replace('_', '-')}" for part in error["loc"]).strip()
+    expectation = error["msg"].removeprefix("Value error, ").replace("Input should be", "expected", 1)
+    value = re.sub(r"//[^/]*@", "//***@", repr(error["input"]))  # a secret in an address is not repeated
+    return f"{field} {value}: {expectation}; see --help"

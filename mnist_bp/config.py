@@ -1,0 +1,103 @@
+"""What to run: one frozen model that is the flow's parameter, the command line's flags and the manifest's record."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any, Literal
+from urllib.parse import urlsplit
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+DatasetChoice = Literal["auto", "mnist", "fashion-mnist", "kmnist", "mnist-sample"]
+EngineChoice = Literal["auto", "reference", "cuda"]
+BiasGradient = Literal["mean", "sum"]
+PresetName = Literal["lab-8-4", "lab-8-4-sum", "smoke"]
+
+PRESETS: Mapping[str, Mapping[str, Any]] = {
+    # The lab as published: it is what every field defaults to.
+    "lab-8-4": {},
+    # The lab with one change: biases step along the gradient of the stated loss, as the weights do.
+    "lab-8-4-sum": {"bias_gradient": "sum"},
+    # The whole pipeline in a moment, to see that everything works.
+    "smoke": {"dataset": "mnist-sample", "steps": 500, "checkpoint_every": 100},
+}
+
+
+def data_dir_from_environment() -> str:
+    """Return `$MNIST_BP_DATA_DIR`, or `data` in the working directory."""
+    return os.environ.get("MNIST_BP_DATA_DIR") or "data"
+
+
+def artifacts_from_environment() -> str:
+    """Return `$MNIST_BP_ARTIFACTS`, or `artifacts` in the working directory."""
+    return os.environ.get("MNIST_BP_ARTIFACTS") or "artifacts"
+
+
+class RunConfig(BaseModel):
+    """Everything that decides what a run does. Credentials and endpoints are never in it (AWS_* environment)."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", validate_default=True, use_attribute_docstrings=True, title="mnist-bp run"
+    )
+
+    preset: PresetName = "lab-8-4"
+    """Named set of defaults for the fields below; a field given beside it wins."""
+
+    dataset: DatasetChoice = "auto"
+    """Images to train on; auto = mnist if it is cached or reachable, else the bundled mnist-sample."""
+
+    steps: int = Field(default=10_000, ge=1)
+    """Training steps, one batch each; one epoch of MNIST is 6,000 at batch size 10."""
+
+    batch_size: int = Field(default=10, ge=1)
+    """Examples per step; an epoch's last partial batch is dropped."""
+
+    learning_rate: float = Field(default=0.5, gt=0, allow_inf_nan=False)
+    """Step size; weights step along the gradient summed over the batch."""
+
+    bias_gradient: BiasGradient = "mean"
+    """How bias gradients are reduced over the batch; the lab takes the mean for biases and the sum for weights."""
+
+    hidden: int = Field(default=30, ge=1, le=16_384)
+    """Hidden units."""
+
+    seed: int = Field(default=1, ge=0, lt=2**53)
+    """Decides the initial weights and the order of the examples; below 2**53, so that JSON keeps it exact."""
+
+    checkpoint_every: int = Field(default=1_000, ge=1)
+    """Steps between checkpoints; the last step always gets one."""
+
+    engine: EngineChoice = "auto"
+    """What computes the steps; auto = cuda where there is a GPU, else reference on the CPU."""
+
+    data_dir: str = Field(default_factory=data_dir_from_environment, min_length=1)
+    """Directory of downloads, caches and runs in the making: $MNIST_BP_DATA_DIR, else ./data."""
+
+    artifacts: str = Field(default_factory=artifacts_from_environment, min_length=1)
+    """Where finished runs are published: a directory or s3://bucket/prefix; $MNIST_BP_ARTIFACTS, else ./artifacts."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_from_preset(cls, values: Any) -> Any:
+        preset = values.get("preset") if isinstance(values, Mapping) else None
+        return {**PRESETS[preset], **values} if preset in PRESETS else values
+
+    @field_validator("artifacts")
+    @classmethod
+    def _known_place(cls, value: str) -> str:
+        scheme, separator, _ = value.partition("://")
+        if not separator:
+            return value
+        if scheme != "s3":
+            raise ValueError("expected a directory or s3://bucket/prefix")
+        if "@" in urlsplit(value).netloc:
+            raise ValueError("expected s3://bucket/prefix without credentials; they belong in the AWS_* environment")
+        if not urlsplit(value).netloc:
+            raise ValueError("expected a bucket: s3://bucket/prefix")
+        return value
+
+    @property
+    def training_record(self) -> dict[str, Any]:
+        """What decides the weights: every field but the places and the preset's name."""
+        return self.model_dump(mode="json", exclude={"preset", "data_dir", "artifacts"})

@@ -1,0 +1,106 @@
+"""Every error this library raises on purpose.
+
+    MnistBpError
+    ├── ConfigError          a value that cannot work: refused before anything is done
+    ├── DownloadError        no mirror delivered a file (carries every mirror's reason)
+    ├── ChecksumError        bytes on disk or in a store are not the bytes that were written
+    ├── DataFormatError      bytes are intact but not what their format promises
+    ├── DivergenceError      training left the finite numbers
+    └── StoreError           a directory or an S3-compatible store refused a read or a write
+
+A message is one line: what failed, the value, what was expected, and what to do next.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+
+class MnistBpError(Exception):
+    """Base of all errors raised on purpose."""
+
+    @property
+    def transient(self) -> bool:
+        """Whether the same call may succeed later without anything being changed."""
+        return False
+
+
+class ConfigError(MnistBpError):
+    """A setting that cannot work."""
+
+
+class ChecksumError(MnistBpError):
+    """Bytes differ from the digest recorded for them."""
+
+
+class DataFormatError(MnistBpError):
+    """Intact bytes that are not what their format promises."""
+
+
+class DivergenceError(MnistBpError):
+    """Training produced a weight that is not finite."""
+
+
+class StoreError(MnistBpError):
+    """A directory or an S3-compatible store refused a read or a write.
+
+    Args:
+        message: One line for the user.
+        transient: True for transport faults and overload (worth a retry), False for a refusal.
+    """
+
+    def __init__(self, message: str, *, transient: bool = False) -> None:
+        super().__init__(message)
+        self._transient = transient
+
+    @property
+    def transient(self) -> bool:
+        return self._transient
+
+
+FailureKind = Literal["unreachable", "interrupted", "refused", "corrupt"]
+
+
+@dataclass(frozen=True)
+class MirrorFailure:
+    """Why one mirror did not deliver one file.
+
+    Args:
+        url: Address that was tried.
+        kind: `unreachable` (no connection), `interrupted` (broken off, timed out, overloaded),
+            `refused` (a definite no, such as 404) or `corrupt` (delivered, but with the wrong digest).
+        reason: For the reader, without the address.
+    """
+
+    url: str
+    kind: FailureKind
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.url}: {self.reason}"
+
+
+class DownloadError(MnistBpError):
+    """No mirror delivered a file.
+
+    Args:
+        what: The file, as the user knows it.
+        failures: One for each mirror tried, in order.
+        remedy: What the user can do.
+    """
+
+    def __init__(self, what: str, failures: Sequence[MirrorFailure], remedy: str) -> None:
+        self.failures = tuple(failures)
+        reasons = "; ".join(str(failure) for failure in self.failures)
+        super().__init__(f"could not download {what}: {reasons}. {remedy}")
+
+    @property
+    def transient(self) -> bool:
+        return any(failure.kind in ("unreachable", "interrupted") for failure in self.failures)
+
+    @property
+    def reached(self) -> bool:
+        """Whether any mirror answered with something a second attempt may turn into the file."""
+        return any(failure.kind == "interrupted" for failure in self.failures)

@@ -1,0 +1,182 @@
+"""Files that are whole or absent: written under a temporary name, read against a digest."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import secrets
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Final
+
+from filelock import FileLock
+
+from mnist_bp.errors import ChecksumError, StoreError
+
+CHUNK: Final = 1 << 18
+"""Bytes per piece of a streamed file."""
+
+TEMPORARY_SUFFIX: Final = ".tmp"
+
+
+def sha256_of(path: Path) -> str:
+    """Hash a file without holding it in memory.
+
+    Returns:
+        The SHA-256 digest, 64 lower-case hex digits.
+
+    Raises:
+        OSError: The file is absent or unreadable.
+    """
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def sha256_of_bytes(content: bytes) -> str:
+    """Hash bytes; the same notation as `sha256_of`."""
+    return hashlib.sha256(content).hexdigest()
+
+
+def read_verified(path: Path, sha256: str) -> bytes:
+    """Read a whole file and prove that it is the one meant, before anyone parses it.
+
+    Args:
+        path: File that fits in memory.
+        sha256: Digest recorded when it was written.
+
+    Raises:
+        ChecksumError: The bytes differ from the digest.
+        StoreError: The file is absent or unreadable.
+    """
+    with reading_from(path):
+        content = path.read_bytes()
+    found = sha256_of_bytes(content)
+    if found != sha256:
+        raise ChecksumError(f"{path} is damaged: SHA-256 expected {sha256}, found {found}; delete it and run again")
+    return content
+
+
+@contextmanager
+def reading_from(place: Path) -> Iterator[None]:
+    """Turn the operating system's refusals to read into one clear line.
+
+    Args:
+        place: What is being read, for the message.
+
+    Raises:
+        StoreError: In place of any OSError raised inside.
+    """
+    try:
+        yield
+    except OSError as exc:
+        raise StoreError(f"cannot read {place}: {exc.strerror or exc}; run the pipeline again to recreate it") from exc
+
+
+@contextmanager
+def writing_to(place: Path) -> Iterator[None]:
+    """Turn the operating system's refusals (disk full, read-only, gone) into one clear line.
+
+    Args:
+        place: What is being written, for the message.
+
+    Raises:
+        StoreError: In place of any OSError raised inside.
+    """
+    try:
+        yield
+    except OSError as exc:
+        reason = exc.strerror or str(exc)
+        raise StoreError(
+            f"cannot write {place}: {reason}; free or choose another place "
+            "(--data-dir, --artifacts); what was there before is untouched"
+        ) from exc
+
+
+@contextmanager
+def atomic_write(path: Path) -> Iterator[IO[bytes]]:
+    """Open a file for writing that appears under its name whole, or not at all.
+
+    The bytes go to a temporary file beside it, are fsynced, and are renamed when the block ends well. When it does
+    not, the temporary file is removed and an earlier file of that name stays as it was.
+
+    Args:
+        path: Final name; its directories are made.
+
+    Raises:
+        StoreError: The disk is full, read-only or gone.
+    """
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}{TEMPORARY_SUFFIX}")
+    try:
+        with writing_to(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with temporary.open("xb") as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+        commit(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def write_bytes(path: Path, content: bytes) -> str:
+    """Write a file atomically.
+
+    Returns:
+        The SHA-256 digest of the content.
+
+    Raises:
+        StoreError: The disk is full, read-only or gone.
+    """
+    with atomic_write(path) as file:
+        file.write(content)
+    return sha256_of_bytes(content)
+
+
+def commit(temporary: Path, path: Path) -> None:
+    """Give a fully written and fsynced file its final name, durably.
+
+    Raises:
+        StoreError: The rename failed.
+    """
+    with writing_to(path):
+        temporary.replace(path)
+        directory = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(directory)  # a rename is durable only once its directory is
+        finally:
+            os.close(directory)
+
+
+@contextmanager
+def locked(directory: Path) -> Iterator[None]:
+    """Keep other processes that ask for the same directory waiting; a process that dies lets go.
+
+    Args:
+        directory: Made where it is missing.
+
+    Raises:
+        StoreError: It cannot be written to.
+    """
+    with writing_to(directory):
+        directory.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(directory / ".lock")
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def check_writable(directory: Path) -> None:
+    """Prove that files can be made in a directory, by making one.
+
+    Raises:
+        StoreError: They cannot.
+    """
+    with writing_to(directory):
+        directory.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=directory) as file:
+            file.write(b"\0")

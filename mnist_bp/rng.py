@@ -1,0 +1,95 @@
+"""Counter-based randomness: every number is a pure function of (seed, purpose, position), so no state is ever saved.
+
+The generator is Philox4x32-10 (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011), the one behind
+torch's CUDA generator. The four counter words are laid out as cuRAND does for one number per thread:
+
+    word 0            position in the stream      for weights: which parameter; for the order: the epoch
+    word 1            0
+    word 2            element                     index within the parameter; for the order: the example
+    word 3            purpose                     0 for normal numbers, as in cuRAND; 1 for the example order
+
+so that `normal(seed, k, n)` is what `torch.nn.init.normal_` draws on a GPU for the k-th tensor after
+`torch.cuda.manual_seed(seed)`, while the GPU gives each element a thread of its own.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+NORMAL: Final = 0
+ORDER: Final = 1
+
+_ROUNDS: Final = 10
+_MULTIPLIERS: Final = (np.uint64(0xD2511F53), np.uint64(0xCD9E8D57))
+_KEY_STEPS: Final = (0x9E3779B9, 0xBB67AE85)
+_LOW: Final = np.uint64(0xFFFFFFFF)
+_HALF: Final = np.uint64(32)
+
+Words = npt.NDArray[np.uint64]
+
+
+def philox(seed: int, position: int, purpose: int, count: int) -> tuple[Words, Words, Words, Words]:
+    """Draw four random 32-bit words for each of `count` elements.
+
+    Args:
+        seed: 64-bit key.
+        position: Counter word 0, in [0, 2**32).
+        purpose: Counter word 3, in [0, 2**32).
+        count: Elements; counter word 2 runs from 0 to count - 1.
+
+    Returns:
+        Four arrays of shape (count,), each value in [0, 2**32).
+    """
+    c0 = np.full(count, position, dtype=np.uint64)
+    c1 = np.zeros(count, dtype=np.uint64)
+    c2 = np.arange(count, dtype=np.uint64)
+    c3 = np.full(count, purpose, dtype=np.uint64)
+    key0, key1 = seed & 0xFFFFFFFF, (seed >> 32) & 0xFFFFFFFF
+    for _ in range(_ROUNDS):
+        product0, product1 = c0 * _MULTIPLIERS[0], c2 * _MULTIPLIERS[1]
+        c0, c1, c2, c3 = (
+            (product1 >> _HALF) ^ c1 ^ np.uint64(key0),
+            product1 & _LOW,
+            (product0 >> _HALF) ^ c3 ^ np.uint64(key1),
+            product0 & _LOW,
+        )
+        key0, key1 = (key0 + _KEY_STEPS[0]) & 0xFFFFFFFF, (key1 + _KEY_STEPS[1]) & 0xFFFFFFFF
+    return c0, c1, c2, c3
+
+
+def normal(seed: int, position: int, count: int) -> npt.NDArray[np.float32]:
+    """Draw standard normal numbers by the Box-Muller transform, as cuRAND does.
+
+    The uniforms are rounded to float32, as on the GPU; the transform is then taken in float64 and rounded once, so that
+    the last float64 bit, in which the mathematics libraries of two machines may differ, does not reach the result.
+
+    Args:
+        seed: 64-bit key.
+        position: Which draw after seeding: 0 for the first tensor, 1 for the second, ...
+        count: Numbers to draw.
+
+    Returns:
+        Shape (count,), float32.
+    """
+    x, y, _, _ = philox(seed, position, NORMAL, count)
+    u = (x * 2.0**-32 + 2.0**-33).astype(np.float32).astype(np.float64)
+    v = ((y * 2.0**-32 + 2.0**-33) * (2 * np.pi)).astype(np.float32).astype(np.float64)
+    return (np.sin(v) * np.sqrt(-2.0 * np.log(u))).astype(np.float32)
+
+
+def permutation(seed: int, epoch: int, count: int) -> npt.NDArray[np.int64]:
+    """Shuffle the numbers 0 to count - 1: the order that sorts one random 64-bit word for each.
+
+    Args:
+        seed: 64-bit key.
+        epoch: Which shuffle, from 0.
+        count: Examples.
+
+    Returns:
+        Shape (count,), int64, each of 0 to count - 1 once.
+    """
+    high, low, _, _ = philox(seed, epoch, ORDER, count)
+    return np.argsort((high << _HALF) | low, kind="stable")
