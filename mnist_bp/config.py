@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from typing import Any, Literal
-from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from mnist_bp.errors import ConfigError
+from mnist_bp.store import check_address
 
 DatasetChoice = Literal["auto", "mnist", "fashion-mnist", "kmnist", "mnist-sample"]
 EngineChoice = Literal["auto", "reference", "cuda"]
@@ -37,9 +39,7 @@ def artifacts_from_environment() -> str:
 class RunConfig(BaseModel):
     """Everything that decides what a run does. Credentials and endpoints are never in it (AWS_* environment)."""
 
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", validate_default=True, use_attribute_docstrings=True, title="mnist-bp run"
-    )
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, title="mnist-bp run")
 
     preset: PresetName = "lab-8-4"
     """Named set of defaults for the fields below; a field given beside it wins."""
@@ -85,16 +85,11 @@ class RunConfig(BaseModel):
 
     @field_validator("artifacts")
     @classmethod
-    def _known_place(cls, value: str) -> str:
-        scheme, separator, _ = value.partition("://")
-        if not separator:
-            return value
-        if scheme != "s3":
-            raise ValueError("expected a directory or s3://bucket/prefix")
-        if "@" in urlsplit(value).netloc:
-            raise ValueError("expected s3://bucket/prefix without credentials; they belong in the AWS_* environment")
-        if not urlsplit(value).netloc:
-            raise ValueError("expected a bucket: s3://bucket/prefix")
+    def _names_a_place(cls, value: str) -> str:
+        try:
+            check_address(value)
+        except ConfigError as exc:
+            raise ValueError(str(exc)) from exc
         return value
 
     @property

@@ -135,3 +135,13 @@ def mirrors_of(spec: DatasetSpec) -> tuple[str, ...]:
     return tuple(
         mirror.replace("{dataset}", spec.name).rstrip("/") + "/" for mirror in (configured or spec.mirrors)
     )
+
+
+def check_batch_size(batch_size: int, examples: int) -> None:
+    """Refuse a batch that no epoch could fill.
+
+    Raises:
+        ConfigError: It is larger than the dataset.
+    """
+    if batch_size > examples:
+        raise ConfigError(f"--batch-size {batch_size}: expected at most the {examples} training examples")

@@ -11,7 +11,7 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -81,6 +81,33 @@ def fetch_dataset(
     if len(intact) < len(spec.files):
         raise ChecksumError(f"{directory} does not hold {name} as it was written; another program changed it: run again")
     return RawDataset(name, *intact, cache="miss")
+
+
+def fetch_mnist_or_sample(
+    data_dir: Path, *, last_attempt: bool, limits: Limits = DEFAULT_LIMITS, on_progress: Progress | None = None
+) -> RawDataset:
+    """Fetch MNIST; where it cannot be had, unpack the bundled sample and say why in its notice.
+
+    Args:
+        data_dir: See `fetch_dataset`.
+        last_attempt: Whether nobody will call again after a failure.
+        limits: See `fetch_dataset`.
+        on_progress: See `fetch_dataset`.
+
+    Raises:
+        DownloadError: A mirror was reached and broke off, and it is not the last attempt.
+        ConfigError, ChecksumError, StoreError: See `fetch_dataset`.
+    """
+    try:
+        return fetch_dataset("mnist", data_dir, limits=limits, on_progress=on_progress)
+    except DownloadError as exc:
+        if exc.reached and not last_attempt:
+            raise
+        notice = (
+            "MNIST could not be had, so this run uses the bundled mnist-sample (4,000 training and 1,000 test images): "
+            f"its accuracies are NOT comparable with MNIST's. Why: {exc}"
+        )
+    return replace(fetch_dataset("mnist-sample", data_dir), notice=notice)
 
 
 def _intact_files(spec: DatasetSpec, directory: Path) -> list[StoredFile]:

@@ -6,14 +6,17 @@ images; `lab_correct_of_1000` repeats what the lab printed, which feeds raw pixe
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final
 
 import torch
 from torch import Tensor
 from torch.nn.functional import one_hot
 
+from mnist_bp.checkpoints import load_checkpoint
 from mnist_bp.network import Parameters, forward, loss
-from mnist_bp.records import CheckpointScore
+from mnist_bp.preprocess import load_split
+from mnist_bp.records import CachedDataset, CheckpointScore, Evaluation, TrainedRun
 
 LAB_EXAMPLES: Final = 1_000
 
@@ -49,7 +52,7 @@ class Evaluator:
             accuracy=int(confusion.trace()) / len(a2),
             lab_correct_of_1000=int(lab_hits.sum()),
             loss=loss(a2, self._t).item() / len(a2),
-            accuracy_per_class=tuple((confusion.diag() / confusion.sum(1).clamp(min=1)).tolist()),
+            accuracy_per_class=tuple((confusion.diag() / confusion.sum(1).clamp(min=1).double()).tolist()),
         )
 
     def confusion(self, parameters: Parameters) -> tuple[tuple[int, ...], ...]:
@@ -59,3 +62,26 @@ class Evaluator:
     def _confusion(self, a2: Tensor) -> Tensor:
         cells = self._labels * self._classes + a2.argmax(1)
         return torch.bincount(cells, minlength=self._classes**2).view(self._classes, self._classes)
+
+
+def evaluate_run(
+    data: CachedDataset, trained: TrainedRun, *, on_score: Callable[[CheckpointScore], None] | None = None
+) -> Evaluation:
+    """Score every checkpoint of a run on all test images.
+
+    Args:
+        data: Its test split is read.
+        trained: Its checkpoints are read, each against its digest.
+        on_score: Told about every checkpoint as it is scored.
+
+    Raises:
+        ChecksumError, DataFormatError, StoreError: A file is damaged, or not what it should be, or gone.
+    """
+    evaluator = Evaluator(*load_split(data.test))
+    scores = []
+    for point in trained.checkpoints:
+        parameters = load_checkpoint(point.file)
+        scores.append(evaluator.score(point.step, parameters))
+        if on_score is not None:
+            on_score(scores[-1])
+    return Evaluation(tuple(scores), evaluator.confusion(parameters))

@@ -13,8 +13,9 @@ import torch
 from torch import Tensor
 
 from mnist_bp import rng
+from mnist_bp.datasets import check_batch_size
 from mnist_bp.engines import Engine
-from mnist_bp.errors import ConfigError, DivergenceError
+from mnist_bp.errors import DivergenceError
 from mnist_bp.network import Parameters, initial_parameters
 
 if TYPE_CHECKING:
@@ -95,16 +96,6 @@ def train(
             on_progress(step, seconds)
         if step == checkpoint_at:
             yield Checkpoint(step, parameters, seconds)
-
-
-def check_batch_size(batch_size: int, examples: int) -> None:
-    """Refuse a batch that no epoch could fill.
-
-    Raises:
-        ConfigError: It is larger than the dataset.
-    """
-    if batch_size > examples:
-        raise ConfigError(f"--batch-size {batch_size}: expected at most the {examples} training examples")
 
 
 def batches_between(seed: int, examples: int, batch_size: int, start: int, stop: int) -> Tensor:

@@ -41,19 +41,31 @@ def open_store(uri: str, *, attempts: int = 1) -> Store:
     """Open a place by its address. Nothing is contacted yet.
 
     Args:
-        uri: A directory, file:///directory or s3://bucket/prefix.
+        uri: See `check_address`.
         attempts: How often a request to S3 may be made in all when the fault is transient.
 
     Raises:
         ConfigError: Some other address.
     """
+    check_address(uri)
     parts = urlsplit(uri)
-    if parts.scheme == "s3" and parts.netloc:
+    if parts.scheme == "s3":
         from mnist_bp.store.s3 import S3Store  # boto3: 0.3 s, and absent on machines that only train
 
         return S3Store(parts.netloc, parts.path.strip("/"), attempts=attempts)
-    if parts.scheme == "file" and not parts.netloc:
-        return LocalStore(Path(unquote(parts.path)))
-    if "://" not in uri:
-        return LocalStore(Path(uri))
-    raise ConfigError(f"cannot open {uri!r}: expected a directory, file:///directory or s3://bucket/prefix")
+    return LocalStore(Path(unquote(parts.path) if parts.scheme == "file" else uri))
+
+
+def check_address(uri: str) -> None:
+    """Refuse an address that names no place: only a directory, file:///directory and s3://bucket/prefix do.
+
+    Raises:
+        ConfigError: Some other address; a secret in it is not repeated.
+    """
+    scheme, separator, rest = uri.partition("://")
+    host = rest.partition("/")[0]
+    if not separator or (scheme == "file" and not host) or (scheme == "s3" and host and "@" not in host):
+        return
+    hint = "without credentials, which belong in the AWS_* environment" if "@" in host else "or a directory"
+    shown = uri.replace(host, "***") if "@" in host else uri
+    raise ConfigError(f"{shown!r} is no place for files: expected s3://bucket/prefix, {hint}")

@@ -1,0 +1,1 @@
+"""What happens, in order. One flow per file, each also a script."""

@@ -1,0 +1,89 @@
+"""The training pipeline: download, preprocess, train, evaluate, upload.
+
+As a script: `python flows/train.py --help`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Sequence
+
+# Prefect reads its settings when it is imported. A script has a terminal display of its own, so Prefect's console log
+# (not the log in its UI) is kept to what is fatal; its telemetry fails with a traceback on a busy SQLite database.
+if __name__ == "__main__":
+    os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
+    os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
+
+from prefect import flow
+from prefect.artifacts import create_markdown_artifact
+from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
+from rich.console import Console
+
+from mnist_bp.cli import parse_train, print_error
+from mnist_bp.config import RunConfig
+from mnist_bp.errors import MnistBpError
+from mnist_bp.preflight import preflight
+from mnist_bp.summary import Summary, markdown, print_summary, summarize
+from tasks.download import download
+from tasks.evaluate import evaluate
+from tasks.preprocess import preprocess
+from tasks.reporting import show, show_on
+from tasks.train import train_network
+from tasks.upload import upload
+
+# ---------------------------------------------------------------------------------------------------------------------
+# the flow
+
+
+@flow(name="mnist-bp", flow_run_name="{config.dataset}-{config.engine}-seed{config.seed}")
+def train(config: RunConfig = RunConfig()) -> Summary:  # noqa: B008 - frozen; the default becomes the UI's form
+    """Retrain the network from download to publication.
+
+    Args:
+        config: What to train on, for how long, and where to publish it.
+    """
+    preflight(config)
+    raw = download(config)
+    data = preprocess(config, raw)
+    trained = train_network(config, data)
+    evaluation = evaluate(data, trained)
+    published = upload(config, raw, data, trained, evaluation)
+    summary = summarize(config, raw, data, trained, evaluation, published)
+    create_markdown_artifact(key="run-summary", markdown=markdown(summary))
+    return summary
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# the script
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the flow in this process and print what came of it.
+
+    Returns:
+        The exit code: 0, 1 (failed) or 130 (interrupted); 2 (bad usage) is raised as SystemExit.
+    """
+    command = parse_train(arguments)
+    terminal = Console(stderr=True)
+    show_on(terminal)
+    show("starting    the Prefect flow mnist-bp")
+    try:
+        with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):  # its thread sleeps out 1 s at the end
+            summary = train(command.config)
+    except MnistBpError as exc:
+        print_error(str(exc))
+        return 1
+    except KeyboardInterrupt:
+        print_error("interrupted; what was finished before is kept and will be found by the next run")
+        return 130
+    if command.json_output:
+        print(json.dumps(summary))
+    else:
+        print_summary(Console(), summary)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,27 @@
+"""What can be known to fail is refused before anything is fetched or computed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from mnist_bp.config import RunConfig
+from mnist_bp.datasets import DATASETS, check_batch_size, mirrors_of
+from mnist_bp.engines import choose_engine
+from mnist_bp.files import check_writable
+from mnist_bp.store import open_store
+
+
+def preflight(config: RunConfig) -> None:
+    """Check what a run will need at its end as well as at its start.
+
+    Raises:
+        ConfigError: No such device, a batch larger than the dataset, or unusable mirrors.
+        StoreError: The data directory or the artifacts' place cannot be written to.
+    """
+    spec = DATASETS["mnist" if config.dataset == "auto" else config.dataset]
+    mirrors_of(spec)
+    check_batch_size(config.batch_size, spec.train_examples)
+    if config.engine != "auto":
+        choose_engine(config.engine)
+    check_writable(Path(config.data_dir))
+    open_store(config.artifacts, attempts=3).check_writable()

@@ -1,0 +1,155 @@
+"""Publish: a finished run becomes visible to readers, whole or not at all.
+
+    <artifacts>/runs/<run id>/checkpoints/step-0001000.safetensors ...
+                             /model.safetensors    the last checkpoint
+                             /history.parquet      one row per checkpoint
+                             /accuracy.png
+                             /manifest.json        put last: a run with a manifest is complete
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+from dataclasses import asdict
+from io import BytesIO
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+
+from mnist_bp import __version__
+from mnist_bp.config import RunConfig
+from mnist_bp.files import read_verified, write_bytes
+from mnist_bp.plots import accuracy_png
+from mnist_bp.records import CachedDataset, Evaluation, PublishedRun, RawDataset, StoredFile, TrainedRun
+from mnist_bp.runs import created_at
+from mnist_bp.store import open_store
+
+MANIFEST: Final = "manifest.json"
+MANIFEST_VERSION: Final = 1
+
+
+def publish_run(
+    config: RunConfig, raw: RawDataset, data: CachedDataset, trained: TrainedRun, evaluation: Evaluation
+) -> PublishedRun:
+    """Complete a run's directory and put all of it where readers look, the manifest last. May be repeated.
+
+    Args:
+        config: The run; `artifacts` says where to.
+        raw: What was downloaded.
+        data: What it was trained on.
+        trained: The checkpoints.
+        evaluation: Their scores.
+
+    Raises:
+        ChecksumError: A checkpoint on disk is not the one that was written.
+        StoreError: The place refused a file.
+    """
+    directory = Path(trained.directory)
+    model = trained.checkpoints[-1].file
+    contents = {
+        "model.safetensors": read_verified(Path(model.path), model.sha256),
+        "history.parquet": history_parquet(trained, data.name, config.seed, evaluation),
+        "accuracy.png": accuracy_png(evaluation, f"{data.name}, {trained.engine} engine, seed {config.seed}"),
+    }
+    files = {f"checkpoints/{Path(point.file.path).name}": point.file for point in trained.checkpoints}
+    for name, content in contents.items():
+        path = directory / name
+        files[name] = StoredFile(str(path), write_bytes(path, content), len(content))
+    manifest = directory / MANIFEST
+    content = json.dumps(_manifest(config, raw, data, trained, evaluation, files), indent=2).encode()
+    write_bytes(manifest, content)
+
+    store = open_store(config.artifacts)
+    prefix = f"runs/{trained.run_id}"
+    for name, file in files.items():
+        read_verified(Path(file.path), file.sha256)
+        store.put(f"{prefix}/{name}", Path(file.path))
+    store.put(f"{prefix}/{MANIFEST}", manifest)
+    return PublishedRun(
+        run_id=trained.run_id,
+        artifacts=store.uri(prefix),
+        manifest=store.uri(f"{prefix}/{MANIFEST}"),
+        files=len(files) + 1,
+        bytes=sum(file.bytes for file in files.values()) + len(content),
+    )
+
+
+def history_parquet(trained: TrainedRun, dataset: str, seed: int, evaluation: Evaluation) -> bytes:
+    """Encode a run's history: one row per checkpoint, with the run named in every row."""
+    rows = [
+        {
+            "run_id": trained.run_id,
+            "created": created_at(trained.run_id),
+            "dataset": dataset,
+            "engine": trained.engine,
+            "seed": seed,
+            "train_seconds": point.seconds,
+            **asdict(score),
+        }
+        for point, score in zip(trained.checkpoints, evaluation.checkpoints, strict=True)
+    ]
+    sink = BytesIO()
+    pq.write_table(pa.Table.from_pylist(rows), sink, compression="zstd")
+    return sink.getvalue()
+
+
+def code_sha256() -> str:
+    """Digest the library's own source, so that a manifest says exactly which code made it."""
+    root = Path(__file__).parent
+    digest = hashlib.sha256()
+    for path in sorted(root.rglob("*.py")):
+        digest.update(path.relative_to(root).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
+    return digest.hexdigest()
+
+
+def _manifest(
+    config: RunConfig,
+    raw: RawDataset,
+    data: CachedDataset,
+    trained: TrainedRun,
+    evaluation: Evaluation,
+    files: dict[str, StoredFile],
+) -> dict[str, Any]:
+    return {
+        "manifest_version": MANIFEST_VERSION,
+        "run_id": trained.run_id,
+        "created": created_at(trained.run_id).isoformat(),
+        "config": config.model_dump(mode="json"),
+        "dataset": {
+            "name": data.name,
+            "notice": data.notice,
+            "key": data.key,
+            "train_examples": data.train_examples,
+            "test_examples": data.test_examples,
+            "sources": {Path(file.path).name: _proof(file) for file in raw.files},
+            "parquet": {"train": _proof(data.train), "test": _proof(data.test)},
+        },
+        "engine": trained.engine,
+        "device": trained.device,
+        "train_seconds": trained.seconds,
+        "steps_per_second": trained.steps_per_second,
+        "checkpoints": [
+            {"file": f"checkpoints/{Path(point.file.path).name}", "train_seconds": point.seconds, **asdict(score)}
+            for point, score in zip(trained.checkpoints, evaluation.checkpoints, strict=True)
+        ],
+        "confusion": evaluation.confusion,
+        "files": {name: _proof(file) for name, file in files.items()},
+        "code": {"version": __version__, "sha256": code_sha256()},
+        "environment": {
+            "python": platform.python_version(),
+            "platform": platform.platform(),
+            "torch": torch.__version__,
+            "numpy": np.__version__,
+            "pyarrow": pa.__version__,
+        },
+    }
+
+
+def _proof(file: StoredFile) -> dict[str, str | int]:
+    return {"sha256": file.sha256, "bytes": file.bytes}

@@ -1,0 +1,114 @@
+"""What a finished run tells its reader: one object for programs, one table for people."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
+
+from mnist_bp.config import RunConfig
+from mnist_bp.records import CachedDataset, Evaluation, PublishedRun, RawDataset, TrainedRun
+
+Summary = dict[str, Any]
+"""JSON-ready; the keys of `summarize`."""
+
+
+def summarize(
+    config: RunConfig,
+    raw: RawDataset,
+    data: CachedDataset,
+    trained: TrainedRun,
+    evaluation: Evaluation,
+    published: PublishedRun,
+) -> Summary:
+    """Gather what `--json` prints."""
+    return {
+        "run_id": trained.run_id,
+        "dataset": data.name,
+        "notice": data.notice,
+        "engine": trained.engine,
+        "device": trained.device,
+        "seed": config.seed,
+        "steps": trained.steps,
+        "accuracy": evaluation.final.accuracy,
+        "lab_correct_of_1000": evaluation.final.lab_correct_of_1000,
+        "loss": evaluation.final.loss,
+        "train_seconds": trained.seconds,
+        "steps_per_second": trained.steps_per_second,
+        "cache": {"download": raw.cache, "preprocess": data.cache},
+        "run_directory": trained.directory,
+        "artifacts": published.artifacts,
+        "manifest": published.manifest,
+        "checkpoints": [
+            {
+                "step": score.step,
+                "accuracy": score.accuracy,
+                "lab_correct_of_1000": score.lab_correct_of_1000,
+                "loss": score.loss,
+                "sha256": point.file.sha256,
+            }
+            for point, score in zip(trained.checkpoints, evaluation.checkpoints, strict=True)
+        ],
+    }
+
+
+def accuracy_rows(checkpoints: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
+    """Format accuracy per checkpoint as a table; the keys are the column headings.
+
+    Args:
+        checkpoints: Each with at least `step, accuracy, lab_correct_of_1000, loss`.
+    """
+    return [
+        {
+            "step": f"{point['step']:,}",
+            "accuracy": f"{point['accuracy']:.4f}",
+            "lab correct of 1,000": str(point["lab_correct_of_1000"]),
+            "loss": f"{point['loss']:.4f}",
+        }
+        for point in checkpoints
+    ]
+
+
+def markdown(summary: Summary) -> str:
+    """Summarize a run for the Prefect UI."""
+    notice = f"> **Not MNIST.** {summary['notice']}\n\n" if summary["notice"] else ""
+    return (
+        f"{notice}# {summary['dataset']}: accuracy {summary['accuracy']:.4f}\n\n"
+        "| | |\n|---|---|\n"
+        f"| run | `{summary['run_id']}` |\n"
+        f"| engine | {summary['engine']} on {summary['device']} |\n"
+        f"| seed | {summary['seed']} |\n"
+        f"| steps | {summary['steps']:,} in {summary['train_seconds']:.2f} s "
+        f"({summary['steps_per_second']:,.0f} steps/s) |\n"
+        f"| lab correct of 1,000 | {summary['lab_correct_of_1000']} |\n"
+        f"| loss | {summary['loss']:.4f} |\n"
+        f"| manifest | `{summary['manifest']}` |\n"
+    )
+
+
+def print_summary(console: Console, summary: Summary) -> None:
+    """Print a run for a person: accuracy per checkpoint, the figures, where everything is."""
+    rows = accuracy_rows(summary["checkpoints"])
+    table = Table(*rows[0], title=f"{summary['dataset']}, {summary['engine']} engine, seed {summary['seed']}")
+    for column in table.columns:
+        column.justify = "right"
+    for row in rows:
+        table.add_row(*row.values())
+    console.print(table)
+    facts = {
+        "accuracy": f"{summary['accuracy']:.4f} on all test images",
+        "training": f"{summary['steps']:,} steps in {summary['train_seconds']:.2f} s, "
+        f"{summary['steps_per_second']:,.0f} steps/s on {summary['device']}",
+        "cache": f"download {summary['cache']['download']}, preprocess {summary['cache']['preprocess']}",
+        "run directory": summary["run_directory"],
+        "published to": summary["artifacts"],
+        "manifest": summary["manifest"],
+    }
+    for name, value in facts.items():
+        console.print(Text(f"{name:<15}{value}"), soft_wrap=True)  # a path stays whole, to be copied
+    if summary["notice"]:
+        console.print(Panel(Text(summary["notice"]), title="NOT MNIST", border_style="bold yellow"))

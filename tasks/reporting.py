@@ -1,0 +1,58 @@
+"""Says what happens to both of a run's readers: the Prefect log and, in a script, the terminal."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from prefect import get_client, get_run_logger
+from prefect.context import TaskRunContext
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.text import Text
+
+_STYLES = {logging.WARNING: "bold yellow"}
+_terminal: Console | None = None
+
+
+def show_on(terminal: Console) -> None:
+    """Repeat everything on a terminal from now on. For scripts; a served flow has none."""
+    global _terminal
+    _terminal = terminal
+
+
+def show(message: str, level: int = logging.INFO) -> None:
+    """Say something on the terminal alone."""
+    if _terminal is not None:
+        _terminal.print(Text(message, style=_STYLES.get(level, "")), soft_wrap=True)
+
+
+def say(message: str, level: int = logging.INFO) -> None:
+    """Log to the current task or flow run, and repeat it on the terminal."""
+    get_run_logger().log(level, message)
+    show(message, level)
+
+
+def rename_flow_run(name: str) -> None:
+    """Give the flow run that the current task belongs to another name in the UI."""
+    context = TaskRunContext.get()
+    if context is not None and context.task_run.flow_run_id is not None:
+        with get_client(sync_client=True) as client:
+            client.update_flow_run(context.task_run.flow_run_id, name=name)
+
+
+@contextmanager
+def progress_bar(what: str, total: float | None = None) -> Iterator[Callable[..., None]]:
+    """Show a bar on the terminal, if there is one that can.
+
+    Yields:
+        A function that moves the bar: `completed`, `total` and `note` (a short text after it) by keyword.
+    """
+    if _terminal is None or not _terminal.is_terminal:
+        yield lambda **_: None
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[note]}"))
+    with Progress(*columns, TimeElapsedColumn(), console=_terminal, transient=True) as progress:
+        bar = progress.add_task(what, total=total, note="")
+        yield lambda **changes: progress.update(bar, **changes)

@@ -1,0 +1,26 @@
+"""Train by hand-written backpropagation."""
+
+from __future__ import annotations
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from mnist_bp.config import RunConfig
+from mnist_bp.records import CachedDataset, CheckpointFile, TrainedRun
+from tasks.reporting import progress_bar, say
+
+
+@task(task_run_name="train-{data.name}-seed{config.seed}", cache_policy=NO_CACHE)
+def train_network(config: RunConfig, data: CachedDataset) -> TrainedRun:
+    """Train and write checkpoints as they come; see `mnist_bp.runs`."""
+    from mnist_bp.runs import train_run  # torch
+
+    with progress_bar("train", config.steps) as move:
+
+        def on_progress(step: int, seconds: float) -> None:
+            move(completed=step, note=f"{step / seconds:,.0f} steps/s")
+
+        def on_checkpoint(point: CheckpointFile) -> None:
+            say(f"train       step {point.step:>9,}  {point.step / point.seconds:>9,.0f} steps/s")
+
+        return train_run(config, data, on_progress=on_progress, on_checkpoint=on_checkpoint)

@@ -1,0 +1,69 @@
+"""What tests share: real data, and an environment of their own."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from mnist_bp.download import fetch_dataset
+from mnist_bp.preprocess import preprocess_dataset
+from mnist_bp.records import CachedDataset, RawDataset
+
+MIRRORS_OF_THE_SESSION = os.environ.get("MNIST_BP_MIRRORS")
+
+
+@pytest.fixture(autouse=True)
+def _own_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Keep the caller's settings and credentials out of every test, and its files out of the working directory."""
+    for name in list(os.environ):
+        if name.startswith(("AWS_", "MNIST_BP_")):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("AWS_CONFIG_FILE", os.devnull)
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", os.devnull)
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def mnist_mirrors() -> str:
+    """`MNIST_BP_MIRRORS` as the session was given it: mirrors that hold the full MNIST."""
+    if MIRRORS_OF_THE_SESSION:
+        return MIRRORS_OF_THE_SESSION
+    reason = "needs the full MNIST: set MNIST_BP_MIRRORS to an address that holds its four files"
+    if os.environ.get("CI") == "true":
+        pytest.fail(f"{reason} (CI=true makes this a failure)")
+    pytest.skip(reason)
+
+
+@pytest.fixture(scope="session")
+def mnist_raw(mnist_mirrors: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RawDataset]:
+    """The full MNIST as downloaded, in `data_dir/raw`."""
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("MNIST_BP_MIRRORS", mnist_mirrors)
+        yield fetch_dataset("mnist", tmp_path_factory.mktemp("mnist"))
+
+
+@pytest.fixture(scope="session")
+def mnist(mnist_raw: RawDataset) -> CachedDataset:
+    """The full MNIST, preprocessed."""
+    return preprocess_dataset(mnist_raw, data_dir_of(mnist_raw))
+
+
+@pytest.fixture(scope="session")
+def sample_raw(tmp_path_factory: pytest.TempPathFactory) -> RawDataset:
+    """The bundled sample, unpacked."""
+    return fetch_dataset("mnist-sample", tmp_path_factory.mktemp("sample"))
+
+
+@pytest.fixture(scope="session")
+def sample(sample_raw: RawDataset) -> CachedDataset:
+    """The bundled sample, preprocessed."""
+    return preprocess_dataset(sample_raw, data_dir_of(sample_raw))
+
+
+def data_dir_of(raw: RawDataset) -> Path:
+    """The data directory that a dataset was fetched into."""
+    return Path(raw.train_images.path).parents[2]
