@@ -8,8 +8,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from mnist_bp.errors import ConfigError
-from mnist_bp.store import check_address
+from mnist_bp.store import address_problem
 
 DatasetChoice = Literal["auto", "mnist", "fashion-mnist", "kmnist", "mnist-sample"]
 EngineChoice = Literal["auto", "reference", "cuda"]
@@ -53,8 +52,8 @@ class RunConfig(BaseModel):
     batch_size: int = Field(default=10, ge=1)
     """Examples per step; an epoch's last partial batch is dropped."""
 
-    learning_rate: float = Field(default=0.5, gt=0, allow_inf_nan=False)
-    """Step size; weights step along the gradient summed over the batch."""
+    learning_rate: float = Field(default=0.5, gt=0, le=3e38, allow_inf_nan=False)
+    """Step size, within float32; weights step along the gradient summed over the batch."""
 
     bias_gradient: BiasGradient = "mean"
     """How bias gradients are reduced over the batch; the lab takes the mean for biases and the sum for weights."""
@@ -81,15 +80,13 @@ class RunConfig(BaseModel):
     @classmethod
     def _fill_from_preset(cls, values: Any) -> Any:
         preset = values.get("preset") if isinstance(values, Mapping) else None
-        return {**PRESETS[preset], **values} if preset in PRESETS else values
+        return {**PRESETS.get(str(preset), {}), **values} if preset else values
 
     @field_validator("artifacts")
     @classmethod
     def _names_a_place(cls, value: str) -> str:
-        try:
-            check_address(value)
-        except ConfigError as exc:
-            raise ValueError(str(exc)) from exc
+        if problem := address_problem(value):
+            raise ValueError(problem)
         return value
 
     @property

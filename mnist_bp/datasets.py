@@ -1,8 +1,8 @@
 """The datasets: their files, digests and mirrors.
 
-Source: `torchvision.datasets.{MNIST,FashionMNIST,KMNIST}.{resources,mirrors}` (a test holds the values below to them;
-importing those classes at run time would cost every start 2 to 4 s). The SHA-256 digests of MNIST were taken from files whose MD5
-digests are torchvision's.
+Source: `torchvision.datasets.{MNIST,FashionMNIST,KMNIST}.{resources,mirrors}`. A test holds the values below to those
+classes; importing them here would cost every start 2 to 4 s. The SHA-256 digests of MNIST were taken from files whose
+MD5 digests are torchvision's.
 """
 
 from __future__ import annotations
@@ -132,9 +132,7 @@ def mirrors_of(spec: DatasetSpec) -> tuple[str, ...]:
                 f"{MIRRORS_VARIABLE} holds {mirror!r}: expected addresses that begin with "
                 f"{', '.join(_SCHEMES)}, separated by spaces"
             )
-    return tuple(
-        mirror.replace("{dataset}", spec.name).rstrip("/") + "/" for mirror in (configured or spec.mirrors)
-    )
+    return tuple(mirror.replace("{dataset}", spec.name).rstrip("/") + "/" for mirror in (configured or spec.mirrors))
 
 
 def check_batch_size(batch_size: int, examples: int) -> None:

@@ -67,9 +67,8 @@ def fetch_dataset(
     """
     spec = DATASETS[name]
     directory = data_dir / "raw" / name
-    intact = _intact_files(spec, directory)
-    if len(intact) == len(spec.files):
-        return RawDataset(name, *intact, cache="hit")
+    if files := _find(spec, directory):
+        return RawDataset(name, files, "hit")
     with locked(directory):  # of two runs, one fetches and the other finds it done
         if spec.mirrors:
             for file in spec.files:
@@ -77,10 +76,12 @@ def fetch_dataset(
                     _fetch(spec, file, directory, limits, on_progress or (lambda *_: None))
         else:
             write_sample(directory, spec)
-        intact = _intact_files(spec, directory)
-    if len(intact) < len(spec.files):
-        raise ChecksumError(f"{directory} does not hold {name} as it was written; another program changed it: run again")
-    return RawDataset(name, *intact, cache="miss")
+        files = _find(spec, directory)
+    if files is None:
+        raise ChecksumError(
+            f"{directory} does not hold {name} as it was written; another program changed it: run again"
+        )
+    return RawDataset(name, files, "miss")
 
 
 def fetch_mnist_or_sample(
@@ -110,9 +111,10 @@ def fetch_mnist_or_sample(
     return replace(fetch_dataset("mnist-sample", data_dir), notice=notice)
 
 
-def _intact_files(spec: DatasetSpec, directory: Path) -> list[StoredFile]:
-    found = (_intact(directory, file) for file in spec.files)
-    return [file for file in found if file is not None]
+def _find(spec: DatasetSpec, directory: Path) -> tuple[StoredFile, ...] | None:
+    """Describe the files of a dataset if all of them are there and intact."""
+    found = tuple(file for file in (_intact(directory, file) for file in spec.files) if file is not None)
+    return found if len(found) == len(spec.files) else None
 
 
 def _intact(directory: Path, file: SourceFile) -> StoredFile | None:
@@ -248,7 +250,9 @@ def _read_reply(response: httpx.Response, start: int) -> _Reply:
     content_type = response.headers.get("Content-Type", "")
     if status == httpx.codes.OK:
         return _Reply(0, length, response.iter_raw(CHUNK), content_type)
-    if status == httpx.codes.PARTIAL_CONTENT and response.headers.get("Content-Range", "").startswith(f"bytes {start}-"):
+    if status == httpx.codes.PARTIAL_CONTENT and response.headers.get("Content-Range", "").startswith(
+        f"bytes {start}-"
+    ):
         return _Reply(start, length and start + length, response.iter_raw(CHUNK), content_type)
     if status == httpx.codes.REQUESTED_RANGE_NOT_SATISFIABLE and start:
         return _Reply(start, start, iter(()))  # nothing beyond what is there: the digest will tell

@@ -57,6 +57,7 @@ class StoreError(MnistBpError):
 
     @property
     def transient(self) -> bool:
+        """Whether the fault was in the transport or the store was overloaded."""
         return self._transient
 
 
@@ -98,6 +99,7 @@ class DownloadError(MnistBpError):
 
     @property
     def transient(self) -> bool:
+        """Whether any mirror failed in a way that may pass."""
         return any(failure.kind in ("unreachable", "interrupted") for failure in self.failures)
 
     @property

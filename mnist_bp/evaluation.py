@@ -1,7 +1,7 @@
 """Evaluation on the test images, which training never sees.
 
 Two figures that must not be mixed: `accuracy` feeds the network pixels in [0, 1], as in training, and counts all test
-images; `lab_correct_of_1000` repeats what the lab printed, which feeds raw pixels in [0, 255] and counts the first 1,000.
+images; `lab_correct_of_1000` repeats what the lab printed: raw pixels in [0, 255], correct among the first 1,000.
 """
 
 from __future__ import annotations

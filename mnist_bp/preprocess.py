@@ -140,18 +140,21 @@ def _find(directory: Path) -> Splits | None:
         splits = {split: (directory / f"{split}.parquet", str(digests[split])) for split in SPLITS}
     except (OSError, ValueError, KeyError, TypeError) as exc:
         raise DataFormatError(f"{manifest} cannot be read ({exc!r})") from exc
-    return {split: StoredFile(str(path), digest, len(read_verified(path, digest))) for split, (path, digest) in splits.items()}
+    return {
+        split: StoredFile(str(path), digest, len(read_verified(path, digest)))
+        for split, (path, digest) in splits.items()
+    }
 
 
 def _build(raw: RawDataset, key: str, directory: Path) -> Splits:
-    sources = {"train": (raw.train_images, raw.train_labels), "test": (raw.test_images, raw.test_labels)}
+    sources = dict(zip(SPLITS, (raw.files[:2], raw.files[2:]), strict=True))
     splits = {}
     for split, (image_file, label_file) in sources.items():
         images, labels = decode_idx(Path(image_file.path)), decode_idx(Path(label_file.path))
         if images.shape[1:] != (28, 28) or labels.shape != images.shape[:1] or labels.max() > 9:
             raise DataFormatError(
                 f"{raw.name} {split}: images {tuple(images.shape)} and labels {tuple(labels.shape)} up to "
-                f"{labels.max()}; expected (N, 28, 28) and (N,) up to 9; delete {Path(image_file.path).parent} and run again"
+                f"{labels.max()}; expected (N, 28, 28) and (N,) up to 9; delete {image_file.path} and run again"
             )
         path = directory / f"{split}.parquet"
         about = {"dataset": raw.name, "split": split, "key": key, "preprocess_version": PREPROCESS_VERSION}

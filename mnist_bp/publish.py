@@ -1,10 +1,10 @@
 """Publish: a finished run becomes visible to readers, whole or not at all.
 
-    <artifacts>/runs/<run id>/checkpoints/step-0001000.safetensors ...
-                             /model.safetensors    the last checkpoint
-                             /history.parquet      one row per checkpoint
-                             /accuracy.png
-                             /manifest.json        put last: a run with a manifest is complete
+<artifacts>/runs/<run id>/checkpoints/step-0001000.safetensors ...
+                         /model.safetensors    the last checkpoint
+                         /history.parquet      one row per checkpoint
+                         /accuracy.png
+                         /manifest.json        put last: a run with a manifest is complete
 """
 
 from __future__ import annotations

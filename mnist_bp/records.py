@@ -29,23 +29,15 @@ class RawDataset:
 
     Args:
         name: Which dataset it really is (never `auto`).
-        train_images, train_labels, test_images, test_labels: The files.
+        files: Training images, training labels, test images, test labels.
         cache: `hit` if all were there and intact.
         notice: Why the bundled sample stands in for MNIST, or None.
     """
 
     name: str
-    train_images: StoredFile
-    train_labels: StoredFile
-    test_images: StoredFile
-    test_labels: StoredFile
+    files: tuple[StoredFile, ...]
     cache: CacheOutcome
     notice: str | None = None
-
-    @property
-    def files(self) -> tuple[StoredFile, ...]:
-        """The four files in a fixed order."""
-        return (self.train_images, self.train_labels, self.test_images, self.test_labels)
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """A run while it is being made: its id, its directory, and the checkpoints as they come.
 
-    <data dir>/runs/<run id>/checkpoints/step-0001000.safetensors
+<data dir>/runs/<run id>/checkpoints/step-0001000.safetensors
 """
 
 from __future__ import annotations

@@ -147,10 +147,10 @@ def _divergence(
     advance: Callable[[Parameters, Tensor], Parameters],
 ) -> DivergenceError:
     """Replay a range that ended in non-finite parameters, to name the step at which it went wrong."""
-    for step, batch in enumerate(batches, start + 1):
-        parameters = advance(parameters, batch.unsqueeze(0))
-        if not parameters.all_finite():
-            break
+    step = start
+    while parameters.all_finite() and step - start < len(batches):
+        parameters = advance(parameters, batches[step - start].unsqueeze(0))
+        step += 1
     return DivergenceError(
         f"training diverged at step {step}: a weight is no longer finite "
         f"(--learning-rate {config.learning_rate}, --batch-size {config.batch_size}); try a smaller learning rate"

@@ -21,7 +21,5 @@ def preprocess(config: RunConfig, raw: RawDataset) -> CachedDataset:
     data = preprocess_dataset(raw, Path(config.data_dir))
     if data.rebuilt:
         say(f"the Parquet cache was damaged and has been rebuilt: {data.rebuilt}", logging.WARNING)
-    say(
-        f"preprocess  {data.name}: {data.cache}, {data.train_examples:,} training and {data.test_examples:,} test images"
-    )
+    say(f"preprocess  {data.name}: {data.cache}, {data.train_examples:,} + {data.test_examples:,} images in Parquet")
     return data

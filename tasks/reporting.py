@@ -16,8 +16,8 @@ _STYLES = {logging.WARNING: "bold yellow"}
 _terminal: Console | None = None
 
 
-def show_on(terminal: Console) -> None:
-    """Repeat everything on a terminal from now on. For scripts; a served flow has none."""
+def show_on(terminal: Console | None) -> None:
+    """Repeat everything on a terminal from now on, or no longer. For scripts; a served flow has none."""
     global _terminal
     _terminal = terminal
 

@@ -66,4 +66,4 @@ def sample(sample_raw: RawDataset) -> CachedDataset:
 
 def data_dir_of(raw: RawDataset) -> Path:
     """The data directory that a dataset was fetched into."""
-    return Path(raw.train_images.path).parents[2]
+    return Path(raw.files[0].path).parents[2]

@@ -6,12 +6,14 @@ It draws nothing at random and keeps nothing between calls, so a range may be cu
 
 from __future__ import annotations
 
-from typing import Literal, Protocol
-
-from torch import Tensor
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from mnist_bp.errors import ConfigError
-from mnist_bp.network import Parameters
+
+if TYPE_CHECKING:  # a name can be chosen, and refused, without the 2 s of importing torch
+    from torch import Tensor
+
+    from mnist_bp.network import Parameters
 
 
 class Engine(Protocol):

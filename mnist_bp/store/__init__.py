@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol
@@ -9,6 +10,7 @@ from urllib.parse import unquote, urlsplit
 
 from mnist_bp.errors import ConfigError
 from mnist_bp.store.local import LocalStore
+
 
 class Store(Protocol):
     """The one interface of all places. A key is a relative path with forward slashes.
@@ -41,13 +43,14 @@ def open_store(uri: str, *, attempts: int = 1) -> Store:
     """Open a place by its address. Nothing is contacted yet.
 
     Args:
-        uri: See `check_address`.
+        uri: A directory, file:///directory or s3://bucket/prefix.
         attempts: How often a request to S3 may be made in all when the fault is transient.
 
     Raises:
-        ConfigError: Some other address.
+        ConfigError: Some other address; a secret in it is not repeated.
     """
-    check_address(uri)
+    if problem := address_problem(uri):
+        raise ConfigError(f"{re.sub('//[^/]*@', '//***@', uri)!r} is no place for files: {problem}")
     parts = urlsplit(uri)
     if parts.scheme == "s3":
         from mnist_bp.store.s3 import S3Store  # boto3: 0.3 s, and absent on machines that only train
@@ -56,16 +59,12 @@ def open_store(uri: str, *, attempts: int = 1) -> Store:
     return LocalStore(Path(unquote(parts.path) if parts.scheme == "file" else uri))
 
 
-def check_address(uri: str) -> None:
-    """Refuse an address that names no place: only a directory, file:///directory and s3://bucket/prefix do.
-
-    Raises:
-        ConfigError: Some other address; a secret in it is not repeated.
-    """
+def address_problem(uri: str) -> str | None:
+    """Say what is wrong with the address of a store, or None where `open_store` would take it."""
     scheme, separator, rest = uri.partition("://")
     host = rest.partition("/")[0]
-    if not separator or (scheme == "file" and not host) or (scheme == "s3" and host and "@" not in host):
-        return
-    hint = "without credentials, which belong in the AWS_* environment" if "@" in host else "or a directory"
-    shown = uri.replace(host, "***") if "@" in host else uri
-    raise ConfigError(f"{shown!r} is no place for files: expected s3://bucket/prefix, {hint}")
+    if "@" in host:
+        return "expected s3://bucket/prefix without credentials, which belong in the AWS_* environment"
+    if not separator or (scheme == "file" and not host) or (scheme == "s3" and host):
+        return None
+    return "expected a directory or s3://bucket/prefix"

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from mnist_bp.files import CHUNK, atomic_write, check_writable, reading_from
 
+
 class LocalStore:
     """Files in a directory, each written to a temporary name, fsynced and renamed.
 
@@ -43,4 +44,3 @@ class LocalStore:
             file.seek(start)
             while chunk := file.read(CHUNK):
                 yield chunk
-

@@ -14,16 +14,8 @@ from pathlib import Path
 from typing import Any, Final
 
 import boto3
+from botocore import exceptions as aws
 from botocore.config import Config
-from botocore.exceptions import (
-    BotoCoreError,
-    ClientError,
-    ConnectionError,
-    CredentialRetrievalError,
-    HTTPClientError,
-    NoCredentialsError,
-    PartialCredentialsError,
-)
 
 from mnist_bp.errors import StoreError
 from mnist_bp.files import CHUNK
@@ -102,7 +94,7 @@ class S3Store:
         with self._errors("read", key):
             try:
                 reply = self._client.get_object(Bucket=self._bucket, Key=self._prefix + key, **byte_range)
-            except ClientError as exc:
+            except aws.ClientError as exc:
                 if exc.response["Error"]["Code"] == "InvalidRange":
                     return  # `start` is the end: there is nothing more
                 raise
@@ -113,15 +105,15 @@ class S3Store:
         what = f"cannot {action} {self.uri(key)}"
         try:
             yield
-        except ClientError as exc:
+        except aws.ClientError as exc:
             code = exc.response.get("Error", {}).get("Code", "unknown error")
             status = exc.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
             transient = status >= 500 or status == 429 or code in _TRANSIENT_CODES
             remedy = _REMEDIES.get(code, "try again" if transient else "see the store's documentation")
             raise StoreError(f"{what}: {code} (HTTP {status}); {remedy}", transient=transient) from exc
-        except (NoCredentialsError, PartialCredentialsError, CredentialRetrievalError) as exc:
+        except (aws.NoCredentialsError, aws.PartialCredentialsError, aws.CredentialRetrievalError) as exc:
             raise StoreError(f"{what}: {exc}; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY") from exc
-        except (ConnectionError, HTTPClientError) as exc:
+        except (aws.ConnectionError, aws.HTTPClientError) as exc:
             raise StoreError(f"{what}: {exc}; check AWS_ENDPOINT_URL_S3 and the network", transient=True) from exc
-        except BotoCoreError as exc:
+        except aws.BotoCoreError as exc:
             raise StoreError(f"{what}: {exc}; check the AWS_* environment") from exc

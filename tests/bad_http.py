@@ -1,0 +1,194 @@
+"""A real HTTP server on this machine that serves a few files, and misbehaves when told to.
+
+    with BadHttp({"a.gz": content}) as server:
+        server.faults["a.gz"] = [drop(after=100), status(503)]  # the first two replies; then it behaves
+        fetch(server.url + "a.gz")
+        assert server.requests == [Request("/a.gz", None)]
+
+Only the last part of a path counts, so `server.url + "one/"` and `server.url + "two/"` are two mirrors of one server.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import re
+import threading
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import TracebackType
+from typing import Final, Self
+
+PIECE: Final = 1_000
+"""Bytes handed to the network at once."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a client asked for.
+
+    Args:
+        path: With its leading slash.
+        range: The Range header, or None.
+    """
+
+    path: str
+    range: str | None
+
+
+@dataclass(frozen=True)
+class Fault:
+    """How one reply differs from a proper one. The functions below name the useful ones.
+
+    Args:
+        status: Sent instead of the proper status.
+        headers: Sent instead of the proper ones; None leaves one out.
+        body: Sent instead of the file, or of the part that was asked for.
+        stop_after: Bytes of the body after which no more are sent.
+        hold: Whether the connection then stays open, silent, until the server closes.
+        pause: Seconds before each piece.
+        endless: Whether the body is sent over and over.
+        ignore_range: Whether a Range header is not understood.
+    """
+
+    status: int | None = None
+    headers: Mapping[str, str | None] = field(default_factory=dict)
+    body: bytes | None = None
+    stop_after: int | None = None
+    hold: bool = False
+    pause: float = 0
+    endless: bool = False
+    ignore_range: bool = False
+
+
+PROPER: Final = Fault()
+IGNORE_RANGE: Final = Fault(ignore_range=True)
+ENDLESS: Final = Fault(headers={"Content-Length": None}, endless=True)
+HTML: Final = Fault(headers={"Content-Type": "text/html"}, body=b"<html>Please log in to the hotel's network</html>")
+
+
+def drop(after: int) -> Fault:
+    """Close the connection in the middle of the body."""
+    return Fault(stop_after=after)
+
+
+def stall(after: int) -> Fault:
+    """Fall silent in the middle of the body, without closing the connection."""
+    return Fault(stop_after=after, hold=True)
+
+
+def truncate(to: int) -> Fault:
+    """Send less, and say so: to the client it is a complete reply."""
+    return Fault(headers={"Content-Length": str(to)}, stop_after=to)
+
+
+def overclaim(length: int) -> Fault:
+    """Send everything, having announced more."""
+    return Fault(headers={"Content-Length": str(length)})
+
+
+def drip(pause: float) -> Fault:
+    """Never fall silent, but take `pause` seconds for each piece."""
+    return Fault(pause=pause)
+
+
+def status(code: int) -> Fault:
+    """Answer with a status and no body."""
+    return Fault(status=code, body=b"")
+
+
+def redirect(to: str) -> Fault:
+    """Send the client elsewhere."""
+    return Fault(status=302, headers={"Location": to}, body=b"")
+
+
+def content_range(text: str) -> Fault:
+    """Mislabel which bytes the reply holds."""
+    return Fault(headers={"Content-Range": text})
+
+
+class BadHttp(ThreadingHTTPServer):
+    """The server; it runs inside a `with` block.
+
+    Args:
+        files: Content by file name.
+    """
+
+    daemon_threads = False  # so that closing waits for every reply to end
+
+    def __init__(self, files: Mapping[str, bytes]) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.url = f"http://127.0.0.1:{self.server_port}/"
+        self.files = files
+        self.faults: dict[str, list[Fault]] = {}
+        self.requests: list[Request] = []
+        self.sent: Counter[str] = Counter()  # bytes of bodies, by file name
+        self.closing = threading.Event()
+        self._thread = threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.01})
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.closing.set()
+        self.shutdown()
+        self._thread.join()
+        self.server_close()
+
+    def take_fault(self, name: str) -> Fault:
+        """Return the next fault scripted for a file."""
+        faults = self.faults.get(name)
+        return faults.pop(0) if faults else PROPER
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: BadHttp
+
+    def handle(self) -> None:
+        with contextlib.suppress(ConnectionError):  # the client may hang up at any time
+            super().handle()
+
+    def do_GET(self) -> None:
+        name, asked = self.path.rpartition("/")[2], self.headers["Range"]
+        self.server.requests.append(Request(self.path, asked))
+        fault = self.server.take_fault(name)
+        code, headers, body = _proper_reply(self.server.files.get(name), None if fault.ignore_range else asked)
+        body = body if fault.body is None else fault.body
+        self.send_response(fault.status or code)
+        for header, value in {**headers, "Content-Length": str(len(body)), **fault.headers}.items():
+            if value is not None:
+                self.send_header(header, value)
+        self.end_headers()
+        self._send(name, body[: fault.stop_after], fault)
+
+    def _send(self, name: str, body: bytes, fault: Fault) -> None:
+        starts = range(0, len(body), PIECE)
+        for start in itertools.cycle(starts) if fault.endless else starts:
+            if self.server.closing.wait(fault.pause):
+                return
+            piece = body[start : start + PIECE]
+            self.wfile.write(piece)
+            self.server.sent[name] += len(piece)
+        if fault.hold:
+            self.server.closing.wait()
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 (the name is http.server's)
+        """Say nothing: tests read `requests`."""
+
+
+def _proper_reply(content: bytes | None, asked: str | None) -> tuple[int, dict[str, str | None], bytes]:
+    """Return status, headers and body; of ranges, only `bytes=N-` is understood."""
+    if content is None:
+        return 404, {}, b""
+    wanted = re.fullmatch(r"bytes=(\d+)-", asked or "")
+    if wanted is None:
+        return 200, {"Content-Type": "application/octet-stream"}, content
+    start, size = int(wanted[1]), len(content)
+    if start >= size:
+        return 416, {"Content-Range": f"bytes */{size}"}, b""
+    return 206, {"Content-Range": f"bytes {start}-{size - 1}/{size}"}, content[start:]

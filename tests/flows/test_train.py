@@ -1,0 +1,303 @@
+"""The flow and the script, on a real Prefect server."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from prefect import get_client
+from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId, FlowRunFilter, FlowRunFilterId
+from prefect.client.schemas.objects import Artifact, FlowRun, TaskRun
+from prefect.settings import PREFECT_API_URL
+
+from flows.train import main, train
+from mnist_bp.config import RunConfig
+from mnist_bp.datasets import DATASETS
+from mnist_bp.errors import DownloadError, StoreError
+
+SCRIPT = Path(__file__).parents[2] / "flows" / "train.py"
+SMALL = ["--dataset", "mnist-sample", "--steps", "200", "--checkpoint-every", "100"]
+
+pytestmark = pytest.mark.usefixtures("terminal", "warm_caches")
+
+
+def newest_flow_run() -> FlowRun:
+    with get_client(sync_client=True) as client:
+        return max(client.read_flow_runs(), key=lambda run: str(run.created))
+
+
+def task_runs_of(run: FlowRun, expected: int = 1) -> list[TaskRun]:
+    """Task runs reach the server through its event stream, a moment after they end."""
+    deadline = time.monotonic() + 20
+    while True:
+        with get_client(sync_client=True) as client:
+            runs = client.read_task_runs(flow_run_filter=FlowRunFilter(id=FlowRunFilterId(any_=[run.id])))
+        if len(runs) >= expected and all(task.state is not None and task.state.is_final() for task in runs):
+            return sorted(runs, key=lambda task: str(task.start_time))
+        assert time.monotonic() < deadline, [(task.name, task.state_name) for task in runs]
+        time.sleep(0.2)
+
+
+def artifacts_of(run: FlowRun) -> dict[str, Artifact]:
+    async def read() -> list[Artifact]:
+        async with get_client() as client:
+            only = ArtifactFilter(flow_run_id=ArtifactFilterFlowRunId(any_=[run.id]))
+            return await client.read_artifacts(artifact_filter=only)
+
+    return {str(artifact.key): artifact for artifact in asyncio.run(read())}
+
+
+def run_json(capsys: pytest.CaptureFixture[str], *flags: str) -> dict[str, Any]:
+    assert main([*flags, "--json"]) == 0
+    printed: dict[str, Any] = json.loads(capsys.readouterr().out)
+    return printed
+
+
+def assert_one_line_error(capsys: pytest.CaptureFixture[str], *parts: str) -> None:
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "Traceback" not in err
+    (line,) = [line for line in err.splitlines() if line.startswith("error: ")]
+    for part in parts:
+        assert part in line
+
+
+# --- the flow ----------------------------------------------------------------
+
+
+def test_a_run_is_five_tasks_in_order_with_a_table_and_a_summary_in_the_ui(capsys: pytest.CaptureFixture[str]) -> None:
+    printed = run_json(capsys, *SMALL, "--seed", "5")
+    run = newest_flow_run()
+    assert run.state_name == "Completed"
+    assert run.name == "mnist-sample-auto-seed5"
+    tasks = task_runs_of(run)
+    assert [task.name for task in tasks] == [
+        "download-mnist-sample",
+        "preprocess-mnist-sample",
+        "train-mnist-sample-seed5",
+        "evaluate-mnist-sample",
+        f"upload-{printed['run_id']}",
+    ]
+    assert {task.state_name for task in tasks} == {"Completed"}
+
+    artifacts = artifacts_of(run)
+    rows = json.loads(str(artifacts["accuracy-per-checkpoint"].data))
+    assert [row["step"] for row in rows] == ["100", "200"]
+    assert rows[-1]["accuracy"] == f"{printed['accuracy']:.4f}"
+    assert printed["run_id"] in str(artifacts["run-summary"].data)
+
+
+def test_json_tells_the_run_and_the_manifest_tells_the_same(capsys: pytest.CaptureFixture[str]) -> None:
+    printed = run_json(capsys, *SMALL)
+    manifest = json.loads(Path(printed["manifest"]).read_text())
+    assert manifest["run_id"] == printed["run_id"]
+    assert manifest["dataset"]["name"] == printed["dataset"] == "mnist-sample"
+    assert manifest["config"]["steps"] == printed["steps"] == 200
+    assert (printed["engine"], printed["seed"]) == ("reference", 1)
+    assert printed["steps_per_second"] == pytest.approx(200 / printed["train_seconds"])
+    for said, recorded in zip(printed["checkpoints"], manifest["checkpoints"], strict=True):
+        assert said["sha256"] == manifest["files"][recorded["file"]]["sha256"]
+        assert said["accuracy"] == recorded["accuracy"]
+    assert printed["accuracy"] == printed["checkpoints"][-1]["accuracy"]
+    for name, proof in manifest["files"].items():
+        content = (Path(printed["artifacts"]) / name).read_bytes()
+        assert (hashlib.sha256(content).hexdigest(), len(content)) == (proof["sha256"], proof["bytes"])
+
+
+def test_a_second_run_finds_its_caches_and_makes_the_same_checkpoints(capsys: pytest.CaptureFixture[str]) -> None:
+    shutil.rmtree("data")
+    first, second = run_json(capsys, *SMALL), run_json(capsys, *SMALL)
+    assert first["cache"] == {"download": "miss", "preprocess": "miss"}
+    assert second["cache"] == {"download": "hit", "preprocess": "hit"}
+    assert second["run_id"] != first["run_id"]
+    assert second["checkpoints"] == first["checkpoints"]
+
+
+def test_a_damaged_cache_is_rebuilt_and_the_reader_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    first = run_json(capsys, *SMALL)
+    for path in Path("data/parquet").rglob("train.parquet"):
+        path.write_bytes(path.read_bytes()[:-1])
+    assert main([*SMALL, "--json"]) == 0
+    out, err = capsys.readouterr()
+    assert "damaged and has been rebuilt" in err
+    assert json.loads(out)["cache"] == {"download": "hit", "preprocess": "miss"}
+    assert json.loads(out)["checkpoints"] == first["checkpoints"]
+
+
+def test_without_json_a_person_reads_a_table_and_where_everything_is(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(SMALL) == 0
+    out, err = capsys.readouterr()
+    assert "lab correct of 1,000" in out
+    assert str(Path("artifacts/runs").absolute()) in out
+    assert "evaluate    step       200  accuracy" in err
+
+
+def test_auto_falls_back_to_the_sample_and_says_so_everywhere(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MNIST_BP_MIRRORS", "http://127.0.0.1:9/")
+    assert main([*SMALL[2:], "--json"]) == 0
+    out, err = capsys.readouterr()
+    printed = json.loads(out)
+    manifest = json.loads(Path(printed["manifest"]).read_text())
+    assert printed["dataset"] == manifest["dataset"]["name"] == "mnist-sample"
+    for notice in (err, printed["notice"], manifest["dataset"]["notice"]):
+        assert "NOT comparable" in notice
+        assert "127.0.0.1:9" in notice
+    assert newest_flow_run().name == "mnist-sample-auto-seed1"
+    assert "Not MNIST" in str(artifacts_of(newest_flow_run())["run-summary"].data)
+
+
+def test_auto_is_mnist_where_it_can_be_had(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, mnist_mirrors: str
+) -> None:
+    monkeypatch.setenv("MNIST_BP_MIRRORS", mnist_mirrors)
+    printed = run_json(capsys, "--steps", "10")
+    assert (printed["dataset"], printed["notice"]) == ("mnist", None)
+    assert newest_flow_run().name == "mnist-auto-seed1"
+
+
+# --- failures ----------------------------------------------------------------
+
+
+def test_mnist_never_falls_back_and_every_mirror_is_listed_with_its_reason(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MNIST_BP_MIRRORS", "file:///no/such/place/ file:///nor/here")
+    assert main(["--dataset", "mnist"]) == 1
+    assert_one_line_error(capsys, "file:///no/such/place/train-images", "file:///nor/here/train-images", "No such file")
+    assert [task.name for task in task_runs_of(newest_flow_run())] == ["download-mnist"]
+
+
+@pytest.mark.parametrize(
+    ("flags", "parts"),
+    [
+        (["--batch-size", "4001"], ["--batch-size 4001", "4000"]),
+        (["--artifacts", "/dev/null/artifacts"], ["/dev/null/artifacts", "Not a directory"]),
+        (["--data-dir", "/dev/null/data"], ["/dev/null/data", "Not a directory"]),
+        (["--artifacts", "s3://bucket/prefix"], ["s3://bucket/prefix", "credentials"]),
+    ],
+)
+def test_what_cannot_succeed_is_refused_before_any_task_runs(
+    flags: list[str], parts: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*SMALL, *flags]) == 1
+    assert_one_line_error(capsys, *parts)
+    assert newest_flow_run().state_name == "Failed"
+    assert task_runs_of(newest_flow_run(), expected=0) == []
+
+
+def test_a_bad_default_in_the_environment_is_one_line_too(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MNIST_BP_ARTIFACTS", "gs://bucket")
+    with pytest.raises(SystemExit) as caught:
+        main(SMALL)
+    assert caught.value.code == 2
+    assert_one_line_error(capsys, "gs://bucket", "s3://bucket/prefix")
+
+
+def test_a_diverged_run_stops_names_its_step_and_keeps_its_checkpoints(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*SMALL, "--checkpoint-every", "1", "--learning-rate", "3e38"]) == 1
+    assert_one_line_error(capsys, "diverged at step", "smaller learning rate", str(Path("data/runs").absolute()))
+    kept = list(Path("data/runs").rglob("step-*.safetensors"))
+    assert kept
+    assert not Path("artifacts/runs").exists()
+
+
+def test_a_transport_fault_is_retried_and_what_is_deterministic_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MNIST_BP_MIRRORS", "http://127.0.0.1:9/")
+    with pytest.raises(DownloadError, match="cannot be reached"):
+        train(RunConfig(dataset="mnist"))
+    (download,) = task_runs_of(newest_flow_run())
+    assert download.run_count == 4
+
+    monkeypatch.setenv("MNIST_BP_MIRRORS", Path("mirror").absolute().as_uri())
+    Path("mirror").mkdir()
+    for file in DATASETS["mnist"].files:
+        (Path("mirror") / file.name).write_bytes(b"not MNIST")
+    with pytest.raises(DownloadError, match="expected 440fcabf"):
+        train(RunConfig(dataset="mnist"))
+    (download,) = task_runs_of(newest_flow_run())
+    assert download.run_count == 1
+
+
+def test_an_upload_that_breaks_off_is_retried_and_then_publishes_a_whole_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    from mnist_bp.store.local import LocalStore
+
+    put, calls = LocalStore.put, []
+
+    def breaking_put(store: LocalStore, key: str, path: Path) -> None:
+        calls.append(key)
+        if len(calls) == 3:
+            raise StoreError(f"cannot write {key}: connection reset", transient=True)
+        put(store, key, path)
+
+    monkeypatch.setattr(LocalStore, "put", breaking_put)
+    summary = train(RunConfig(dataset="mnist-sample", steps=100, checkpoint_every=50))
+    assert len(calls) == 3 + 6
+    assert Path(summary["manifest"]).exists()
+    assert task_runs_of(newest_flow_run())[-1].run_count == 2
+
+
+# --- the script as a process -------------------------------------------------
+
+
+def start(*flags: str, **environment: str) -> subprocess.Popen[str]:
+    command = [sys.executable, str(SCRIPT), *flags]
+    variables = {**os.environ, **environment}
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=variables)
+
+
+@pytest.mark.slow
+def test_the_script_runs_the_lab_on_mnist_with_a_server_of_its_own_within_1200_mb(
+    mnist_mirrors: str, tmp_path: Path
+) -> None:
+    home = {
+        "PREFECT_HOME": str(tmp_path / "prefect"),
+        "PREFECT_API_URL": "",
+        "PREFECT_SERVER_ALLOW_EPHEMERAL_MODE": "1",
+    }
+    process = start("--json", "--dataset", "mnist", MNIST_BP_MIRRORS=mnist_mirrors, **home)
+    watched, peak = psutil.Process(process.pid), 0
+    while process.poll() is None:
+        try:
+            peak = max(peak, watched.memory_info().rss)
+        except psutil.NoSuchProcess:
+            break
+        time.sleep(0.02)
+    out, err = process.communicate()
+    assert process.returncode == 0, err
+    printed = json.loads(out)
+    assert [point["step"] for point in printed["checkpoints"]] == list(range(1_000, 10_001, 1_000))
+    assert 0.902 <= printed["accuracy"] <= 0.932
+    assert 872 <= printed["lab_correct_of_1000"] <= 921
+    assert 0 < peak < 1.2e9
+    assert list(Path().glob("artifacts/runs/*/manifest.json")) == [Path(printed["manifest"]).relative_to(tmp_path)]
+
+
+def test_ctrl_c_ends_the_script_with_one_line_and_leaves_no_process_and_no_half_run(tmp_path: Path) -> None:
+    process = start(*SMALL, "--steps", "1000000000", PREFECT_API_URL=str(PREFECT_API_URL.value()))
+    assert process.stderr is not None
+    for line in process.stderr:
+        if line.startswith("train "):
+            break
+    children = psutil.Process(process.pid).children(recursive=True)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "error: interrupted" in err
+    assert "Traceback" not in err
+    assert not psutil.wait_procs(children, timeout=10)[1]
+    assert not Path("artifacts/runs").exists()

@@ -1,0 +1,76 @@
+"""Checkpoints: same bytes for same weights, and nothing parsed before its digest is right."""
+
+from __future__ import annotations
+
+import json
+import pickle
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import safetensors.torch
+import torch
+from safetensors import safe_open
+
+from mnist_bp.checkpoints import METADATA_KEY, load_checkpoint, save_checkpoint
+from mnist_bp.errors import ChecksumError, DataFormatError, StoreError
+from mnist_bp.files import sha256_of, write_bytes
+from mnist_bp.network import initial_parameters
+from mnist_bp.records import StoredFile
+
+PARAMETERS = initial_parameters(1, 20, 5, 3)
+METADATA = {"step": 1000, "config": {"seed": 1, "learning_rate": 0.5}}
+
+
+def test_a_checkpoint_comes_back_bit_for_bit_with_its_metadata(tmp_path: Path) -> None:
+    file = save_checkpoint(tmp_path / "a.safetensors", PARAMETERS, METADATA)
+    assert all(torch.equal(a, b) for a, b in zip(load_checkpoint(file), PARAMETERS, strict=True))
+    with safe_open(file.path, "pt") as opened:
+        assert json.loads(opened.metadata()[METADATA_KEY]) == METADATA
+    assert (sha256_of(Path(file.path)), Path(file.path).stat().st_size) == (file.sha256, file.bytes)
+
+
+def test_equal_weights_give_equal_files_in_other_processes(tmp_path: Path) -> None:
+    script = (
+        "import sys; from pathlib import Path; from mnist_bp.checkpoints import *; from mnist_bp.network import *\n"
+        f"print(save_checkpoint(Path(sys.argv[1]), initial_parameters(1, 20, 5, 3), {METADATA!r}).sha256)"
+    )
+    here = save_checkpoint(tmp_path / "here", PARAMETERS, METADATA).sha256
+    command = [sys.executable, "-c", script, str(tmp_path / "there")]
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip() == here
+
+
+def test_a_flipped_bit_is_found_before_parsing(tmp_path: Path) -> None:
+    file = save_checkpoint(tmp_path / "a.safetensors", PARAMETERS, METADATA)
+    content = bytearray(Path(file.path).read_bytes())
+    content[-1] ^= 1
+    Path(file.path).write_bytes(content)
+    with pytest.raises(ChecksumError, match=file.sha256):
+        load_checkpoint(file)
+
+
+def test_a_pickle_in_place_of_a_checkpoint_runs_no_code(tmp_path: Path) -> None:
+    class Malicious:
+        def __reduce__(self) -> tuple[object, tuple[str]]:
+            return Path.touch, (Path(tmp_path / "was-run"),)  # type: ignore[return-value]
+
+    path = tmp_path / "a.safetensors"
+    digest = write_bytes(path, pickle.dumps(Malicious()))
+    with pytest.raises(DataFormatError, match="not a checkpoint"):
+        load_checkpoint(StoredFile(str(path), digest, path.stat().st_size))
+    assert not (tmp_path / "was-run").exists()
+
+
+def test_a_file_with_other_tensors_is_a_format_error(tmp_path: Path) -> None:
+    path = tmp_path / "a.safetensors"
+    digest = write_bytes(path, safetensors.torch.save({"W1": torch.ones(2)}))
+    with pytest.raises(DataFormatError, match="not a checkpoint of this network"):
+        load_checkpoint(StoredFile(str(path), digest, path.stat().st_size))
+
+
+def test_a_missing_file_is_a_store_error(tmp_path: Path) -> None:
+    file = save_checkpoint(tmp_path / "a.safetensors", PARAMETERS, METADATA)
+    with pytest.raises(StoreError, match="gone"):
+        load_checkpoint(replace(file, path=str(tmp_path / "gone")))

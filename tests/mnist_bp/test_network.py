@@ -1,0 +1,78 @@
+"""Initial parameters, the forward pass, and the generator behind them."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mnist_bp import rng
+from mnist_bp.network import forward, initial_parameters, loss
+from tests.networks import random_problem
+
+PUBLISHED_B2 = [0.1696, -1.2966, 0.3153, 0.9196, -0.1853, -1.0896, -0.2633, 0.3830, -0.6385, 1.4271]
+
+
+def test_seed_1_gives_the_b2_that_the_lab_published() -> None:
+    b2 = initial_parameters(1, 784, 30, 10).b2
+    assert [f"{value:.4f}" for value in b2.tolist()] == [f"{value:.4f}" for value in PUBLISHED_B2]
+
+
+def test_philox_gives_the_known_answers_of_its_authors() -> None:
+    """Source: Random123's kat_vectors, philox4x32-10, counter and key all zero."""
+    words = rng.philox(seed=0, position=0, purpose=0, count=1)
+    assert [int(word[0]) for word in words] == [0x6627E8D5, 0xE169C58D, 0xBC57AC4C, 0x9B00DBD8]
+
+
+def test_initial_parameters_are_standard_normal() -> None:
+    W1 = initial_parameters(7, 784, 300, 10).W1.double()
+    n = W1.numel()
+    assert abs(W1.mean().item()) < 4 / n**0.5
+    assert abs(W1.var().item() - 1) < 4 * (2 / n) ** 0.5
+    assert abs((W1**3).mean().item()) < 4 * (15 / n) ** 0.5
+    assert abs((W1**4).mean().item() - 3) < 4 * (96 / n) ** 0.5
+
+
+def test_initial_parameters_differ_between_seeds_and_between_parameters() -> None:
+    first, second = initial_parameters(1, 40, 40, 40), initial_parameters(2, 40, 40, 40)
+    assert not torch.isclose(first.W1, second.W1).any()
+    assert not torch.isclose(first.b1, first.b2).any()
+    assert not torch.isclose(first.W1[0], first.b1).any()
+
+
+def test_the_upper_half_of_a_64_bit_seed_counts() -> None:
+    assert not np.array_equal(rng.normal(1, 0, 10), rng.normal(1 + 2**32, 0, 10))
+
+
+@given(seed=st.integers(0, 2**53 - 1), epoch=st.integers(0, 2**31), count=st.integers(1, 500))
+def test_a_permutation_holds_every_number_once(seed: int, epoch: int, count: int) -> None:
+    assert sorted(rng.permutation(seed, epoch, count).tolist()) == list(range(count))
+
+
+def test_permutations_are_uniform_over_positions() -> None:
+    """Chi-square of where element 0 lands, 2,000 shuffles of 10: 9 degrees of freedom, 99.99% below 33.7."""
+    landings = [int(np.flatnonzero(rng.permutation(1, epoch, 10) == 0)[0]) for epoch in range(2_000)]
+    counts = np.bincount(landings, minlength=10)
+    assert ((counts - 200) ** 2 / 200).sum() < 33.7
+
+
+def test_the_order_of_examples_shares_no_words_with_the_weights() -> None:
+    normal, order = rng.philox(1, 0, rng.NORMAL, 1000)[0], rng.philox(1, 0, rng.ORDER, 1000)[0]
+    assert not np.isin(normal, order).any()
+
+
+@pytest.mark.parametrize("batch", [1, 7])
+def test_forward_is_the_formula_written_out(batch: int) -> None:
+    (W1, b1, W2, b2), x, _ = random_problem(0, 17, 5, 3, batch)
+    a1 = 1 / (1 + torch.exp(-(x @ W1 + b1)))
+    a2 = 1 / (1 + torch.exp(-(a1 @ W2 + b2)))
+    found = forward(random_problem(0, 17, 5, 3, batch).parameters, x)
+    torch.testing.assert_close(found.a1, a1)
+    torch.testing.assert_close(found.a2, a2)
+
+
+def test_loss_is_half_the_squared_error_summed_over_batch_and_classes() -> None:
+    a2, t = torch.tensor([[0.5, 0.0], [1.0, 1.0]]), torch.tensor([[1.0, 0.0], [0.0, 1.0]])
+    assert loss(a2, t).item() == (0.25 + 1.0) / 2

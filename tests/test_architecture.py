@@ -1,0 +1,87 @@
+"""What must stay true of the source as a whole."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).parents[1]
+PRODUCT = sorted(path for package in ("mnist_bp", "tasks", "flows") for path in (REPOSITORY / package).rglob("*.py"))
+
+
+def names_used(path: Path) -> set[str]:
+    """Every identifier, attribute and keyword in a file's code; comments and docstrings may say anything."""
+    used: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Attribute):
+            used.add(f".{node.attr}")
+        elif isinstance(node, ast.keyword | ast.alias):
+            used.add(str(node.arg if isinstance(node, ast.keyword) else node.name))
+        elif isinstance(node, ast.Name):
+            used.add(node.id)
+    return used
+
+
+@pytest.mark.parametrize("path", PRODUCT, ids=lambda path: path.relative_to(REPOSITORY).as_posix())
+def test_no_autograd_and_no_pickle_in_the_product(path: Path) -> None:
+    forbidden = {".backward", "requires_grad", ".requires_grad", ".requires_grad_", ".grad", ".autograd", "pickle"}
+    assert not names_used(path) & (forbidden | {".load_state_dict", "torch.autograd"})
+
+
+@pytest.mark.parametrize(
+    ("statement", "absent"),
+    [
+        ("import mnist_bp", "torch torchvision prefect boto3 pydantic httpx"),
+        (
+            "import mnist_bp.training, mnist_bp.runs, mnist_bp.evaluation",
+            "torchvision prefect boto3 pydantic matplotlib",
+        ),
+        ("import mnist_bp.download, mnist_bp.store", "torch torchvision prefect boto3 mlxtend"),
+        ("import mnist_bp.cli, mnist_bp.preflight", "torch torchvision prefect boto3"),
+        ("import flows.train", "torch torchvision boto3 matplotlib"),
+    ],
+)
+def test_imports_stay_light(statement: str, absent: str) -> None:
+    script = f"import sys; {statement}; print(*sorted(set({absent.split()}) & set(sys.modules)))"
+    found = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == ""
+
+
+def test_the_library_trains_and_evaluates_on_a_machine_with_little_more_than_torch_and_pyarrow(tmp_path: Path) -> None:
+    script = """
+import sys
+from importlib.abc import MetaPathFinder
+from types import SimpleNamespace
+
+class Absent(MetaPathFinder):
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in {"prefect", "boto3", "botocore", "pydantic", "httpx", "rich", "torchvision"}:
+            raise ModuleNotFoundError(name)
+
+sys.meta_path.insert(0, Absent())
+import torch
+from mnist_bp.engines import choose_engine
+from mnist_bp.evaluation import Evaluator
+from mnist_bp.training import train
+
+config = SimpleNamespace(
+    steps=20, batch_size=10, learning_rate=0.5, bias_gradient="mean", hidden=30, seed=1, checkpoint_every=10
+)
+images, labels = torch.arange(100 * 784).view(100, 784).to(torch.uint8), torch.arange(100).remainder(10).to(torch.uint8)
+points = list(train(config, choose_engine("reference"), images, labels))
+print([point.step for point in points], Evaluator(images, labels).score(20, points[-1].parameters).accuracy)
+"""
+    found = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=tmp_path)
+    assert found.stdout.startswith("[10, 20] 0.")
+
+
+def test_no_file_but_the_tests_own_configuration_knows_where_shared_data_lies() -> None:
+    tracked = subprocess.run(["git", "ls-files"], cwd=REPOSITORY, capture_output=True, text=True, check=False).stdout
+    for name in tracked.splitlines():
+        path = REPOSITORY / name
+        if path.is_file() and name not in (".ci/run", "tests/test_architecture.py"):
+            assert "../shared" not in path.read_text(errors="replace"), name
