@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 from collections.abc import Sequence
 
@@ -66,8 +67,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         The exit code: 0, 1 (failed) or 130 (interrupted); 2 (bad usage) is raised as SystemExit.
     """
     command = parse_train(arguments)
-    terminal = Console(stderr=True)
-    show_on(terminal)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a plain kill, too, stops Prefect's own server
+    show_on(Console(stderr=True))
     show("starting    the Prefect flow mnist-bp")
     try:
         with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):  # its thread sleeps out 1 s at the end
@@ -76,7 +77,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print_error(str(exc))
         return 1
     except KeyboardInterrupt:
-        print_error("interrupted; what was finished before is kept and will be found by the next run")
+        kept = f"caches are kept for the next run, checkpoints so far in {command.data_dir}/runs"
+        print_error(f"interrupted; {kept}")
         return 130
     if command.json_output:
         print(json.dumps(summary))

@@ -10,7 +10,7 @@ from mnist_bp.records import CachedDataset, CheckpointFile, TrainedRun
 from tasks.reporting import progress_bar, say
 
 
-@task(task_run_name="train-{data.name}-seed{config.seed}", cache_policy=NO_CACHE)
+@task(name="train", task_run_name="train-{data.name}-seed{config.seed}", cache_policy=NO_CACHE)
 def train_network(config: RunConfig, data: CachedDataset) -> TrainedRun:
     """Train and write checkpoints as they come; see `mnist_bp.runs`."""
     from mnist_bp.runs import train_run  # torch

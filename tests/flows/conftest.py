@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -23,9 +24,11 @@ def prefect_server() -> Iterator[None]:
 
 @pytest.fixture
 def terminal(prefect_server: None) -> Iterator[None]:
-    """For tests that call a script's main: what it showed on is let go afterwards."""
+    """For tests that call a script's main: its terminal and its signal handler are let go afterwards."""
+    handler = signal.getsignal(signal.SIGTERM)
     yield
     reporting.show_on(None)
+    signal.signal(signal.SIGTERM, handler)
 
 
 @pytest.fixture
