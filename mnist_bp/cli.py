@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -11,6 +10,7 @@ from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, CliApp, CliToggleFlag, PydanticBaseSettingsSource, SettingsConfigDict
 
 from mnist_bp.config import RunConfig
+from mnist_bp.errors import without_secrets
 
 
 class TrainCommand(RunConfig, BaseSettings):
@@ -66,5 +66,4 @@ def print_error(message: str) -> None:
 def _describe(error: Mapping[str, Any]) -> str:
     field = "".join(f" --{str(part).replace('_', '-')}" for part in error["loc"]).strip()
     expectation = error["msg"].removeprefix("Value error, ").replace("Input should be", "expected", 1)
-    value = re.sub(r"//[^/]*@", "//***@", repr(error["input"]))  # a secret in an address is not repeated
-    return f"{field} {value}: {expectation}; see --help"
+    return without_secrets(f"{field} {error['input']!r}: {expectation}; see --help")

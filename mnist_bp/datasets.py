@@ -10,11 +10,12 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from typing import Final
+from urllib.parse import urlsplit
 
 from mnist_bp.errors import ConfigError
 
 MIRRORS_VARIABLE: Final = "MNIST_BP_MIRRORS"
-_SCHEMES: Final = ("https://", "http://", "file:///", "s3://")
+_ADDRESSES: Final = "https://host/path, http://host/path, file:///directory or s3://bucket/prefix"
 
 
 @dataclass(frozen=True)
@@ -127,12 +128,19 @@ def mirrors_of(spec: DatasetSpec) -> tuple[str, ...]:
     """
     configured = os.environ.get(MIRRORS_VARIABLE, "").split()
     for mirror in configured:
-        if not mirror.startswith(_SCHEMES):
-            raise ConfigError(
-                f"{MIRRORS_VARIABLE} holds {mirror!r}: expected addresses that begin with "
-                f"{', '.join(_SCHEMES)}, separated by spaces"
-            )
+        if not _is_address(mirror):
+            raise ConfigError(f"{MIRRORS_VARIABLE} holds {mirror!r}: expected {_ADDRESSES}, separated by spaces")
     return tuple(mirror.replace("{dataset}", spec.name).rstrip("/") + "/" for mirror in (configured or spec.mirrors))
+
+
+def _is_address(mirror: str) -> bool:
+    try:
+        parts = urlsplit(mirror)
+    except ValueError:
+        return False
+    if parts.scheme == "file":
+        return not parts.netloc and parts.path.startswith("/")
+    return parts.scheme in ("https", "http", "s3") and bool(parts.hostname)
 
 
 def check_batch_size(batch_size: int, examples: int) -> None:

@@ -7,10 +7,9 @@ its name only once its digest is right. The digest decides, not the length that 
 from __future__ import annotations
 
 import hashlib
-import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
@@ -19,7 +18,7 @@ import httpx
 
 from mnist_bp.datasets import DATASETS, MIRRORS_VARIABLE, DatasetSpec, SourceFile, mirrors_of
 from mnist_bp.errors import ChecksumError, DownloadError, FailureKind, MirrorFailure, StoreError
-from mnist_bp.files import CHUNK, commit, locked, sha256_of, writing_to
+from mnist_bp.files import commit, locked, sha256_of, writing_to
 from mnist_bp.records import RawDataset, StoredFile
 from mnist_bp.sample import write_sample
 from mnist_bp.store import open_store
@@ -156,20 +155,23 @@ class _MirrorError(Exception):
 
 
 def _fetch_from(mirror: str, file: SourceFile, partial: Path, limits: Limits, on_progress: Progress) -> None:
-    """Complete `partial` from one mirror; when continuing it gives wrong bytes, once more from the start."""
-    while True:
-        resumed = partial.exists()
+    """Complete `partial` from one mirror; where continuing it does not work out, once more from the start."""
+    for start in (partial.stat().st_size if partial.exists() else 0, 0):
         try:
-            content_type = _receive(mirror, file.name, partial, limits, on_progress)
-        except _MirrorError:
-            if not partial.exists() or _digest(partial, file) != file.digest:
+            content_type = _receive(mirror, file.name, partial, start, limits, on_progress)
+        except _MirrorError as exc:
+            if partial.exists() and _digest(partial, file) == file.digest:
+                return  # broken off after the last byte that matters
+            if exc.kind == "corrupt":
+                partial.unlink()
+            if start == 0 or exc.kind == "interrupted":
                 raise
-            return  # broken off after the last byte that matters
+            continue
         found, size = _digest(partial, file), partial.stat().st_size
         if found == file.digest:
             return
         partial.unlink()
-        if not resumed:
+        if start == 0:
             raise _MirrorError(
                 "corrupt",
                 f"delivered {size:,} bytes{content_type} whose {file.algorithm.upper()} is {found}, "
@@ -177,27 +179,24 @@ def _fetch_from(mirror: str, file: SourceFile, partial: Path, limits: Limits, on
             )
 
 
-def _receive(mirror: str, name: str, partial: Path, limits: Limits, on_progress: Progress) -> str:
-    """Append to `partial` what the mirror sends.
+def _receive(mirror: str, name: str, partial: Path, start: int, limits: Limits, on_progress: Progress) -> str:
+    """Write to `partial`, from byte `start` on, what the mirror sends; from 0 on where it sends everything.
 
     Returns:
         The content type, for the message if the digest turns out wrong; empty where there is none.
     """
-    asked_from = partial.stat().st_size if partial.exists() else 0
     deadline = time.monotonic() + limits.total
-    with _open(mirror, name, asked_from, limits) as reply:
+    with _open(mirror, name, start, limits) as reply:
         received = reply.start
         with writing_to(partial), partial.open("ab" if received else "wb") as file:
             for chunk in reply.chunks:
                 received += len(chunk)
                 if received > limits.size:
-                    raise _MirrorError("refused", f"sends more than the {limits.size:,} bytes that are allowed")
+                    raise _MirrorError("corrupt", f"sends more than the {limits.size:,} bytes that are allowed")
                 if time.monotonic() > deadline:
                     raise _MirrorError("interrupted", f"not done after {limits.total:g} s")
                 file.write(chunk)
                 on_progress(name, received, reply.size)
-            file.flush()
-            os.fsync(file.fileno())
     return f" of {reply.content_type}" if reply.content_type else ""
 
 
@@ -214,13 +213,12 @@ class _Reply:
 def _open(mirror: str, name: str, start: int, limits: Limits) -> AbstractContextManager[_Reply]:
     if mirror.startswith(("http://", "https://")):
         return _open_http(mirror + name, start, limits)
-    return _open_store(mirror, name, start)
+    return nullcontext(_Reply(start, None, _stream(mirror, name, start)))
 
 
-@contextmanager
-def _open_store(mirror: str, name: str, start: int) -> Iterator[_Reply]:
+def _stream(mirror: str, name: str, start: int) -> Iterator[bytes]:
     try:
-        yield _Reply(start, None, open_store(mirror).stream(name, start))
+        yield from open_store(mirror).stream(name, start)
     except StoreError as exc:
         raise _MirrorError("interrupted" if exc.transient else "refused", str(exc)) from exc
 
@@ -249,11 +247,11 @@ def _read_reply(response: httpx.Response, start: int) -> _Reply:
     length = int(response.headers.get("Content-Length", 0)) or None
     content_type = response.headers.get("Content-Type", "")
     if status == httpx.codes.OK:
-        return _Reply(0, length, response.iter_raw(CHUNK), content_type)
+        return _Reply(0, length, response.iter_raw(), content_type)
     if status == httpx.codes.PARTIAL_CONTENT and response.headers.get("Content-Range", "").startswith(
         f"bytes {start}-"
     ):
-        return _Reply(start, length and start + length, response.iter_raw(CHUNK), content_type)
+        return _Reply(start, length and start + length, response.iter_raw(), content_type)
     if status == httpx.codes.REQUESTED_RANGE_NOT_SATISFIABLE and start:
         return _Reply(start, start, iter(()))  # nothing beyond what is there: the digest will tell
     transient = status >= 500 or status in (httpx.codes.REQUEST_TIMEOUT, httpx.codes.TOO_MANY_REQUESTS)

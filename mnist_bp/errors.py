@@ -13,13 +13,26 @@ A message is one line: what failed, the value, what was expected, and what to do
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 
+def without_secrets(text: str) -> str:
+    """Hide the user and password of every address in a text."""
+    return re.sub(r"://[^/\s]*@", "://***@", text)
+
+
 class MnistBpError(Exception):
-    """Base of all errors raised on purpose."""
+    """Base of all errors raised on purpose.
+
+    Args:
+        message: One line for the user; secrets in addresses are hidden.
+    """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(without_secrets(message))
 
     @property
     def transient(self) -> bool:

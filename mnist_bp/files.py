@@ -59,11 +59,12 @@ def read_verified(path: Path, sha256: str) -> bytes:
 
 
 @contextmanager
-def reading_from(place: Path) -> Iterator[None]:
+def reading_from(place: Path, remedy: str = "run the pipeline again to recreate it") -> Iterator[None]:
     """Turn the operating system's refusals to read into one clear line.
 
     Args:
         place: What is being read, for the message.
+        remedy: What the user can do.
 
     Raises:
         StoreError: In place of any OSError raised inside.
@@ -71,7 +72,7 @@ def reading_from(place: Path) -> Iterator[None]:
     try:
         yield
     except OSError as exc:
-        raise StoreError(f"cannot read {place}: {exc.strerror or exc}; run the pipeline again to recreate it") from exc
+        raise StoreError(f"cannot read {place}: {exc.strerror or exc}; {remedy}") from exc
 
 
 @contextmanager
@@ -113,8 +114,6 @@ def atomic_write(path: Path) -> Iterator[IO[bytes]]:
             path.parent.mkdir(parents=True, exist_ok=True)
             with temporary.open("xb") as file:
                 yield file
-                file.flush()
-                os.fsync(file.fileno())
         commit(temporary, path)
     except BaseException:
         temporary.unlink(missing_ok=True)
@@ -136,18 +135,23 @@ def write_bytes(path: Path, content: bytes) -> str:
 
 
 def commit(temporary: Path, path: Path) -> None:
-    """Give a fully written and fsynced file its final name, durably.
+    """Give a fully written file its final name, durably.
 
     Raises:
         StoreError: The rename failed.
     """
     with writing_to(path):
+        _fsync(temporary)
         temporary.replace(path)
-        directory = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(directory)  # a rename is durable only once its directory is
-        finally:
-            os.close(directory)
+        _fsync(path.parent)  # a rename is durable only once its directory is
+
+
+def _fsync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 @contextmanager

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol
@@ -50,7 +49,7 @@ def open_store(uri: str, *, attempts: int = 1) -> Store:
         ConfigError: Some other address; a secret in it is not repeated.
     """
     if problem := address_problem(uri):
-        raise ConfigError(f"{re.sub('//[^/]*@', '//***@', uri)!r} is no place for files: {problem}")
+        raise ConfigError(f"{uri!r} is no place for files: {problem}")
     parts = urlsplit(uri)
     if parts.scheme == "s3":
         from mnist_bp.store.s3 import S3Store  # boto3: 0.3 s, and absent on machines that only train

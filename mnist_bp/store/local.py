@@ -5,8 +5,11 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Final
 
 from mnist_bp.files import CHUNK, atomic_write, check_writable, reading_from
+
+_REMEDY: Final = "check the address"
 
 
 class LocalStore:
@@ -34,13 +37,13 @@ class LocalStore:
 
     def get(self, key: str) -> bytes:
         """Read a file; see `Store`."""
-        with reading_from(self._directory / key):
+        with reading_from(self._directory / key, _REMEDY):
             return (self._directory / key).read_bytes()
 
     def stream(self, key: str, start: int = 0) -> Iterator[bytes]:
         """Read a file piece by piece; see `Store`."""
         path = self._directory / key
-        with reading_from(path), path.open("rb") as file:
+        with reading_from(path, _REMEDY), path.open("rb") as file:
             file.seek(start)
             while chunk := file.read(CHUNK):
                 yield chunk

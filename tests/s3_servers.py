@@ -1,0 +1,170 @@
+"""Real S3 servers on free ports of this machine, each a process of its own that ends with its `with` block.
+
+with serve("rclone", directory) as server, admin_client(server) as client:
+    client.create_bucket(Bucket="runs")
+    os.environ.update(environment_of(server))
+    open_store("s3://runs").put("key", path)
+"""
+
+from __future__ import annotations
+
+import http.client
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any, Final
+
+import boto3.session
+from botocore.config import Config
+
+START_SECONDS: Final = 20
+END_SECONDS: Final = 10
+
+REGION: Final = "us-east-1"
+
+
+@dataclass(frozen=True)
+class S3Server:
+    """A server that runs.
+
+    Args:
+        name: Which program: `rclone` or `minio`.
+        endpoint: Its address, such as http://127.0.0.1:43210.
+        access_key: What it lets in.
+        secret_key: What requests are signed with.
+        directory: Where it keeps its buckets.
+    """
+
+    name: str
+    endpoint: str
+    access_key: str
+    secret_key: str
+    directory: Path
+
+
+def _rclone(program: str, server: S3Server, address: str) -> tuple[list[str], dict[str, str]]:
+    """Keep objects as plain files; the directory's subdirectories are the buckets."""
+    auth_key = f"{server.access_key},{server.secret_key}"
+    options = ["--config", "", "--auth-key", auth_key, "--addr", address]  # "" is no file at all
+    return [program, "serve", "s3", *options, str(server.directory)], {}
+
+
+def _minio(program: str, server: S3Server, address: str) -> tuple[list[str], dict[str, str]]:
+    credentials = {"MINIO_ROOT_USER": server.access_key, "MINIO_ROOT_PASSWORD": server.secret_key}
+    return [program, "server", str(server.directory), "--address", address], credentials
+
+
+_COMMANDS: Final[Mapping[str, Callable[[str, S3Server, str], tuple[list[str], dict[str, str]]]]] = {
+    "rclone": _rclone,
+    "minio": _minio,
+}
+
+
+def find_program(name: str) -> str | None:
+    """Find a program beside the interpreter, where packages put theirs, or else on PATH."""
+    return shutil.which(name, path=os.pathsep.join((str(Path(sys.executable).parent), os.environ.get("PATH", ""))))
+
+
+def present_servers() -> list[str]:
+    """Name the servers to test with: rclone, which the locked environment brings, and MinIO where there is one."""
+    return ["rclone", *(["minio"] if find_program("minio") else [])]
+
+
+@contextmanager
+def serve(name: str, directory: Path, *, end_with: signal.Signals = signal.SIGTERM) -> Iterator[S3Server]:
+    """Run a server until the block ends.
+
+    Args:
+        name: One of `present_servers`.
+        directory: Where it keeps its buckets; may hold those of an earlier server.
+        end_with: What ends it; SIGKILL leaves it no time to tidy up.
+
+    Raises:
+        RuntimeError: It is not installed, or did not come up; with its log.
+    """
+    program = find_program(name)
+    if program is None:
+        raise RuntimeError(f"no {name} beside {sys.executable} or on PATH: run make setup")
+    address = f"127.0.0.1:{_free_port()}"
+    server = S3Server(name, f"http://{address}", "mnist-bp-tests", "only-the-tests-know-this", directory)
+    command, settings = _COMMANDS[name](program, server, address)
+    inherited = {key: value for key, value in os.environ.items() if not key.startswith(("AWS_", "MINIO_", "RCLONE_"))}
+    with (
+        tempfile.TemporaryFile() as log,
+        subprocess.Popen(
+            command, env={**inherited, **settings}, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT
+        ) as process,
+    ):
+        try:
+            _wait_until_ready(process, address, log)
+            yield server
+        finally:
+            process.send_signal(end_with)
+            try:
+                process.wait(END_SECONDS)
+            except subprocess.TimeoutExpired:
+                process.kill()
+
+
+def environment_of(server: S3Server) -> dict[str, str]:
+    """Name the variables that point the library at a server."""
+    return {
+        "AWS_ACCESS_KEY_ID": server.access_key,
+        "AWS_SECRET_ACCESS_KEY": server.secret_key,
+        "AWS_ENDPOINT_URL_S3": server.endpoint,
+        "AWS_DEFAULT_REGION": REGION,
+    }
+
+
+@contextmanager
+def admin_client(server: S3Server) -> Iterator[Any]:
+    """Open a boto3 client of the tests' own, to make buckets and to see what is in them."""
+    session = boto3.session.Session(server.access_key, server.secret_key, region_name=REGION)
+    client = session.client("s3", endpoint_url=server.endpoint, config=Config(s3={"addressing_style": "path"}))
+    try:
+        yield client
+    finally:
+        client.close()
+
+
+def free_endpoint() -> str:
+    """Return an address on this machine that nothing listens on."""
+    return f"http://127.0.0.1:{_free_port()}"
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _wait_until_ready(process: subprocess.Popen[bytes], address: str, log: IO[bytes]) -> None:
+    deadline = time.monotonic() + START_SECONDS
+    while process.poll() is None and time.monotonic() < deadline:
+        if _answers(address):
+            return
+        time.sleep(0.02)
+    state = "still starting" if process.poll() is None else f"ended with code {process.returncode}"
+    log.seek(0)
+    raise RuntimeError(f"{process.args!r} is {state}; its log:\n{log.read().decode(errors='replace')}")
+
+
+def _answers(address: str) -> bool:
+    """Whether a request gets a proper answer; a refusal is one, "still starting" (503) is not."""
+    connection = http.client.HTTPConnection(address, timeout=1)
+    try:
+        connection.request("GET", "/")
+        return connection.getresponse().status < 500
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()
