@@ -12,10 +12,12 @@ import sys
 from collections.abc import Sequence
 
 # Prefect reads its settings when it is imported. A script has a terminal display of its own, so Prefect's console log
-# (not the log in its UI) is kept to what is fatal; its telemetry fails with a traceback on a busy SQLite database.
+# (not the log in its UI) is kept to what is fatal. Its telemetry would call out, print a notice before the first line,
+# and fail with a traceback where its SQLite database is busy.
 if __name__ == "__main__":
     os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
     os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
+    os.environ.setdefault("DO_NOT_TRACK", "1")
 
 from prefect import flow
 from prefect.artifacts import create_markdown_artifact

@@ -7,15 +7,10 @@ MD5 digests are torchvision's.
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from typing import Final
-from urllib.parse import urlsplit
 
 from mnist_bp.errors import ConfigError
-
-MIRRORS_VARIABLE: Final = "MNIST_BP_MIRRORS"
-_ADDRESSES: Final = "https://host/path, http://host/path, file:///directory or s3://bucket/prefix"
 
 
 @dataclass(frozen=True)
@@ -113,34 +108,6 @@ DATASETS: Final = {
         ),
     )
 }
-
-
-def mirrors_of(spec: DatasetSpec) -> tuple[str, ...]:
-    """List the mirrors to try, in order: those in `MNIST_BP_MIRRORS` where it is set, else the dataset's own.
-
-    In `MNIST_BP_MIRRORS`, addresses are separated by spaces, and `{dataset}` stands for the dataset's name.
-
-    Returns:
-        Addresses that end in a slash.
-
-    Raises:
-        ConfigError: An address has an unknown scheme.
-    """
-    configured = os.environ.get(MIRRORS_VARIABLE, "").split()
-    for mirror in configured:
-        if not _is_address(mirror):
-            raise ConfigError(f"{MIRRORS_VARIABLE} holds {mirror!r}: expected {_ADDRESSES}, separated by spaces")
-    return tuple(mirror.replace("{dataset}", spec.name).rstrip("/") + "/" for mirror in (configured or spec.mirrors))
-
-
-def _is_address(mirror: str) -> bool:
-    try:
-        parts = urlsplit(mirror)
-    except ValueError:
-        return False
-    if parts.scheme == "file":
-        return not parts.netloc and parts.path.startswith("/")
-    return parts.scheme in ("https", "http", "s3") and bool(parts.hostname)
 
 
 def check_batch_size(batch_size: int, examples: int) -> None:

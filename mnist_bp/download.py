@@ -8,43 +8,19 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
-from typing import Final
 
-import httpx
-
-from mnist_bp.datasets import DATASETS, MIRRORS_VARIABLE, DatasetSpec, SourceFile, mirrors_of
-from mnist_bp.errors import ChecksumError, DownloadError, FailureKind, MirrorFailure, StoreError
+from mnist_bp.datasets import DATASETS, DatasetSpec, SourceFile
+from mnist_bp.errors import ChecksumError, DownloadError, MirrorFailure
 from mnist_bp.files import commit, locked, sha256_of, writing_to
+from mnist_bp.mirrors import DEFAULT_LIMITS, MIRRORS_VARIABLE, Limits, MirrorError, mirrors_of, open_mirror
 from mnist_bp.records import RawDataset, StoredFile
 from mnist_bp.sample import write_sample
-from mnist_bp.store import open_store
 
 Progress = Callable[[str, int, int | None], None]
 """Called with a file's name, the bytes of it on disk so far, and its size where the mirror states it."""
-
-
-@dataclass(frozen=True)
-class Limits:
-    """What a mirror may cost.
-
-    Args:
-        connect: Seconds until it answers the call.
-        silence: Seconds without a byte.
-        total: Seconds for one file.
-        size: Bytes of one file; the largest known has 30 million.
-    """
-
-    connect: float = 10
-    silence: float = 20
-    total: float = 600
-    size: int = 64 << 20
-
-
-DEFAULT_LIMITS: Final = Limits()
 
 
 def fetch_dataset(
@@ -136,7 +112,7 @@ def _fetch(spec: DatasetSpec, file: SourceFile, directory: Path, limits: Limits,
     for mirror in mirrors_of(spec):
         try:
             _fetch_from(mirror, file, partial, limits, on_progress)
-        except _MirrorError as exc:
+        except MirrorError as exc:
             failures.append(MirrorFailure(mirror + file.name, exc.kind, exc.reason))
         else:
             commit(partial, directory / file.name)
@@ -148,18 +124,12 @@ def _fetch(spec: DatasetSpec, file: SourceFile, directory: Path, limits: Limits,
     )
 
 
-@dataclass
-class _MirrorError(Exception):
-    kind: FailureKind
-    reason: str
-
-
 def _fetch_from(mirror: str, file: SourceFile, partial: Path, limits: Limits, on_progress: Progress) -> None:
     """Complete `partial` from one mirror; where continuing it does not work out, once more from the start."""
     for start in (partial.stat().st_size if partial.exists() else 0, 0):
         try:
             content_type = _receive(mirror, file.name, partial, start, limits, on_progress)
-        except _MirrorError as exc:
+        except MirrorError as exc:
             if partial.exists() and _digest(partial, file) == file.digest:
                 return  # broken off after the last byte that matters
             if exc.kind == "corrupt":
@@ -172,7 +142,7 @@ def _fetch_from(mirror: str, file: SourceFile, partial: Path, limits: Limits, on
             return
         partial.unlink()
         if start == 0:
-            raise _MirrorError(
+            raise MirrorError(
                 "corrupt",
                 f"delivered {size:,} bytes{content_type} whose {file.algorithm.upper()} is {found}, "
                 f"expected {file.digest}",
@@ -186,73 +156,15 @@ def _receive(mirror: str, name: str, partial: Path, start: int, limits: Limits, 
         The content type, for the message if the digest turns out wrong; empty where there is none.
     """
     deadline = time.monotonic() + limits.total
-    with _open(mirror, name, start, limits) as reply:
+    with open_mirror(mirror, name, start, limits) as reply:
         received = reply.start
         with writing_to(partial), partial.open("ab" if received else "wb") as file:
             for chunk in reply.chunks:
                 received += len(chunk)
                 if received > limits.size:
-                    raise _MirrorError("corrupt", f"sends more than the {limits.size:,} bytes that are allowed")
+                    raise MirrorError("corrupt", f"sends more than the {limits.size:,} bytes that are allowed")
                 if time.monotonic() > deadline:
-                    raise _MirrorError("interrupted", f"not done after {limits.total:g} s")
+                    raise MirrorError("interrupted", f"not done after {limits.total:g} s")
                 file.write(chunk)
                 on_progress(name, received, reply.size)
     return f" of {reply.content_type}" if reply.content_type else ""
-
-
-@dataclass(frozen=True)
-class _Reply:
-    """What a mirror sends: bytes from `start` on, of `size` in all where it says so."""
-
-    start: int
-    size: int | None
-    chunks: Iterator[bytes]
-    content_type: str = ""
-
-
-def _open(mirror: str, name: str, start: int, limits: Limits) -> AbstractContextManager[_Reply]:
-    if mirror.startswith(("http://", "https://")):
-        return _open_http(mirror + name, start, limits)
-    return nullcontext(_Reply(start, None, _stream(mirror, name, start)))
-
-
-def _stream(mirror: str, name: str, start: int) -> Iterator[bytes]:
-    try:
-        yield from open_store(mirror).stream(name, start)
-    except StoreError as exc:
-        raise _MirrorError("interrupted" if exc.transient else "refused", str(exc)) from exc
-
-
-@contextmanager
-def _open_http(url: str, start: int, limits: Limits) -> Iterator[_Reply]:
-    headers = {"Accept-Encoding": "identity"}  # the digest is of the file as it is stored
-    if start:
-        headers["Range"] = f"bytes={start}-"
-    timeout = httpx.Timeout(limits.silence, connect=limits.connect)
-    try:
-        with httpx.stream("GET", url, headers=headers, timeout=timeout, follow_redirects=True) as response:
-            yield _read_reply(response, start)
-    except (httpx.ConnectError, httpx.ConnectTimeout) as exc:
-        raise _MirrorError("unreachable", f"cannot be reached ({exc or 'timed out'})") from exc
-    except httpx.ReadTimeout as exc:
-        raise _MirrorError("interrupted", f"silent for {limits.silence:g} s") from exc
-    except (httpx.UnsupportedProtocol, httpx.TooManyRedirects) as exc:
-        raise _MirrorError("refused", str(exc)) from exc
-    except httpx.TransportError as exc:
-        raise _MirrorError("interrupted", f"broken off ({exc or type(exc).__name__})") from exc
-
-
-def _read_reply(response: httpx.Response, start: int) -> _Reply:
-    status = response.status_code
-    length = int(response.headers.get("Content-Length", 0)) or None
-    content_type = response.headers.get("Content-Type", "")
-    if status == httpx.codes.OK:
-        return _Reply(0, length, response.iter_raw(), content_type)
-    if status == httpx.codes.PARTIAL_CONTENT and response.headers.get("Content-Range", "").startswith(
-        f"bytes {start}-"
-    ):
-        return _Reply(start, length and start + length, response.iter_raw(), content_type)
-    if status == httpx.codes.REQUESTED_RANGE_NOT_SATISFIABLE and start:
-        return _Reply(start, start, iter(()))  # nothing beyond what is there: the digest will tell
-    transient = status >= 500 or status in (httpx.codes.REQUEST_TIMEOUT, httpx.codes.TOO_MANY_REQUESTS)
-    raise _MirrorError("interrupted" if transient else "refused", f"HTTP {status} {response.reason_phrase}".strip())

@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from mnist_bp.config import RunConfig
-from mnist_bp.datasets import DATASETS, check_batch_size, mirrors_of
+from mnist_bp.datasets import DATASETS, check_batch_size
 from mnist_bp.engines import choose_engine
 from mnist_bp.files import check_writable
+from mnist_bp.mirrors import mirrors_of
 from mnist_bp.store import open_store
 
 

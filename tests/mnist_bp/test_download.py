@@ -15,8 +15,9 @@ from urllib.parse import quote
 import pytest
 
 from mnist_bp.datasets import DATASETS, DatasetSpec, SourceFile
-from mnist_bp.download import Limits, fetch_dataset, fetch_mnist_or_sample
+from mnist_bp.download import fetch_dataset, fetch_mnist_or_sample
 from mnist_bp.errors import ConfigError, DownloadError, StoreError
+from mnist_bp.mirrors import Limits
 from mnist_bp.records import RawDataset
 from tests.bad_http import (
     ENDLESS,
