@@ -38,7 +38,13 @@ def artifacts_from_environment() -> str:
 class RunConfig(BaseModel):
     """Everything that decides what a run does. Credentials and endpoints are never in it (AWS_* environment)."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, title="mnist-bp run")
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        hide_input_in_errors=True,  # an address may hold a secret
+        use_attribute_docstrings=True,
+        title="mnist-bp run",
+    )
 
     preset: PresetName = "lab-8-4"
     """Named set of defaults for the fields below; a field given beside it wins."""

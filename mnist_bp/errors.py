@@ -21,18 +21,18 @@ from typing import Literal
 
 def without_secrets(text: str) -> str:
     """Hide the user and password of every address in a text."""
-    return re.sub(r"://[^/\s]*@", "://***@", text)
+    return re.sub(r"://\S*@", "://***@", text)
 
 
 class MnistBpError(Exception):
     """Base of all errors raised on purpose.
 
     Args:
-        message: One line for the user; secrets in addresses are hidden.
+        message: For the user; it is made one line, and secrets in addresses are hidden.
     """
 
     def __init__(self, message: str) -> None:
-        super().__init__(without_secrets(message))
+        super().__init__(without_secrets(" ".join(message.split())))
 
     @property
     def transient(self) -> bool:

@@ -7,7 +7,7 @@ import os
 import secrets
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Final
 
@@ -116,7 +116,8 @@ def atomic_write(path: Path) -> Iterator[IO[bytes]]:
                 yield file
         commit(temporary, path)
     except BaseException:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # it may never have been made
+            temporary.unlink()
         raise
 
 

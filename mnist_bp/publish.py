@@ -61,6 +61,8 @@ def publish_run(
     for name, content in contents.items():
         path = directory / name
         files[name] = StoredFile(str(path), write_bytes(path, content), len(content))
+    for file in files.values():
+        read_verified(Path(file.path), file.sha256)
     manifest = directory / MANIFEST
     content = json.dumps(_manifest(config, raw, data, trained, evaluation, files), indent=2).encode()
     write_bytes(manifest, content)
@@ -68,7 +70,6 @@ def publish_run(
     store = open_store(config.artifacts)
     prefix = f"runs/{trained.run_id}"
     for name, file in files.items():
-        read_verified(Path(file.path), file.sha256)
         store.put(f"{prefix}/{name}", Path(file.path))
     store.put(f"{prefix}/{MANIFEST}", manifest)
     return PublishedRun(

@@ -153,9 +153,9 @@ def _wait_until_ready(process: subprocess.Popen[bytes], address: str, log: IO[by
         if _answers(address):
             return
         time.sleep(0.02)
-    state = "still starting" if process.poll() is None else f"ended with code {process.returncode}"
+    state = "is still starting" if process.poll() is None else f"ended with code {process.returncode}"
     log.seek(0)
-    raise RuntimeError(f"{process.args!r} is {state}; its log:\n{log.read().decode(errors='replace')}")
+    raise RuntimeError(f"{process.args!r} {state}; its log:\n{log.read().decode(errors='replace')}")
 
 
 def _answers(address: str) -> bool:

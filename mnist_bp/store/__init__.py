@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Protocol
-from urllib.parse import unquote, urlsplit
+from typing import Final, Protocol
+from urllib.parse import unquote
 
 from mnist_bp.errors import ConfigError
 from mnist_bp.store.local import LocalStore
+
+_BUCKET: Final = re.compile(r"[A-Za-z0-9._-]{1,255}")
 
 
 class Store(Protocol):
@@ -50,20 +53,24 @@ def open_store(uri: str, *, attempts: int = 1) -> Store:
     """
     if problem := address_problem(uri):
         raise ConfigError(f"{uri!r} is no place for files: {problem}")
-    parts = urlsplit(uri)
-    if parts.scheme == "s3":
+    scheme, _, rest = uri.rpartition("://")
+    if scheme == "s3":
         from mnist_bp.store.s3 import S3Store  # boto3: 0.3 s, and absent on machines that only train
 
-        return S3Store(parts.netloc, parts.path.strip("/"), attempts=attempts)
-    return LocalStore(Path(unquote(parts.path) if parts.scheme == "file" else uri))
+        bucket, _, prefix = rest.partition("/")
+        return S3Store(bucket, prefix.strip("/"), attempts=attempts)
+    return LocalStore(Path(unquote(rest) if scheme == "file" else rest))
 
 
 def address_problem(uri: str) -> str | None:
     """Say what is wrong with the address of a store, or None where `open_store` would take it."""
     scheme, separator, rest = uri.partition("://")
     host = rest.partition("/")[0]
-    if "@" in host:
-        return "expected s3://bucket/prefix without credentials, which belong in the AWS_* environment"
-    if not separator or (scheme == "file" and not host) or (scheme == "s3" and host):
+    if not separator:
+        fits = not uri.startswith(("s3:", "file:"))
+    else:
+        fits = (scheme == "file" and not host) or (scheme == "s3" and _BUCKET.fullmatch(host) is not None)
+    if fits:
         return None
-    return "expected a directory or s3://bucket/prefix"
+    hint = " without credentials, which belong in the AWS_* environment" if ":" in host or "@" in rest else ""
+    return f"expected a directory or s3://bucket/prefix{hint}"

@@ -13,12 +13,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
-import boto3
+import boto3.session
 from botocore import exceptions as aws
 from botocore.config import Config
 
 from mnist_bp.errors import StoreError
-from mnist_bp.files import CHUNK
+from mnist_bp.files import CHUNK, reading_from
 
 _CONNECT_SECONDS: Final = 10
 _READ_SECONDS: Final = 60
@@ -53,7 +53,8 @@ class S3Store:
     @property
     def _client(self) -> Any:
         if self._made_client is None:
-            self._made_client = boto3.client(
+            # not boto3's process-wide session, which would keep the first credentials it ever found
+            self._made_client = boto3.session.Session().client(
                 "s3",
                 config=Config(
                     connect_timeout=_CONNECT_SECONDS,
@@ -81,7 +82,9 @@ class S3Store:
     def put(self, key: str, path: Path) -> None:
         """Upload a file in one request, which the store applies whole or not at all; see `Store`."""
         content_type = mimetypes.guess_type(key)[0] or "application/octet-stream"
-        with self._errors("write", key), path.open("rb") as file:
+        with reading_from(path):
+            source = path.open("rb")
+        with self._errors("write", key), source as file:
             self._client.put_object(Bucket=self._bucket, Key=self._prefix + key, Body=file, ContentType=content_type)
 
     def get(self, key: str) -> bytes:
@@ -113,7 +116,9 @@ class S3Store:
             raise StoreError(f"{what}: {code} (HTTP {status}); {remedy}", transient=transient) from exc
         except (aws.NoCredentialsError, aws.PartialCredentialsError, aws.CredentialRetrievalError) as exc:
             raise StoreError(f"{what}: {exc}; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY") from exc
-        except (aws.ConnectionError, aws.HTTPClientError) as exc:
+        except (aws.ConnectionError, aws.HTTPClientError, aws.IncompleteReadError) as exc:
             raise StoreError(f"{what}: {exc}; check AWS_ENDPOINT_URL_S3 and the network", transient=True) from exc
+        except ValueError as exc:  # an endpoint that is no address
+            raise StoreError(f"{what}: {exc}; check AWS_ENDPOINT_URL_S3") from exc
         except aws.BotoCoreError as exc:
             raise StoreError(f"{what}: {exc}; check the AWS_* environment") from exc
