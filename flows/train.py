@@ -19,9 +19,9 @@ if __name__ == "__main__":
     os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
     os.environ.setdefault("DO_NOT_TRACK", "1")
 
+import httpx
 from prefect import flow
-from prefect.artifacts import create_markdown_artifact
-from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
+from prefect.settings import PREFECT_API_URL, PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 from rich.console import Console
 
 from mnist_bp.cli import parse_train, print_error
@@ -32,7 +32,7 @@ from mnist_bp.summary import Summary, markdown, print_summary, summarize
 from tasks.download import download
 from tasks.evaluate import evaluate
 from tasks.preprocess import preprocess
-from tasks.reporting import show, show_on
+from tasks.reporting import show, show_markdown, show_on
 from tasks.train import train_network
 from tasks.upload import upload
 
@@ -54,7 +54,7 @@ def train(config: RunConfig = RunConfig()) -> Summary:  # noqa: B008 - frozen; t
     evaluation = evaluate(data, trained)
     published = upload(config, raw, data, trained, evaluation)
     summary = summarize(config, raw, data, trained, evaluation, published)
-    create_markdown_artifact(key="run-summary", markdown=markdown(summary))
+    show_markdown("run-summary", markdown(summary))
     return summary
 
 
@@ -77,6 +77,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
             summary = train(command.config)
     except MnistBpError as exc:
         print_error(str(exc))
+        return 1
+    except (RuntimeError, httpx.TransportError) as exc:
+        if "Failed to reach API" not in str(exc) and not isinstance(exc, httpx.TransportError):
+            raise
+        print_error(f"cannot reach the Prefect server at {PREFECT_API_URL.value()}: start it, or unset PREFECT_API_URL")
         return 1
     except KeyboardInterrupt:
         kept = f"caches are kept for the next run, checkpoints so far in {command.data_dir}/runs"

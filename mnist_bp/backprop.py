@@ -13,16 +13,20 @@ With L = 1/2 * sum over batch and classes of (a2 - t)^2 and sigmoid'(z) = a (1 -
 where dq is the gradient of L with respect to q. The weights' gradients are sums over the batch. The biases' are sums
 too if they are to be gradients of L; the lab takes their mean, so that at batch size B biases step B times more
 slowly than weights. `bias_gradient` says which.
+
+Source: the chain rule for a two-layer sigmoid network under squared error (Rumelhart, Hinton and Williams, "Learning
+representations by back-propagating errors", Nature 323, 1986); the reduction over the batch is the lab's own.
 """
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from mnist_bp.network import Activations, Parameters
+from mnist_bp.records import BiasGradient
 
 
 class Gradients(NamedTuple):
@@ -39,7 +43,7 @@ def backward(
     x: Tensor,
     activations: Activations,
     t: Tensor,
-    bias_gradient: Literal["mean", "sum"] = "sum",
+    bias_gradient: BiasGradient,
 ) -> Gradients:
     """Propagate the error of one batch back to every parameter.
 
@@ -56,13 +60,15 @@ def backward(
     a1, a2 = activations
     over_batch = torch.sum if bias_gradient == "sum" else torch.mean
 
+    # fmt: off
     dz2 = (a2 - t) * a2 * (1 - a2)  # (B, K)  (1)
-    dW2 = a1.T @ dz2  # (H, K)  (2)
-    db2 = over_batch(dz2, 0)  # (K,)    (3)
-    da1 = dz2 @ parameters.W2.T  # (B, H)  (4)
-    dz1 = da1 * a1 * (1 - a1)  # (B, H)  (5)
-    dW1 = x.T @ dz1  # (D, H)  (6)
-    db1 = over_batch(dz1, 0)  # (H,)    (7)
+    dW2 = a1.T @ dz2                # (H, K)  (2)
+    db2 = over_batch(dz2, 0)        # (K,)    (3)
+    da1 = dz2 @ parameters.W2.T     # (B, H)  (4)
+    dz1 = da1 * a1 * (1 - a1)       # (B, H)  (5)
+    dW1 = x.T @ dz1                 # (D, H)  (6)
+    db1 = over_batch(dz1, 0)        # (H,)    (7)
+    # fmt: on
     return Gradients(dW1, db1, dW2, db2)
 
 

@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
-from pydantic import Field, ValidationError
-from pydantic_settings import BaseSettings, CliApp, CliToggleFlag, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic import Field, ValidationError, model_validator
+from pydantic_settings import (
+    BaseSettings,
+    CliApp,
+    CliToggleFlag,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    SettingsError,
+)
 
-from mnist_bp.config import RunConfig
+from mnist_bp.config import PRESETS, RunConfig
 from mnist_bp.errors import without_secrets
 
 
@@ -17,8 +24,16 @@ class TrainCommand(RunConfig, BaseSettings):
     """Download, preprocess, train by hand-written backpropagation, evaluate and publish one run."""
 
     model_config = SettingsConfigDict(
-        cli_kebab_case=True, cli_hide_none_type=True, populate_by_name=True, frozen=True, extra="forbid"
+        cli_kebab_case=True,
+        cli_hide_none_type=True,
+        cli_exit_on_error=False,
+        populate_by_name=True,
+        frozen=True,
+        extra="forbid",
     )
+
+    preset: Literal["lab-8-4", "lab-8-4-sum", "smoke"] = "lab-8-4"
+    """Named set of defaults for the other flags; a flag given beside it wins."""
 
     json_output: CliToggleFlag[bool] = Field(default=False, alias="json")
     """Print one JSON object on stdout and everything else on stderr."""
@@ -35,10 +50,16 @@ class TrainCommand(RunConfig, BaseSettings):
         """Read flags alone: a stray STEPS in the environment is not ours."""
         return (init_settings,)
 
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_from_preset(cls, values: dict[str, Any]) -> dict[str, Any]:
+        preset = PRESETS.get(str(values.get("preset")))
+        return {**preset.model_dump(exclude_unset=True), **values} if preset else values
+
     @property
     def config(self) -> RunConfig:
         """The configuration, without what concerns the command line alone."""
-        return RunConfig.model_validate(self.model_dump(exclude={"json_output"}))
+        return RunConfig.model_validate(self.model_dump(exclude={"json_output", "preset"}))
 
 
 def parse_train(arguments: Sequence[str] | None = None) -> TrainCommand:
@@ -56,11 +77,14 @@ def parse_train(arguments: Sequence[str] | None = None) -> TrainCommand:
         for error in exc.errors():
             print_error(_describe(error))
         raise SystemExit(2) from exc
+    except SettingsError as exc:
+        print_error(f"{str(exc).removeprefix('error parsing CLI: ')}; see --help")
+        raise SystemExit(2) from exc
 
 
 def print_error(message: str) -> None:
-    """Say on stderr, in one line, what went wrong."""
-    print(f"error: {' '.join(message.split())}", file=sys.stderr)
+    """Say on stderr what went wrong."""
+    print(f"error: {message}", file=sys.stderr)
 
 
 def _describe(error: Mapping[str, Any]) -> str:

@@ -4,25 +4,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from mnist_bp.records import BiasGradient
 from mnist_bp.store import address_problem
 
 DatasetChoice = Literal["auto", "mnist", "fashion-mnist", "kmnist", "mnist-sample"]
 EngineChoice = Literal["auto", "reference", "cuda"]
-BiasGradient = Literal["mean", "sum"]
-PresetName = Literal["lab-8-4", "lab-8-4-sum", "smoke"]
-
-PRESETS: Mapping[str, Mapping[str, Any]] = {
-    # The lab as published: it is what every field defaults to.
-    "lab-8-4": {},
-    # The lab with one change: biases step along the gradient of the stated loss, as the weights do.
-    "lab-8-4-sum": {"bias_gradient": "sum"},
-    # The whole pipeline in a moment, to see that everything works.
-    "smoke": {"dataset": "mnist-sample", "steps": 500, "checkpoint_every": 100},
-}
 
 
 def data_dir_from_environment() -> str:
@@ -45,9 +35,6 @@ class RunConfig(BaseModel):
         use_attribute_docstrings=True,
         title="mnist-bp run",
     )
-
-    preset: PresetName = "lab-8-4"
-    """Named set of defaults for the fields below; a field given beside it wins."""
 
     dataset: DatasetChoice = "auto"
     """Images to train on; auto = mnist if it is cached or reachable, else the bundled mnist-sample."""
@@ -82,12 +69,6 @@ class RunConfig(BaseModel):
     artifacts: str = Field(default_factory=artifacts_from_environment, min_length=1)
     """Where finished runs are published: a directory or s3://bucket/prefix; $MNIST_BP_ARTIFACTS, else ./artifacts."""
 
-    @model_validator(mode="before")
-    @classmethod
-    def _fill_from_preset(cls, values: Any) -> Any:
-        preset = values.get("preset") if isinstance(values, Mapping) else None
-        return {**PRESETS.get(str(preset), {}), **values} if preset else values
-
     @field_validator("artifacts")
     @classmethod
     def _names_a_place(cls, value: str) -> str:
@@ -97,5 +78,18 @@ class RunConfig(BaseModel):
 
     @property
     def training_record(self) -> dict[str, Any]:
-        """What decides the weights: every field but the places and the preset's name."""
-        return self.model_dump(mode="json", exclude={"preset", "data_dir", "artifacts"})
+        """What decides the weights at a step, as far as a configuration does."""
+        return self.model_dump(mode="json", include={"batch_size", "learning_rate", "bias_gradient", "hidden", "seed"})
+
+
+PRESETS: Final[Mapping[str, RunConfig]] = {
+    # The lab as published.
+    "lab-8-4": RunConfig(
+        steps=10_000, batch_size=10, learning_rate=0.5, bias_gradient="mean", hidden=30, seed=1, checkpoint_every=1_000
+    ),
+    # The lab with one change: biases step along the gradient of the stated loss, as the weights do.
+    "lab-8-4-sum": RunConfig(bias_gradient="sum"),
+    # The whole pipeline in a moment, to see that everything works.
+    "smoke": RunConfig(dataset="mnist-sample", steps=500, checkpoint_every=100),
+}
+"""Named instances; a preset decides the fields that it sets, and leaves the others at their defaults."""

@@ -6,7 +6,6 @@ its name only once its digest is right. The digest decides, not the length that 
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -14,13 +13,20 @@ from pathlib import Path
 
 from mnist_bp.datasets import DATASETS, DatasetSpec, SourceFile
 from mnist_bp.errors import ChecksumError, DownloadError, MirrorFailure
-from mnist_bp.files import commit, locked, sha256_of, writing_to
+from mnist_bp.files import commit, digest_of, locked, reading_from, writing_to
 from mnist_bp.mirrors import DEFAULT_LIMITS, MIRRORS_VARIABLE, Limits, MirrorError, mirrors_of, open_mirror
 from mnist_bp.records import RawDataset, StoredFile
 from mnist_bp.sample import write_sample
 
 Progress = Callable[[str, int, int | None], None]
 """Called with a file's name, the bytes of it on disk so far, and its size where the mirror states it."""
+
+
+def fetch(choice: str, data_dir: Path, *, last_attempt: bool, on_progress: Progress | None = None) -> RawDataset:
+    """Fetch the dataset that a configuration names: `fetch_mnist_or_sample` for `auto`, else `fetch_dataset`."""
+    if choice == "auto":
+        return fetch_mnist_or_sample(data_dir, last_attempt=last_attempt, on_progress=on_progress)
+    return fetch_dataset(choice, data_dir, on_progress=on_progress)
 
 
 def fetch_dataset(
@@ -95,14 +101,13 @@ def _find(spec: DatasetSpec, directory: Path) -> tuple[StoredFile, ...] | None:
 def _intact(directory: Path, file: SourceFile) -> StoredFile | None:
     """Describe a file if it is there with the right digest."""
     path = directory / file.name
-    if not path.is_file() or _digest(path, file) != file.digest:
+    with reading_from(path):
+        if not path.is_file():
+            return None
+        size = path.stat().st_size
+    if digest_of(path, file.algorithm) != file.digest:
         return None
-    return StoredFile(str(path), sha256_of(path), path.stat().st_size)
-
-
-def _digest(path: Path, file: SourceFile) -> str:
-    with path.open("rb") as content:
-        return hashlib.file_digest(content, file.algorithm).hexdigest()
+    return StoredFile(str(path), file.digest if file.algorithm == "sha256" else digest_of(path), size)
 
 
 def _fetch(spec: DatasetSpec, file: SourceFile, directory: Path, limits: Limits, on_progress: Progress) -> None:
@@ -130,14 +135,14 @@ def _fetch_from(mirror: str, file: SourceFile, partial: Path, limits: Limits, on
         try:
             content_type = _receive(mirror, file.name, partial, start, limits, on_progress)
         except MirrorError as exc:
-            if partial.exists() and _digest(partial, file) == file.digest:
+            if partial.exists() and digest_of(partial, file.algorithm) == file.digest:
                 return  # broken off after the last byte that matters
             if exc.kind == "corrupt":
                 partial.unlink()
-            if start == 0 or exc.kind == "interrupted":
+            if start == 0 or exc.kind in ("interrupted", "unreachable"):
                 raise
             continue
-        found, size = _digest(partial, file), partial.stat().st_size
+        found, size = digest_of(partial, file.algorithm), partial.stat().st_size
         if found == file.digest:
             return
         partial.unlink()

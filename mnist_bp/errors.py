@@ -21,7 +21,7 @@ from typing import Literal
 
 def without_secrets(text: str) -> str:
     """Hide the user and password of every address in a text."""
-    return re.sub(r"://\S*@", "://***@", text)
+    return re.sub(r"://([^\s/]*:\S*|[^\s/]*)@", "://***@", text)
 
 
 class MnistBpError(Exception):
@@ -32,7 +32,7 @@ class MnistBpError(Exception):
     """
 
     def __init__(self, message: str) -> None:
-        super().__init__(without_secrets(" ".join(message.split())))
+        super().__init__(without_secrets(re.sub(r"\s*\n\s*", " ", message)))
 
     @property
     def transient(self) -> bool:
@@ -106,9 +106,12 @@ class DownloadError(MnistBpError):
     """
 
     def __init__(self, what: str, failures: Sequence[MirrorFailure], remedy: str) -> None:
-        self.failures = tuple(failures)
+        self.what, self.failures, self.remedy = what, tuple(failures), remedy
         reasons = "; ".join(str(failure) for failure in self.failures)
         super().__init__(f"could not download {what}: {reasons}. {remedy}")
+
+    def __reduce__(self) -> tuple[type[DownloadError], tuple[object, ...]]:
+        return DownloadError, (self.what, self.failures, self.remedy)
 
     @property
     def transient(self) -> bool:

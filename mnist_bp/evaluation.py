@@ -19,6 +19,7 @@ from mnist_bp.preprocess import load_split
 from mnist_bp.records import CachedDataset, CheckpointScore, Evaluation, TrainedRun
 
 LAB_EXAMPLES: Final = 1_000
+"""Source: the lab's evaluation loop, which scores the first 1,000 test images alone."""
 
 
 class Evaluator:

@@ -21,30 +21,35 @@ CHUNK: Final = 1 << 18
 TEMPORARY_SUFFIX: Final = ".tmp"
 
 
-def sha256_of(path: Path) -> str:
+def digest_of(path: Path, algorithm: str = "sha256") -> str:
     """Hash a file without holding it in memory.
 
+    Args:
+        path: The file.
+        algorithm: As hashlib names it.
+
     Returns:
-        The SHA-256 digest, 64 lower-case hex digits.
+        The digest in lower-case hex.
 
     Raises:
-        OSError: The file is absent or unreadable.
+        StoreError: The file is absent or unreadable.
     """
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    with reading_from(path), path.open("rb") as file:
+        return hashlib.file_digest(file, algorithm).hexdigest()
 
 
 def sha256_of_bytes(content: bytes) -> str:
-    """Hash bytes; the same notation as `sha256_of`."""
+    """Hash bytes; the same notation as `digest_of`."""
     return hashlib.sha256(content).hexdigest()
 
 
-def read_verified(path: Path, sha256: str) -> bytes:
+def read_verified(path: Path, sha256: str, remedy: str = "delete it and run again") -> bytes:
     """Read a whole file and prove that it is the one meant, before anyone parses it.
 
     Args:
         path: File that fits in memory.
         sha256: Digest recorded when it was written.
+        remedy: What the user can do about a damaged file.
 
     Raises:
         ChecksumError: The bytes differ from the digest.
@@ -54,7 +59,7 @@ def read_verified(path: Path, sha256: str) -> bytes:
         content = path.read_bytes()
     found = sha256_of_bytes(content)
     if found != sha256:
-        raise ChecksumError(f"{path} is damaged: SHA-256 expected {sha256}, found {found}; delete it and run again")
+        raise ChecksumError(f"{path} is damaged: SHA-256 expected {sha256}, found {found}; {remedy}")
     return content
 
 

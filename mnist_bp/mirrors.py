@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Final
 from urllib.parse import urlsplit
@@ -13,7 +13,7 @@ import httpx
 
 from mnist_bp.datasets import DatasetSpec
 from mnist_bp.errors import ConfigError, FailureKind, StoreError
-from mnist_bp.store import open_store
+from mnist_bp.store import address_problem, open_store
 
 MIRRORS_VARIABLE: Final = "MNIST_BP_MIRRORS"
 _ADDRESSES: Final = "https://host/path, http://host/path, file:///directory or s3://bucket/prefix"
@@ -26,7 +26,7 @@ class Limits:
     Args:
         connect: Seconds until it answers the call.
         silence: Seconds without a byte.
-        total: Seconds for one file.
+        total: Seconds for one attempt at one file.
         size: Bytes of one file; the largest known has 30 million.
     """
 
@@ -62,9 +62,9 @@ def _is_address(mirror: str) -> bool:
         parts = urlsplit(mirror)
     except ValueError:
         return False
-    if parts.scheme == "file":
-        return not parts.netloc and parts.path.startswith("/")
-    return parts.scheme in ("https", "http", "s3") and bool(parts.hostname)
+    if parts.scheme in ("file", "s3"):
+        return "://" in mirror and address_problem(mirror) is None
+    return parts.scheme in ("https", "http") and bool(parts.hostname)
 
 
 class MirrorError(Exception):
@@ -128,7 +128,12 @@ def _open_http(url: str, start: int, limits: Limits) -> Iterator[Reply]:
         headers["Range"] = f"bytes={start}-"
     timeout = httpx.Timeout(limits.silence, connect=limits.connect)
     try:
-        with httpx.stream("GET", url, headers=headers, timeout=timeout, follow_redirects=True) as response:
+        with ExitStack() as stack:
+            try:
+                client = stack.enter_context(httpx.Client(timeout=timeout, follow_redirects=True))
+                response = stack.enter_context(client.stream("GET", url, headers=headers))
+            except (OSError, ValueError, ImportError) as exc:  # an impossible host, proxy or certificate file
+                raise MirrorError("refused", f"cannot be asked ({exc})") from exc
             yield _read_reply(response, start)
     except (httpx.ConnectError, httpx.ConnectTimeout) as exc:
         raise MirrorError("unreachable", f"cannot be reached ({exc or 'timed out'})") from exc

@@ -47,8 +47,8 @@ class Activations(NamedTuple):
     """What the forward pass leaves for the backward pass.
 
     Args:
-        a1: Hidden activations, shape (B, H), in (0, 1).
-        a2: Predictions, shape (B, K), in (0, 1).
+        a1: Hidden activations, shape (B, H), in [0, 1].
+        a2: Predictions, shape (B, K), in [0, 1].
     """
 
     a1: Tensor
@@ -59,7 +59,7 @@ def initial_parameters(seed: int, inputs: int, hidden: int, classes: int) -> Par
     """Draw every parameter from N(0, 1), in the order W1, b1, W2, b2.
 
     Args:
-        seed: Same seed, same bits, on every machine; seed 1 gives the lab's published b2.
+        seed: Same seed, same parameters, on CPU and GPU alike; seed 1 gives the lab's published b2.
         inputs: D.
         hidden: H.
         classes: K.
@@ -81,12 +81,17 @@ def forward(parameters: Parameters, x: Tensor) -> Activations:
     Args:
         parameters: The network.
         x: Pixels in [0, 1], shape (B, D), of the parameters' dtype and device.
+
+    Returns:
+        What every layer puts out; a2 is the prediction.
     """
     W1, b1, W2, b2 = parameters
-    z1 = torch.addmm(b1, x, W1)  # (B, H)
-    a1 = torch.sigmoid(z1)  # (B, H)
-    z2 = torch.addmm(b2, a1, W2)  # (B, K)
-    a2 = torch.sigmoid(z2)  # (B, K)
+    # fmt: off
+    z1 = torch.addmm(b1, x, W1)   # (B, H)  x W1 + b1
+    a1 = torch.sigmoid(z1)        # (B, H)
+    z2 = torch.addmm(b2, a1, W2)  # (B, K)  a1 W2 + b2
+    a2 = torch.sigmoid(z2)        # (B, K)
+    # fmt: on
     return Activations(a1, a2)
 
 

@@ -15,17 +15,18 @@ import json
 import tempfile
 import zlib
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-import torch
-from torch import Tensor
 
 from mnist_bp.errors import DataFormatError, MnistBpError
-from mnist_bp.files import atomic_write, locked, read_verified, reading_from, sha256_of, write_bytes
+from mnist_bp.files import atomic_write, digest_of, locked, read_verified, reading_from, write_bytes, writing_to
 from mnist_bp.records import CachedDataset, CacheOutcome, RawDataset, StoredFile
+
+if TYPE_CHECKING:  # a cache is found, and proved intact, without the 2 s of importing torch
+    from torch import Tensor
 
 PREPROCESS_VERSION: Final = 1
 """Changes whenever the same source would give other Parquet files."""
@@ -82,6 +83,8 @@ def load_split(file: StoredFile) -> tuple[Tensor, Tensor]:
         DataFormatError: It is not a split of this cache.
         StoreError: It is absent or unreadable.
     """
+    import torch
+
     content = read_verified(Path(file.path), file.sha256)
     try:
         table = pq.read_table(pa.BufferReader(content))
@@ -105,18 +108,23 @@ def decode_idx(path: Path) -> Tensor:
 
     Raises:
         DataFormatError: It is not an IDX file of bytes.
-        StoreError: It is absent or unreadable.
+        StoreError: It is absent or unreadable, or there is no room for it unzipped.
     """
+    import torch
     from torchvision.datasets.mnist import read_sn3_pascalvincent_tensor  # 2 s, needed on a cache miss alone
 
     with reading_from(path):
         content = path.read_bytes()
-    with tempfile.NamedTemporaryFile() as plain:
+    try:
+        plain = gzip.decompress(content) if path.suffix == ".gz" else content
+    except (OSError, EOFError, zlib.error) as exc:
+        raise DataFormatError(f"{path} is not gzipped: {exc}; delete it and run again") from exc
+    with writing_to(Path(tempfile.gettempdir())), tempfile.NamedTemporaryFile() as file:
+        file.write(plain)
+        file.flush()
         try:
-            plain.write(gzip.decompress(content) if path.suffix == ".gz" else content)
-            plain.flush()
-            values: Tensor = read_sn3_pascalvincent_tensor(plain.name)
-        except (OSError, EOFError, zlib.error, AssertionError, ValueError, KeyError, IndexError) as exc:
+            values: Tensor = read_sn3_pascalvincent_tensor(file.name)
+        except (AssertionError, ValueError, KeyError, IndexError) as exc:
             raise DataFormatError(f"{path} is not an IDX file ({exc!r}); delete it and run again") from exc
     if values.dtype != torch.uint8:
         raise DataFormatError(f"{path} holds {values.dtype} values, expected bytes; delete it and run again")
@@ -133,17 +141,19 @@ def _find(directory: Path) -> Splits | None:
         MnistBpError: It was built and is damaged.
     """
     manifest = directory / MANIFEST
-    if not manifest.exists():
-        return None
+    with reading_from(manifest):
+        if not manifest.exists():
+            return None
+        content = manifest.read_bytes()
     try:
-        digests = json.loads(manifest.read_bytes())["sha256"]
-        splits = {split: (directory / f"{split}.parquet", str(digests[split])) for split in SPLITS}
-    except (OSError, ValueError, KeyError, TypeError) as exc:
+        digests = {split: str(json.loads(content)["sha256"][split]) for split in SPLITS}
+    except (ValueError, KeyError, TypeError) as exc:
         raise DataFormatError(f"{manifest} cannot be read ({exc!r})") from exc
-    return {
-        split: StoredFile(str(path), digest, len(read_verified(path, digest)))
-        for split, (path, digest) in splits.items()
-    }
+    found = {}
+    for split, digest in digests.items():
+        path = directory / f"{split}.parquet"
+        found[split] = StoredFile(str(path), digest, len(read_verified(path, digest, "it is made anew")))
+    return found
 
 
 def _build(raw: RawDataset, key: str, directory: Path) -> Splits:
@@ -162,7 +172,7 @@ def _build(raw: RawDataset, key: str, directory: Path) -> Splits:
             pq.write_table(
                 _table(images, labels, about), file, row_group_size=ROW_GROUP, compression="zstd", use_dictionary=False
             )
-        splits[split] = StoredFile(str(path), sha256_of(path), path.stat().st_size)
+        splits[split] = StoredFile(str(path), digest_of(path), path.stat().st_size)
     digests = {split: file.sha256 for split, file in splits.items()}
     write_bytes(directory / MANIFEST, json.dumps({"key": key, "sha256": digests}, indent=2).encode())
     return splits

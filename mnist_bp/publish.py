@@ -101,7 +101,7 @@ def history_parquet(trained: TrainedRun, dataset: str, seed: int, evaluation: Ev
 
 
 def code_sha256() -> str:
-    """Digest the library's own source, so that a manifest says exactly which code made it."""
+    """Digest the library's own source as it stands on disk, so that a manifest says which code made it."""
     root = Path(__file__).parent
     digest = hashlib.sha256()
     for path in sorted(root.rglob("*.py")):

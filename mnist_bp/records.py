@@ -7,6 +7,9 @@ from typing import Literal
 
 CacheOutcome = Literal["hit", "miss"]
 
+BiasGradient = Literal["mean", "sum"]
+"""How the gradients of the biases are reduced over the batch; see `mnist_bp.backprop`."""
+
 
 @dataclass(frozen=True)
 class StoredFile:
@@ -90,7 +93,7 @@ class TrainedRun:
         engine: Which engine computed the steps.
         device: Where it ran.
         checkpoints: In order of step; the last is the model.
-        seconds: Training time: steps alone, without reading data or writing checkpoints.
+        seconds: Training time: shuffling and steps, without reading data or writing checkpoints.
     """
 
     run_id: str

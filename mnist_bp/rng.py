@@ -8,8 +8,8 @@ torch's CUDA generator. The four counter words are laid out as cuRAND does for o
     word 2            element                     index within the parameter; for the order: the example
     word 3            purpose                     0 for normal numbers, as in cuRAND; 1 for the example order
 
-so that `normal(seed, k, n)` is what `torch.nn.init.normal_` draws on a GPU for the k-th tensor after
-`torch.cuda.manual_seed(seed)`, while the GPU gives each element a thread of its own.
+so that `normal(seed, k, n)` is, but for the last bits of float32, what `torch.nn.init.normal_` draws on a GPU for the
+k-th tensor after `torch.cuda.manual_seed(seed)`, while the GPU gives each element a thread of its own.
 """
 
 from __future__ import annotations
@@ -29,25 +29,23 @@ _LOW: Final = np.uint64(0xFFFFFFFF)
 _HALF: Final = np.uint64(32)
 
 Words = npt.NDArray[np.uint64]
+Counter = tuple[Words, Words, Words, Words]
 
 
-def philox(seed: int, position: int, purpose: int, count: int) -> tuple[Words, Words, Words, Words]:
-    """Draw four random 32-bit words for each of `count` elements.
+def philox(counter: Counter, key: tuple[int, int]) -> Counter:
+    """Encrypt counters into random words: Philox4x32-10.
+
+    Source: Salmon et al. (above), and the constants of its reference implementation, Random123.
 
     Args:
-        seed: 64-bit key.
-        position: Counter word 0, in [0, 2**32).
-        purpose: Counter word 3, in [0, 2**32).
-        count: Elements; counter word 2 runs from 0 to count - 1.
+        counter: Four words, each an array of one shape, values in [0, 2**32).
+        key: Two words, in [0, 2**32).
 
     Returns:
-        Four arrays of shape (count,), each value in [0, 2**32).
+        Four random words for every counter, values in [0, 2**32).
     """
-    c0 = np.full(count, position, dtype=np.uint64)
-    c1 = np.zeros(count, dtype=np.uint64)
-    c2 = np.arange(count, dtype=np.uint64)
-    c3 = np.full(count, purpose, dtype=np.uint64)
-    key0, key1 = seed & 0xFFFFFFFF, (seed >> 32) & 0xFFFFFFFF
+    c0, c1, c2, c3 = counter
+    key0, key1 = key
     for _ in range(_ROUNDS):
         product0, product1 = c0 * _MULTIPLIERS[0], c2 * _MULTIPLIERS[1]
         c0, c1, c2, c3 = (
@@ -60,11 +58,21 @@ def philox(seed: int, position: int, purpose: int, count: int) -> tuple[Words, W
     return c0, c1, c2, c3
 
 
+def _words(seed: int, position: int, purpose: int, count: int) -> Counter:
+    """Draw four words for each of `count` elements, laid out as above; the seed is a 64-bit key."""
+    element = np.arange(count, dtype=np.uint64)
+    counter = (np.full_like(element, position), np.zeros_like(element), element, np.full_like(element, purpose))
+    return philox(counter, (seed & 0xFFFFFFFF, (seed >> 32) & 0xFFFFFFFF))
+
+
 def normal(seed: int, position: int, count: int) -> npt.NDArray[np.float32]:
-    """Draw standard normal numbers by the Box-Muller transform, as cuRAND does.
+    """Draw standard normal numbers by the Box-Muller transform.
+
+    Source: cuRAND's `curand_normal` on the first two words of Philox4x32-10.
 
     The uniforms are rounded to float32, as on the GPU; the transform is then taken in float64 and rounded once, so that
-    the last float64 bit, in which the mathematics libraries of two machines may differ, does not reach the result.
+    the last bit of float64, in which the mathematics libraries of two machines may differ, all but never reaches the
+    result (0 of 10 million values changed when it was perturbed by two units).
 
     Args:
         seed: 64-bit key.
@@ -74,7 +82,7 @@ def normal(seed: int, position: int, count: int) -> npt.NDArray[np.float32]:
     Returns:
         Shape (count,), float32.
     """
-    x, y, _, _ = philox(seed, position, NORMAL, count)
+    x, y, _, _ = _words(seed, position, NORMAL, count)
     u = (x * 2.0**-32 + 2.0**-33).astype(np.float32).astype(np.float64)
     v = ((y * 2.0**-32 + 2.0**-33) * (2 * np.pi)).astype(np.float32).astype(np.float64)
     return (np.sin(v) * np.sqrt(-2.0 * np.log(u))).astype(np.float32)
@@ -91,5 +99,5 @@ def permutation(seed: int, epoch: int, count: int) -> npt.NDArray[np.int64]:
     Returns:
         Shape (count,), int64, each of 0 to count - 1 once.
     """
-    high, low, _, _ = philox(seed, epoch, ORDER, count)
+    high, low, _, _ = _words(seed, epoch, ORDER, count)
     return np.argsort((high << _HALF) | low, kind="stable")

@@ -57,7 +57,11 @@ def train_run(
     engine = choose_engine(config.engine)
     run_id = new_run_id()
     directory = (Path(config.data_dir) / "runs" / run_id).absolute()
-    about = {"config": {**config.training_record, "dataset": data.name}, "data_key": data.key}
+    about = {
+        "config": config.training_record,
+        "dataset": {"name": data.name, "key": data.key},
+        "engine": {"name": engine.name, "device": engine.device},
+    }
     images, labels = load_split(data.train)
     files: list[CheckpointFile] = []
     try:
@@ -68,5 +72,8 @@ def train_run(
             if on_checkpoint is not None:
                 on_checkpoint(files[-1])
     except DivergenceError as exc:
-        raise DivergenceError(f"{exc}; {len(files)} checkpoints before it are kept in {directory}") from exc
+        kept = (
+            f"{len(files)} checkpoints before it are kept in {directory}" if files else "no checkpoint came before it"
+        )
+        raise DivergenceError(f"{exc}; {kept}") from exc
     return TrainedRun(run_id, str(directory), engine.name, engine.device, tuple(files), files[-1].seconds)

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Final
 
 import torch
@@ -22,7 +22,10 @@ if TYPE_CHECKING:
     from mnist_bp.config import RunConfig
 
 STRIDE: Final = 1_000
-"""Steps between looks at the clock and the weights."""
+"""Most steps between two looks at the clock and the weights."""
+
+_STRIDE_EXAMPLES: Final = 100_000
+""" ... and most examples, so that large batches do not make them rare."""
 
 
 @dataclass(frozen=True)
@@ -67,26 +70,23 @@ def train(
     """
     check_batch_size(config.batch_size, len(images))
     images, labels = images.to(engine.device), labels.to(engine.device, torch.int64)
+    advance = partial(
+        engine.advance,
+        images=images,
+        labels=labels,
+        learning_rate=config.learning_rate,
+        bias_gradient=config.bias_gradient,
+    )
     parameters = initial_parameters(config.seed, images.shape[1], config.hidden, classes)
+    stride = max(1, min(STRIDE, _STRIDE_EXAMPLES // config.batch_size))
     step, seconds = 0, 0.0
     while step < config.steps:
         checkpoint_at = min(config.steps, (step // config.checkpoint_every + 1) * config.checkpoint_every)
-        stop = min(step + STRIDE, checkpoint_at)
-        batches = batches_between(config.seed, len(images), config.batch_size, step, stop).to(engine.device)
-
-        def advance(start: Parameters, batches: Tensor) -> Parameters:
-            return engine.advance(
-                start,
-                images,
-                labels,
-                batches,
-                learning_rate=config.learning_rate,
-                bias_gradient=config.bias_gradient,
-            )
-
+        stop = min(step + stride, checkpoint_at)
         started = time.perf_counter()
-        with _one_thread(), torch.inference_mode():
-            advanced = advance(parameters, batches)
+        with _one_thread():
+            batches = batches_between(config.seed, len(images), config.batch_size, step, stop).to(engine.device)
+            advanced = advance(parameters, batches=batches)
             finite = advanced.all_finite()  # reading the answer waits for a GPU, so the time below is whole
             seconds += time.perf_counter() - started
             if not finite:
@@ -144,12 +144,12 @@ def _divergence(
     start: int,
     parameters: Parameters,
     batches: Tensor,
-    advance: Callable[[Parameters, Tensor], Parameters],
+    advance: Callable[..., Parameters],
 ) -> DivergenceError:
     """Replay a range that ended in non-finite parameters, to name the step at which it went wrong."""
     step = start
     while parameters.all_finite() and step - start < len(batches):
-        parameters = advance(parameters, batches[step - start].unsqueeze(0))
+        parameters = advance(parameters, batches=batches[step - start].unsqueeze(0))
         step += 1
     return DivergenceError(
         f"training diverged at step {step}: a weight is no longer finite "

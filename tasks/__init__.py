@@ -1,1 +1,1 @@
-"""One step of the pipeline per file: retries, timeouts, logging, progress. What is done stands in `mnist_bp`."""
+"""One step of the pipeline per file: retries, logging, progress. What is done stands in `mnist_bp`."""

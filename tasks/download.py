@@ -9,7 +9,7 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from mnist_bp.config import RunConfig
-from mnist_bp.download import fetch_dataset, fetch_mnist_or_sample
+from mnist_bp.download import fetch
 from mnist_bp.records import RawDataset
 from tasks.reporting import progress_bar, rename_flow_run, say
 from tasks.retries import TRANSPORT_RETRIES, is_last_attempt
@@ -18,7 +18,6 @@ from tasks.retries import TRANSPORT_RETRIES, is_last_attempt
 @task(
     task_run_name="download-{config.dataset}",
     cache_policy=NO_CACHE,  # the library's own cache hashes the bytes before it calls them a hit
-    timeout_seconds=3600,
     **TRANSPORT_RETRIES,
 )
 def download(config: RunConfig) -> RawDataset:
@@ -29,11 +28,9 @@ def download(config: RunConfig) -> RawDataset:
         def on_progress(name: str, received: int, size: int | None) -> None:
             move(completed=received, total=size, note=name)
 
-        if config.dataset == "auto":
-            raw = fetch_mnist_or_sample(data_dir, last_attempt=is_last_attempt(), on_progress=on_progress)
-            rename_flow_run(f"{raw.name}-{config.engine}-seed{config.seed}")
-        else:
-            raw = fetch_dataset(config.dataset, data_dir, on_progress=on_progress)
+        raw = fetch(config.dataset, data_dir, last_attempt=is_last_attempt(), on_progress=on_progress)
+    if raw.name != config.dataset:  # `auto` has become a dataset
+        rename_flow_run(f"{raw.name}-{config.engine}-seed{config.seed}")
     if raw.notice:
         say(raw.notice, logging.WARNING)
     say(f"download    {raw.name}: {raw.cache}, {sum(file.bytes for file in raw.files):,} bytes, digests verified")

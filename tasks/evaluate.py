@@ -5,12 +5,11 @@ from __future__ import annotations
 from dataclasses import asdict
 
 from prefect import task
-from prefect.artifacts import create_table_artifact
 from prefect.cache_policies import NO_CACHE
 
 from mnist_bp.records import CachedDataset, CheckpointScore, Evaluation, TrainedRun
 from mnist_bp.summary import accuracy_rows
-from tasks.reporting import progress_bar, say
+from tasks.reporting import progress_bar, say, show_table
 
 
 @task(task_run_name="evaluate-{data.name}", cache_policy=NO_CACHE)
@@ -31,9 +30,9 @@ def evaluate(data: CachedDataset, trained: TrainedRun) -> Evaluation:
             )
 
         evaluation = evaluate_run(data, trained, on_score=on_score)
-    create_table_artifact(
-        key="accuracy-per-checkpoint",
-        table=accuracy_rows([asdict(score) for score in evaluation.checkpoints]),
-        description=f"{trained.run_id}: {data.name}, accuracy on all test images",
+    show_table(
+        "accuracy-per-checkpoint",
+        accuracy_rows([asdict(score) for score in evaluation.checkpoints]),
+        f"{trained.run_id}: {data.name}, accuracy on all test images",
     )
     return evaluation

@@ -9,6 +9,7 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from mnist_bp.config import RunConfig
+from mnist_bp.preprocess import preprocess_dataset
 from mnist_bp.records import CachedDataset, RawDataset
 from tasks.reporting import say
 
@@ -16,8 +17,6 @@ from tasks.reporting import say
 @task(task_run_name="preprocess-{raw.name}", cache_policy=NO_CACHE)
 def preprocess(config: RunConfig, raw: RawDataset) -> CachedDataset:
     """Turn IDX files into Parquet; see `mnist_bp.preprocess`."""
-    from mnist_bp.preprocess import preprocess_dataset  # torch
-
     data = preprocess_dataset(raw, Path(config.data_dir))
     if data.rebuilt:
         say(f"the Parquet cache was damaged and has been rebuilt: {data.rebuilt}", logging.WARNING)

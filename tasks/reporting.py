@@ -6,8 +6,11 @@ import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+import httpx
 from prefect import get_client, get_run_logger
+from prefect.artifacts import create_markdown_artifact, create_table_artifact
 from prefect.context import TaskRunContext
+from prefect.exceptions import PrefectException
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.text import Text
@@ -34,12 +37,33 @@ def say(message: str, level: int = logging.INFO) -> None:
     show(message, level)
 
 
+@contextmanager
+def decorating() -> Iterator[None]:
+    """Let what only decorates the UI fail without failing the run."""
+    try:
+        yield
+    except (PrefectException, httpx.HTTPError) as exc:
+        say(f"the Prefect UI lacks something of this run: {exc!r}", logging.WARNING)
+
+
 def rename_flow_run(name: str) -> None:
     """Give the flow run that the current task belongs to another name in the UI."""
     context = TaskRunContext.get()
     if context is not None and context.task_run.flow_run_id is not None:
-        with get_client(sync_client=True) as client:
+        with decorating(), get_client(sync_client=True) as client:
             client.update_flow_run(context.task_run.flow_run_id, name=name)
+
+
+def show_table(key: str, rows: list[dict[str, str]], description: str) -> None:
+    """Show a table in the UI; under a fixed key it has a history."""
+    with decorating():
+        create_table_artifact(key=key, table=rows, description=description)
+
+
+def show_markdown(key: str, text: str) -> None:
+    """Show a Markdown text in the UI; under a fixed key it has a history."""
+    with decorating():
+        create_markdown_artifact(key=key, markdown=text)
 
 
 @contextmanager

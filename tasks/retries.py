@@ -37,4 +37,4 @@ TRANSPORT_RETRIES: Final[dict[str, Any]] = {
     "retry_jitter_factor": 0.5,
     "retry_condition_fn": worth_retrying,
 }
-"""For the steps that use the network: waits of 1, 2 and 4 seconds, each longer by up to a half."""
+"""For the steps that use the network: waits of about 1, 2 and 4 seconds, each jittered by up to a half."""

@@ -11,7 +11,7 @@ from tasks.reporting import say
 from tasks.retries import TRANSPORT_RETRIES
 
 
-@task(task_run_name="upload-{trained.run_id}", cache_policy=NO_CACHE, timeout_seconds=3600, **TRANSPORT_RETRIES)
+@task(task_run_name="upload-{trained.run_id}", cache_policy=NO_CACHE, **TRANSPORT_RETRIES)
 def upload(
     config: RunConfig, raw: RawDataset, data: CachedDataset, trained: TrainedRun, evaluation: Evaluation
 ) -> PublishedRun:

@@ -6,9 +6,10 @@ It draws nothing at random and keeps nothing between calls, so a range may be cu
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from mnist_bp.errors import ConfigError
+from mnist_bp.records import BiasGradient
 
 if TYPE_CHECKING:  # a name can be chosen, and refused, without the 2 s of importing torch
     from torch import Tensor
@@ -37,7 +38,7 @@ class Engine(Protocol):
         batches: Tensor,
         *,
         learning_rate: float,
-        bias_gradient: Literal["mean", "sum"],
+        bias_gradient: BiasGradient,
     ) -> Parameters:
         """Train for as many steps as there are batches.
 

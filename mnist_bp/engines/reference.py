@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from mnist_bp.backprop import backward, descend
 from mnist_bp.network import Parameters, forward
+from mnist_bp.records import BiasGradient
 
 
 @dataclass(frozen=True)
@@ -20,8 +21,8 @@ class ReferenceEngine:
         device: `cpu` or `cuda`.
     """
 
+    name: ClassVar[str] = "reference"
     device: str = "cpu"
-    name: str = "reference"
 
     def advance(
         self,
@@ -31,7 +32,7 @@ class ReferenceEngine:
         batches: Tensor,
         *,
         learning_rate: float,
-        bias_gradient: Literal["mean", "sum"],
+        bias_gradient: BiasGradient,
     ) -> Parameters:
         """Train for as many steps as there are batches; see `Engine.advance`."""
         parameters = parameters.to(torch.device(self.device))

@@ -7,7 +7,6 @@ MinIO and its kind. They are never arguments, so they can reach no configuration
 from __future__ import annotations
 
 import mimetypes
-import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -74,10 +73,10 @@ class S3Store:
 
     def check_writable(self) -> None:
         """Put a small object and delete it again; see `Store`."""
-        key = f".write-check-{uuid.uuid4().hex}"
+        key = f"{self._prefix}.mnist-bp-write-check"
         with self._errors("write to", ""):
-            self._client.put_object(Bucket=self._bucket, Key=self._prefix + key, Body=b"")
-            self._client.delete_object(Bucket=self._bucket, Key=self._prefix + key)
+            self._client.put_object(Bucket=self._bucket, Key=key, Body=b"")
+            self._client.delete_object(Bucket=self._bucket, Key=key)
 
     def put(self, key: str, path: Path) -> None:
         """Upload a file in one request, which the store applies whole or not at all; see `Store`."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import io
 import json
 import os
 import shutil
@@ -17,14 +18,23 @@ from typing import Any
 import psutil
 import pytest
 from prefect import get_client
-from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId, FlowRunFilter, FlowRunFilterId
+from prefect.client.schemas.filters import (
+    ArtifactFilter,
+    ArtifactFilterFlowRunId,
+    FlowRunFilter,
+    FlowRunFilterId,
+    LogFilter,
+    LogFilterFlowRunId,
+)
 from prefect.client.schemas.objects import Artifact, FlowRun, TaskRun
-from prefect.settings import PREFECT_API_URL
+from rich.console import Console
 
 from flows.train import main, train
 from mnist_bp.config import RunConfig
 from mnist_bp.datasets import DATASETS
 from mnist_bp.errors import DownloadError, StoreError
+from tasks.reporting import show_on
+from tests.bad_http import BadHttp, status
 
 SCRIPT = Path(__file__).parents[2] / "flows" / "train.py"
 SMALL = ["--dataset", "mnist-sample", "--steps", "200", "--checkpoint-every", "100"]
@@ -37,16 +47,25 @@ def newest_flow_run() -> FlowRun:
         return max(client.read_flow_runs(), key=lambda run: str(run.created))
 
 
-def task_runs_of(run: FlowRun, expected: int = 1) -> list[TaskRun]:
+def task_runs_of(run: FlowRun) -> list[TaskRun]:
     """Task runs reach the server through its event stream, a moment after they end."""
     deadline = time.monotonic() + 20
     while True:
         with get_client(sync_client=True) as client:
             runs = client.read_task_runs(flow_run_filter=FlowRunFilter(id=FlowRunFilterId(any_=[run.id])))
-        if len(runs) >= expected and all(task.state is not None and task.state.is_final() for task in runs):
+        if runs and all(task.state is not None and task.state.is_final() for task in runs):
             return sorted(runs, key=lambda task: str(task.start_time))
         assert time.monotonic() < deadline, [(task.name, task.state_name) for task in runs]
         time.sleep(0.2)
+
+
+def logs_of(run: FlowRun) -> list[str]:
+    only = LogFilter(flow_run_id=LogFilterFlowRunId(any_=[run.id]))
+    with get_client(sync_client=True) as client:
+        deadline = time.monotonic() + 20
+        while not (logs := client.read_logs(log_filter=only)) and time.monotonic() < deadline:
+            time.sleep(0.2)
+    return [log.message for log in logs]
 
 
 def artifacts_of(run: FlowRun) -> dict[str, Artifact]:
@@ -91,6 +110,7 @@ def test_a_run_is_five_tasks_in_order_with_a_table_and_a_summary_in_the_ui(capsy
     ]
     assert {task.state_name for task in tasks} == {"Completed"}
 
+    assert "evaluate    step       200  accuracy" in "\n".join(logs_of(run))
     artifacts = artifacts_of(run)
     rows = json.loads(str(artifacts["accuracy-per-checkpoint"].data))
     assert [row["step"] for row in rows] == ["100", "200"]
@@ -159,6 +179,27 @@ def test_auto_falls_back_to_the_sample_and_says_so_everywhere(
     assert "Not MNIST" in str(artifacts_of(newest_flow_run())["run-summary"].data)
 
 
+def test_auto_tries_an_overloaded_mirror_again_before_it_falls_back(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with BadHttp({}) as mirror:
+        first = DATASETS["mnist"].files[0].name
+        mirror.faults[first] = [status(503)] * 10
+        monkeypatch.setenv("MNIST_BP_MIRRORS", mirror.url)
+        printed = run_json(capsys, *SMALL[2:])
+    assert printed["dataset"] == "mnist-sample"
+    assert "HTTP 503" in printed["notice"]
+    download, *_ = task_runs_of(newest_flow_run())
+    assert (download.run_count, len(mirror.requests)) == (4, 4)
+
+
+def test_a_terminal_sees_training_progress(terminal: None) -> None:
+    text = io.StringIO()
+    show_on(Console(file=text, width=120, force_terminal=True))
+    train(RunConfig(dataset="mnist-sample", steps=3_000))
+    assert "2000/3000" in text.getvalue()
+
+
 def test_auto_is_mnist_where_it_can_be_had(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, mnist_mirrors: str
 ) -> None:
@@ -193,9 +234,13 @@ def test_what_cannot_succeed_is_refused_before_any_task_runs(
     flags: list[str], parts: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main([*SMALL, *flags]) == 1
-    assert_one_line_error(capsys, *parts)
+    out, err = capsys.readouterr()
+    first, line = err.splitlines()  # nothing of a download
+    assert (out, first) == ("", "starting    the Prefect flow mnist-bp")
+    assert line.startswith("error: ")
+    for part in parts:
+        assert part in line
     assert newest_flow_run().state_name == "Failed"
-    assert task_runs_of(newest_flow_run(), expected=0) == []
 
 
 def test_a_bad_default_in_the_environment_is_one_line_too(
@@ -260,6 +305,15 @@ def start(*flags: str, **environment: str) -> subprocess.Popen[str]:
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=variables)
 
 
+def own_server(tmp_path: Path) -> dict[str, str]:
+    """Settings under which the script starts a Prefect server of its own, with a database of its own."""
+    return {
+        "PREFECT_HOME": str(tmp_path / "prefect"),
+        "PREFECT_API_URL": "",
+        "PREFECT_SERVER_ALLOW_EPHEMERAL_MODE": "1",
+    }
+
+
 @pytest.mark.slow
 def test_the_script_runs_the_lab_on_mnist_with_a_server_of_its_own_within_1200_mb(
     mnist_mirrors: str, tmp_path: Path
@@ -287,17 +341,31 @@ def test_the_script_runs_the_lab_on_mnist_with_a_server_of_its_own_within_1200_m
     assert list(Path().glob("artifacts/runs/*/manifest.json")) == [Path(printed["manifest"]).relative_to(tmp_path)]
 
 
-def test_ctrl_c_ends_the_script_with_one_line_and_leaves_no_process_and_no_half_run(tmp_path: Path) -> None:
-    process = start(*SMALL, "--steps", "1000000000", PREFECT_API_URL=str(PREFECT_API_URL.value()))
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_and_a_plain_kill_end_the_script_with_one_line_and_leave_no_process_and_no_half_run(
+    number: signal.Signals, tmp_path: Path
+) -> None:
+    process = start(*SMALL, "--steps", "1000000000", **own_server(tmp_path))
     assert process.stderr is not None
     for line in process.stderr:
         if line.startswith("train "):
             break
     children = psutil.Process(process.pid).children(recursive=True)
-    process.send_signal(signal.SIGINT)
+    assert children, "the script should have a Prefect server of its own"
+    process.send_signal(number)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 130
     assert "error: interrupted" in err
     assert "Traceback" not in err
     assert not psutil.wait_procs(children, timeout=10)[1]
     assert not Path("artifacts/runs").exists()
+
+
+def test_a_dead_prefect_server_is_one_line(tmp_path: Path) -> None:
+    process = start(*SMALL, PREFECT_API_URL="http://127.0.0.1:9/api", PREFECT_HOME=str(tmp_path / "prefect"))
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert out == ""
+    (line,) = [line for line in err.splitlines() if not line.startswith("starting ")]
+    assert line.startswith("error: cannot reach the Prefect server at http://127.0.0.1:9/api")
+    assert "PREFECT_API_URL" in line

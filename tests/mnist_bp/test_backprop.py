@@ -29,7 +29,7 @@ def autograd_gradients(problem: Problem) -> Gradients:
 
 def assert_gradients_match_autograd(problem: Problem, limit: float) -> None:
     parameters, x, t = problem
-    found = backward(parameters, x, forward(parameters, x), t)
+    found = backward(parameters, x, forward(parameters, x), t, "sum")
     for name, gradient, expected in zip(Gradients._fields, found, autograd_gradients(problem), strict=True):
         assert gradient.shape == expected.shape
         assert expected.abs().max() > 0, f"{name} is all zero: the comparison would prove nothing"
@@ -61,7 +61,7 @@ def test_every_gradient_matches_autograd_for_any_shape(
 @pytest.mark.parametrize(("inputs", "hidden", "classes", "batch"), [(17, 5, 3, 4), (6, 4, 3, 1)])
 def test_every_gradient_matches_central_differences(inputs: int, hidden: int, classes: int, batch: int) -> None:
     parameters, x, t = random_problem(3, inputs, hidden, classes, batch)
-    found = backward(parameters, x, forward(parameters, x), t)
+    found = backward(parameters, x, forward(parameters, x), t, "sum")
     step = 1e-6
     for parameter, gradient in zip(parameters, found, strict=True):
         differences = torch.empty_like(parameter)
@@ -88,7 +88,7 @@ def test_mean_bias_gradients_are_the_sums_over_the_batch_size_and_leave_the_weig
 
 def test_a_small_step_along_the_gradient_lowers_the_loss_by_its_squared_length() -> None:
     parameters, x, t = random_problem(5, 17, 5, 3, 4)
-    gradients = backward(parameters, x, forward(parameters, x), t)
+    gradients = backward(parameters, x, forward(parameters, x), t, "sum")
     before = loss(forward(parameters, x).a2, t)
     rate = 1e-6
     descend(parameters, gradients, rate)
@@ -99,5 +99,5 @@ def test_a_small_step_along_the_gradient_lowers_the_loss_by_its_squared_length()
 def test_saturated_units_have_finite_gradients() -> None:
     parameters, x, t = random_problem(0, 17, 5, 3, 4, torch.float32)
     extreme = Parameters(*(parameter * 1e4 for parameter in parameters))
-    for gradient in backward(extreme, x, forward(extreme, x), t):
+    for gradient in backward(extreme, x, forward(extreme, x), t, "sum"):
         assert torch.isfinite(gradient).all()

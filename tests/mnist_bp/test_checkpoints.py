@@ -16,7 +16,7 @@ from safetensors import safe_open
 
 from mnist_bp.checkpoints import METADATA_KEY, load_checkpoint, save_checkpoint
 from mnist_bp.errors import ChecksumError, DataFormatError, StoreError
-from mnist_bp.files import sha256_of, write_bytes
+from mnist_bp.files import digest_of, write_bytes
 from mnist_bp.network import initial_parameters
 from mnist_bp.records import StoredFile
 
@@ -29,7 +29,7 @@ def test_a_checkpoint_comes_back_bit_for_bit_with_its_metadata(tmp_path: Path) -
     assert all(torch.equal(a, b) for a, b in zip(load_checkpoint(file), PARAMETERS, strict=True))
     with safe_open(file.path, "pt") as opened:
         assert json.loads(opened.metadata()[METADATA_KEY]) == METADATA
-    assert (sha256_of(Path(file.path)), Path(file.path).stat().st_size) == (file.sha256, file.bytes)
+    assert (digest_of(Path(file.path)), Path(file.path).stat().st_size) == (file.sha256, file.bytes)
 
 
 def test_equal_weights_give_equal_files_in_other_processes(tmp_path: Path) -> None:

@@ -18,9 +18,9 @@ from mnist_bp.errors import ChecksumError, StoreError
 from mnist_bp.files import (
     atomic_write,
     check_writable,
+    digest_of,
     locked,
     read_verified,
-    sha256_of,
     sha256_of_bytes,
     write_bytes,
 )
@@ -108,7 +108,7 @@ def test_a_file_is_on_the_disk_before_it_gets_its_name(tmp_path: Path, monkeypat
 def test_write_bytes_returns_the_digest_that_proves_the_file(tmp_path: Path) -> None:
     path = tmp_path / "file.bin"
     digest = hashlib.sha256(b"content").hexdigest()
-    assert write_bytes(path, b"content") == sha256_of(path) == sha256_of_bytes(b"content") == digest
+    assert write_bytes(path, b"content") == digest_of(path) == sha256_of_bytes(b"content") == digest
     assert read_verified(path, digest) == b"content"
 
 

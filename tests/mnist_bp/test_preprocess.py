@@ -16,7 +16,7 @@ import pytest
 
 from mnist_bp import preprocess
 from mnist_bp.errors import ChecksumError, DataFormatError
-from mnist_bp.files import sha256_of, write_bytes
+from mnist_bp.files import digest_of, write_bytes
 from mnist_bp.preprocess import decode_idx, load_split, preprocess_dataset
 from mnist_bp.records import CachedDataset, RawDataset, StoredFile
 from mnist_bp.sample import encode_idx
@@ -164,16 +164,19 @@ def test_two_processes_build_one_cache(sample_raw: RawDataset, tmp_path: Path) -
     script = (
         "import sys, time\n"
         "from pathlib import Path\n"
-        "from mnist_bp.preprocess import preprocess_dataset\n"
+        "from mnist_bp import preprocess\n"
         "from mnist_bp.records import RawDataset, StoredFile\n"
+        "build = preprocess._build\n"
+        "preprocess._build = lambda *a: (print('built'), time.sleep(1), build(*a))[-1]\n"
         "files = tuple(StoredFile(path, digest, 0) for path, digest in zip(sys.argv[2::2], sys.argv[3::2]))\n"
-        "print(preprocess_dataset(RawDataset('mnist-sample', files, 'hit'), Path(sys.argv[1])).train.sha256)\n"
+        "raw = RawDataset('mnist-sample', files, 'hit')\n"
+        "print(preprocess.preprocess_dataset(raw, Path(sys.argv[1])).train.sha256)\n"
     )
     arguments = [text for file in sample_raw.files for text in (file.path, file.sha256)]
     command = [sys.executable, "-c", script, str(tmp_path), *arguments]
     processes = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
-    digests = {process.communicate()[0].strip() for process in processes}
+    printed = [process.communicate()[0].split() for process in processes]
     assert [process.returncode for process in processes] == [0, 0]
     (train,) = tmp_path.rglob("train.parquet")
-    assert digests == {sha256_of(train)}
+    assert sorted(line for lines in printed for line in lines) == sorted(["built", digest_of(train), digest_of(train)])
     assert not list(tmp_path.rglob("*.tmp"))

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import math
+import resource
 import subprocess
 import sys
+import time
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -142,7 +144,7 @@ def test_an_epoch_shows_every_example_once_and_drops_the_last_partial_batch() ->
     for epoch in epochs:
         assert len(epoch) == 20
         assert len(set(epoch)) == 20
-    assert epochs[0] != epochs[1] != epochs[2]
+    assert len({tuple(epoch) for epoch in epochs}) == 3
 
 
 def test_a_batch_larger_than_the_dataset_is_refused_with_both_figures(sample: CachedDataset) -> None:
@@ -191,6 +193,39 @@ def test_training_leaves_the_thread_count_as_it_was(sample: CachedDataset) -> No
     before = torch.get_num_threads()
     run(sample)
     assert torch.get_num_threads() == before
+
+
+def test_large_batches_are_looked_at_more_often(sample: CachedDataset) -> None:
+    told: list[int] = []
+    config = RunConfig(dataset="mnist-sample", steps=60, batch_size=4000, checkpoint_every=10**6)
+    list(train(config, ENGINE, *load_split(sample.train), on_progress=lambda step, _: told.append(step)))
+    assert told == [25, 50, 60]
+
+
+def test_training_seconds_are_those_of_the_clock(sample: CachedDataset) -> None:
+    started = time.perf_counter()
+    seconds = run(sample, steps=500)[-1].seconds
+    passed = time.perf_counter() - started
+    assert passed / 3 < seconds < passed
+
+
+@pytest.mark.slow
+def test_memory_does_not_grow_with_the_number_of_steps(sample: CachedDataset) -> None:
+    run(sample, steps=2_000, checkpoint_every=500)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    run(sample, steps=20_000, checkpoint_every=5_000)
+    grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+    assert grown * 1024 < 20e6
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_the_reference_engine_on_a_gpu_stays_close_to_the_cpu(sample: CachedDataset) -> None:
+    config = RunConfig(dataset="mnist-sample", steps=20, checkpoint_every=20)
+    (on_gpu,) = train(config, ReferenceEngine("cuda"), *load_split(sample.train))
+    (on_cpu,) = run(sample, steps=20)
+    for found, expected in zip(on_gpu.parameters, on_cpu.parameters, strict=True):
+        torch.testing.assert_close(found.cpu(), expected, rtol=1e-3, atol=1e-4)
 
 
 @pytest.mark.slow
