@@ -16,7 +16,9 @@ from tests.s3_servers import S3Server, free_endpoint
 
 
 def config_with(**settings: object) -> RunConfig:
-    return RunConfig.model_validate({"preset": "smoke", "data_dir": "data", "artifacts": "artifacts", **settings})
+    return RunConfig.model_validate(
+        {"dataset": "mnist-sample", "steps": 500, "data_dir": "data", "artifacts": "artifacts", **settings}
+    )
 
 
 def refusal(config: RunConfig, kind: type[MnistBpError]) -> MnistBpError:
