@@ -5,10 +5,12 @@ As a script: `python flows/train.py --help`.
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import signal
 import sys
+import threading
 from collections.abc import Sequence
 
 # Prefect reads its settings when it is imported. A script has a terminal display of its own, so Prefect's console log
@@ -62,6 +64,12 @@ def train(config: RunConfig = RunConfig()) -> Summary:  # noqa: B008 - frozen; t
 # the script
 
 
+def _import_ahead() -> None:
+    """Import what the tasks will need, while the main thread waits for Prefect's server to come up."""
+    for module in ("mnist_bp.runs", "mnist_bp.evaluation", "mnist_bp.publish", "matplotlib.figure"):
+        importlib.import_module(module)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the flow in this process and print what came of it.
 
@@ -71,6 +79,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     command = parse_train(arguments)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # a plain kill, too, stops Prefect's own server
     show_on(Console(stderr=True))
+    threading.Thread(target=_import_ahead, daemon=True).start()
     show("starting    the Prefect flow mnist-bp")
     try:
         with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):  # its thread sleeps out 1 s at the end
