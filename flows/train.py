@@ -8,7 +8,6 @@ from __future__ import annotations
 import importlib
 import json
 import os
-import signal
 import sys
 import threading
 from collections.abc import Sequence
@@ -26,7 +25,7 @@ from prefect import flow
 from prefect.settings import PREFECT_API_URL, PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 from rich.console import Console
 
-from mnist_bp.cli import parse_train, print_error
+from mnist_bp.cli import INTERRUPTED, end_when_interrupted, parse_train, print_error
 from mnist_bp.config import RunConfig
 from mnist_bp.errors import MnistBpError
 from mnist_bp.preflight import preflight
@@ -77,7 +76,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         The exit code: 0, 1 (failed) or 130 (interrupted); 2 (bad usage) is raised as SystemExit.
     """
     command = parse_train(arguments)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a plain kill, too, stops Prefect's own server
+    # Ctrl-C reaches Prefect's own server too, and Prefect would go on for a minute to tell a dead server of it
+    end_when_interrupted(f"caches are kept for the next run, checkpoints so far in {command.data_dir}/runs")
     show_on(Console(stderr=True))
     threading.Thread(target=_import_ahead, daemon=True).start()
     show("starting    the Prefect flow mnist-bp")
@@ -93,9 +93,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print_error(f"cannot reach the Prefect server at {PREFECT_API_URL.value()}: start it, or unset PREFECT_API_URL")
         return 1
     except KeyboardInterrupt:
-        kept = f"caches are kept for the next run, checkpoints so far in {command.data_dir}/runs"
-        print_error(f"interrupted; {kept}")
-        return 130
+        return INTERRUPTED
     if command.json_output:
         print(json.dumps(summary))
     else:

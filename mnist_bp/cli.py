@@ -1,10 +1,17 @@
-"""The command line: flags made from `RunConfig`, errors as one line, exit codes 0, 1 (failed) and 2 (bad usage)."""
+"""The command line: flags made from `RunConfig`, errors as one line, and how a program ends.
+
+Exit codes: 0, 1 (failed), 2 (bad usage), 130 (interrupted).
+"""
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
+import threading
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from types import FrameType
+from typing import Any, Final, Literal
 
 from pydantic import Field, ValidationError, model_validator
 from pydantic_settings import (
@@ -18,6 +25,9 @@ from pydantic_settings import (
 
 from mnist_bp.config import PRESETS, RunConfig
 from mnist_bp.errors import without_secrets
+
+INTERRUPTED: Final = 130
+"""Exit code: 128 and the number of SIGINT, as a shell has it."""
 
 
 class TrainCommand(RunConfig, BaseSettings):
@@ -85,6 +95,30 @@ def parse_train(arguments: Sequence[str] | None = None) -> TrainCommand:
 def print_error(message: str) -> None:
     """Say on stderr what went wrong."""
     print(f"error: {message}", file=sys.stderr)
+
+
+def end_when_interrupted(kept: str, grace: float = 10) -> None:
+    """From now on, say at once when Ctrl-C or a plain kill arrives, and see to it that the process ends.
+
+    KeyboardInterrupt is raised, so that everything can wind up; where that takes too long, or on a second signal, the
+    process is ended as it is.
+
+    Args:
+        kept: What is not lost, for the message.
+        grace: Seconds for winding up.
+    """
+
+    def interrupt(_number: int, _frame: FrameType | None) -> None:
+        for each in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(each, signal.SIG_DFL)
+        print_error(f"interrupted; {kept}")
+        last_resort = threading.Timer(grace, os._exit, (INTERRUPTED,))
+        last_resort.daemon = True
+        last_resort.start()
+        raise KeyboardInterrupt
+
+    for each in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(each, interrupt)
 
 
 def _describe(error: Mapping[str, Any]) -> str:

@@ -50,20 +50,12 @@ def preprocess_dataset(raw: RawDataset, data_dir: Path) -> CachedDataset:
     """
     key = cache_key(raw)
     directory = data_dir / "parquet" / f"{raw.name}-{key}"
-    rebuilt = None
-    try:
-        found = _find(directory)
-    except MnistBpError as exc:
-        found, rebuilt = None, str(exc)
+    found, damage = _look(directory)
     if found is not None:
         return _describe(raw, key, found, "hit")
     with locked(directory):  # of two runs, one builds and the other finds it done
-        try:
-            found = _find(directory)
-        except MnistBpError:
-            found = None
-        found = found or _build(raw, key, directory)
-    return _describe(raw, key, found, "miss", rebuilt)
+        splits = _look(directory)[0] or _build(raw, key, directory)
+    return _describe(raw, key, splits, "miss", damage)
 
 
 def cache_key(raw: RawDataset) -> str:
@@ -132,6 +124,14 @@ def decode_idx(path: Path) -> Tensor:
 
 
 Splits = dict[str, StoredFile]
+
+
+def _look(directory: Path) -> tuple[Splits | None, str | None]:
+    """Return the files of an intact cache, or what is wrong with a damaged one, or neither."""
+    try:
+        return _find(directory), None
+    except MnistBpError as exc:
+        return None, str(exc)
 
 
 def _find(directory: Path) -> Splits | None:

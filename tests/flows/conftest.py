@@ -24,11 +24,12 @@ def prefect_server() -> Iterator[None]:
 
 @pytest.fixture
 def terminal(prefect_server: None) -> Iterator[None]:
-    """For tests that call a script's main: its terminal and its signal handler are let go afterwards."""
-    handler = signal.getsignal(signal.SIGTERM)
+    """For tests that call a script's main: its terminal and its signal handlers are let go afterwards."""
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     yield
     reporting.show_on(None)
-    signal.signal(signal.SIGTERM, handler)
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -299,10 +300,29 @@ def test_an_upload_that_breaks_off_is_retried_and_then_publishes_a_whole_run(mon
 # --- the script as a process -------------------------------------------------
 
 
-def start(*flags: str, **environment: str) -> subprocess.Popen[str]:
-    command = [sys.executable, str(SCRIPT), *flags]
-    variables = {**os.environ, **environment}
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=variables)
+Start = Callable[..., "subprocess.Popen[str]"]
+
+
+@pytest.fixture
+def start() -> Iterator[Start]:
+    """Start the script with flags and, by keyword, environment variables; what still runs at the end is killed."""
+    started: list[subprocess.Popen[str]] = []
+
+    def begin(*flags: str, **environment: str) -> subprocess.Popen[str]:
+        command = [sys.executable, str(SCRIPT), *flags]
+        process = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ, **environment}
+        )
+        started.append(process)
+        return process
+
+    yield begin
+    for process in started:
+        if process.poll() is None:
+            for child in psutil.Process(process.pid).children(recursive=True):
+                child.kill()
+            process.kill()
+        process.communicate()
 
 
 def own_server(tmp_path: Path) -> dict[str, str]:
@@ -316,7 +336,7 @@ def own_server(tmp_path: Path) -> dict[str, str]:
 
 @pytest.mark.slow
 def test_the_script_runs_the_lab_on_mnist_with_a_server_of_its_own_within_1200_mb(
-    mnist_mirrors: str, tmp_path: Path
+    mnist_mirrors: str, tmp_path: Path, start: Start
 ) -> None:
     home = {
         "PREFECT_HOME": str(tmp_path / "prefect"),
@@ -343,7 +363,7 @@ def test_the_script_runs_the_lab_on_mnist_with_a_server_of_its_own_within_1200_m
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_ctrl_c_and_a_plain_kill_end_the_script_with_one_line_and_leave_no_process_and_no_half_run(
-    number: signal.Signals, tmp_path: Path
+    number: signal.Signals, tmp_path: Path, start: Start
 ) -> None:
     process = start(*SMALL, "--steps", "1000000000", **own_server(tmp_path))
     assert process.stderr is not None
@@ -361,7 +381,22 @@ def test_ctrl_c_and_a_plain_kill_end_the_script_with_one_line_and_leave_no_proce
     assert not Path("artifacts/runs").exists()
 
 
-def test_a_dead_prefect_server_is_one_line(tmp_path: Path) -> None:
+def test_ctrl_c_ends_the_script_soon_though_prefects_server_is_gone_before_it(tmp_path: Path, start: Start) -> None:
+    process = start(*SMALL, "--steps", "1000000000", **own_server(tmp_path))
+    assert process.stderr is not None
+    for line in process.stderr:
+        if line.startswith("train "):
+            break
+    (server,) = psutil.Process(process.pid).children(recursive=True)
+    server.kill()
+    time.sleep(1)  # something to log comes up that cannot be sent
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert "error: interrupted" in err
+
+
+def test_a_dead_prefect_server_is_one_line(tmp_path: Path, start: Start) -> None:
     process = start(*SMALL, PREFECT_API_URL="http://127.0.0.1:9/api", PREFECT_HOME=str(tmp_path / "prefect"))
     out, err = process.communicate(timeout=60)
     assert process.returncode == 1
