@@ -12,8 +12,10 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
+import shutil
 import tempfile
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -105,14 +107,13 @@ def decode_idx(path: Path) -> Tensor:
     import torch
     from torchvision.datasets.mnist import read_sn3_pascalvincent_tensor  # 2 s, needed on a cache miss alone
 
-    with reading_from(path):
-        content = path.read_bytes()
-    try:
-        plain = gzip.decompress(content) if path.suffix == ".gz" else content
-    except (OSError, EOFError, zlib.error) as exc:
-        raise DataFormatError(f"{path} is not gzipped: {exc}; delete it and run again") from exc
-    with writing_to(Path(tempfile.gettempdir())), tempfile.NamedTemporaryFile() as file:
-        file.write(plain)
+    opener: Callable[..., Any] = gzip.open if path.suffix == ".gz" else Path.open
+    room = Path(tempfile.gettempdir())
+    with reading_from(path), opener(path, "rb") as source, writing_to(room), tempfile.NamedTemporaryFile() as file:
+        try:
+            shutil.copyfileobj(source, file)
+        except (gzip.BadGzipFile, EOFError, zlib.error) as exc:
+            raise DataFormatError(f"{path} is not gzipped: {exc}; delete it and run again") from exc
         file.flush()
         try:
             values: Tensor = read_sn3_pascalvincent_tensor(file.name)
