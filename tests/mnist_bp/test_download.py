@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import pytest
@@ -310,6 +311,26 @@ def test_partial_outlives_a_mirror_that_does_not_have_the_file(data_dir: Path, s
     server.faults[IMAGES] = [status(404), status(404)]
     failure(data_dir)
     assert partial.read_bytes() == CONTENT[:HALF]
+
+
+def test_s3_mirror_delivers_and_is_continued(
+    data_dir: Path, s3_bucket: str, s3_admin: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, content in CONTENTS.items():
+        s3_admin.put_object(Bucket=s3_bucket, Key=f"mirror/{name}", Body=content)
+    monkeypatch.setenv("MNIST_BP_MIRRORS", f"s3://{s3_bucket}/mirror")
+    leave_partial(data_dir, CONTENT[:HALF])
+    fetch(data_dir)
+    assert_complete(data_dir)
+
+
+def test_s3_mirror_without_the_file_is_listed_with_its_reason(
+    data_dir: Path, s3_bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MNIST_BP_MIRRORS", f"s3://{s3_bucket}/nothing")
+    error = failure(data_dir)
+    assert "NoSuchKey" in str(error)
+    assert not error.transient
 
 
 def test_password_in_a_mirror_is_not_repeated(data_dir: Path, server: BadHttp, monkeypatch: pytest.MonkeyPatch) -> None:
