@@ -1,6 +1,10 @@
-"""The backward pass, by hand.
+"""The mathematics: the forward pass, the loss, and the backward pass by hand.
 
-With L = 1/2 * sum over batch and classes of (a2 - t)^2 and sigmoid'(z) = a (1 - a), the chain rule gives
+    z1 = x W1 + b1, a1 = sigmoid(z1)        (B, H)
+    z2 = a1 W2 + b2, a2 = sigmoid(z2)       (B, K)
+    L  = 1/2 * sum over batch and classes of (a2 - t)^2
+
+With sigmoid'(z) = a (1 - a) the chain rule gives
 
     (1) dz2 = (a2 - t) * a2 * (1 - a2)      (B, K)
     (2) dW2 = a1^T dz2                      (H, K)   summed over the batch
@@ -25,8 +29,20 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from mnist_bp.network import Activations, Parameters
+from mnist_bp.network import Parameters
 from mnist_bp.records import BiasGradient
+
+
+class Activations(NamedTuple):
+    """What the forward pass leaves for the backward pass.
+
+    Args:
+        a1: Hidden activations, shape (B, H), in [0, 1].
+        a2: Predictions, shape (B, K), in [0, 1].
+    """
+
+    a1: Tensor
+    a2: Tensor
 
 
 class Gradients(NamedTuple):
@@ -38,8 +54,41 @@ class Gradients(NamedTuple):
     db2: Tensor
 
 
+def forward(parameters: Parameters[Tensor], x: Tensor) -> Activations:
+    """Predict.
+
+    Args:
+        parameters: The network.
+        x: Pixels in [0, 1], shape (B, D), of the parameters' dtype and device.
+
+    Returns:
+        What every layer puts out; a2 is the prediction.
+    """
+    W1, b1, W2, b2 = parameters
+    # fmt: off
+    z1 = torch.addmm(b1, x, W1)   # (B, H)  x W1 + b1
+    a1 = torch.sigmoid(z1)        # (B, H)
+    z2 = torch.addmm(b2, a1, W2)  # (B, K)  a1 W2 + b2
+    a2 = torch.sigmoid(z2)        # (B, K)
+    # fmt: on
+    return Activations(a1, a2)
+
+
+def loss(a2: Tensor, t: Tensor) -> Tensor:
+    """Sum half the squared error over batch and classes.
+
+    Args:
+        a2: Predictions, shape (B, K).
+        t: One-hot targets, shape (B, K).
+
+    Returns:
+        L, a scalar.
+    """
+    return (a2 - t).square().sum() / 2
+
+
 def backward(
-    parameters: Parameters,
+    parameters: Parameters[Tensor],
     x: Tensor,
     activations: Activations,
     t: Tensor,
@@ -72,7 +121,7 @@ def backward(
     return Gradients(dW1, db1, dW2, db2)
 
 
-def descend(parameters: Parameters, gradients: Gradients, learning_rate: float) -> None:
+def descend(parameters: Parameters[Tensor], gradients: Gradients, learning_rate: float) -> None:
     """Take one step of gradient descent, in place: q <- q - learning_rate * dq."""
     for parameter, gradient in zip(parameters, gradients, strict=True):
         parameter.sub_(gradient, alpha=learning_rate)

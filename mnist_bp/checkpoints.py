@@ -1,42 +1,44 @@
-"""Checkpoints on disk: safetensors, so that loading one can never run code, and a digest before anything is parsed."""
+"""Checkpoints on disk: safetensors, so that loading one can never run code, and a digest before anything is parsed.
+
+The tensors are W1, b1, W2 and b2. Where several models are trained side by side, each has one more axis, the first.
+"""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import safetensors.torch
+import numpy as np
+import safetensors.numpy
 
 from mnist_bp.errors import DataFormatError
 from mnist_bp.files import read_verified, write_bytes
-from mnist_bp.network import Parameters
+from mnist_bp.network import Model, Parameters
 from mnist_bp.records import StoredFile
 
 METADATA_KEY = "mnist_bp"
 
 
-def save_checkpoint(path: Path, parameters: Parameters, metadata: dict[str, Any]) -> StoredFile:
-    """Write parameters atomically. Equal parameters and metadata give equal bytes.
+def save_checkpoint(path: Path, models: Sequence[Model], metadata: dict[str, Any]) -> StoredFile:
+    """Write models of one shape atomically. Equal models and metadata give equal bytes.
 
     Args:
         path: Final name.
-        parameters: On any device.
+        models: At least one.
         metadata: What JSON can hold. It goes under one key of the file's own metadata, whose keys have no fixed order.
 
     Raises:
         StoreError: The disk is full, read-only or gone.
     """
-    tensors = {name: tensor.contiguous().cpu() for name, tensor in parameters._asdict().items()}
-    content = safetensors.torch.save(tensors, {METADATA_KEY: json.dumps(metadata, sort_keys=True)})
+    stacked = models[0] if len(models) == 1 else Parameters(*map(np.stack, zip(*models, strict=True)))
+    content = safetensors.numpy.save(stacked._asdict(), {METADATA_KEY: json.dumps(metadata, sort_keys=True)})
     return StoredFile(str(path), write_bytes(path, content), len(content))
 
 
-def load_checkpoint(file: StoredFile) -> Parameters:
-    """Read parameters after proving that the bytes are the ones that were written.
-
-    Returns:
-        Parameters on the CPU.
+def load_checkpoint(file: StoredFile) -> list[Model]:
+    """Read models after proving that the bytes are the ones that were written.
 
     Raises:
         ChecksumError: The bytes differ from the digest; nothing was parsed.
@@ -45,6 +47,9 @@ def load_checkpoint(file: StoredFile) -> Parameters:
     """
     content = read_verified(Path(file.path), file.sha256)
     try:
-        return Parameters(**safetensors.torch.load(content))
+        stacked: Model = Parameters(**safetensors.numpy.load(content))
     except (safetensors.SafetensorError, TypeError) as exc:
         raise DataFormatError(f"{file.path} is not a checkpoint of this network: {exc}; train the run again") from exc
+    if stacked.b1.ndim == 1:
+        return [stacked]
+    return [Parameters(*model) for model in zip(*stacked, strict=True)]

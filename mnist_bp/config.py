@@ -6,13 +6,16 @@ import os
 from collections.abc import Mapping
 from typing import Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
+from mnist_bp.datasets import check_batch_size
+from mnist_bp.errors import ConfigError
+from mnist_bp.population import VALIDATION_SHARE, parse_seeds
 from mnist_bp.records import BiasGradient
 from mnist_bp.store import address_problem
 
 DatasetChoice = Literal["auto", "mnist", "fashion-mnist", "kmnist", "mnist-sample"]
-EngineChoice = Literal["auto", "reference", "cuda"]
+EngineChoice = Literal["auto", "reference", "cpu", "cuda"]
 
 
 def data_dir_from_environment() -> str:
@@ -57,11 +60,17 @@ class RunConfig(BaseModel):
     seed: int = Field(default=1, ge=0, lt=2**53)
     """Decides the initial weights and the order of the examples; below 2**53, so that JSON keeps it exact."""
 
+    seeds: str | None = None
+    """Train a model for each of several seeds, instead of --seed: 1..64, or 3,5,8, or a count that starts at --seed."""
+
+    validation_examples: int | None = Field(default=None, ge=0)
+    """Held out at the end of the training split, to choose among --seeds; default: 1 in 12 for --seeds, else none."""
+
     checkpoint_every: int = Field(default=1_000, ge=1)
     """Steps between checkpoints; the last step always gets one."""
 
     engine: EngineChoice = "auto"
-    """What computes the steps; auto = cuda where there is a GPU, else reference on the CPU."""
+    """What computes the steps; auto = cuda where there is a GPU, else cpu, else reference."""
 
     data_dir: str = Field(default_factory=data_dir_from_environment, min_length=1)
     """Directory of downloads, caches and runs in the making: $MNIST_BP_DATA_DIR, else ./data."""
@@ -76,10 +85,37 @@ class RunConfig(BaseModel):
             raise ValueError(problem)
         return value
 
+    @field_validator("seeds")
+    @classmethod
+    def _names_seeds(cls, value: str | None, others: ValidationInfo) -> str | None:
+        if value is not None:
+            parse_seeds(value, others.data.get("seed", 0))
+        return value
+
+    @property
+    def population(self) -> tuple[int, ...]:
+        """The seeds to train, at least one."""
+        return (self.seed,) if self.seeds is None else parse_seeds(self.seeds, self.seed)
+
+    def held_out(self, examples: int) -> int:
+        """Tell how many of the training examples are kept for validation.
+
+        Raises:
+            ConfigError: None would be left to train on, or several models could not be told apart.
+        """
+        several = len(self.population) > 1
+        count = self.validation_examples
+        if count is None:
+            count = examples // VALIDATION_SHARE if several else 0
+        if several and count == 0:
+            raise ConfigError("--validation-examples 0: expected at least 1, to choose one of the models of --seeds by")
+        check_batch_size(self.batch_size, examples - count)
+        return count
+
     @property
     def training_record(self) -> dict[str, Any]:
-        """What decides the weights at a step, as far as a configuration does."""
-        return self.model_dump(mode="json", include={"batch_size", "learning_rate", "bias_gradient", "hidden", "seed"})
+        """What decides the weights at a step, as far as a configuration does; beside it go the seeds."""
+        return self.model_dump(mode="json", include={"batch_size", "learning_rate", "bias_gradient", "hidden"})
 
 
 PRESETS: Final[Mapping[str, RunConfig]] = {

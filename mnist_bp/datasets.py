@@ -12,6 +12,9 @@ from typing import Final
 
 from mnist_bp.errors import ConfigError
 
+PIXELS: Final = 28 * 28
+CLASSES: Final = 10
+
 
 @dataclass(frozen=True)
 class SourceFile:

@@ -5,6 +5,7 @@
     ├── DownloadError        no mirror delivered a file (carries every mirror's reason)
     ├── ChecksumError        bytes on disk or in a store are not the bytes that were written
     ├── DataFormatError      bytes are intact but not what their format promises
+    ├── CertificateError     an engine's arithmetic is not that of the equations: nothing is trained with it
     ├── DivergenceError      training left the finite numbers
     └── StoreError           a directory or an S3-compatible store refused a read or a write
 
@@ -50,6 +51,10 @@ class ChecksumError(MnistBpError):
 
 class DataFormatError(MnistBpError):
     """Intact bytes that are not what their format promises."""
+
+
+class CertificateError(MnistBpError):
+    """An engine computes other gradients than float64 autograd, or leaves the reference's trajectory."""
 
 
 class DivergenceError(MnistBpError):

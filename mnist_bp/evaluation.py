@@ -7,14 +7,14 @@ images; `lab_correct_of_1000` repeats what the lab printed: raw pixels in [0, 25
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Final
 
-import torch
-from torch import Tensor
-from torch.nn.functional import one_hot
+import numpy as np
 
 from mnist_bp.checkpoints import load_checkpoint
-from mnist_bp.network import Parameters, forward, loss
+from mnist_bp.engines import Engine, choose_engine
+from mnist_bp.network import Bytes, IntArray, Model
 from mnist_bp.preprocess import load_split
 from mnist_bp.records import CachedDataset, CheckpointScore, Evaluation, TrainedRun
 
@@ -23,66 +23,79 @@ LAB_EXAMPLES: Final = 1_000
 
 
 class Evaluator:
-    """Holds the test images ready for any number of checkpoints.
+    """Holds images ready for any number of models.
 
     Args:
-        images: Pixels in [0, 255], shape (N, D), uint8.
-        labels: Classes in [0, K), shape (N,), uint8.
+        engine: What computes the predictions.
+        images: Pixels in [0, 255], shape (N, D).
+        labels: Classes in [0, K), shape (N,).
         classes: K.
     """
 
-    def __init__(self, images: Tensor, labels: Tensor, classes: int = 10) -> None:
-        self._x = images.float() / 255  # (N, D)
-        self._x_raw = images[:LAB_EXAMPLES].float()
-        self._labels = labels.long()
-        self._t = one_hot(self._labels, classes).float()  # (N, K)
-        self._classes = classes
+    def __init__(self, engine: Engine, images: Bytes, labels: Bytes, classes: int = 10) -> None:
+        self._data = engine.load(images, labels, classes)
+        self._first = engine.load(images[:LAB_EXAMPLES], labels[:LAB_EXAMPLES], classes)
+        self._labels = labels.astype(np.int64)
+        self._t = np.eye(classes, dtype=np.float32)[labels]  # (N, K)
 
-    def score(self, step: int, parameters: Parameters) -> CheckpointScore:
-        """Score one checkpoint.
+    def score(self, seed: int, step: int, model: Model) -> CheckpointScore:
+        """Score one model.
 
         Args:
+            seed: Which model, for the record.
             step: Steps taken, for the record.
-            parameters: float32, on the CPU.
+            model: The network.
         """
-        a2 = forward(parameters, self._x).a2  # (N, K)
-        confusion = self._confusion(a2)
-        lab_hits = forward(parameters, self._x_raw).a2.argmax(1) == self._labels[:LAB_EXAMPLES]
+        a2 = self._data.predict(model)  # (N, K)
+        confusion = self._confusion(a2.argmax(1))
+        lab_hits = self._first.predict(model, scale=1).argmax(1) == self._labels[:LAB_EXAMPLES]
         return CheckpointScore(
+            seed=seed,
             step=step,
             accuracy=int(confusion.trace()) / len(a2),
             lab_correct_of_1000=int(lab_hits.sum()),
-            loss=loss(a2, self._t).item() / len(a2),
-            accuracy_per_class=tuple((confusion.diag() / confusion.sum(1).clamp(min=1).double()).tolist()),
+            loss=float(np.square(a2 - self._t).sum(dtype=np.float64)) / 2 / len(a2),
+            accuracy_per_class=tuple((confusion.diagonal() / confusion.sum(1).clip(min=1)).tolist()),
         )
 
-    def confusion(self, parameters: Parameters) -> tuple[tuple[int, ...], ...]:
-        """Count predictions: rows are true classes, columns predicted ones."""
-        return tuple(tuple(row) for row in self._confusion(forward(parameters, self._x).a2).tolist())
+    def accuracy(self, model: Model) -> float:
+        """Share of the images that are classified correctly."""
+        return float((self._data.predict(model).argmax(1) == self._labels).mean())
 
-    def _confusion(self, a2: Tensor) -> Tensor:
-        cells = self._labels * self._classes + a2.argmax(1)
-        return torch.bincount(cells, minlength=self._classes**2).view(self._classes, self._classes)
+    def confusion(self, model: Model) -> tuple[tuple[int, ...], ...]:
+        """Count predictions: rows are true classes, columns predicted ones."""
+        return tuple(tuple(row) for row in self._confusion(self._data.predict(model).argmax(1)).tolist())
+
+    def _confusion(self, predicted: IntArray) -> IntArray:
+        classes = self._t.shape[1]
+        return np.bincount(self._labels * classes + predicted, minlength=classes**2).reshape(classes, classes)
 
 
 def evaluate_run(
     data: CachedDataset, trained: TrainedRun, *, on_score: Callable[[CheckpointScore], None] | None = None
 ) -> Evaluation:
-    """Score every checkpoint of a run on all test images.
+    """Score every checkpoint of a run on all test images, and choose its model by what was held out of training.
 
     Args:
-        data: Its test split is read.
+        data: Its test split is read, and what was held out of its training split.
         trained: Its checkpoints are read, each against its digest.
-        on_score: Told about every checkpoint as it is scored.
+        on_score: Told about every score as it comes.
 
     Raises:
         ChecksumError, DataFormatError, StoreError: A file is damaged, or not what it should be, or gone.
     """
-    evaluator = Evaluator(*load_split(data.test))
+    engine, _ = choose_engine(trained.engine if trained.device == "cpu" else "auto")
+    test, validation = Evaluator(engine, *load_split(data.test)), None
+    if trained.validation_examples:
+        images, labels = load_split(data.train)
+        validation = Evaluator(engine, images[-trained.validation_examples :], labels[-trained.validation_examples :])
     scores = []
     for point in trained.checkpoints:
-        parameters = load_checkpoint(point.file)
-        scores.append(evaluator.score(point.step, parameters))
-        if on_score is not None:
-            on_score(scores[-1])
-    return Evaluation(tuple(scores), evaluator.confusion(parameters))
+        models = dict(zip(trained.seeds, load_checkpoint(point.file), strict=True))
+        for seed, model in models.items():
+            score = test.score(seed, point.step, model)
+            scores.append(replace(score, validation_accuracy=validation.accuracy(model) if validation else None))
+            if on_score is not None:
+                on_score(scores[-1])
+    best = max(scores[-len(models) :], key=lambda score: score.validation_accuracy or 0)
+    return Evaluation(best.seed, tuple(scores), test.confusion(models[best.seed]))

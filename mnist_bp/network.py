@@ -1,26 +1,37 @@
-"""The network: its four parameters, how they start, and the forward pass.
+"""The network's parameters, and how they start.
 
-| symbol | shape  | meaning                                                |
-|--------|--------|--------------------------------------------------------|
-| x      | (B, D) | pixels in [0, 1], one image per row                    |
-| W1, b1 | (D, H), (H,) | first layer                                      |
-| W2, b2 | (H, K), (K,) | second layer                                     |
-| z1, a1 | (B, H) | z1 = x W1 + b1, a1 = sigmoid(z1)                       |
-| z2, a2 | (B, K) | z2 = a1 W2 + b2, a2 = sigmoid(z2), the prediction      |
+| symbol | shape        | meaning                                           |
+|--------|--------------|---------------------------------------------------|
+| x      | (B, D)       | pixels in [0, 1], one image per row               |
+| W1, b1 | (D, H), (H,) | first layer                                       |
+| W2, b2 | (H, K), (K,) | second layer                                      |
+| z1, a1 | (B, H)       | z1 = x W1 + b1, a1 = sigmoid(z1)                  |
+| z2, a2 | (B, K)       | z2 = a1 W2 + b2, a2 = sigmoid(z2), the prediction |
+
+What is computed from them is in `mnist_bp.backprop`. At rest they are NumPy arrays, which need no torch to be made,
+saved or read; an engine that computes with torch takes them as tensors.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, Generic, NamedTuple, TypeVar
 
-import torch
-from torch import Tensor
+import numpy as np
+import numpy.typing as npt
 
 from mnist_bp import rng
 
+FloatArray = npt.NDArray[np.floating[Any]]
+IntArray = npt.NDArray[np.int64]
+Bytes = npt.NDArray[np.uint8]
 
-class Parameters(NamedTuple):
-    """Weights and biases.
+Array = TypeVar("Array")
+Other = TypeVar("Other")
+
+
+class Parameters(NamedTuple, Generic[Array]):
+    """Weights and biases: arrays or tensors.
 
     Args:
         W1: Shape (D, H).
@@ -29,33 +40,25 @@ class Parameters(NamedTuple):
         b2: Shape (K,).
     """
 
-    W1: Tensor
-    b1: Tensor
-    W2: Tensor
-    b2: Tensor
+    W1: Array
+    b1: Array
+    W2: Array
+    b2: Array
 
-    def to(self, target: torch.device | torch.dtype) -> Parameters:
-        """Copy to a device or to a floating-point type."""
-        return Parameters(*(parameter.to(target, copy=True) for parameter in self))
-
-    def all_finite(self) -> bool:
-        """Whether no value is infinite or not a number."""
-        return all(bool(torch.isfinite(parameter).all()) for parameter in self)
+    def map(self, function: Callable[[Array], Other]) -> Parameters[Other]:
+        """Apply a function to each."""
+        return Parameters(*(function(parameter) for parameter in self))
 
 
-class Activations(NamedTuple):
-    """What the forward pass leaves for the backward pass.
-
-    Args:
-        a1: Hidden activations, shape (B, H), in [0, 1].
-        a2: Predictions, shape (B, K), in [0, 1].
-    """
-
-    a1: Tensor
-    a2: Tensor
+Model = Parameters[FloatArray]
 
 
-def initial_parameters(seed: int, inputs: int, hidden: int, classes: int) -> Parameters:
+def all_finite(model: Model) -> bool:
+    """Whether no value is infinite or not a number."""
+    return all(bool(np.isfinite(parameter).all()) for parameter in model)
+
+
+def initial_parameters(seed: int, inputs: int, hidden: int, classes: int) -> Parameters[npt.NDArray[np.float32]]:
     """Draw every parameter from N(0, 1), in the order W1, b1, W2, b2.
 
     Args:
@@ -65,44 +68,9 @@ def initial_parameters(seed: int, inputs: int, hidden: int, classes: int) -> Par
         classes: K.
 
     Returns:
-        float32 parameters on the CPU.
+        float32 parameters.
     """
     shapes = ((inputs, hidden), (hidden,), (hidden, classes), (classes,))
-    draws = (
-        torch.from_numpy(rng.normal(seed, position, torch.Size(shape).numel())).view(shape)
-        for position, shape in enumerate(shapes)
+    return Parameters(
+        *(rng.normal(seed, position, int(np.prod(shape))).reshape(shape) for position, shape in enumerate(shapes))
     )
-    return Parameters(*draws)
-
-
-def forward(parameters: Parameters, x: Tensor) -> Activations:
-    """Predict.
-
-    Args:
-        parameters: The network.
-        x: Pixels in [0, 1], shape (B, D), of the parameters' dtype and device.
-
-    Returns:
-        What every layer puts out; a2 is the prediction.
-    """
-    W1, b1, W2, b2 = parameters
-    # fmt: off
-    z1 = torch.addmm(b1, x, W1)   # (B, H)  x W1 + b1
-    a1 = torch.sigmoid(z1)        # (B, H)
-    z2 = torch.addmm(b2, a1, W2)  # (B, K)  a1 W2 + b2
-    a2 = torch.sigmoid(z2)        # (B, K)
-    # fmt: on
-    return Activations(a1, a2)
-
-
-def loss(a2: Tensor, t: Tensor) -> Tensor:
-    """Sum half the squared error over batch and classes: L = 1/2 sum (a2 - t)^2.
-
-    Args:
-        a2: Predictions, shape (B, K).
-        t: One-hot targets, shape (B, K).
-
-    Returns:
-        Scalar.
-    """
-    return (a2 - t).square().sum() / 2

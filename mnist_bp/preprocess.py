@@ -23,8 +23,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from mnist_bp.datasets import PIXELS
 from mnist_bp.errors import DataFormatError, MnistBpError
 from mnist_bp.files import atomic_write, digest_of, locked, read_verified, reading_from, write_bytes, writing_to
+from mnist_bp.network import Bytes
 from mnist_bp.records import CachedDataset, CacheOutcome, RawDataset, StoredFile
 
 if TYPE_CHECKING:  # a cache is found, and proved intact, without the 2 s of importing torch
@@ -33,7 +35,6 @@ if TYPE_CHECKING:  # a cache is found, and proved intact, without the 2 s of imp
 PREPROCESS_VERSION: Final = 1
 """Changes whenever the same source would give other Parquet files."""
 
-PIXELS: Final = 28 * 28
 ROW_GROUP: Final = 10_000
 MANIFEST: Final = "manifest.json"
 SPLITS: Final = ("train", "test")
@@ -66,8 +67,8 @@ def cache_key(raw: RawDataset) -> str:
     return hashlib.sha256(source.encode()).hexdigest()[:16]
 
 
-def load_split(file: StoredFile) -> tuple[Tensor, Tensor]:
-    """Read one split into tensors.
+def load_split(file: StoredFile) -> tuple[Bytes, Bytes]:
+    """Read one split into memory.
 
     Returns:
         Images, pixels in [0, 255], shape (N, 784), uint8; and labels, shape (N,), uint8.
@@ -77,12 +78,10 @@ def load_split(file: StoredFile) -> tuple[Tensor, Tensor]:
         DataFormatError: It is not a split of this cache.
         StoreError: It is absent or unreadable.
     """
-    import torch
-
     content = read_verified(Path(file.path), file.sha256)
     try:
         table = pq.read_table(pa.BufferReader(content))
-        labels = table.column("label").to_numpy()
+        labels = table.column("label").to_numpy().copy()
         images = np.empty((len(table), PIXELS), np.uint8)
         start = 0
         for chunk in table.column("pixels").chunks:
@@ -91,7 +90,7 @@ def load_split(file: StoredFile) -> tuple[Tensor, Tensor]:
             start += len(chunk)
     except (pa.ArrowException, KeyError, ValueError) as exc:
         raise DataFormatError(f"{file.path} is not a split of this cache: {exc}; delete it and run again") from exc
-    return torch.from_numpy(images), torch.from_numpy(labels.copy())
+    return images, labels
 
 
 def decode_idx(path: Path) -> Tensor:

@@ -1,8 +1,8 @@
 """Publish: a finished run becomes visible to readers, whole or not at all.
 
 <artifacts>/runs/<run id>/checkpoints/step-0001000.safetensors ...
-                         /model.safetensors    the last checkpoint
-                         /history.parquet      one row per checkpoint
+                         /model.safetensors    the run's model after the last step
+                         /history.parquet      one row per checkpoint and seed
                          /accuracy.png
                          /manifest.json        put last: a run with a manifest is complete
 """
@@ -13,6 +13,7 @@ import hashlib
 import json
 import platform
 from dataclasses import asdict
+from importlib.metadata import version
 from io import BytesIO
 from pathlib import Path
 from typing import Any, Final
@@ -20,14 +21,15 @@ from typing import Any, Final
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-import torch
 
 from mnist_bp import __version__
+from mnist_bp.checkpoints import load_checkpoint, save_checkpoint
 from mnist_bp.config import RunConfig
 from mnist_bp.files import read_verified, write_bytes
 from mnist_bp.plots import accuracy_png
+from mnist_bp.population import population_accuracy
 from mnist_bp.records import CachedDataset, Evaluation, PublishedRun, RawDataset, StoredFile, TrainedRun
-from mnist_bp.runs import created_at
+from mnist_bp.runs import checkpoint_metadata, created_at
 from mnist_bp.store import open_store
 
 MANIFEST: Final = "manifest.json"
@@ -51,13 +53,15 @@ def publish_run(
         StoreError: The place refused a file.
     """
     directory = Path(trained.directory)
-    model = trained.checkpoints[-1].file
+    last = trained.checkpoints[-1]
+    model = load_checkpoint(last.file)[trained.seeds.index(evaluation.seed)]
+    about = checkpoint_metadata(config, data, trained.engine, trained.device, [evaluation.seed], last.step)
     contents = {
-        "model.safetensors": read_verified(Path(model.path), model.sha256),
-        "history.parquet": history_parquet(trained, data.name, config.seed, evaluation),
-        "accuracy.png": accuracy_png(evaluation, f"{data.name}, {trained.engine} engine, seed {config.seed}"),
+        "history.parquet": history_parquet(trained, data.name, evaluation),
+        "accuracy.png": accuracy_png(evaluation, f"{data.name}, {trained.engine} engine, seed {evaluation.seed}"),
     }
     files = {f"checkpoints/{Path(point.file.path).name}": point.file for point in trained.checkpoints}
+    files["model.safetensors"] = save_checkpoint(directory / "model.safetensors", [model], about)
     for name, content in contents.items():
         path = directory / name
         files[name] = StoredFile(str(path), write_bytes(path, content), len(content))
@@ -81,19 +85,19 @@ def publish_run(
     )
 
 
-def history_parquet(trained: TrainedRun, dataset: str, seed: int, evaluation: Evaluation) -> bytes:
-    """Encode a run's history: one row per checkpoint, with the run named in every row."""
+def history_parquet(trained: TrainedRun, dataset: str, evaluation: Evaluation) -> bytes:
+    """Encode a run's history: one row per checkpoint and seed, with the run named in every row."""
+    seconds = {point.step: point.seconds for point in trained.checkpoints}
     rows = [
         {
             "run_id": trained.run_id,
             "created": created_at(trained.run_id),
             "dataset": dataset,
             "engine": trained.engine,
-            "seed": seed,
-            "train_seconds": point.seconds,
+            "train_seconds": seconds[score.step],
             **asdict(score),
         }
-        for point, score in zip(trained.checkpoints, evaluation.checkpoints, strict=True)
+        for score in evaluation.scores
     ]
     sink = BytesIO()
     pq.write_table(pa.Table.from_pylist(rows), sink, compression="zstd")
@@ -131,8 +135,12 @@ def _manifest(
             "sources": {Path(file.path).name: _proof(file) for file in raw.files},
             "parquet": {"train": _proof(data.train), "test": _proof(data.test)},
         },
+        "seed": evaluation.seed,
+        "population": {"seeds": trained.seeds, "accuracy": population_accuracy(evaluation)},
+        "validation_examples": trained.validation_examples,
         "engine": trained.engine,
         "device": trained.device,
+        "certificate": trained.certificate,
         "train_seconds": trained.seconds,
         "steps_per_second": trained.steps_per_second,
         "checkpoints": [
@@ -145,7 +153,7 @@ def _manifest(
         "environment": {
             "python": platform.python_version(),
             "platform": platform.platform(),
-            "torch": torch.__version__,
+            "torch": version("torch"),
             "numpy": np.__version__,
             "pyarrow": pa.__version__,
         },

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 CacheOutcome = Literal["hit", "miss"]
 
@@ -70,7 +70,7 @@ class CachedDataset:
 
 @dataclass(frozen=True)
 class CheckpointFile:
-    """The weights after a number of steps.
+    """The weights of a run's models after a number of steps.
 
     Args:
         step: Steps taken.
@@ -90,47 +90,59 @@ class TrainedRun:
     Args:
         run_id: Sorts by time, never reused.
         directory: Where the run is being made.
+        seeds: One for each model that was trained.
+        validation_examples: How many examples at the end of the training split were held out.
         engine: Which engine computed the steps.
         device: Where it ran.
-        checkpoints: In order of step; the last is the model.
+        certificate: What proved the engine right before the first step; see `mnist_bp.certificate`.
+        checkpoints: In order of step.
         seconds: Training time: shuffling and steps, without reading data or writing checkpoints.
+        notice: Why the engine is not the one that would have been chosen, or None.
     """
 
     run_id: str
     directory: str
+    seeds: tuple[int, ...]
+    validation_examples: int
     engine: str
     device: str
+    certificate: dict[str, Any]
     checkpoints: tuple[CheckpointFile, ...]
     seconds: float
+    notice: str | None = None
 
     @property
     def steps(self) -> int:
-        """Steps taken in all."""
+        """Steps taken by each model."""
         return self.checkpoints[-1].step
 
     @property
     def steps_per_second(self) -> float:
-        """Mean speed of the training steps."""
-        return self.steps / self.seconds
+        """Mean speed of the training steps, those of all models together."""
+        return self.steps * len(self.seeds) / self.seconds
 
 
 @dataclass(frozen=True)
 class CheckpointScore:
-    """How one checkpoint does on the test images.
+    """How one model does after a number of steps, on the test images.
 
     Args:
+        seed: Which model.
         step: Steps taken.
         accuracy: Share of all test images that are classified correctly, in [0, 1]; pixels in [0, 1].
         lab_correct_of_1000: The lab's own figure: correct among the first 1,000 test images, pixels in [0, 255].
         loss: Half the squared error, summed over classes, mean over all test images.
         accuracy_per_class: Share of each class's test images that are classified correctly.
+        validation_accuracy: As `accuracy`, on the held-out training examples; None if there are none.
     """
 
+    seed: int
     step: int
     accuracy: float
     lab_correct_of_1000: int
     loss: float
     accuracy_per_class: tuple[float, ...]
+    validation_accuracy: float | None = None
 
 
 @dataclass(frozen=True)
@@ -138,17 +150,29 @@ class Evaluation:
     """How all checkpoints of a run do on the test images.
 
     Args:
-        checkpoints: In order of step.
-        confusion: For the last checkpoint: rows are true classes, columns predicted ones, entries are counts.
+        seed: The run's model: of those trained, the one with the best validation accuracy after the last step.
+        scores: One for each step and seed, in order of step.
+        confusion: For the run's model: rows are true classes, columns predicted ones, entries are counts.
     """
 
-    checkpoints: tuple[CheckpointScore, ...]
+    seed: int
+    scores: tuple[CheckpointScore, ...]
     confusion: tuple[tuple[int, ...], ...]
 
     @property
+    def checkpoints(self) -> tuple[CheckpointScore, ...]:
+        """The scores of the run's model, in order of step."""
+        return tuple(score for score in self.scores if score.seed == self.seed)
+
+    @property
     def final(self) -> CheckpointScore:
-        """The score of the run's model."""
+        """The score of the run's model after the last step."""
         return self.checkpoints[-1]
+
+    @property
+    def population(self) -> tuple[CheckpointScore, ...]:
+        """The scores of all models after the last step."""
+        return tuple(score for score in self.scores if score.step == self.scores[-1].step)
 
 
 @dataclass(frozen=True)

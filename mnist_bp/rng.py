@@ -1,15 +1,18 @@
 """Counter-based randomness: every number is a pure function of (seed, purpose, position), so no state is ever saved.
 
-The generator is Philox4x32-10 (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011), the one behind
-torch's CUDA generator. The four counter words are laid out as cuRAND does for one number per thread:
+Initial weights come from Philox4x32-10 (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011), the
+generator behind torch's CUDA one. The four counter words are laid out as cuRAND does for one number per thread:
 
-    word 0            position in the stream      for weights: which parameter; for the order: the epoch
+    word 0            which parameter
     word 1            0
-    word 2            element                     index within the parameter; for the order: the example
-    word 3            purpose                     0 for normal numbers, as in cuRAND; 1 for the example order
+    word 2            element              index within the parameter
+    word 3            0
 
 so that `normal(seed, k, n)` is, but for the last bits of float32, what `torch.nn.init.normal_` draws on a GPU for the
 k-th tensor after `torch.cuda.manual_seed(seed)`, while the GPU gives each element a thread of its own.
+
+The order of the examples comes from NumPy's Philox4x64-10, keyed by the seed, the epoch in its counter. Only the
+generator's raw words are used: they are fixed by its algorithm, where NumPy's own shuffles may change with a release.
 """
 
 from __future__ import annotations
@@ -18,9 +21,6 @@ from typing import Final
 
 import numpy as np
 import numpy.typing as npt
-
-NORMAL: Final = 0
-ORDER: Final = 1
 
 _ROUNDS: Final = 10
 _MULTIPLIERS: Final = (np.uint64(0xD2511F53), np.uint64(0xCD9E8D57))
@@ -58,13 +58,6 @@ def philox(counter: Counter, key: tuple[int, int]) -> Counter:
     return c0, c1, c2, c3
 
 
-def _words(seed: int, position: int, purpose: int, count: int) -> Counter:
-    """Draw four words for each of `count` elements, laid out as above; the seed is a 64-bit key."""
-    element = np.arange(count, dtype=np.uint64)
-    counter = (np.full_like(element, position), np.zeros_like(element), element, np.full_like(element, purpose))
-    return philox(counter, (seed & 0xFFFFFFFF, (seed >> 32) & 0xFFFFFFFF))
-
-
 def normal(seed: int, position: int, count: int) -> npt.NDArray[np.float32]:
     """Draw standard normal numbers by the Box-Muller transform.
 
@@ -82,22 +75,27 @@ def normal(seed: int, position: int, count: int) -> npt.NDArray[np.float32]:
     Returns:
         Shape (count,), float32.
     """
-    x, y, _, _ = _words(seed, position, NORMAL, count)
+    element = np.arange(count, dtype=np.uint64)
+    counter = (np.full_like(element, position), np.zeros_like(element), element, np.zeros_like(element))
+    x, y, _, _ = philox(counter, (seed & 0xFFFFFFFF, seed >> 32))
     u = (x * 2.0**-32 + 2.0**-33).astype(np.float32).astype(np.float64)
     v = ((y * 2.0**-32 + 2.0**-33) * (2 * np.pi)).astype(np.float32).astype(np.float64)
     return (np.sin(v) * np.sqrt(-2.0 * np.log(u))).astype(np.float32)
 
 
 def permutation(seed: int, epoch: int, count: int) -> npt.NDArray[np.int64]:
-    """Shuffle the numbers 0 to count - 1: the order that sorts one random 64-bit word for each.
+    """Shuffle the numbers 0 to count - 1: each takes the low bits of a random 64-bit word, and the words are sorted.
 
     Args:
         seed: 64-bit key.
         epoch: Which shuffle, from 0.
-        count: Examples.
+        count: Examples, below 2**32.
 
     Returns:
         Shape (count,), int64, each of 0 to count - 1 once.
     """
-    high, low, _, _ = _words(seed, epoch, ORDER, count)
-    return np.argsort((high << _HALF) | low, kind="stable")
+    words = np.random.Philox(key=seed, counter=epoch << 128).random_raw(count)  # an epoch has 2**128 counters to itself
+    low = np.uint64((1 << count.bit_length()) - 1)
+    words = words & ~low | np.arange(count, dtype=np.uint64)
+    words.sort()
+    return (words & low).astype(np.int64)

@@ -6,17 +6,20 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
+from mnist_bp.certificate import certify
 from mnist_bp.checkpoints import save_checkpoint
+from mnist_bp.datasets import CLASSES, PIXELS
 from mnist_bp.engines import choose_engine
 from mnist_bp.errors import DivergenceError
+from mnist_bp.network import initial_parameters
 from mnist_bp.preprocess import load_split
 from mnist_bp.records import CachedDataset, CheckpointFile, TrainedRun
-from mnist_bp.training import train
+from mnist_bp.training import ExampleOrder, train
 
 if TYPE_CHECKING:
     from mnist_bp.config import RunConfig
@@ -34,6 +37,20 @@ def created_at(run_id: str) -> datetime:
     return datetime.strptime(run_id.partition("-")[0], _TIME_FORMAT).replace(tzinfo=UTC)
 
 
+def checkpoint_metadata(
+    config: RunConfig, data: CachedDataset, engine: str, device: str, seeds: Sequence[int], step: int
+) -> dict[str, Any]:
+    """Describe what a file of weights holds and how to make it again."""
+    return {
+        "config": config.training_record,
+        "dataset": {"name": data.name, "key": data.key, "train_examples": data.train_examples},
+        "engine": {"name": engine, "device": device},
+        "held_out": config.held_out(data.train_examples),
+        "seeds": list(seeds),
+        "step": step,
+    }
+
+
 def train_run(
     config: RunConfig,
     data: CachedDataset,
@@ -41,7 +58,7 @@ def train_run(
     on_progress: Callable[[int, float], None] | None = None,
     on_checkpoint: Callable[[CheckpointFile], None] | None = None,
 ) -> TrainedRun:
-    """Train, writing every checkpoint as it comes.
+    """Train every seed's model, writing all checkpoints as they come.
 
     Args:
         config: The run; its directory is made in `data_dir`.
@@ -51,23 +68,27 @@ def train_run(
 
     Raises:
         ConfigError: The batch is larger than the dataset, or there is no such device.
+        CertificateError: The engine's gradients are wrong; nothing was trained.
         DivergenceError: A weight is no longer finite; the checkpoints so far are kept, and named.
         ChecksumError, DataFormatError, StoreError: The data cannot be read or a checkpoint not be written.
     """
-    engine = choose_engine(config.engine)
+    engine, notice = choose_engine(config.engine)
+    held_out, seeds = config.held_out(data.train_examples), config.population
+    certificate = certify(engine)
+    certificate.check()
     run_id = new_run_id()
     directory = (Path(config.data_dir) / "runs" / run_id).absolute()
-    about = {
-        "config": config.training_record,
-        "dataset": {"name": data.name, "key": data.key},
-        "engine": {"name": engine.name, "device": engine.device},
-    }
     images, labels = load_split(data.train)
+    examples = len(images) - held_out
+    resident = engine.load(images[:examples], labels[:examples])
+    models = [initial_parameters(seed, PIXELS, config.hidden, CLASSES) for seed in seeds]
+    orders = [ExampleOrder(seed, examples, config.batch_size) for seed in seeds]
     files: list[CheckpointFile] = []
     try:
-        for checkpoint in train(config, engine, images, labels, on_progress=on_progress):
+        for checkpoint in train(config, resident, models, orders, on_progress):
             path = directory / "checkpoints" / f"step-{checkpoint.step:07d}.safetensors"
-            saved = save_checkpoint(path, checkpoint.parameters, {**about, "step": checkpoint.step})
+            about = checkpoint_metadata(config, data, engine.name, engine.device, seeds, checkpoint.step)
+            saved = save_checkpoint(path, checkpoint.models, about)
             files.append(CheckpointFile(checkpoint.step, saved, checkpoint.seconds))
             if on_checkpoint is not None:
                 on_checkpoint(files[-1])
@@ -76,4 +97,15 @@ def train_run(
             f"{len(files)} checkpoints before it are kept in {directory}" if files else "no checkpoint came before it"
         )
         raise DivergenceError(f"{exc}; {kept}") from exc
-    return TrainedRun(run_id, str(directory), engine.name, engine.device, tuple(files), files[-1].seconds)
+    return TrainedRun(
+        run_id=run_id,
+        directory=str(directory),
+        seeds=seeds,
+        validation_examples=held_out,
+        engine=engine.name,
+        device=engine.device,
+        certificate=certificate.record,
+        checkpoints=tuple(files),
+        seconds=files[-1].seconds,
+        notice=notice,
+    )

@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from mnist_bp.config import RunConfig
+from mnist_bp.population import population_accuracy
 from mnist_bp.records import CachedDataset, Evaluation, PublishedRun, RawDataset, TrainedRun
 
 Summary = dict[str, Any]
@@ -32,7 +33,9 @@ def summarize(
         "notice": data.notice,
         "engine": trained.engine,
         "device": trained.device,
-        "seed": config.seed,
+        "seed": evaluation.seed,
+        "population": {"seeds": list(trained.seeds), "accuracy": population_accuracy(evaluation)},
+        "certificate": trained.certificate,
         "steps": trained.steps,
         "accuracy": evaluation.final.accuracy,
         "lab_correct_of_1000": evaluation.final.lab_correct_of_1000,

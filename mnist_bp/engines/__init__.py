@@ -1,20 +1,57 @@
 """What computes the training steps. Every engine does the same arithmetic; only where and how fast differs.
 
-An engine is handed parameters, uint8 images, labels and the batches of a range of steps, and returns new parameters.
-It draws nothing at random and keeps nothing between calls, so a range may be cut anywhere without changing a bit.
+An engine takes in a dataset once. It is then handed models, and the batches of a range of steps for each, and returns
+new models. It draws nothing at random and remembers no model, so a range may be cut anywhere without changing a bit.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Sequence
+from typing import Final, Protocol
 
 from mnist_bp.errors import ConfigError
+from mnist_bp.network import Bytes, FloatArray, IntArray, Model
 from mnist_bp.records import BiasGradient
 
-if TYPE_CHECKING:  # a name can be chosen, and refused, without the 2 s of importing torch
-    from torch import Tensor
+PIXEL_SCALE: Final = 1 / 255
+"""Makes a byte a pixel in [0, 1]."""
 
-    from mnist_bp.network import Parameters
+
+class ResidentData(Protocol):
+    """A dataset as an engine keeps it: in its own layout, where it computes."""
+
+    def advance(
+        self,
+        models: Sequence[Model],
+        batches: Sequence[IntArray],
+        *,
+        learning_rate: float,
+        bias_gradient: BiasGradient,
+    ) -> list[Model]:
+        """Train models side by side, each for as many steps as it has batches.
+
+        Args:
+            models: Where each starts, M of them, of one shape and dtype; not changed. float64 is computed in float64.
+            batches: For each model, row numbers of the examples of each step, shape (S, B).
+            learning_rate: Step size.
+            bias_gradient: See `mnist_bp.backprop`.
+
+        Returns:
+            Every model after S steps.
+        """
+        ...
+
+    def predict(self, model: Model, scale: float = PIXEL_SCALE) -> FloatArray:
+        """Classify every image.
+
+        Args:
+            model: The network.
+            scale: What a byte is multiplied by to make a pixel.
+
+        Returns:
+            a2, shape (N, K).
+        """
+        ...
 
 
 class Engine(Protocol):
@@ -30,33 +67,18 @@ class Engine(Protocol):
         """Where the steps run: `cpu` or `cuda`."""
         ...
 
-    def advance(
-        self,
-        parameters: Parameters,
-        images: Tensor,
-        labels: Tensor,
-        batches: Tensor,
-        *,
-        learning_rate: float,
-        bias_gradient: BiasGradient,
-    ) -> Parameters:
-        """Train for as many steps as there are batches.
+    def load(self, images: Bytes, labels: Bytes, classes: int = 10) -> ResidentData:
+        """Take in a dataset.
 
         Args:
-            parameters: Where to start; not changed.
-            images: Pixels in [0, 255], shape (N, D), uint8, on `device`.
-            labels: Classes in [0, K), shape (N,), int64, on `device`.
-            batches: Row numbers of the examples of each step, shape (S, B), int64, on `device`.
-            learning_rate: Step size.
-            bias_gradient: See `mnist_bp.backprop`.
-
-        Returns:
-            The parameters after S steps, on `device`.
+            images: Pixels in [0, 255], shape (N, D).
+            labels: Classes in [0, K), shape (N,).
+            classes: K.
         """
         ...
 
 
-def choose_engine(name: str) -> Engine:
+def choose_engine(name: str) -> tuple[Engine, str | None]:
     """Find the engine for a configured name.
 
     Args:
@@ -75,4 +97,4 @@ def choose_engine(name: str) -> Engine:
             f"--engine cuda: torch {torch.__version__} finds no CUDA device on this machine; "
             "expected one; use --engine auto or --engine reference"
         )
-    return ReferenceEngine("cuda" if name != "reference" and has_gpu else "cpu")
+    return ReferenceEngine("cuda" if name != "reference" and has_gpu else "cpu"), None

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Final
 
 import torch
 from torch import Tensor
 
-from mnist_bp.backprop import backward, descend
-from mnist_bp.network import Parameters, forward
+from mnist_bp.backprop import backward, descend, forward
+from mnist_bp.engines import PIXEL_SCALE
+from mnist_bp.network import Bytes, FloatArray, IntArray, Model, Parameters
 from mnist_bp.records import BiasGradient
+
+PREDICT_ROWS: Final = 10_000
+"""Images predicted at a time: their pixels as floats take 31 MB."""
 
 
 @dataclass(frozen=True)
@@ -24,24 +30,74 @@ class ReferenceEngine:
     name: ClassVar[str] = "reference"
     device: str = "cpu"
 
+    def load(self, images: Bytes, labels: Bytes, classes: int = 10) -> ReferenceData:
+        """Move a dataset to the device, as bytes; see `Engine.load`."""
+        return ReferenceData(
+            torch.from_numpy(images).to(self.device), torch.from_numpy(labels).to(self.device, torch.int64), classes
+        )
+
+
+@dataclass(frozen=True)
+class ReferenceData:
+    """See `ResidentData`.
+
+    Args:
+        images: Shape (N, D), uint8.
+        labels: Shape (N,), int64.
+        classes: K.
+    """
+
+    images: Tensor
+    labels: Tensor
+    classes: int
+
     def advance(
         self,
-        parameters: Parameters,
-        images: Tensor,
-        labels: Tensor,
-        batches: Tensor,
+        models: Sequence[Model],
+        batches: Sequence[IntArray],
         *,
         learning_rate: float,
         bias_gradient: BiasGradient,
-    ) -> Parameters:
-        """Train for as many steps as there are batches; see `Engine.advance`."""
-        parameters = parameters.to(torch.device(self.device))
+    ) -> list[Model]:
+        """Train one model after the other; see `ResidentData.advance`."""
+        with _one_thread():
+            return [
+                self._advance(model, torch.from_numpy(order).to(self.images.device), learning_rate, bias_gradient)
+                for model, order in zip(models, batches, strict=True)
+            ]
+
+    def _advance(self, model: Model, batches: Tensor, learning_rate: float, bias_gradient: BiasGradient) -> Model:
+        parameters = self._tensors(model)
         dtype = parameters.W1.dtype
-        one_hot = torch.eye(parameters.b2.numel(), dtype=dtype, device=self.device)  # (K, K)
+        one_hot = torch.eye(self.classes, dtype=dtype, device=self.images.device)  # (K, K)
         for batch in batches:
-            x = images[batch].to(dtype) / 255  # (B, D)
-            t = one_hot[labels[batch]]  # (B, K)
+            x = self.images[batch].to(dtype) / 255  # (B, D)
+            t = one_hot[self.labels[batch]]  # (B, K)
             activations = forward(parameters, x)
             gradients = backward(parameters, x, activations, t, bias_gradient)
             descend(parameters, gradients, learning_rate)
-        return parameters
+        return parameters.map(lambda tensor: tensor.cpu().numpy())
+
+    def predict(self, model: Model, scale: float = PIXEL_SCALE) -> FloatArray:
+        """Predict, some thousand images at a time; see `ResidentData.predict`."""
+        parameters = self._tensors(model)
+        a2 = [
+            forward(parameters, images.to(parameters.W1.dtype) * scale).a2
+            for images in self.images.tensor_split(range(PREDICT_ROWS, len(self.images), PREDICT_ROWS))
+        ]
+        found: FloatArray = torch.cat(a2).cpu().numpy()
+        return found
+
+    def _tensors(self, model: Model) -> Parameters[Tensor]:
+        return model.map(lambda array: torch.from_numpy(array).to(self.images.device, copy=True))
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Compute on one thread: steps this small only get slower on more."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)

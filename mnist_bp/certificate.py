@@ -1,0 +1,179 @@
+"""The certificate: proof, before a run's first step, that its engine computes the equations of `mnist_bp.backprop`.
+
+Two questions are put to the engine as it will be used, on images made up for the purpose:
+
+- Are its gradients right? One step along a gradient g at learning rate r leads from q to q' = q - r g. At r = 2**20
+  (2**40 in float64) the step dwarfs q, so (q - q') / r is g with no digit lost: any engine's gradients can be had
+  without asking it for them. They are held to autograd in float64, and to the reference engine in the same precision.
+- Does it stay on course? After some steps its weights are held to those of the float64 reference. How far float32 alone
+  may drift is measured in the same moment: it is the distance of the float32 reference from the float64 one.
+
+This is the one place where autograd is used, and only to check.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Final
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mnist_bp.backprop import forward, loss
+from mnist_bp.datasets import CLASSES, PIXELS
+from mnist_bp.engines import Engine, ResidentData
+from mnist_bp.engines.reference import ReferenceEngine
+from mnist_bp.errors import CertificateError
+from mnist_bp.network import Bytes, FloatArray, IntArray, Model, Parameters, initial_parameters
+from mnist_bp.records import BiasGradient
+
+GRADIENT_LIMIT: Final[Mapping[str, float]] = {"float32": 2e-6, "float64": 1e-10}
+"""Largest error of a parameter's gradient, relative to its largest entry."""
+
+DRIFT_LIMIT: Final = 10.0
+"""How many times farther from the float64 trajectory than the float32 reference an engine may end."""
+
+_PROBE_RATE: Final[Mapping[str, float]] = {"float32": 2.0**20, "float64": 2.0**40}
+_EXAMPLES: Final = 256
+_NON_ZERO: Final = 0.19
+"""Share of pixels that are not zero, as in MNIST."""
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """What was found; errors are relative to the largest entry of what is expected.
+
+    Args:
+        engine: Whose certificate it is.
+        device: Where it computed.
+        shape: D, H, K and B.
+        gradients: For each precision and parameter, the errors against `autograd` (float64) and the `reference`.
+        steps: Length of the trajectory.
+        weights: For each parameter, the error after those steps: the engine's, and that of the float32 `reference`.
+        seconds: What the certificate took.
+    """
+
+    engine: str
+    device: str
+    shape: dict[str, int]
+    gradients: dict[str, dict[str, dict[str, float]]]
+    steps: int
+    weights: dict[str, dict[str, float]]
+    seconds: float
+
+    @property
+    def failures(self) -> list[str]:
+        """What is beyond its limit, each in words."""
+        found = [
+            f"d{name} in {dtype} differs from {judge} by {error:.1e}, limit {GRADIENT_LIMIT[dtype]:.0e}"
+            for dtype, parameters in self.gradients.items()
+            for name, judges in parameters.items()
+            for judge, error in judges.items()
+            if not error <= GRADIENT_LIMIT[dtype]
+        ]
+        return found + [
+            f"{name} after {self.steps} steps differs from float64 by {errors['engine']:.1e}, limit {DRIFT_LIMIT:.0f} "
+            f"times the {errors['reference']:.1e} of the float32 reference"
+            for name, errors in self.weights.items()
+            if not errors["engine"] <= DRIFT_LIMIT * errors["reference"]
+        ]
+
+    def check(self) -> None:
+        """Refuse an engine that is wrong.
+
+        Raises:
+            CertificateError: Names all that is beyond its limit.
+        """
+        if self.failures:
+            raise CertificateError(
+                f"the {self.engine} engine fails its certificate: {'; '.join(self.failures)}; use --engine reference, "
+                "and report this with the output of: mnist-bp certify"
+            )
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """What the manifest keeps."""
+        limits = {"gradients": dict(GRADIENT_LIMIT), "drift": DRIFT_LIMIT}
+        return {**asdict(self), "limits": limits, "passed": not self.failures}
+
+
+def certify(
+    engine: Engine,
+    *,
+    hidden: int = 30,
+    batch_size: int = 10,
+    learning_rate: float = 0.5,
+    bias_gradient: BiasGradient = "mean",
+    precisions: tuple[str, ...] = ("float32",),
+    steps: int = 100,
+) -> Certificate:
+    """Put an engine to the test.
+
+    Args:
+        engine: Whose arithmetic is in question.
+        hidden: H of the network it is tested on.
+        batch_size: B.
+        learning_rate: Step size of the trajectory.
+        bias_gradient: Reduction of the bias gradients in the trajectory; the gradients themselves are sums.
+        precisions: `float32`, `float64`, or both.
+        steps: Length of the trajectory.
+    """
+    started = time.perf_counter()
+    images, labels = _made_up_digits(max(_EXAMPLES, batch_size))
+    data, reference = engine.load(images, labels, CLASSES), ReferenceEngine().load(images, labels, CLASSES)
+    model: Model = initial_parameters(1, PIXELS, hidden, CLASSES)
+    batch = np.arange(batch_size)
+    expected = _autograd_gradients(_in("float64", model), images[batch], labels[batch])
+    gradients = {}
+    for dtype in precisions:
+        found, same = (_gradients(each, _in(dtype, model), batch) for each in (data, reference))
+        gradients[dtype] = {
+            name: {"autograd": _error(a, b), "reference": _error(a, c)}
+            for name, a, b, c in zip(Parameters._fields, found, expected, same, strict=True)
+        }
+    batches = np.random.RandomState(1).randint(len(images), size=(steps, batch_size)).astype(np.int64)
+    exact, rounded, ended = (
+        each.advance([start], [batches], learning_rate=learning_rate, bias_gradient=bias_gradient)[0]
+        for each, start in ((reference, _in("float64", model)), (reference, model), (data, model))
+    )
+    weights = {
+        name: {"engine": _error(a, c), "reference": _error(b, c)}
+        for name, a, b, c in zip(Parameters._fields, ended, rounded, exact, strict=True)
+    }
+    shape = {"inputs": PIXELS, "hidden": hidden, "classes": CLASSES, "batch_size": batch_size}
+    seconds = time.perf_counter() - started
+    return Certificate(engine.name, engine.device, shape, gradients, steps, weights, seconds)
+
+
+def _made_up_digits(count: int) -> tuple[Bytes, Bytes]:
+    """Make images as sparse as digits, and labels; the first two are all zero and all 255."""
+    draw = np.random.RandomState(1)
+    images = draw.randint(1, 256, size=(count, PIXELS)) * (draw.random_sample((count, PIXELS)) < _NON_ZERO)
+    images[0], images[1] = 0, 255
+    return images.astype(np.uint8), draw.randint(CLASSES, size=count).astype(np.uint8)
+
+
+def _in(dtype: str, model: Model) -> Model:
+    return model.map(lambda array: array.astype(dtype))
+
+
+def _gradients(data: ResidentData, model: Model, batch: IntArray) -> Model:
+    """Measure an engine's gradients by one step at a learning rate that dwarfs the weights."""
+    rate = _PROBE_RATE[model.W1.dtype.name]
+    (moved,) = data.advance([model], [batch[np.newaxis]], learning_rate=rate, bias_gradient="sum")
+    return Parameters(*((a.astype(np.float64) - b) / rate for a, b in zip(model, moved, strict=True)))
+
+
+def _autograd_gradients(model: Model, images: Bytes, labels: Bytes) -> Model:
+    leaves: Parameters[Tensor] = model.map(lambda array: torch.from_numpy(array).requires_grad_())
+    x = torch.from_numpy(images).double() / 255
+    t = torch.eye(CLASSES, dtype=torch.float64)[torch.from_numpy(labels).long()]
+    return Parameters(*(gradient.numpy() for gradient in torch.autograd.grad(loss(forward(leaves, x).a2, t), leaves)))
+
+
+def _error(found: FloatArray, expected: FloatArray) -> float:
+    """Largest difference, relative to the largest expected value."""
+    return float(np.abs(found.astype(np.float64) - expected).max() / np.abs(expected).max())
