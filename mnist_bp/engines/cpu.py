@@ -1,0 +1,131 @@
+"""The compiled engine: numba kernels over the pixels that are not zero, for one core or a population on all of them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+from mnist_bp.engines import PIXEL_SCALE
+from mnist_bp.engines.kernels import CLASS_LANES, HIDDEN_LANES, Padded, kernels, pack, words_at_most
+from mnist_bp.network import Bytes, FloatArray, IntArray, Model, Parameters
+from mnist_bp.records import BiasGradient
+
+
+@dataclass(frozen=True)
+class CpuEngine:
+    """Train with the compiled kernels of `mnist_bp.engines.kernels`."""
+
+    name: ClassVar[str] = "cpu"
+    device: ClassVar[str] = "cpu"
+
+    def load(self, images: Bytes, labels: Bytes, classes: int = 10) -> CpuData:
+        """Pack a dataset; see `Engine.load`."""
+        inputs = images.shape[1]
+        eights = np.pad(images, ((0, 0), (0, -inputs % 8))) if inputs % 8 else np.require(images, requirements="CW")
+        words = np.zeros(words_at_most(images), np.uint64)
+        starts = np.empty(len(images) + 1, np.uint32)
+        pack()(eights.view(np.uint64), words.view(np.uint8), starts)
+        return CpuData(words, starts, np.require(labels, requirements="CW"), classes)
+
+
+@dataclass(frozen=True)
+class CpuData:
+    """See `ResidentData`.
+
+    Args:
+        words: Pixels, as `mnist_bp.engines.kernels` has it.
+        starts: Where each image's words start, shape (N + 1,).
+        labels: Shape (N,).
+        classes: K.
+    """
+
+    words: npt.NDArray[np.uint64]
+    starts: npt.NDArray[np.uint32]
+    labels: Bytes
+    classes: int
+
+    def advance(
+        self,
+        models: Sequence[Model],
+        batches: Sequence[IntArray],
+        *,
+        learning_rate: float,
+        bias_gradient: BiasGradient,
+    ) -> list[Model]:
+        """Train each model on a core of its own; see `ResidentData.advance`."""
+        dtype = models[0].W1.dtype
+        targets = _whole_vectors(np.eye(self.classes, dtype=dtype), CLASS_LANES)
+        share = 1 if bias_gradient == "sum" else 1 / batches[0].shape[1]
+        rates = np.array([[-learning_rate, share]], dtype)
+
+        x = _pixel_table(dtype, PIXEL_SCALE)
+        train = kernels(dtype.name).train
+
+        def one(model: Model, order: IntArray) -> Model:
+            padded = _pad(model)
+            train(padded, self.words, self.starts, self.labels, order, x, targets, rates)
+            return _unpad(padded, model)
+
+        if len(models) == 1:
+            return [one(models[0], batches[0])]
+        with ThreadPoolExecutor(usable_cores()) as cores:  # the kernel lets go of the interpreter's lock
+            return list(cores.map(one, models, batches))
+
+    def predict(self, model: Model, scale: float = PIXEL_SCALE) -> FloatArray:
+        """Predict with the forward half of the kernel; see `ResidentData.predict`."""
+        dtype, padded = model.W1.dtype, _pad(model)
+        a2 = aligned_zeros((len(self.labels), padded.W2.shape[1]), dtype)
+        kernels(dtype.name).predict(padded, self.words, self.starts, _pixel_table(dtype, scale), a2)
+        return a2[:, : self.classes]
+
+
+def usable_cores() -> int:
+    """Count the cores that this process may run on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def aligned_zeros(shape: tuple[int, int], dtype: npt.DTypeLike) -> FloatArray:
+    """Make an array that starts on a cache line, so that no aligned row straddles two."""
+    line, size = 64, shape[0] * shape[1] * np.dtype(dtype).itemsize
+    room = np.zeros(size + line, np.uint8)
+    start = -room.ctypes.data % line
+    return room[start : start + size].view(dtype).reshape(shape)
+
+
+def _whole_vectors(array: FloatArray, lanes: int) -> FloatArray:
+    """Copy a matrix, or a vector as one row, with zeros behind each row up to a whole number of vectors."""
+    rows = np.atleast_2d(array)
+    padded = aligned_zeros((len(rows), rows.shape[1] + -rows.shape[1] % lanes), array.dtype)
+    padded[:, : rows.shape[1]] = rows
+    return padded
+
+
+def _pad(model: Model) -> Padded:
+    hidden = model.W2 if len(model.W2) % 2 == 0 else np.pad(model.W2, ((0, 1), (0, 0)))  # read by twos
+    return Padded(
+        W1=_whole_vectors(model.W1, HIDDEN_LANES),
+        b1=_whole_vectors(model.b1, HIDDEN_LANES),
+        W2=_whole_vectors(hidden, CLASS_LANES),
+        W2_T=_whole_vectors(model.W2.T, HIDDEN_LANES),
+        b2=_whole_vectors(model.b2, CLASS_LANES),
+        hidden_exists=_whole_vectors(np.ones_like(model.b1), HIDDEN_LANES),
+        class_exists=_whole_vectors(np.ones_like(model.b2), CLASS_LANES),
+    )
+
+
+def _unpad(padded: Padded, like: Model) -> Model:
+    (H, K) = like.W2.shape
+    return Parameters(
+        padded.W1[:, :H].copy(), padded.b1[0, :H].copy(), padded.W2[:H, :K].copy(), padded.b2[0, :K].copy()
+    )
+
+
+def _pixel_table(dtype: npt.DTypeLike, scale: float) -> FloatArray:
+    """Tabulate x for every byte; in float32 with scale 1 / 255 these are the bits of `byte / 255`."""
+    return (np.arange(256, dtype=np.float64) * scale).astype(dtype)[np.newaxis]

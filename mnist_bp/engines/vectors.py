@@ -1,0 +1,223 @@
+"""Vectors as values for numba: a run of lanes that stays in registers, on any processor.
+
+numba alone keeps an accumulator of 32 numbers in memory, and storing and loading it around every multiplication costs
+most of the time. Here it is one LLVM value. LLVM fits it to the processor that it compiles for: two AVX-512 registers
+for 32 float32 lanes, four of AVX2, eight of SSE2 or of an arm64's NEON. No instruction is named below, so there is
+nothing to port.
+
+    load, spread, zeros = vectors.of(32)      in compiled code only:
+
+    load(array, row, column)     lanes from a C-contiguous 2-D array, starting at [row, column]
+    spread(array, row, column)   one element in every lane
+    zeros(array)                 zero in every lane, in the array's dtype
+    store(array, row, column, v) lanes to memory
+    v + w, v - w, v * w          lane by lane
+    fma(v, w, u)                 v * w + u, rounded once where the processor can
+    sigmoid(v)                   1 / (1 + exp(-v))
+    prefetch(array, index)       starts fetching an element of a 1-D array into the cache
+
+Indices are not checked: outside the array they corrupt memory, as in C.
+"""
+
+from __future__ import annotations
+
+import math
+import operator
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic, models, overload, register_model
+
+Intrinsic = Callable[..., Any]
+
+
+class Vector(types.Type):
+    """numba's type of a vector.
+
+    Args:
+        scalar: float32 or float64.
+        lanes: How many.
+    """
+
+    def __init__(self, scalar: types.Float, lanes: int) -> None:
+        self.scalar, self.lanes = scalar, lanes
+        super().__init__(name=f"Vector({scalar}, {lanes})")
+
+
+@register_model(Vector)
+class _VectorModel(models.PrimitiveModel):
+    def __init__(self, manager: Any, vector: Vector) -> None:
+        scalar = manager.lookup(vector.scalar).get_value_type()
+        super().__init__(manager, vector, ir.VectorType(scalar, vector.lanes))
+
+
+class Makers(NamedTuple):
+    """What makes vectors of one length."""
+
+    load: Intrinsic
+    spread: Intrinsic
+    zeros: Intrinsic
+
+
+def of(lanes: int) -> Makers:
+    """Return the functions that make vectors of a length, for use in compiled code.
+
+    Args:
+        lanes: A power of two.
+    """
+
+    @intrinsic
+    def load(_context: Any, array: Any, _row: Any, _column: Any) -> Any:
+        vector = Vector(array.dtype, lanes)
+
+        def build(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            address = _address(context, builder, signature.args[0], args, context.get_value_type(vector))
+            return builder.load(address, align=array.dtype.bitwidth // 8)
+
+        return vector(array, types.intp, types.intp), build
+
+    @intrinsic
+    def spread(_context: Any, array: Any, _row: Any, _column: Any) -> Any:
+        vector = Vector(array.dtype, lanes)
+
+        def build(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            kind = context.get_value_type(vector)
+            element = builder.load(_address(context, builder, signature.args[0], args, kind.element))
+            first = builder.insert_element(ir.Constant(kind, ir.Undefined), element, _i32(0))
+            everywhere = ir.Constant(ir.VectorType(ir.IntType(32), lanes), [0] * lanes)
+            return builder.shuffle_vector(first, ir.Constant(kind, ir.Undefined), everywhere)
+
+        return vector(array, types.intp, types.intp), build
+
+    @intrinsic
+    def zeros(_context: Any, array: Any) -> Any:
+        vector = Vector(array.dtype, lanes)
+        return vector(array), lambda context, *_: ir.Constant(context.get_value_type(vector), [0.0] * lanes)
+
+    return Makers(load, spread, zeros)
+
+
+@intrinsic
+def store(_context: Any, array: Any, _row: Any, _column: Any, vector: Any) -> Any:
+    """Write lanes to a C-contiguous 2-D array, starting at [row, column]."""
+
+    def build(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        address = _address(context, builder, signature.args[0], args, context.get_value_type(vector))
+        builder.store(args[3], address, align=array.dtype.bitwidth // 8)
+        return context.get_dummy_value()
+
+    return types.void(array, types.intp, types.intp, vector), build
+
+
+@intrinsic
+def fma(_context: Any, first: Any, _second: Any, _third: Any) -> Any:
+    """Multiply the first two and add the third, lane by lane."""
+    return first(first, first, first), lambda _c, builder, _s, args: _call(builder, "fmuladd", *args)
+
+
+@intrinsic
+def prefetch(_context: Any, array: Any, _index: Any) -> Any:
+    """Start fetching an element of a 1-D array into the nearest cache, to be read soon."""
+
+    def build(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        data = context.make_array(signature.args[0])(context, builder, args[0]).data
+        address = builder.bitcast(builder.gep(data, [args[1]]), cgutils.voidptr_t)
+        kind = ir.FunctionType(ir.VoidType(), [cgutils.voidptr_t, *[ir.IntType(32)] * 3])
+        function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
+        builder.call(function, [address, _i32(0), _i32(3), _i32(1)])  # to read, keep it near, as data
+        return context.get_dummy_value()
+
+    return types.void(array, types.intp), build
+
+
+@intrinsic
+def sigmoid(_context: Any, vector: Any) -> Any:
+    """Compute 1 / (1 + exp(-z)) to within 3 units of the last place of float32, a few of float64; NaN stays NaN.
+
+    exp(x) = 2**n exp(r), with n = round(x / ln 2) and r = x - n ln 2 in [-ln 2 / 2, ln 2 / 2], where a Taylor
+    polynomial is exact to rounding. x is clamped to where 2**n is a normal number.
+
+    Source: the usual range reduction with ln 2 in two parts (W. J. Cody and W. Waite, Software Manual for the
+    Elementary Functions, 1980).
+    """
+    # float32 or float64: bits of the mantissa, bias of the exponent, clamp, degree, bits of ln 2 that n leaves exact
+    mantissa, bias, most, degree, short = (
+        (23, 127, 87.0, 7, 9) if vector.scalar.bitwidth == 32 else (52, 1023, 708.0, 13, 20)
+    )
+    ln2 = round(math.log(2) * 2**short) / 2**short
+    ln2_rest = math.log(2) - ln2
+
+    def build(context: Any, builder: Any, _signature: Any, args: Any) -> Any:
+        kind = context.get_value_type(vector)
+        bits = ir.VectorType(ir.IntType(vector.scalar.bitwidth), vector.lanes)
+
+        def all_lanes(value: float) -> ir.Constant:
+            return ir.Constant(kind, [value] * vector.lanes)
+
+        def all_bits(value: int) -> ir.Constant:
+            return ir.Constant(bits, [value] * vector.lanes)
+
+        x = builder.fneg(args[0])
+        for sign, limit in ((">", all_lanes(most)), ("<", all_lanes(-most))):
+            x = builder.select(builder.fcmp_ordered(sign, x, limit), limit, x)  # ordered: NaN passes
+        # adding 1.5 * 2**mantissa rounds to a whole number, and leaves it in the low bits
+        rounder = all_lanes(1.5 * 2.0**mantissa)
+        rounded = _call(builder, "fmuladd", x, all_lanes(1 / math.log(2)), rounder)
+        n = builder.fsub(rounded, rounder)
+        r = _call(builder, "fmuladd", n, all_lanes(-ln2), x)
+        r = _call(builder, "fmuladd", n, all_lanes(-ln2_rest), r)
+        exp_r = all_lanes(1 / math.factorial(degree))
+        for power in reversed(range(degree)):
+            exp_r = _call(builder, "fmuladd", exp_r, r, all_lanes(1 / math.factorial(power)))
+        exponent = builder.shl(builder.add(builder.bitcast(rounded, bits), all_bits(bias)), all_bits(mantissa))
+        exp_x = builder.fmul(exp_r, builder.bitcast(exponent, kind))
+        return builder.fdiv(all_lanes(1.0), builder.fadd(all_lanes(1.0), exp_x))
+
+    return vector(vector), build
+
+
+def _binary(name: str) -> Intrinsic:
+    @intrinsic
+    def operation(_context: Any, first: Any, _second: Any) -> Any:
+        return first(first, first), lambda _c, builder, _s, args: getattr(builder, name)(*args)
+
+    compiled: Intrinsic = operation
+    return compiled
+
+
+def _define(symbol: Callable[[Any, Any], Any], operation: Intrinsic) -> None:
+    def call(first: Any, second: Any) -> Any:
+        return operation(first, second)
+
+    @overload(symbol)
+    def _(first: Any, second: Any) -> Any:
+        return call if isinstance(first, Vector) and first == second else None
+
+
+for _symbol, _name in ((operator.add, "fadd"), (operator.sub, "fsub"), (operator.mul, "fmul")):
+    _define(_symbol, _binary(_name))
+
+
+def _call(builder: Any, name: str, *args: Any) -> Any:
+    """Call an LLVM intrinsic whose result has the type of its arguments."""
+    kind = args[0].type
+    suffix = f"v{kind.count}{'f32' if isinstance(kind.element, ir.FloatType) else 'f64'}"
+    function = cgutils.get_or_insert_function(
+        builder.module, ir.FunctionType(kind, [kind] * len(args)), f"llvm.{name}.{suffix}"
+    )
+    return builder.call(function, args)
+
+
+def _address(context: Any, builder: Any, array: Any, args: Any, kind: Any) -> Any:
+    """Return where [row, column] of a C-contiguous 2-D array is, as a pointer to what is wanted there."""
+    view = context.make_array(array)(context, builder, args[0])
+    width = cgutils.unpack_tuple(builder, view.shape)[1]
+    index = builder.add(builder.mul(args[1], width), args[2])
+    return builder.bitcast(builder.gep(view.data, [index], inbounds=True), kind.as_pointer())
+
+
+def _i32(value: int) -> ir.Constant:
+    return ir.Constant(ir.IntType(32), value)
