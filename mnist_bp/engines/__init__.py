@@ -6,6 +6,7 @@ new models. It draws nothing at random and remembers no model, so a range may be
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Sequence
 from typing import Final, Protocol
 
@@ -82,19 +83,57 @@ def choose_engine(name: str) -> tuple[Engine, str | None]:
     """Find the engine for a configured name.
 
     Args:
-        name: `auto` (the GPU where there is one, else the CPU), `reference` (the CPU) or `cuda` (the GPU).
+        name: `auto` (`cuda` where there is a GPU, else `cpu`, else `reference`), `reference` (on the CPU), `cpu` or
+            `cuda`.
+
+    Returns:
+        The engine, and what there is to know about it (a slower one standing in, and what that costs) or None.
 
     Raises:
-        ConfigError: `cuda` was asked for and there is none.
+        ConfigError: The engine that was asked for cannot run here.
     """
-    import torch
+    if name == "reference":
+        return _reference("cpu"), None
+    if name == "cuda" or (name == "auto" and _has_gpu()):
+        return _cuda()
+    try:
+        from mnist_bp.engines.cpu import CpuEngine
 
+        return CpuEngine(), None
+    except Exception as exc:  # a missing library, or one that does not fit the others here
+        problem = f"numba cannot be used ({type(exc).__name__}: {exc})"
+        if name == "cpu":
+            raise ConfigError(
+                f"--engine cpu: {problem}; expected numba as in requirements.lock: run make setup, "
+                "or use --engine reference"
+            ) from exc
+        return _reference("cpu"), (
+            f"{problem}: the reference engine stands in for cpu, and takes about 20 times as long; run make setup"
+        )
+
+
+def _reference(device: str) -> Engine:
     from mnist_bp.engines.reference import ReferenceEngine
 
-    has_gpu = torch.cuda.is_available()
-    if name == "cuda" and not has_gpu:
+    return ReferenceEngine(device)
+
+
+def _has_gpu() -> bool:
+    """Ask the driver, so that a machine without a GPU does not pay for importing torch."""
+    try:
+        driver = ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        return False
+    count = ctypes.c_int(0)
+    return driver.cuInit(0) == 0 and driver.cuDeviceGetCount(ctypes.byref(count)) == 0 and count.value > 0
+
+
+def _cuda() -> tuple[Engine, str | None]:
+    import torch
+
+    if not torch.cuda.is_available():
         raise ConfigError(
             f"--engine cuda: torch {torch.__version__} finds no CUDA device on this machine; "
-            "expected one; use --engine auto or --engine reference"
+            "expected one; use --engine auto, cpu or reference"
         )
-    return ReferenceEngine("cuda" if name != "reference" and has_gpu else "cpu"), None
+    return _reference("cuda"), None

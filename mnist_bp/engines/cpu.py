@@ -27,11 +27,13 @@ class CpuEngine:
     def load(self, images: Bytes, labels: Bytes, classes: int = 10) -> CpuData:
         """Pack a dataset; see `Engine.load`."""
         inputs = images.shape[1]
-        eights = np.pad(images, ((0, 0), (0, -inputs % 8))) if inputs % 8 else np.require(images, requirements="CW")
+        eights = (
+            np.pad(images, ((0, 0), (0, -inputs % 8))) if inputs % 8 else np.require(images, requirements=["C", "W"])
+        )
         words = np.zeros(words_at_most(images), np.uint64)
         starts = np.empty(len(images) + 1, np.uint32)
         pack()(eights.view(np.uint64), words.view(np.uint8), starts)
-        return CpuData(words, starts, np.require(labels, requirements="CW"), classes)
+        return CpuData(words, starts, np.require(labels, requirements=["C", "W"]), classes)
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ Layout, and why:
   that every image would be waited for.
 - Pixels stay bytes: a table of 256 entries makes them x, in the precision of the weights, scale included.
 
-numba, and not an extension in C++: it needs no compiler on the machine, and it compiles for the processor that it finds.
+numba, and not an extension in C++: it needs no compiler on the machine, and compiles for the processor that it finds.
 """
 
 from __future__ import annotations
@@ -208,7 +208,9 @@ def predict_kernel(model: Any, words: Any, starts: Any, x: Any, a2: Any) -> None
 
     Args:
         model: A `Padded` model.
-        words, starts, x: See `train_kernel`.
+        words: See `train_kernel`, as for the next two.
+        starts: Where each image's words start.
+        x: The pixel for every byte.
         a2: The result, shape (N, K_).
     """
     a1 = np.empty((1, model.W1.shape[1]), x.dtype)
@@ -276,7 +278,7 @@ def kernels(dtype: str) -> Kernels:
         dtype: `float32` or `float64`.
     """
     matrix = types.Array(from_dtype(np.dtype(dtype)), 2, "C")
-    model = types.NamedUniTuple(matrix, len(Padded._fields), Padded)
+    model = types.NamedUniTuple(matrix, len(Padded._fields), Padded)  # type: ignore[no-untyped-call]
     words, starts = types.Array(types.uint64, 1, "C"), types.Array(types.uint32, 1, "C")
     labels, batches = types.Array(types.uint8, 1, "C"), types.Array(types.int64, 2, "C")
     train, predict = compiled(

@@ -83,7 +83,9 @@ class ReferenceData:
         parameters = self._tensors(model)
         a2 = [
             forward(parameters, images.to(parameters.W1.dtype) * scale).a2
-            for images in self.images.tensor_split(range(PREDICT_ROWS, len(self.images), PREDICT_ROWS))
+            for images in (
+                self.images[start : start + PREDICT_ROWS] for start in range(0, len(self.images), PREDICT_ROWS)
+            )
         ]
         found: FloatArray = torch.cat(a2).cpu().numpy()
         return found

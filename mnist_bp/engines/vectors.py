@@ -29,9 +29,11 @@ from typing import Any, NamedTuple
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
-from numba.extending import intrinsic, models, overload, register_model
+from numba.extending import intrinsic as numba_intrinsic
+from numba.extending import models, overload, register_model
 
 Intrinsic = Callable[..., Any]
+intrinsic: Callable[[Intrinsic], Intrinsic] = numba_intrinsic  # what compiled code calls, whatever its type here
 
 
 class Vector(types.Type):
@@ -143,10 +145,9 @@ def sigmoid(_context: Any, vector: Any) -> Any:
     Source: the usual range reduction with ln 2 in two parts (W. J. Cody and W. Waite, Software Manual for the
     Elementary Functions, 1980).
     """
-    # float32 or float64: bits of the mantissa, bias of the exponent, clamp, degree, bits of ln 2 that n leaves exact
-    mantissa, bias, most, degree, short = (
-        (23, 127, 87.0, 7, 9) if vector.scalar.bitwidth == 32 else (52, 1023, 708.0, 13, 20)
-    )
+    # bits of the mantissa, bias of the exponent, clamp, degree, and so few bits of ln 2 that n times it is exact
+    of_float32, of_float64 = (23, 127, 87.0, 7, 9), (52, 1023, 708.0, 13, 20)
+    mantissa, bias, most, degree, short = of_float32 if vector.scalar.bitwidth == 32 else of_float64
     ln2 = round(math.log(2) * 2**short) / 2**short
     ln2_rest = math.log(2) - ln2
 
@@ -184,8 +185,7 @@ def _binary(name: str) -> Intrinsic:
     def operation(_context: Any, first: Any, _second: Any) -> Any:
         return first(first, first), lambda _c, builder, _s, args: getattr(builder, name)(*args)
 
-    compiled: Intrinsic = operation
-    return compiled
+    return operation
 
 
 def _define(symbol: Callable[[Any, Any], Any], operation: Intrinsic) -> None:
