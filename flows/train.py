@@ -54,7 +54,7 @@ def train(config: RunConfig = RunConfig()) -> Summary:  # noqa: B008 - frozen; t
     trained = train_network(config, data)
     evaluation = evaluate(data, trained)
     published = upload(config, raw, data, trained, evaluation)
-    summary = summarize(config, raw, data, trained, evaluation, published)
+    summary = summarize(raw, data, trained, evaluation, published)
     show_markdown("run-summary", markdown(summary))
     return summary
 

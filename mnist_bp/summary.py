@@ -10,7 +10,6 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from mnist_bp.config import RunConfig
 from mnist_bp.population import population_accuracy
 from mnist_bp.records import CachedDataset, Evaluation, PublishedRun, RawDataset, TrainedRun
 
@@ -19,7 +18,6 @@ Summary = dict[str, Any]
 
 
 def summarize(
-    config: RunConfig,
     raw: RawDataset,
     data: CachedDataset,
     trained: TrainedRun,

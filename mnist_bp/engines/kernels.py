@@ -278,7 +278,7 @@ def kernels(dtype: str) -> Kernels:
         dtype: `float32` or `float64`.
     """
     matrix = types.Array(from_dtype(np.dtype(dtype)), 2, "C")
-    model = types.NamedUniTuple(matrix, len(Padded._fields), Padded)  # type: ignore[no-untyped-call]
+    model = types.NamedUniTuple(matrix, len(Padded._fields), Padded)
     words, starts = types.Array(types.uint64, 1, "C"), types.Array(types.uint32, 1, "C")
     labels, batches = types.Array(types.uint8, 1, "C"), types.Array(types.int64, 2, "C")
     train, predict = compiled(
