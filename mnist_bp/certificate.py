@@ -5,8 +5,10 @@ Two questions are put to the engine as it will be used, on images made up for th
 - Are its gradients right? One step along a gradient g at learning rate r leads from q to q' = q - r g. At r = 2**20
   (2**40 in float64) the step dwarfs q, so (q - q') / r is g with no digit lost: any engine's gradients can be had
   without asking it for them. They are held to autograd in float64, and to the reference engine in the same precision.
-- Does it stay on course? After some steps its weights are held to those of the float64 reference. How far float32 alone
-  may drift is measured in the same moment: it is the distance of the float32 reference from the float64 one.
+- Does it stay on course? After some steps its weights are held to those of the float64 reference. How far rounding
+  alone may lead away is measured in the same moment: the float64 reference is run again from weights that were each
+  rounded once, as float32 would round them. Every example of every step rounds the weights once more, so n of those
+  lead sqrt(n) times as far, whatever the order in which an engine adds.
 
 This is the one place where autograd is used, and only to check.
 """
@@ -33,10 +35,17 @@ from mnist_bp.records import BiasGradient
 GRADIENT_LIMIT: Final[Mapping[str, float]] = {"float32": 2e-6, "float64": 1e-10}
 """Largest error of a parameter's gradient, relative to its largest entry."""
 
-DRIFT_LIMIT: Final = 10.0
-"""How many times farther from the float64 trajectory than the float32 reference an engine may end."""
+DRIFT_LIMIT: Final = 4.0
+"""How many times farther than sqrt(n) roundings explain an engine may end from the float64 trajectory.
+
+Measured over 110 starts in five shapes: the reference engine and the compiled one end at 0.2 of it in the median, and
+at 1.9 at most.
+"""
 
 _PROBE_RATE: Final[Mapping[str, float]] = {"float32": 2.0**20, "float64": 2.0**40}
+_STRIDE: Final = 5.0
+"""Learning rate times batch size of the trajectory, as in the lab."""
+
 _EXAMPLES: Final = 256
 _NON_ZERO: Final = 0.19
 """Share of pixels that are not zero, as in MNIST."""
@@ -52,7 +61,8 @@ class Certificate:
         shape: D, H, K and B.
         gradients: For each precision and parameter, the errors against `autograd` (float64) and the `reference`.
         steps: Length of the trajectory.
-        weights: For each parameter, the error after those steps: the engine's, and that of the float32 `reference`.
+        weights: For each parameter, the error after those steps: the `engine`'s, that of the float32 `reference`, and
+            what `one_rounding` of the starting weights grows to.
         seconds: What the certificate took.
     """
 
@@ -75,11 +85,15 @@ class Certificate:
             if not error <= GRADIENT_LIMIT[dtype]
         ]
         return found + [
-            f"{name} after {self.steps} steps differs from float64 by {errors['engine']:.1e}, limit {DRIFT_LIMIT:.0f} "
-            f"times the {errors['reference']:.1e} of the float32 reference"
+            f"{name} after {self.steps} steps differs from float64 by {errors['engine']:.1e}, "
+            f"limit {self._most_drift(errors):.0e}"
             for name, errors in self.weights.items()
-            if not errors["engine"] <= DRIFT_LIMIT * errors["reference"]
+            if not errors["engine"] <= self._most_drift(errors)
         ]
+
+    def _most_drift(self, errors: dict[str, float]) -> float:
+        roundings: float = self.steps * self.shape["batch_size"]
+        return DRIFT_LIMIT * roundings**0.5 * errors["one_rounding"]
 
     def check(self) -> None:
         """Refuse an engine that is wrong.
@@ -105,7 +119,6 @@ def certify(
     *,
     hidden: int = 30,
     batch_size: int = 10,
-    learning_rate: float = 0.5,
     bias_gradient: BiasGradient = "mean",
     precisions: tuple[str, ...] = ("float32",),
     steps: int = 100,
@@ -116,7 +129,6 @@ def certify(
         engine: Whose arithmetic is in question.
         hidden: H of the network it is tested on.
         batch_size: B.
-        learning_rate: Step size of the trajectory.
         bias_gradient: Reduction of the bias gradients in the trajectory; the gradients themselves are sums.
         precisions: `float32`, `float64`, or both.
         steps: Length of the trajectory.
@@ -129,19 +141,23 @@ def certify(
     expected = _autograd_gradients(_in("float64", model), images[batch], labels[batch])
     gradients = {}
     for dtype in precisions:
-        found, same = (_gradients(each, _in(dtype, model), batch) for each in (data, reference))
+        found, same = (gradients_of(each, _in(dtype, model), batch) for each in (data, reference))
         gradients[dtype] = {
             name: {"autograd": _error(a, b), "reference": _error(a, c)}
             for name, a, b, c in zip(Parameters._fields, found, expected, same, strict=True)
         }
     batches = np.random.RandomState(1).randint(len(images), size=(steps, batch_size)).astype(np.int64)
-    exact, rounded, ended = (
-        each.advance([start], [batches], learning_rate=learning_rate, bias_gradient=bias_gradient)[0]
-        for each, start in ((reference, _in("float64", model)), (reference, model), (data, model))
+    precise = _in("float64", model)
+    exact, *others = (
+        each.advance([start], [batches], learning_rate=_STRIDE / batch_size, bias_gradient=bias_gradient)[0]
+        for each, start in ((reference, precise), (data, model), (reference, model), (reference, _rounded(precise)))
     )
     weights = {
-        name: {"engine": _error(a, c), "reference": _error(b, c)}
-        for name, a, b, c in zip(Parameters._fields, ended, rounded, exact, strict=True)
+        name: {
+            whose: _error(other[place], exact[place])
+            for whose, other in zip(("engine", "reference", "one_rounding"), others, strict=True)
+        }
+        for place, name in enumerate(Parameters._fields)
     }
     shape = {"inputs": PIXELS, "hidden": hidden, "classes": CLASSES, "batch_size": batch_size}
     seconds = time.perf_counter() - started
@@ -160,7 +176,13 @@ def _in(dtype: str, model: Model) -> Model:
     return model.map(lambda array: array.astype(dtype))
 
 
-def _gradients(data: ResidentData, model: Model, batch: IntArray) -> Model:
+def _rounded(model: Model) -> Model:
+    """Move every weight by what rounding it to float32 may move it, up or down by chance."""
+    draw = np.random.RandomState(1)
+    return model.map(lambda array: array * (1 + 2.0**-24 * draw.choice([-1, 1], array.shape)))
+
+
+def gradients_of(data: ResidentData, model: Model, batch: IntArray) -> Model:
     """Measure an engine's gradients by one step at a learning rate that dwarfs the weights."""
     rate = _PROBE_RATE[model.W1.dtype.name]
     (moved,) = data.advance([model], [batch[np.newaxis]], learning_rate=rate, bias_gradient="sum")

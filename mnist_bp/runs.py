@@ -24,6 +24,9 @@ from mnist_bp.training import ExampleOrder, train
 if TYPE_CHECKING:
     from mnist_bp.config import RunConfig
 
+MOST_CERTIFIED: Final = 128
+"""Hidden units, and examples in a batch, that a run's certificate is made for; more would cost time and tell no more."""
+
 _TIME_FORMAT: Final = "%Y%m%dT%H%M%SZ"
 
 
@@ -74,7 +77,12 @@ def train_run(
     """
     engine, notice = choose_engine(config.engine)
     held_out, seeds = config.held_out(data.train_examples), config.population
-    certificate = certify(engine)
+    certificate = certify(
+        engine,
+        hidden=min(config.hidden, MOST_CERTIFIED),
+        batch_size=min(config.batch_size, MOST_CERTIFIED),
+        bias_gradient=config.bias_gradient,
+    )
     certificate.check()
     run_id = new_run_id()
     directory = (Path(config.data_dir) / "runs" / run_id).absolute()

@@ -1,4 +1,4 @@
-"""Random networks and batches for tests, and how far two results may lie apart."""
+"""Random networks and batches for tests, the engines to try them on, and how far two results may lie apart."""
 
 from __future__ import annotations
 
@@ -7,13 +7,18 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from mnist_bp.engines import Engine
+from mnist_bp.engines.cpu import CpuEngine
+from mnist_bp.engines.reference import ReferenceEngine
 from mnist_bp.network import Parameters
+
+CPU_ENGINES: tuple[Engine, ...] = (ReferenceEngine(), CpuEngine())
 
 
 class Problem(NamedTuple):
     """A network and one batch for it."""
 
-    parameters: Parameters
+    parameters: Parameters[Tensor]
     x: Tensor
     t: Tensor
 

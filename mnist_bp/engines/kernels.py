@@ -164,16 +164,16 @@ def train_kernel(
                 store(dz1, i, block, da1 * activation * (load_h(model.hidden_exists, 0, block) - activation))
         for h in range(H):  # (2) dW2 = a1^T dz2
             for block in range(0, K_, CLASS_LANES):
-                weights = load_k(model.W2, h, block)
+                total = zeros_k(x)
                 for i in range(batch_size):
-                    weights = fma(spread_k(a1, i, h), load_k(dz2, i, block), weights)
-                store(model.W2, h, block, weights)
+                    total = fma(spread_k(a1, i, h), load_k(dz2, i, block), total)
+                store(model.W2, h, block, load_k(model.W2, h, block) + total)
         for k in range(K):  # the same weights again, the other way round
             for block in range(0, H_, HIDDEN_LANES):
-                weights = load_h(model.W2_T, k, block)
+                total = zeros_h(x)
                 for i in range(batch_size):
-                    weights = fma(spread_h(dz2, i, k), load_h(a1, i, block), weights)
-                store(model.W2_T, k, block, weights)
+                    total = fma(spread_h(dz2, i, k), load_h(a1, i, block), total)
+                store(model.W2_T, k, block, load_h(model.W2_T, k, block) + total)
         for block in range(0, K_, CLASS_LANES):  # (3) db2 = dz2, reduced over the batch
             total = zeros_k(x)
             for i in range(batch_size):
@@ -277,16 +277,19 @@ def kernels(dtype: str) -> Kernels:
     Args:
         dtype: `float32` or `float64`.
     """
+    return Kernels(*compiled(dtype, *kernel_signatures(dtype)))
+
+
+def kernel_signatures(dtype: str) -> tuple[tuple[Callable[..., None], tuple[Any, ...]], ...]:
+    """Pair the kernels with the numba types of their arguments, in the order of `Kernels`."""
     matrix = types.Array(from_dtype(np.dtype(dtype)), 2, "C")
     model = types.NamedUniTuple(matrix, len(Padded._fields), Padded)
     words, starts = types.Array(types.uint64, 1, "C"), types.Array(types.uint32, 1, "C")
     labels, batches = types.Array(types.uint8, 1, "C"), types.Array(types.int64, 2, "C")
-    train, predict = compiled(
-        dtype,
+    return (
         (train_kernel, (model, words, starts, labels, batches, matrix, matrix, matrix)),
         (predict_kernel, (model, words, starts, matrix, matrix)),
     )
-    return Kernels(train, predict)
 
 
 @lru_cache

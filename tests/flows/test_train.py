@@ -125,7 +125,7 @@ def test_json_tells_the_run_and_the_manifest_tells_the_same(capsys: pytest.Captu
     assert manifest["run_id"] == printed["run_id"]
     assert manifest["dataset"]["name"] == printed["dataset"] == "mnist-sample"
     assert manifest["config"]["steps"] == printed["steps"] == 200
-    assert (printed["engine"], printed["seed"]) == ("reference", 1)
+    assert (printed["engine"], printed["seed"]) == ("cpu", 1)
     assert printed["steps_per_second"] == pytest.approx(200 / printed["train_seconds"])
     for said, recorded in zip(printed["checkpoints"], manifest["checkpoints"], strict=True):
         assert said["sha256"] == manifest["files"][recorded["file"]]["sha256"]

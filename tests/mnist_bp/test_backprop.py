@@ -7,8 +7,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mnist_bp.backprop import Gradients, backward, descend
-from mnist_bp.network import Parameters, forward, loss
+from mnist_bp.backprop import Gradients, backward, descend, forward, loss
+from mnist_bp.network import Parameters
 from tests.networks import Problem, random_problem, relative_error
 
 SHAPES = [  # inputs, hidden, classes, batch

@@ -83,5 +83,5 @@ def test_sample_splits_share_no_image(mnist: CachedDataset, sample: CachedDatase
 def rows(split: StoredFile) -> list[bytes]:
     """List each image of a split with its label, as 785 bytes."""
     images, labels = load_split(split)
-    together = np.concatenate([images.numpy(), labels.numpy()[:, None]], axis=1)
+    together = np.concatenate([images, labels[:, None]], axis=1)
     return [row.tobytes() for row in together]

@@ -33,8 +33,8 @@ def test_rows_are_those_of_the_idx_files_in_their_order(mnist_raw: RawDataset, m
         images, labels = load_split(split)
         raw_images = np.frombuffer(gzip.decompress(Path(image_file.path).read_bytes()), np.uint8, offset=16)
         raw_labels = np.frombuffer(gzip.decompress(Path(label_file.path).read_bytes()), np.uint8, offset=8)
-        assert np.array_equal(images.numpy(), raw_images.reshape(-1, 784))
-        assert np.array_equal(labels.numpy(), raw_labels)
+        assert np.array_equal(images, raw_images.reshape(-1, 784))
+        assert np.array_equal(labels, raw_labels)
     assert (mnist.train_examples, mnist.test_examples) == (60_000, 10_000)
 
 
