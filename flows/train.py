@@ -41,7 +41,7 @@ from tasks.upload import upload
 # the flow
 
 
-@flow(name="mnist-bp", flow_run_name="{config.dataset}-{config.engine}-seed{config.seed}")
+@flow(name="mnist-bp", flow_run_name="{config.dataset}-{config.engine}-{config.seeds_label}")
 def train(config: RunConfig = RunConfig()) -> Summary:  # noqa: B008 - frozen; the default becomes the UI's form
     """Retrain the network from download to publication.
 

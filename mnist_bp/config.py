@@ -97,6 +97,12 @@ class RunConfig(BaseModel):
         """The seeds to train, at least one."""
         return (self.seed,) if self.seeds is None else parse_seeds(self.seeds, self.seed)
 
+    @property
+    def seeds_label(self) -> str:
+        """Name the seeds in a word: `seed1`, or `seeds1..64`."""
+        first, last = self.population[0], self.population[-1]
+        return f"seed{first}" if first == last else f"seeds{first}..{last}"
+
     def held_out(self, examples: int) -> int:
         """Tell how many of the training examples are kept for validation.
 

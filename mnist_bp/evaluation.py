@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Final
 
 import numpy as np
@@ -15,6 +16,7 @@ import numpy as np
 from mnist_bp.checkpoints import load_checkpoint
 from mnist_bp.engines import Engine, choose_engine
 from mnist_bp.network import Bytes, IntArray, Model
+from mnist_bp.population import on_every_core
 from mnist_bp.preprocess import load_split
 from mnist_bp.records import CachedDataset, CheckpointScore, Evaluation, TrainedRun
 
@@ -72,14 +74,14 @@ class Evaluator:
 
 
 def evaluate_run(
-    data: CachedDataset, trained: TrainedRun, *, on_score: Callable[[CheckpointScore], None] | None = None
+    data: CachedDataset, trained: TrainedRun, *, on_scores: Callable[[list[CheckpointScore]], None] | None = None
 ) -> Evaluation:
     """Score every checkpoint of a run on all test images, and choose its model by what was held out of training.
 
     Args:
         data: Its test split is read, and what was held out of its training split.
         trained: Its checkpoints are read, each against its digest.
-        on_score: Told about every score as it comes.
+        on_scores: Told the scores of each checkpoint, one for every model.
 
     Raises:
         ChecksumError, DataFormatError, StoreError: A file is damaged, or not what it should be, or gone.
@@ -89,13 +91,17 @@ def evaluate_run(
     if trained.validation_examples:
         images, labels = load_split(data.train)
         validation = Evaluator(engine, images[-trained.validation_examples :], labels[-trained.validation_examples :])
-    scores = []
+    every: list[CheckpointScore] = []
     for point in trained.checkpoints:
-        models = dict(zip(trained.seeds, load_checkpoint(point.file), strict=True))
-        for seed, model in models.items():
-            score = test.score(seed, point.step, model)
-            scores.append(replace(score, validation_accuracy=validation.accuracy(model) if validation else None))
-            if on_score is not None:
-                on_score(scores[-1])
-    best = max(scores[-len(models) :], key=lambda score: score.validation_accuracy or 0)
-    return Evaluation(best.seed, tuple(scores), test.confusion(models[best.seed]))
+        models = load_checkpoint(point.file)
+        scores = on_every_core(partial(_score, test, validation, point.step), trained.seeds, models)
+        every.extend(scores)
+        if on_scores is not None:
+            on_scores(scores)
+    best = max(scores, key=lambda score: score.validation_accuracy or 0)
+    return Evaluation(best.seed, tuple(every), test.confusion(models[trained.seeds.index(best.seed)]))
+
+
+def _score(test: Evaluator, validation: Evaluator | None, step: int, seed: int, model: Model) -> CheckpointScore:
+    score = test.score(seed, step, model)
+    return score if validation is None else replace(score, validation_accuracy=validation.accuracy(model))

@@ -28,6 +28,7 @@ Bytes = npt.NDArray[np.uint8]
 
 Array = TypeVar("Array")
 Other = TypeVar("Other")
+Scalar = TypeVar("Scalar", bound=np.generic)
 
 
 class Parameters(NamedTuple, Generic[Array]):
@@ -51,6 +52,11 @@ class Parameters(NamedTuple, Generic[Array]):
 
 
 Model = Parameters[FloatArray]
+
+
+def writable(array: npt.NDArray[Scalar]) -> npt.NDArray[Scalar]:
+    """Return the array itself, or a copy of one that is read-only or not contiguous: compiled code takes no other."""
+    return np.require(array, requirements=["C", "W"])
 
 
 def all_finite(model: Model) -> bool:

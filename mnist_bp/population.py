@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import re
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from statistics import fmean, median, stdev
-from typing import Final
+from typing import Any, Final, TypeVar
 
 from mnist_bp.errors import ConfigError
 from mnist_bp.records import Evaluation
+
+Result = TypeVar("Result")
 
 WEAK: Final = 0.90
 """Accuracy below which a model counts as weak: a few seeds saturate early and never recover."""
@@ -87,6 +92,24 @@ def available_memory() -> int:
     except OSError:
         return free
     return free if limit == "max" else min(free, int(limit) - int(used))
+
+
+def usable_cores() -> int:
+    """Count the cores that this process may run on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def on_every_core(function: Callable[..., Result], *arguments: Sequence[Any]) -> list[Result]:
+    """Call a function once for each of several models, as many at a time as there are cores.
+
+    Args:
+        function: Gains from threads if it lets go of the interpreter's lock.
+        arguments: What it is called with, one sequence for each of its parameters.
+    """
+    if len(arguments[0]) == 1:
+        return [function(*(each[0] for each in arguments))]
+    with ThreadPoolExecutor(usable_cores()) as cores:
+        return list(cores.map(function, *arguments))
 
 
 def population_accuracy(evaluation: Evaluation) -> dict[str, float]:

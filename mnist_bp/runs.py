@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from mnist_bp.config import RunConfig
 
 MOST_CERTIFIED: Final = 128
-"""Hidden units, and examples in a batch, that a run's certificate is made for; more would cost time and tell no more."""
+"""Hidden units, and examples in a batch, that a run's certificate goes up to: more cost time and tell no more."""
 
 _TIME_FORMAT: Final = "%Y%m%dT%H%M%SZ"
 
@@ -58,6 +58,7 @@ def train_run(
     config: RunConfig,
     data: CachedDataset,
     *,
+    on_certified: Callable[[str, str | None], None] | None = None,
     on_progress: Callable[[int, float], None] | None = None,
     on_checkpoint: Callable[[CheckpointFile], None] | None = None,
 ) -> TrainedRun:
@@ -66,6 +67,8 @@ def train_run(
     Args:
         config: The run; its directory is made in `data_dir`.
         data: What to train on; test images are not touched.
+        on_certified: Told, before the first step, what the engine's certificate says, and why it is not the engine
+            that would have been chosen, or None.
         on_progress: Told steps taken and training seconds.
         on_checkpoint: Told about every checkpoint once it is on disk.
 
@@ -84,6 +87,8 @@ def train_run(
         bias_gradient=config.bias_gradient,
     )
     certificate.check()
+    if on_certified is not None:
+        on_certified(certificate.summary, notice)
     run_id = new_run_id()
     directory = (Path(config.data_dir) / "runs" / run_id).absolute()
     images, labels = load_split(data.train)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from statistics import median
 from typing import Any
 
 from rich.console import Console
@@ -11,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from mnist_bp.population import population_accuracy
-from mnist_bp.records import CachedDataset, Evaluation, PublishedRun, RawDataset, TrainedRun
+from mnist_bp.records import CachedDataset, CheckpointScore, Evaluation, PublishedRun, RawDataset, TrainedRun
 
 Summary = dict[str, Any]
 """JSON-ready; the keys of `summarize`."""
@@ -36,6 +37,7 @@ def summarize(
         "certificate": trained.certificate,
         "steps": trained.steps,
         "accuracy": evaluation.final.accuracy,
+        "validation_accuracy": evaluation.final.validation_accuracy,
         "lab_correct_of_1000": evaluation.final.lab_correct_of_1000,
         "loss": evaluation.final.loss,
         "train_seconds": trained.seconds,
@@ -46,6 +48,7 @@ def summarize(
         "manifest": published.manifest,
         "checkpoints": [
             {
+                "seed": score.seed,
                 "step": score.step,
                 "accuracy": score.accuracy,
                 "lab_correct_of_1000": score.lab_correct_of_1000,
@@ -57,14 +60,26 @@ def summarize(
     }
 
 
+def describe(scores: Sequence[CheckpointScore]) -> str:
+    """Tell in a line how the models of a run do at one checkpoint."""
+    if len(scores) == 1:
+        (score,) = scores
+        lab = f"lab {score.lab_correct_of_1000}/1,000"
+        return f"accuracy {score.accuracy:.4f}  {lab}  loss {score.loss:.4f}"
+    accuracies = [score.accuracy for score in scores]
+    return f"accuracy {median(accuracies):.4f} (median), {min(accuracies):.4f} to {max(accuracies):.4f}"
+
+
 def accuracy_rows(checkpoints: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
-    """Format accuracy per checkpoint as a table; the keys are the column headings.
+    """Format accuracy per checkpoint, and per seed where there are several, as a table whose keys are the headings.
 
     Args:
-        checkpoints: Each with at least `step, accuracy, lab_correct_of_1000, loss`.
+        checkpoints: Each with at least `seed, step, accuracy, lab_correct_of_1000, loss`.
     """
+    several = len({point["seed"] for point in checkpoints}) > 1
     return [
-        {
+        ({"seed": str(point["seed"])} if several else {})
+        | {
             "step": f"{point['step']:,}",
             "accuracy": f"{point['accuracy']:.4f}",
             "lab correct of 1,000": str(point["lab_correct_of_1000"]),
@@ -77,17 +92,29 @@ def accuracy_rows(checkpoints: Sequence[Mapping[str, Any]]) -> list[dict[str, st
 def markdown(summary: Summary) -> str:
     """Summarize a run for the Prefect UI."""
     notice = f"> **Not MNIST.** {summary['notice']}\n\n" if summary["notice"] else ""
+    population = f"| population | {_population(summary)} |\n" if len(summary["population"]["seeds"]) > 1 else ""
     return (
         f"{notice}# {summary['dataset']}: accuracy {summary['accuracy']:.4f}\n\n"
         "| | |\n|---|---|\n"
         f"| run | `{summary['run_id']}` |\n"
         f"| engine | {summary['engine']} on {summary['device']} |\n"
         f"| seed | {summary['seed']} |\n"
+        f"{population}"
         f"| steps | {summary['steps']:,} in {summary['train_seconds']:.2f} s "
         f"({summary['steps_per_second']:,.0f} steps/s) |\n"
         f"| lab correct of 1,000 | {summary['lab_correct_of_1000']} |\n"
         f"| loss | {summary['loss']:.4f} |\n"
         f"| manifest | `{summary['manifest']}` |\n"
+    )
+
+
+def _population(summary: Summary) -> str:
+    models, accuracy = len(summary["population"]["seeds"]), summary["population"]["accuracy"]
+    return (
+        f"{models:,} models: mean {accuracy['mean']:.4f}, median {accuracy['median']:.4f}, "
+        f"standard deviation {accuracy['standard_deviation']:.4f}, {accuracy['minimum']:.4f} to "
+        f"{accuracy['maximum']:.4f}, {accuracy['share_below_0.90']:.1%} below 0.90; "
+        f"seed {summary['seed']} has the best validation accuracy, {summary['validation_accuracy']:.4f}"
     )
 
 
@@ -102,6 +129,7 @@ def print_summary(console: Console, summary: Summary) -> None:
     console.print(table)
     facts = {
         "accuracy": f"{summary['accuracy']:.4f} on all test images",
+        **({"population": _population(summary)} if len(summary["population"]["seeds"]) > 1 else {}),
         "training": f"{summary['steps']:,} steps in {summary['train_seconds']:.2f} s, "
         f"{summary['steps_per_second']:,.0f} steps/s on {summary['device']}",
         "cache": f"download {summary['cache']['download']}, preprocess {summary['cache']['preprocess']}",

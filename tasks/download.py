@@ -30,7 +30,7 @@ def download(config: RunConfig) -> RawDataset:
 
         raw = fetch(config.dataset, data_dir, last_attempt=is_last_attempt(), on_progress=on_progress)
     if raw.name != config.dataset:  # `auto` has become a dataset
-        rename_flow_run(f"{raw.name}-{config.engine}-seed{config.seed}")
+        rename_flow_run(f"{raw.name}-{config.engine}-{config.seeds_label}")
     if raw.notice:
         say(raw.notice, logging.WARNING)
     say(f"download    {raw.name}: {raw.cache}, {sum(file.bytes for file in raw.files):,} bytes, digests verified")

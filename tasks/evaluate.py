@@ -8,7 +8,7 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from mnist_bp.records import CachedDataset, CheckpointScore, Evaluation, TrainedRun
-from mnist_bp.summary import accuracy_rows
+from mnist_bp.summary import accuracy_rows, describe
 from tasks.reporting import progress_bar, say, show_table
 
 
@@ -20,19 +20,16 @@ def evaluate(data: CachedDataset, trained: TrainedRun) -> Evaluation:
     with progress_bar("evaluate", len(trained.checkpoints)) as move:
         done = 0
 
-        def on_score(score: CheckpointScore) -> None:
+        def on_scores(scores: list[CheckpointScore]) -> None:
             nonlocal done
             done += 1
             move(completed=done)
-            say(
-                f"evaluate    step {score.step:>9,}  accuracy {score.accuracy:.4f}  "
-                f"lab {score.lab_correct_of_1000}/1,000  loss {score.loss:.4f}"
-            )
+            say(f"evaluate    step {scores[0].step:>9,}  {describe(scores)}")
 
-        evaluation = evaluate_run(data, trained, on_score=on_score)
+        evaluation = evaluate_run(data, trained, on_scores=on_scores)
     show_table(
         "accuracy-per-checkpoint",
-        accuracy_rows([asdict(score) for score in evaluation.checkpoints]),
+        accuracy_rows([asdict(score) for score in evaluation.scores]),
         f"{trained.run_id}: {data.name}, accuracy on all test images",
     )
     return evaluation

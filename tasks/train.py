@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
@@ -10,17 +12,23 @@ from mnist_bp.records import CachedDataset, CheckpointFile, TrainedRun
 from tasks.reporting import progress_bar, say
 
 
-@task(name="train", task_run_name="train-{data.name}-seed{config.seed}", cache_policy=NO_CACHE)
+@task(name="train", task_run_name="train-{data.name}-{config.seeds_label}", cache_policy=NO_CACHE)
 def train_network(config: RunConfig, data: CachedDataset) -> TrainedRun:
-    """Train and write checkpoints as they come; see `mnist_bp.runs`."""
+    """Certify the engine, train with it, and write checkpoints as they come; see `mnist_bp.runs`."""
     from mnist_bp.runs import train_run  # torch
 
+    models = len(config.population)
     with progress_bar("train", config.steps) as move:
 
+        def on_certified(summary: str, notice: str | None) -> None:
+            if notice:
+                say(notice, logging.WARNING)
+            say(f"train       {summary}")
+
         def on_progress(step: int, seconds: float) -> None:
-            move(completed=step, note=f"{step / seconds:,.0f} steps/s")
+            move(completed=step, note=f"{models * step / seconds:,.0f} steps/s")
 
         def on_checkpoint(point: CheckpointFile) -> None:
-            say(f"train       step {point.step:>9,}  {point.step / point.seconds:>9,.0f} steps/s")
+            say(f"train       step {point.step:>9,}  {models * point.step / point.seconds:>9,.0f} steps/s")
 
-        return train_run(config, data, on_progress=on_progress, on_checkpoint=on_checkpoint)
+        return train_run(config, data, on_certified=on_certified, on_progress=on_progress, on_checkpoint=on_checkpoint)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -13,7 +11,8 @@ import numpy.typing as npt
 
 from mnist_bp.engines import PIXEL_SCALE
 from mnist_bp.engines.kernels import CLASS_LANES, HIDDEN_LANES, Padded, kernels, pack, words_at_most
-from mnist_bp.network import Bytes, FloatArray, IntArray, Model, Parameters
+from mnist_bp.network import Bytes, FloatArray, IntArray, Model, Parameters, writable
+from mnist_bp.population import on_every_core
 from mnist_bp.records import BiasGradient
 
 
@@ -27,13 +26,11 @@ class CpuEngine:
     def load(self, images: Bytes, labels: Bytes, classes: int = 10) -> CpuData:
         """Pack a dataset; see `Engine.load`."""
         inputs = images.shape[1]
-        eights = (
-            np.pad(images, ((0, 0), (0, -inputs % 8))) if inputs % 8 else np.require(images, requirements=["C", "W"])
-        )
+        eights = np.pad(images, ((0, 0), (0, -inputs % 8))) if inputs % 8 else writable(images)
         words = np.zeros(words_at_most(images), np.uint64)
         starts = np.empty(len(images) + 1, np.uint32)
         pack()(eights.view(np.uint64), words.view(np.uint8), starts)
-        return CpuData(words, starts, np.require(labels, requirements=["C", "W"]), classes)
+        return CpuData(words, starts, writable(labels), classes)
 
 
 @dataclass(frozen=True)
@@ -71,13 +68,10 @@ class CpuData:
 
         def one(model: Model, order: IntArray) -> Model:
             padded = _pad(model)
-            train(padded, self.words, self.starts, self.labels, order, x, targets, rates)
+            train(padded, self.words, self.starts, self.labels, writable(order), x, targets, rates)
             return _unpad(padded, model)
 
-        if len(models) == 1:
-            return [one(models[0], batches[0])]
-        with ThreadPoolExecutor(usable_cores()) as cores:  # the kernel lets go of the interpreter's lock
-            return list(cores.map(one, models, batches))
+        return on_every_core(one, models, batches)
 
     def predict(self, model: Model, scale: float = PIXEL_SCALE) -> FloatArray:
         """Predict with the forward half of the kernel; see `ResidentData.predict`."""
@@ -85,11 +79,6 @@ class CpuData:
         a2 = aligned_zeros((len(self.labels), padded.W2.shape[1]), dtype)
         kernels(dtype.name).predict(padded, self.words, self.starts, _pixel_table(dtype, scale), a2)
         return a2[:, : self.classes]
-
-
-def usable_cores() -> int:
-    """Count the cores that this process may run on."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def aligned_zeros(shape: tuple[int, int], dtype: npt.DTypeLike) -> FloatArray:

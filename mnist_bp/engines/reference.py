@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import ClassVar, Final
+from typing import Any, ClassVar, Final
 
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from mnist_bp.backprop import backward, descend, forward
 from mnist_bp.engines import PIXEL_SCALE
-from mnist_bp.network import Bytes, FloatArray, IntArray, Model, Parameters
+from mnist_bp.network import Bytes, FloatArray, IntArray, Model, Parameters, writable
 from mnist_bp.records import BiasGradient
 
 PREDICT_ROWS: Final = 10_000
@@ -33,7 +34,9 @@ class ReferenceEngine:
     def load(self, images: Bytes, labels: Bytes, classes: int = 10) -> ReferenceData:
         """Move a dataset to the device, as bytes; see `Engine.load`."""
         return ReferenceData(
-            torch.from_numpy(images).to(self.device), torch.from_numpy(labels).to(self.device, torch.int64), classes
+            _tensor(images).to(self.device),
+            _tensor(labels).to(self.device, torch.int64),
+            classes,
         )
 
 
@@ -62,7 +65,7 @@ class ReferenceData:
         """Train one model after the other; see `ResidentData.advance`."""
         with _one_thread():
             return [
-                self._advance(model, torch.from_numpy(order).to(self.images.device), learning_rate, bias_gradient)
+                self._advance(model, _tensor(order).to(self.images.device), learning_rate, bias_gradient)
                 for model, order in zip(models, batches, strict=True)
             ]
 
@@ -91,7 +94,11 @@ class ReferenceData:
         return found
 
     def _tensors(self, model: Model) -> Parameters[Tensor]:
-        return model.map(lambda array: torch.from_numpy(array).to(self.images.device, copy=True))
+        return model.map(lambda array: _tensor(array).to(self.images.device, copy=True))
+
+
+def _tensor(array: npt.NDArray[Any]) -> Tensor:
+    return torch.from_numpy(writable(array))
 
 
 @contextmanager

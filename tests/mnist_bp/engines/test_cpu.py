@@ -7,21 +7,25 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from typing import Any, cast
 
 import numba
 import numpy as np
 import pytest
 from numba import njit
 
-from mnist_bp.engines import choose_engine, kernel_cache, vectors
+from mnist_bp import population
+from mnist_bp.engines import choose_engine, cpu, kernel_cache, vectors
 from mnist_bp.engines.cpu import CpuEngine
 from mnist_bp.engines.kernels import Kernels
 from mnist_bp.errors import ConfigError
+from mnist_bp.network import FloatArray, initial_parameters
 
 REPOSITORY = Path(__file__).parents[3]
 STEP = """
 import hashlib, time
 import numpy as np
+from mnist_bp import population
 from mnist_bp.engines import choose_engine
 from mnist_bp.network import initial_parameters
 images = (np.arange(40 * 50).reshape(40, 50) % 256).astype(np.uint8)
@@ -202,10 +206,12 @@ def test_the_kernels_compile_for_arm64_and_use_its_vectors() -> None:
 load, spread, zeros = vectors.of(4)
 
 
-@njit
-def sigmoid_of(z: object, a: object) -> None:
-    for column in range(0, z.shape[1], 4):  # type: ignore[attr-defined]
+def _sigmoid_of(z: FloatArray, a: FloatArray) -> None:
+    for column in range(0, z.shape[1], 4):
         vectors.store(a, 0, column, vectors.sigmoid(load(z, 0, column)))
+
+
+sigmoid_of: Any = cast(Any, njit)(_sigmoid_of)
 
 
 @pytest.mark.parametrize(("dtype", "units"), [(np.float32, 3), (np.float64, 8)])
@@ -229,9 +235,6 @@ def test_the_sigmoid_of_what_is_not_a_number_is_not_a_number() -> None:
 
 
 def test_models_are_trained_on_cores_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    from mnist_bp.engines import cpu
-    from mnist_bp.network import initial_parameters
-
     threads: set[int] = set()
     meeting = threading.Barrier(2, timeout=30)
 
@@ -239,7 +242,7 @@ def test_models_are_trained_on_cores_of_their_own(monkeypatch: pytest.MonkeyPatc
         threads.add(threading.get_ident())
         meeting.wait()
 
-    monkeypatch.setattr(cpu, "usable_cores", lambda: 2)
+    monkeypatch.setattr(population, "usable_cores", lambda: 2)
     monkeypatch.setattr(cpu, "kernels", lambda _: Kernels(train, train))
     data = CpuEngine().load(np.ones((4, 8), np.uint8), np.zeros(4, np.uint8), 2)
     models = [initial_parameters(seed, 8, 3, 2) for seed in (1, 2)]
