@@ -28,7 +28,7 @@ class Worker:
 
     Args:
         name: Which way, of `bench.peers.PEERS`.
-        directory: See `bench.steps.write_task`.
+        directory: See `bench.turns.write_task`.
 
     Raises:
         WorkerError: It did not get ready.

@@ -2,7 +2,7 @@
 
     python -m bench.worker NAME DIRECTORY
 
-DIRECTORY holds `task.json` and the data; see `bench.steps`, which starts it. It answers every line of JSON on stdin
+DIRECTORY holds `task.json` and the data; see `bench.turns`, which starts it. It answers every line of JSON on stdin
 with one on stdout, and ends with its stdin. Importing, preparing the data and a first call are over before it says that
 it is ready, so neither start-up nor compilation is ever timed.
 """

@@ -15,6 +15,7 @@ from bench import steps
 from bench.machine import header, one_thread, peak_memory_mb
 from bench.peers import PEERS, Peer, Task
 from bench.processes import REPOSITORY, Worker, WorkerError
+from bench.turns import TASK
 from mnist_bp.errors import ConfigError
 from mnist_bp.records import CachedDataset
 
@@ -33,12 +34,14 @@ def test_the_result_has_a_row_for_each_way_that_runs_and_one_line_for_each_that_
     numpy, reference = result["ways"]
     assert (numpy["steps_per_round"], reference["steps_per_round"]) == (40, 10)
     for way in result["ways"]:
-        assert len(way["seconds"]) == len(way["cpu_seconds"]) == 2
+        assert len(way["seconds"]) == len(way["cpu_seconds"])
         assert 0 < way["us_per_step"]["min"] <= way["us_per_step"]["median"] <= way["us_per_step"]["max"]
         assert 0 < way["accuracy"] <= 1
         assert way["whole_seconds"] > 0
     assert numpy["accuracy"] == reference["accuracy"]  # so few steps apart by rounding alone
     assert numpy["peak_memory_mb"] < reference["peak_memory_mb"] - 100  # torch
+    assert len(numpy["seconds"]) == len(numpy["ours_us_per_step"]) == 2
+    assert len(reference["seconds"]) == 4  # before and after every other
     assert (result["ratio_to"], reference["ratio"]) == ("reference", 1)
     absent, broken = result["skipped"]
     assert absent["reason"] == "no_such_library is not installed"
@@ -56,24 +59,26 @@ def test_the_result_has_a_row_for_each_way_that_runs_and_one_line_for_each_that_
         assert (tmp_path / name).read_bytes().startswith(first_bytes)
 
 
-def test_a_ratio_is_taken_within_a_round() -> None:
-    def row(name: str, *seconds: float) -> dict[str, object]:
-        return {"name": name, "seconds": list(seconds), "cpu_seconds": list(seconds), "steps_per_round": 100}
+def test_a_ratio_is_taken_turn_by_turn() -> None:
+    def row(name: str, seconds: list[float], ours: list[float]) -> dict[str, object]:
+        figures = {"seconds": seconds, "cpu_seconds": seconds, "ours_us_per_step": ours}
+        return {"name": name, "steps_per_round": 100, **figures}
 
-    found = steps.summarize([row("numpy", 8, 30, 9), row("reference", 2, 2, 2), row("cpu", 1, 10, 1)])
-    assert found["ratio_to"] == "cpu"
-    assert [way["ratio"] for way in found["ways"]] == [8, 2, 1]
-    assert found["ways"][0]["us_per_step"]["median"] == pytest.approx(90_000)
+    slow_second_turn = row("numpy", [8, 30, 9], [1e4, 10e4, 1e4])
+    ours_died = row("jax", [1, 1, 1], [1e4, 1e4])
+    found = steps.summarize([slow_second_turn, ours_died, row("cpu", [1, 1, 10, 1], [])], "cpu")
+    assert [way["ratio"] for way in found] == [8, None, 1]
+    assert found[0]["us_per_step"]["median"] == pytest.approx(90_000)
 
 
-def test_without_ours_there_is_no_ratio() -> None:
-    row = {"name": "numpy", "seconds": [1.0], "cpu_seconds": [1.0], "steps_per_round": 1}
-    found = steps.summarize([row])
-    assert (found["ratio_to"], found["ways"][0]["ratio"]) == (None, None)
+def test_without_ours_there_is_no_ratio(sample: CachedDataset) -> None:
+    result = steps.measure(1, 10, ["numpy"], data=sample, whole=10)
+    assert (result["ratio_to"], result["ways"][0]["ratio"]) == (None, None)
+    assert steps.table(result).row_count == 1
 
 
 def test_a_worker_that_is_killed_is_told_in_one_line(task: Task) -> None:
-    about = {**steps.TASK, "steps": 10}
+    about = {**TASK, "steps": 10}
     (task.directory / "task.json").write_text(json.dumps(about))
     with Worker("numpy", task.directory) as worker:
         assert worker.ask({"steps": 10, "accuracy": True})["seconds"] > 0
