@@ -1,0 +1,49 @@
+"""Our own engines, found by name as a run finds them."""
+
+from __future__ import annotations
+
+from bench.peers import NotAvailableError, Task
+from mnist_bp.engines import choose_engine
+from mnist_bp.errors import ConfigError
+from mnist_bp.network import IntArray, Model
+
+
+class Ours:
+    """One of this project's engines, under the lab's rule.
+
+    Args:
+        task: What to train on.
+        name: The engine's.
+
+    Raises:
+        NotAvailableError: It cannot run here.
+    """
+
+    def __init__(self, task: Task, name: str) -> None:
+        try:
+            engine, notice = choose_engine(name)
+        except ConfigError as error:
+            raise NotAvailableError(str(error)) from error
+        if engine.name != name:
+            raise NotAvailableError(notice or f"there is no {name} engine here: {engine.name} stands in for it")
+        self._data = engine.load(task.images, task.labels, task.classes)
+        self._learning_rate = task.learning_rate
+
+    def advance(self, model: Model, batches: IntArray) -> Model:
+        """See `Trainer`."""
+        (after,) = self._data.advance([model], [batches], learning_rate=self._learning_rate, bias_gradient="mean")
+        return after
+
+
+class Compiled(Ours):
+    """The compiled CPU engine."""
+
+    def __init__(self, task: Task) -> None:
+        super().__init__(task, "cpu")
+
+
+class Reference(Ours):
+    """`backprop.py` as written."""
+
+    def __init__(self, task: Task) -> None:
+        super().__init__(task, "reference")

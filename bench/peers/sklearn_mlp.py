@@ -1,0 +1,55 @@
+"""scikit-learn's `MLPClassifier`, the network most people would reach for.
+
+It has no squared error for classes: the output is a softmax under log-loss, the gradient is the mean over the batch for
+weights and biases alike. Hidden layer, batch, learning rate, start and order are ours.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+from sklearn.neural_network import MLPClassifier
+
+from bench.peers import Task
+from mnist_bp.network import IntArray, Model
+
+CHUNK: Final = 500
+"""Steps handed over at once: 16 MB of pixels."""
+
+
+class MLP:
+    """`partial_fit`, which takes one step for each batch of what it is given."""
+
+    def __init__(self, task: Task) -> None:
+        self._x, self._labels = task.pixels(), task.labels.astype(np.int64)
+        self._task = task
+
+    def advance(self, model: Model, batches: IntArray) -> Model:
+        """See `Trainer`."""
+        network = self._start(model, batches.shape[1])
+        for start in range(0, len(batches), CHUNK):
+            rows = batches[start : start + CHUNK].reshape(-1)
+            network.partial_fit(self._x[rows], self._labels[rows])
+        (W1, W2), (b1, b2) = network.coefs_, network.intercepts_
+        return Model(W1, b1, W2, b2)
+
+    def _start(self, model: Model, batch_size: int) -> MLPClassifier:
+        network = MLPClassifier(
+            (len(model.b1),),
+            activation="logistic",
+            solver="sgd",
+            alpha=0,
+            batch_size=batch_size,
+            learning_rate_init=self._task.learning_rate,
+            momentum=0,
+            nesterovs_momentum=False,
+            shuffle=False,
+        )
+        # it draws its parameters when it first sees examples; one step on them, and they are overwritten
+        network.partial_fit(self._x[:batch_size], self._labels[:batch_size], classes=range(self._task.classes))
+        for own, ours in zip(
+            (*network.coefs_, *network.intercepts_), (model[0], model[2], model[1], model[3]), strict=True
+        ):
+            own[...] = ours
+        return network

@@ -1,0 +1,79 @@
+"""Every way to train that is compared does take the steps it says it takes."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from bench.peers import PEERS, NotAvailableError, Task, Trainer
+from mnist_bp.backprop import backward, descend, forward
+from mnist_bp.network import IntArray, Model, initial_parameters
+
+SAME_MATHEMATICS = [name for name in PEERS if name != "sklearn"]
+
+
+def load(name: str, task: Task) -> Trainer:
+    for library in PEERS[name].needs:
+        pytest.importorskip(library)
+    try:
+        return PEERS[name].load(task)
+    except NotAvailableError as error:
+        pytest.skip(str(error))
+
+
+def by_the_equations(task: Task, model: Model, batches: IntArray) -> Model:
+    """Train with backprop.py in float64."""
+    parameters = model.map(lambda array: torch.from_numpy(array.astype(np.float64)))
+    for batch in batches:
+        x = torch.from_numpy(task.images[batch] / 255)
+        t = torch.eye(10, dtype=torch.float64)[torch.from_numpy(task.labels[batch].astype(np.int64))]
+        descend(parameters, backward(parameters, x, forward(parameters, x), t, "mean"), task.learning_rate)
+    return parameters.map(lambda tensor: tensor.numpy())
+
+
+@pytest.mark.usefixtures("_threads_restored")
+@pytest.mark.parametrize(("steps", "limit"), [(1, 1e-5), (23, 1e-3)])
+@pytest.mark.parametrize("name", SAME_MATHEMATICS)
+def test_its_steps_are_those_of_the_seven_equations(name: str, steps: int, limit: float, task: Task) -> None:
+    trainer = load(name, task)
+    start = initial_parameters(1, 784, 30, 10)
+    before = start.map(np.copy)
+    batches = np.random.default_rng(2).integers(0, 120, (steps, 10))
+
+    found = trainer.advance(start, batches)
+
+    expected = by_the_equations(task, start, batches)
+    for field, after, wanted, first, kept in zip(Model._fields, found, expected, start, before, strict=True):
+        assert (first == kept).all(), f"{field}: the model to start from was changed"
+        assert after.dtype == np.float32
+        moved = np.abs(wanted - first).max()
+        assert moved > 0
+        assert np.abs(after - wanted).max() <= limit * max(moved, np.abs(first).max() * 0.1), field
+
+
+@pytest.mark.usefixtures("_threads_restored")
+def test_scikit_learns_step_is_the_mean_gradient_of_log_loss(task: Task) -> None:
+    trainer = load("sklearn", task)
+    W1, b1, W2, b2 = start = initial_parameters(1, 784, 30, 10)
+    batch = np.arange(10, 20)
+    x, t = task.pixels()[batch], task.one_hot()[batch]
+
+    found = trainer.advance(start, batch[np.newaxis])
+
+    a1 = (np.tanh((x @ W1 + b1) / 2) + 1) / 2
+    z2 = a1 @ W2 + b2
+    a2 = np.exp(z2) / np.exp(z2).sum(1, keepdims=True)
+    dz2 = (a2 - t) / 10
+    dz1 = dz2 @ W2.T * a1 * (1 - a1)
+    steps = (x.T @ dz1, dz1.sum(0), a1.T @ dz2, dz2.sum(0))
+    for after, first, step in zip(found, start, steps, strict=True):
+        np.testing.assert_allclose(after, first - task.learning_rate * step, atol=1e-5)
+
+
+def test_a_task_reads_what_torchvision_reads(task: Task) -> None:
+    torchvision = pytest.importorskip("torchvision.datasets")
+    theirs = torchvision.MNIST(str(task.directory), train=True)
+    assert (task.images == theirs.data.numpy().reshape(-1, 784)).all()
+    assert (task.labels == theirs.targets.numpy()).all()
+    assert len(task.test[0]) == len(task.test[1]) == 120
