@@ -76,7 +76,7 @@ def load_split(file: StoredFile) -> tuple[Bytes, Bytes]:
     content = read_verified(Path(file.path), file.sha256)
     try:
         return decode_split(content)
-    except (pa.ArrowException, KeyError, ValueError) as exc:
+    except (pa.ArrowException, OSError, ValueError) as exc:  # Arrow says OSError of what cannot be decoded, too
         raise DataFormatError(f"{file.path} is not a split of this cache: {exc}; delete it and run again") from exc
 
 
@@ -93,7 +93,7 @@ def decode_split(content: bytes) -> tuple[Bytes, Bytes]:
         See `load_split`.
 
     Raises:
-        pyarrow.ArrowException: It is not Parquet.
+        pyarrow.ArrowException, OSError: It is not Parquet.
         ValueError: It has other columns.
     """
     metadata = pq.read_metadata(pa.BufferReader(content))
