@@ -159,7 +159,7 @@ def _first_load() -> None:
 
 def table(result: dict[str, Any]) -> Table:
     """Lay out what `measure` found, one row for each way."""
-    rows = _headed(result, "way", f"x {result['ratio_to']}", "first load", "its memory")
+    rows = _headed(result, "way", f"x {result['ratio_to']}", "first load, n = 1", "its memory")
     for way in result["ways"]:
         first, memory = f"{way['first_seconds'] * 1e3:,.0f} ms", f"{way['first_memory_mb']:,.0f} MB"
         rows.add_row(way["title"], *_figures(way), first, memory)

@@ -32,8 +32,8 @@ LAYOUT: Final[Mapping[str, Any]] = {
 
 - Lists in place of fixed-size binary take 6 to 12 times as long to read. A dictionary of images changes nothing.
 - zstd 6 reads in 0.9 of the time of zstd 3 and is 5% smaller; it is 0.3 s slower to write, once for each dataset.
-  zstd 9 is 3% smaller again, no faster to read and takes 0.3 s more. lz4 reads in 0.8 of the time but is 43% larger,
-  and what is larger is hashed longer, twice in a run.
+  zstd 9 is 3% smaller again, no faster to read and takes 0.3 s more. lz4 reads in 0.7 of the time, 12 ms less, but is
+  43% larger, and what is larger is hashed longer, twice in a run.
 - Row groups of 3,000 to 15,000 read alike; smaller ones take less memory while they are read, and the test split's
   10,000 rows must be more than one for two cores to share them.
 """
