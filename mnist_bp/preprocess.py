@@ -4,7 +4,7 @@
                                        test.parquet
                                        manifest.json      written last: it holds the digests of the two
 
-Pixels are one fixed-size column of 784 bytes, labels a uint8 column, rows in the order of the source.
+What the Parquet files look like, and how they are read, is in `mnist_bp.splits`.
 """
 
 from __future__ import annotations
@@ -19,23 +19,21 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-import numpy as np
-import pyarrow as pa
 import pyarrow.parquet as pq
 
-from mnist_bp.datasets import PIXELS
 from mnist_bp.errors import DataFormatError, MnistBpError
 from mnist_bp.files import atomic_write, digest_of, locked, read_verified, reading_from, write_bytes, writing_to
-from mnist_bp.network import Bytes
 from mnist_bp.records import CachedDataset, CacheOutcome, RawDataset, StoredFile
+from mnist_bp.splits import LAYOUT, load_split, split_table
 
 if TYPE_CHECKING:  # a cache is found, and proved intact, without the 2 s of importing torch
     from torch import Tensor
 
-PREPROCESS_VERSION: Final = 1
+__all__ = ["cache_key", "decode_idx", "load_split", "preprocess_dataset"]
+
+PREPROCESS_VERSION: Final = 2
 """Changes whenever the same source would give other Parquet files."""
 
-ROW_GROUP: Final = 10_000
 MANIFEST: Final = "manifest.json"
 SPLITS: Final = ("train", "test")
 
@@ -65,32 +63,6 @@ def cache_key(raw: RawDataset) -> str:
     """Digest what decides the cache's content: the source files and the version of this step."""
     source = json.dumps([PREPROCESS_VERSION, raw.name, [file.sha256 for file in raw.files]])
     return hashlib.sha256(source.encode()).hexdigest()[:16]
-
-
-def load_split(file: StoredFile) -> tuple[Bytes, Bytes]:
-    """Read one split into memory.
-
-    Returns:
-        Images, pixels in [0, 255], shape (N, 784), uint8; and labels, shape (N,), uint8.
-
-    Raises:
-        ChecksumError: The file differs from its digest; nothing was parsed.
-        DataFormatError: It is not a split of this cache.
-        StoreError: It is absent or unreadable.
-    """
-    content = read_verified(Path(file.path), file.sha256)
-    try:
-        table = pq.read_table(pa.BufferReader(content))
-        labels = table.column("label").to_numpy().copy()
-        images = np.empty((len(table), PIXELS), np.uint8)
-        start = 0
-        for chunk in table.column("pixels").chunks:
-            view = np.frombuffer(chunk.buffers()[1], np.uint8, len(chunk) * PIXELS, chunk.offset * PIXELS)
-            images[start : start + len(chunk)] = view.reshape(-1, PIXELS)
-            start += len(chunk)
-    except (pa.ArrowException, KeyError, ValueError) as exc:
-        raise DataFormatError(f"{file.path} is not a split of this cache: {exc}; delete it and run again") from exc
-    return images, labels
 
 
 def decode_idx(path: Path) -> Tensor:
@@ -169,24 +141,11 @@ def _build(raw: RawDataset, key: str, directory: Path) -> Splits:
         path = directory / f"{split}.parquet"
         about = {"dataset": raw.name, "split": split, "key": key, "preprocess_version": PREPROCESS_VERSION}
         with atomic_write(path) as file:
-            pq.write_table(
-                _table(images, labels, about), file, row_group_size=ROW_GROUP, compression="zstd", use_dictionary=False
-            )
+            pq.write_table(split_table(images.contiguous().numpy(), labels.numpy(), about), file, **LAYOUT)
         splits[split] = StoredFile(str(path), digest_of(path), path.stat().st_size)
     digests = {split: file.sha256 for split, file in splits.items()}
     write_bytes(directory / MANIFEST, json.dumps({"key": key, "sha256": digests}, indent=2).encode())
     return splits
-
-
-def _table(images: Tensor, labels: Tensor, about: dict[str, Any]) -> pa.Table:
-    pixels = pa.FixedSizeBinaryArray.from_buffers(
-        pa.binary(PIXELS), len(images), [None, pa.py_buffer(images.contiguous().numpy())]
-    )
-    schema = pa.schema(
-        [pa.field("pixels", pixels.type, nullable=False), pa.field("label", pa.uint8(), nullable=False)],
-        metadata={"mnist_bp": json.dumps({**about, "image_shape": [28, 28]})},
-    )
-    return pa.Table.from_arrays([pixels, pa.array(labels.numpy())], schema=schema)
 
 
 def _describe(

@@ -1,0 +1,247 @@
+"""Where the time of the whole command goes: `python flows/train.py` with everything cached, beside an empty flow.
+
+    measure(runs) and table(result)
+
+Nothing in the product is there for this measurement's sake. The parts lie between moments that a run tells anyway: the
+process starts; its first line on stderr says that imports are done; Prefect's own records say when the flow and each
+task began and ended; the summary says what the certificate and the training steps took; the process ends. The parts of
+a run add up to the run. In turn with it runs an empty Prefect flow of two tasks, which no pipeline on Prefect can beat.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from rich.table import Table
+
+from bench.flow_records import TASKS, Interval, records_of
+from bench.loading import in_fresh_process
+from bench.machine import describe, header
+from bench.readers import Sources
+from mnist_bp.config import data_dir_from_environment
+from mnist_bp.download import fetch_dataset
+from mnist_bp.errors import ConfigError, MnistBpError
+from mnist_bp.preprocess import preprocess_dataset
+
+REPOSITORY: Final = Path(__file__).parents[1]
+Progress = Callable[[str], None]
+
+PARTS: Final[Mapping[str, str]] = {
+    "imports": "interpreter and imports, to the first line on the terminal",
+    "server": "Prefect's server and the start of the flow",
+    "download": "download, found cached",
+    "preprocess": "preprocess, found cached",
+    "certificate": "train: certificate",
+    "steps": "train: steps",
+    "train_rest": "train: imports, compiled code, images, checkpoints",
+    "evaluate": "evaluate",
+    "upload": "publish",
+    "between": "Prefect between the tasks",
+    "end": "Prefect's end, and the interpreter's",
+}
+
+EMPTY_FLOW: Final = """
+from prefect import flow, task
+
+@task
+def first():
+    return 1
+
+@task
+def second(value):
+    return value
+
+@flow
+def empty():
+    return second(first())
+
+if __name__ == "__main__":
+    empty()
+"""
+
+
+@dataclass(frozen=True)
+class Process:
+    """A command that has ended; times are seconds since 1970.
+
+    Args:
+        started: Before it was started.
+        spoke: When its first line on stderr arrived, or None.
+        ended: After it ended.
+        printed: Its stdout.
+    """
+
+    started: float
+    spoke: float | None
+    ended: float
+    printed: str
+
+    @property
+    def seconds(self) -> float:
+        """From start to end."""
+        return self.ended - self.started
+
+
+def measure(runs: int, on_progress: Progress | None = None, flags: Sequence[str] = ()) -> dict[str, Any]:
+    """Run the command and an empty flow in turn, and split the command's time into parts.
+
+    Args:
+        runs: Counted rounds; one more comes before them, which fills the caches.
+        on_progress: Told in one line what is going on.
+        flags: For the command, as on the command line.
+
+    Returns:
+        JSON-ready: the machine, the run's summary figures, under `parts` one entry for each part with its raw seconds,
+        and under `whole`, `empty` and `ratio` those of the run, of the empty flow, and of run to empty flow. `loading`
+        is what reading the training images takes in a process of its own; in the run it is part of `train_rest`.
+
+    Raises:
+        ConfigError: `runs` is below 1.
+        MnistBpError: A run failed, or Prefect kept no record of it.
+    """
+    if runs < 1:
+        raise ConfigError(f"bench: {runs} rounds: expected at least 1")
+    say, machine = on_progress or (lambda _: None), header()
+    ours: list[Process] = []
+    empty: list[Process] = []
+    loading: list[float] = []
+    with tempfile.TemporaryDirectory() as directory:
+        script = Path(directory, "empty.py")
+        script.write_text(EMPTY_FLOW)
+        environment = {
+            **os.environ,
+            "MNIST_BP_DATA_DIR": str(Path(data_dir_from_environment()).absolute()),
+            "MNIST_BP_ARTIFACTS": f"{directory}/artifacts",
+            "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+            "DO_NOT_TRACK": "1",
+        }
+        command = [sys.executable, str(REPOSITORY / "flows" / "train.py"), "--json", *flags]
+        for number in range(runs + 1):
+            say(f"command: round {number} of {runs}" if number else "command: warming up")
+            ours.append(_run(command, environment))
+            empty.append(_run([sys.executable, str(script)], environment))
+            loading.append(_loading(json.loads(ours[-1].printed)["dataset"], environment))
+    say("command: asking Prefect for its records")
+    summaries = [json.loads(process.printed) for process in ours]
+    records = records_of([summary["run_id"] for summary in summaries[1:]])
+    split = [
+        parts_of(process, summary, records[summary["run_id"]])
+        for process, summary in zip(ours[1:], summaries[1:], strict=True)
+    ]
+    about = {key: summaries[-1][key] for key in ("dataset", "engine", "device", "steps")}
+    return {
+        "bench": "command",
+        "machine": machine,
+        "flags": list(flags),
+        "runs": runs,
+        **about,
+        "loading": _spread(loading[1:]),
+        **_gather(split, [process.seconds for process in ours[1:]], [process.seconds for process in empty[1:]]),
+    }
+
+
+def _gather(split: list[dict[str, float]], whole: list[float], empty: list[float]) -> dict[str, Any]:
+    """Put figures of every round together: parts, whole runs, empty flows and their ratio."""
+    ratios = [run / alone for run, alone in zip(whole, empty, strict=True)]
+    return {
+        "parts": [
+            {"name": name, "title": title, **_spread([each[name] for each in split])} for name, title in PARTS.items()
+        ],
+        "whole": _spread(whole),
+        "empty": _spread(empty),
+        "ratio": _spread(ratios),
+    }
+
+
+def parts_of(process: Process, summary: Mapping[str, Any], record: Mapping[str, Interval]) -> dict[str, float]:
+    """Split a run into parts that add up to it.
+
+    Args:
+        process: The run.
+        summary: What it printed with `--json`.
+        record: When its flow (`flow`) and each of its tasks began and ended, in seconds since 1970.
+
+    Returns:
+        Seconds of each of `PARTS`.
+    """
+    assert process.spoke is not None
+    tasks = {name: record[name][1] - record[name][0] for name in TASKS}
+    certificate, steps = float(summary["certificate"]["seconds"]), float(summary["train_seconds"])
+    start, end = record["flow"]
+    return {
+        "imports": process.spoke - process.started,
+        "server": start - process.spoke,
+        "download": tasks["download"],
+        "preprocess": tasks["preprocess"],
+        "certificate": certificate,
+        "steps": steps,
+        "train_rest": tasks["train"] - certificate - steps,
+        "evaluate": tasks["evaluate"],
+        "upload": tasks["upload"],
+        "between": end - start - sum(tasks.values()),
+        "end": process.ended - end,
+    }
+
+
+def _run(command: Sequence[str], environment: Mapping[str, str]) -> Process:
+    """Run a command to its end, noting when it first says something on stderr."""
+    with tempfile.TemporaryFile("w+") as printed:
+        started, spoke, lines = time.time(), None, []
+        with subprocess.Popen(
+            command, stdout=printed, stderr=subprocess.PIPE, text=True, env=dict(environment), cwd=REPOSITORY
+        ) as process:
+            assert process.stderr is not None
+            for line in process.stderr:
+                spoke = spoke or time.time()
+                lines.append(line.strip())
+            code = process.wait()
+            ended = time.time()
+        if code:
+            raise MnistBpError(f"{' '.join(command)}: exit code {code}: {lines[-1] if lines else 'it said nothing'}")
+        printed.seek(0)
+        return Process(started, spoke, ended, printed.read())
+
+
+def _loading(dataset: str, environment: Mapping[str, str]) -> float:
+    """Time how long a fresh process takes to read the training images that the run has just read."""
+    data_dir = Path(environment["MNIST_BP_DATA_DIR"])
+    train = preprocess_dataset(fetch_dataset(dataset, data_dir), data_dir).train
+    return in_fresh_process("parquet", Sources(train, Path(), ("", "")))["first_seconds"]
+
+
+def _spread(seconds: list[float]) -> dict[str, Any]:
+    return {"seconds": seconds, "median": statistics.median(seconds), "min": min(seconds), "max": max(seconds)}
+
+
+def table(result: dict[str, Any]) -> Table:
+    """Lay out what `measure` found: the parts in their order, the whole, and the empty flow beside it."""
+    title = (
+        f"{result['steps']:,} steps on {result['dataset']}, {result['engine']} engine; seconds, n = {result['runs']}"
+    )
+    rows = Table(title=title, caption=describe(result["machine"]), caption_justify="left")
+    rows.add_column("part of python flows/train.py")
+    for name in ("median", "min to max", "share"):
+        rows.add_column(name, justify="right", no_wrap=True)
+    whole = result["whole"]["median"]
+    for part in result["parts"]:
+        rows.add_row(part["title"], *_figures(part), f"{part['median'] / whole:.1%}")
+    rows.add_section()
+    rows.add_row("the whole command", *_figures(result["whole"]), "")
+    rows.add_row("reading the images alone, in a process of its own", *_figures(result["loading"]), "")
+    rows.add_row("an empty Prefect flow of two tasks, in turn with it", *_figures(result["empty"]), "")
+    rows.add_row("ratio of the two, within a round", *_figures(result["ratio"]), "")
+    return rows
+
+
+def _figures(figures: Mapping[str, Any]) -> tuple[str, str]:
+    return f"{figures['median']:.3f}", f"{figures['min']:.3f} to {figures['max']:.3f}"
