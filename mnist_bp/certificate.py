@@ -36,11 +36,11 @@ from mnist_bp.records import BiasGradient
 GRADIENT_LIMIT: Final[Mapping[str, float]] = {"float32": 2e-6, "float64": 1e-10}
 """Largest error of a parameter's gradient, relative to its largest entry."""
 
-DRIFT_LIMIT: Final = 4.0
+DRIFT_LIMIT: Final = 16.0
 """How many times farther than sqrt(n) roundings explain an engine may end from the float64 trajectory.
 
-Measured over 110 starts in five shapes: the reference engine and the compiled one end at 0.2 of it in the median, and
-at 1.9 at most.
+Measured in 104 shapes (1 to 128 hidden units, batches of 1 to 128), the reference engine and the compiled one end at
+0.4 in the median and at 4.6 at most; a bias gradient that is a sum where it should be a mean, at more than 1,000.
 """
 
 _PROBE_RATE: Final[Mapping[str, float]] = {"float32": 2.0**20, "float64": 2.0**40}
@@ -87,12 +87,13 @@ class Certificate:
         ]
         return found + [
             f"{name} after {self.steps} steps differs from float64 by {errors['engine']:.1e}, "
-            f"limit {self._most_drift(errors):.0e}"
+            f"limit {self.most_drift(errors):.0e}"
             for name, errors in self.weights.items()
-            if not errors["engine"] <= self._most_drift(errors)
+            if not errors["engine"] <= self.most_drift(errors)
         ]
 
-    def _most_drift(self, errors: dict[str, float]) -> float:
+    def most_drift(self, errors: dict[str, float]) -> float:
+        """Tell how far from the float64 trajectory rounding may lead, for an entry of `weights`."""
         roundings = self.steps * self.shape["batch_size"]
         return DRIFT_LIMIT * math.sqrt(roundings) * errors["one_rounding"]
 
@@ -113,16 +114,21 @@ class Certificate:
         """What was found, in a line."""
         autograd = max(each["autograd"] for errors in self.gradients.values() for each in errors.values())
         drift = max(errors["engine"] for errors in self.weights.values())
+        verdict = "NOT certified" if self.failures else "certified"
         return (
-            f"{self.engine} engine {'certified' if not self.failures else 'NOT certified'}: gradients within {autograd:.1e} "
-            f"of float64 autograd, weights within {drift:.1e} after {self.steps} steps"
+            f"{self.engine} engine {verdict}: gradients within {autograd:.1e} of float64 autograd, "
+            f"weights within {drift:.1e} after {self.steps} steps"
         )
 
     @property
     def record(self) -> dict[str, Any]:
         """What the manifest keeps."""
-        limits = {"gradients": dict(GRADIENT_LIMIT), "drift": DRIFT_LIMIT}
-        return {**asdict(self), "limits": limits, "passed": not self.failures}
+        return {**asdict(self), "limits": self.limits, "passed": not self.failures}
+
+    @property
+    def limits(self) -> dict[str, Any]:
+        """What the errors are held to."""
+        return {"gradients": dict(GRADIENT_LIMIT), "drift": DRIFT_LIMIT}
 
 
 def certify(
@@ -149,10 +155,11 @@ def certify(
     data, reference = engine.load(images, labels, CLASSES), ReferenceEngine().load(images, labels, CLASSES)
     model: Model = initial_parameters(1, PIXELS, hidden, CLASSES)
     batch = np.arange(batch_size)
-    expected = _autograd_gradients(_in("float64", model), images[batch], labels[batch])
+    tame: Model = model.map(lambda array: array / 8)  # saturated, a sigmoid magnifies what z1 was rounded by
+    expected = _autograd_gradients(_in("float64", tame), images[batch], labels[batch])
     gradients = {}
     for dtype in precisions:
-        found, same = (gradients_of(each, _in(dtype, model), batch) for each in (data, reference))
+        found, same = (gradients_of(each, _in(dtype, tame), batch) for each in (data, reference))
         gradients[dtype] = {
             name: {"autograd": _error(a, b), "reference": _error(a, c)}
             for name, a, b, c in zip(Parameters._fields, found, expected, same, strict=True)
@@ -176,10 +183,10 @@ def certify(
 
 
 def _made_up_digits(count: int) -> tuple[Bytes, Bytes]:
-    """Make images as sparse as digits, and labels; the first two are all zero and all 255."""
+    """Make images as sparse as digits, and labels; the second is all zero."""
     draw = np.random.RandomState(1)
     images = draw.randint(1, 256, size=(count, PIXELS)) * (draw.random_sample((count, PIXELS)) < _NON_ZERO)
-    images[0], images[1] = 0, 255
+    images[1] = 0  # not the first: a batch of one must have a gradient
     return images.astype(np.uint8), draw.randint(CLASSES, size=count).astype(np.uint8)
 
 

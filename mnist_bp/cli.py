@@ -11,7 +11,7 @@ import sys
 import threading
 from collections.abc import Mapping, Sequence
 from types import FrameType
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, TypeVar
 
 from pydantic import Field, ValidationError, model_validator
 from pydantic_settings import (
@@ -26,12 +26,14 @@ from pydantic_settings import (
 from mnist_bp.config import PRESETS, RunConfig
 from mnist_bp.errors import without_secrets
 
+AnyCommand = TypeVar("AnyCommand", bound="Command")
+
 INTERRUPTED: Final = 130
 """Exit code: 128 and the number of SIGINT, as a shell has it."""
 
 
-class TrainCommand(RunConfig, BaseSettings):
-    """Download, preprocess, train by hand-written backpropagation, evaluate and publish one run."""
+class Command(BaseSettings):
+    """What all commands share: flags made from the fields, and `--json`."""
 
     model_config = SettingsConfigDict(
         cli_kebab_case=True,
@@ -40,10 +42,8 @@ class TrainCommand(RunConfig, BaseSettings):
         populate_by_name=True,
         frozen=True,
         extra="forbid",
+        use_attribute_docstrings=True,
     )
-
-    preset: Literal["lab-8-4", "lab-8-4-sum", "smoke"] = "lab-8-4"
-    """Named set of defaults for the other flags; a flag given beside it wins."""
 
     json_output: CliToggleFlag[bool] = Field(default=False, alias="json")
     """Print one JSON object on stdout and everything else on stderr."""
@@ -60,6 +60,15 @@ class TrainCommand(RunConfig, BaseSettings):
         """Read flags alone: a stray STEPS in the environment is not ours."""
         return (init_settings,)
 
+
+class TrainCommand(RunConfig, Command):
+    """Download, preprocess, train by hand-written backpropagation, evaluate and publish one run."""
+
+    model_config = Command.model_config
+
+    preset: Literal["lab-8-4", "lab-8-4-sum", "smoke"] = "lab-8-4"
+    """Named set of defaults for the other flags; a flag given beside it wins."""
+
     @model_validator(mode="before")
     @classmethod
     def _fill_from_preset(cls, values: dict[str, Any]) -> dict[str, Any]:
@@ -72,17 +81,18 @@ class TrainCommand(RunConfig, BaseSettings):
         return RunConfig.model_validate(self.model_dump(exclude={"json_output", "preset"}))
 
 
-def parse_train(arguments: Sequence[str] | None = None) -> TrainCommand:
-    """Read the flags of one training run.
+def parse(command: type[AnyCommand], arguments: Sequence[str] | None = None) -> AnyCommand:
+    """Read the flags of a command.
 
     Args:
+        command: Which.
         arguments: Flags and their values; the process's own when None.
 
     Raises:
         SystemExit: With code 0 after `--help`; with 2 after one line for each unusable flag.
     """
     try:
-        return CliApp.run(TrainCommand, cli_args=list(sys.argv[1:] if arguments is None else arguments))
+        return CliApp.run(command, cli_args=list(sys.argv[1:] if arguments is None else arguments))
     except ValidationError as exc:
         for error in exc.errors():
             print_error(_describe(error))
@@ -90,6 +100,11 @@ def parse_train(arguments: Sequence[str] | None = None) -> TrainCommand:
     except SettingsError as exc:
         print_error(f"{str(exc).removeprefix('error parsing CLI: ')}; see --help")
         raise SystemExit(2) from exc
+
+
+def parse_train(arguments: Sequence[str] | None = None) -> TrainCommand:
+    """Read the flags of one training run; see `parse`."""
+    return parse(TrainCommand, arguments)
 
 
 def print_error(message: str) -> None:

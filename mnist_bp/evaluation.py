@@ -50,15 +50,18 @@ class Evaluator:
         """
         a2 = self._data.predict(model)  # (N, K)
         confusion = self._confusion(a2.argmax(1))
-        lab_hits = self._first.predict(model, scale=1).argmax(1) == self._labels[:LAB_EXAMPLES]
         return CheckpointScore(
             seed=seed,
             step=step,
             accuracy=int(confusion.trace()) / len(a2),
-            lab_correct_of_1000=int(lab_hits.sum()),
+            lab_correct_of_1000=self.lab_correct(model),
             loss=float(np.square(a2 - self._t).sum(dtype=np.float64)) / 2 / len(a2),
             accuracy_per_class=tuple((confusion.diagonal() / confusion.sum(1).clip(min=1)).tolist()),
         )
+
+    def lab_correct(self, model: Model) -> int:
+        """Count the first 1,000 images that are classified correctly from raw pixels."""
+        return int((self._first.predict(model, scale=1).argmax(1) == self._labels[:LAB_EXAMPLES]).sum())
 
     def accuracy(self, model: Model) -> float:
         """Share of the images that are classified correctly."""

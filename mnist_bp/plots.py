@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from io import BytesIO
+from typing import Any
 
 from mnist_bp.records import Evaluation
 
@@ -17,11 +19,8 @@ def accuracy_png(evaluation: Evaluation, title: str) -> bytes:
     Returns:
         A PNG of 960x540 pixels.
     """
-    from matplotlib.figure import Figure  # 1 s; without pyplot there is no display to need
-
+    figure, axes = _figure()
     steps = [score.step for score in evaluation.checkpoints]
-    figure = Figure(figsize=(9.6, 5.4), dpi=100, layout="constrained")
-    axes = figure.add_subplot()
     axes.plot(steps, [score.accuracy for score in evaluation.checkpoints], marker="o", label="all test images")
     axes.plot(
         steps,
@@ -33,6 +32,42 @@ def accuracy_png(evaluation: Evaluation, title: str) -> bytes:
     axes.set(title=title, xlabel="step", ylabel="accuracy")
     axes.grid(alpha=0.3)
     axes.legend(loc="lower right")
+    return _png(figure)
+
+
+def trace_png(steps: Sequence[int], correct: Sequence[Sequence[int]], published: Sequence[int]) -> bytes:
+    """Draw the traces of many orders of the examples, and the published one among them.
+
+    Args:
+        steps: Of all traces.
+        correct: Correct of 1,000, a row for each order and a column for each of `steps`.
+        published: For the first of `steps`.
+
+    Returns:
+        A PNG of 960x540 pixels.
+    """
+    figure, axes = _figure()
+    for place, trace in enumerate(correct):
+        label = f"{len(correct)} orders of the examples" if place == 0 else None
+        axes.plot(steps, trace, color="tab:gray", alpha=max(0.02, min(0.5, 16 / len(correct))), label=label)
+    means = [sum(figures) / len(figures) for figures in zip(*correct, strict=True)]
+    axes.plot(steps, means, color="tab:blue", linewidth=2, label="their mean")
+    axes.plot(steps[: len(published)], published, color="tab:red", marker="o", label="published")
+    title = "lab 8-4 from its published initial weights"
+    axes.set(title=title, xlabel="step", ylabel="correct of the first 1,000 test images, raw pixels")
+    axes.grid(alpha=0.3)
+    axes.legend(loc="lower right")
+    return _png(figure)
+
+
+def _figure() -> tuple[Any, Any]:
+    from matplotlib.figure import Figure  # 1 s; without pyplot there is no display to need
+
+    figure = Figure(figsize=(9.6, 5.4), dpi=100, layout="constrained")
+    return figure, figure.add_subplot()
+
+
+def _png(figure: Any) -> bytes:
     picture = BytesIO()
     figure.savefig(picture, format="png")
     return picture.getvalue()

@@ -19,7 +19,7 @@ from mnist_bp.engines import choose_engine, cpu, kernel_cache, vectors
 from mnist_bp.engines.cpu import CpuEngine
 from mnist_bp.engines.kernels import Kernels
 from mnist_bp.errors import ConfigError
-from mnist_bp.network import FloatArray, initial_parameters
+from mnist_bp.network import Bytes, FloatArray, initial_parameters
 
 REPOSITORY = Path(__file__).parents[3]
 STEP = """
@@ -106,8 +106,8 @@ def test_without_a_place_for_the_cache_each_process_compiles_for_itself(
     assert function(np.array([7], np.uint8)) == 7
 
 
-def first_of(array: np.ndarray) -> int:  # type: ignore[type-arg]
-    return array[0]  # type: ignore[no-any-return]
+def first_of(array: Bytes) -> int:
+    return array[0]  # type: ignore[return-value]
 
 
 def test_a_cache_that_fills_the_disk_while_it_is_written_costs_the_cache_alone(

@@ -1,0 +1,1 @@
+"""The command `mnist-bp`: its commands, and what they share."""
