@@ -13,9 +13,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import ClassVar, Final, NamedTuple
+from typing import Any, ClassVar, Final, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -79,7 +80,8 @@ def tiling(inputs: int, hidden: int, classes: int, batch: int) -> Tiling:
     sizes = Tiling(-(-inputs // 4), _TILE // HP, HP, _power_of_two(classes, 16), MOST_BATCH)
     if (weights := sizes.pixels * HP) > MOST_WEIGHTS:
         raise _too_large(
-            f"{inputs:,} inputs by {hidden:,} hidden units, {weights:,} weights with their padding,", f"{MOST_WEIGHTS:,}"
+            f"{inputs:,} inputs by {hidden:,} hidden units, {weights:,} weights with their padding,",
+            f"{MOST_WEIGHTS:,}",
         )
     return sizes
 
@@ -184,7 +186,7 @@ class CudaData:
         W1 = np.pad(model.W1, ((0, -self.inputs % 4), (0, 0)))  # for the pixels that fill the last word: all 0
         return self.resident.predict(model._replace(W1=W1), scale)
 
-    def _upload(self, array: FloatArray | IntArray) -> Tensor:
+    def _upload(self, array: npt.NDArray[Any]) -> Tensor:
         return torch.from_numpy(array).to(self.resident.images.device)
 
 
@@ -209,5 +211,5 @@ def _padded(models: Sequence[Model], sizes: Tiling) -> Parameters[FloatArray]:
     padded = Parameters(*(np.zeros((len(models), *shape), models[0].W1.dtype) for shape in shapes))
     for m, model in enumerate(models):
         for place, array in zip(padded, model, strict=True):
-            place[(m, *map(slice, array.shape))] = array
+            place[m][tuple(slice(length) for length in array.shape)] = array
     return padded

@@ -1,5 +1,6 @@
+# Triton's language carries no types, and its compiler knows no (*a, b).
 # mypy: ignore-errors
-# Triton's language carries no types.
+# ruff: noqa: RUF005
 """The CUDA engine's kernel: one launch trains M models for S steps, one model to a multiprocessor.
 
 A step of this network is too small to be launched: 0.9 million operations, against microseconds for each of the dozen
@@ -19,8 +20,8 @@ last. What that takes, for the lab's shape (D 784, H 30, K 10, B 10) on 256 thre
 
 All arithmetic is in the precision of the weights (no TF32), in a fixed order, without atomics.
 
-The layout that Triton chooses for W1 is what makes this fast, and it is not stated anywhere in the code: a test compiles
-the kernel for an H100 or H200 (sm_90) and holds it to no spilled registers.
+What makes this fast is the layout that Triton chooses for W1, which no line of the code states: a test compiles the
+kernel for an H100 or H200 (sm_90), and holds it to no spilled registers.
 """
 
 from __future__ import annotations
@@ -45,7 +46,9 @@ def sigmoid(z):
 
 
 @triton.jit
-def words_of(images, order, i: tl.constexpr, q: tl.constexpr, C: tl.constexpr, WORDS: tl.constexpr, policy: tl.constexpr):
+def words_of(
+    images, order, i: tl.constexpr, q: tl.constexpr, C: tl.constexpr, WORDS: tl.constexpr, policy: tl.constexpr
+):
     """The words of image i of the batch that meet the tiles of group q, shape (4, C, 1); 0 beyond the image."""
     word = (4 * q + tl.arange(0, 4)[:, None, None]) * C + tl.arange(0, C)[None, :, None]
     row = tl.load(order + i).to(tl.int64)
@@ -113,13 +116,20 @@ def train(
         images: Shape (N, WORDS), int32: pixel 4 w + j of an image is byte j of its word w.
         labels: Shape (N,), integers.
         order: Row numbers, shape (M, steps, B), int32.
-        W1_at, b1_at, W2_at, b2_at: Parameters, shapes (M, DP, HP), (M, HP), (M, HP, KP), (M, KP), of one float dtype,
-            padded with zeros. DP is 16 C times the number of groups q.
+        W1_at: Shape (M, DP, HP), of the float dtype to compute in, padded with zeros; DP is 16 C times the groups q.
+        b1_at: Shape (M, HP), like the next two of the same dtype and padded with zeros.
+        W2_at: Shape (M, HP, KP).
+        b2_at: Shape (M, KP).
         rate_at: Learning rate, one number of that dtype.
         steps: S.
-        H, K, B: Hidden units, classes, batch size.
+        H: Hidden units.
+        K: Classes.
+        B: Batch size.
         WORDS: Words of an image, D / 4 rounded up.
-        C, HP, KP, BP: A tile's groups of pixels, and H, K and B padded to powers of two.
+        C: Groups of pixels that a tile of W1 spans.
+        HP: H padded to a power of two.
+        KP: K padded to a power of two.
+        BP: B padded to a power of two.
         MEAN: Whether the biases' gradients are means over the batch, not sums.
     """
     # --- read the weights, once
@@ -193,4 +203,3 @@ def train(
     tl.store(b1_at, b1)
     tl.store(W2_at, W2)
     tl.store(b2_at, b2)
-
