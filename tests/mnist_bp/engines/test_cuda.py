@@ -17,6 +17,7 @@ import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
+from bench import gpu
 from mnist_bp import engines
 from mnist_bp.certificate import certify
 from mnist_bp.engines import cuda, cuda_kernel
@@ -121,6 +122,14 @@ def test_a_network_too_large_for_the_chip_is_refused_with_the_figure(
 @pytest.mark.parametrize("shape", [(784, 30, 10, 10), (1024, 32, 32, 16), (512, 64, 10, 1), (256, 128, 26, 16)])
 def test_a_network_that_fits_is_taken(shape: tuple[int, int, int, int]) -> None:
     assert cuda.fits(*shape)
+
+
+@pytest.mark.skipif(HAS_GPU, reason="there is a CUDA device")
+def test_without_a_gpu_the_benchmark_says_so_in_one_line_and_exits_1(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["bench.gpu"])
+    with pytest.raises(SystemExit, match=r"^bench\.gpu: torch .* finds no CUDA device on this machine.*$") as stopped:
+        gpu.main()
+    assert "\n" not in str(stopped.value.code)  # a text: it is printed, and the status is 1
 
 
 @pytest.mark.skipif(HAS_GPU, reason="there is a CUDA device")
