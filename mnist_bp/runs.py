@@ -78,7 +78,7 @@ def train_run(
         DivergenceError: A weight is no longer finite; the checkpoints so far are kept, and named.
         ChecksumError, DataFormatError, StoreError: The data cannot be read or a checkpoint not be written.
     """
-    engine, notice = choose_engine(config.engine)
+    engine, notice = choose_engine(config.engine, config.hidden, config.batch_size)
     held_out, seeds = config.held_out(data.train_examples), config.population
     certificate = certify(
         engine,

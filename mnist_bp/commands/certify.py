@@ -42,7 +42,7 @@ def main(arguments: Sequence[str]) -> int:
         0, or 1 if a figure is beyond its limit.
     """
     command = parse(CertifyCommand, arguments)
-    engine, notice = choose_engine(command.engine)
+    engine, notice = choose_engine(command.engine, command.hidden, command.batch_size)
     from mnist_bp.certificate import Certificate, certify  # torch
 
     certificate: Certificate = certify(

@@ -10,6 +10,7 @@ import ctypes
 from collections.abc import Sequence
 from typing import Final, Protocol
 
+from mnist_bp.datasets import CLASSES, PIXELS
 from mnist_bp.errors import ConfigError
 from mnist_bp.network import Bytes, FloatArray, IntArray, Model
 from mnist_bp.records import BiasGradient
@@ -79,12 +80,14 @@ class Engine(Protocol):
         ...
 
 
-def choose_engine(name: str) -> tuple[Engine, str | None]:
+def choose_engine(name: str, hidden: int = 30, batch_size: int = 10) -> tuple[Engine, str | None]:
     """Find the engine for a configured name.
 
     Args:
         name: `auto` (`cuda` where there is a GPU, else `cpu`, else `reference`), `reference` (on the CPU), `cpu` or
             `cuda`.
+        hidden: Hidden units it is to train; on a GPU, what fits on the chip.
+        batch_size: Examples of a step.
 
     Returns:
         The engine, and what there is to know about it (a slower one standing in, and what that costs) or None.
@@ -95,7 +98,7 @@ def choose_engine(name: str) -> tuple[Engine, str | None]:
     if name == "reference":
         return _reference("cpu"), None
     if name == "cuda" or (name == "auto" and _has_gpu()):
-        return _cuda()
+        return _cuda(hidden, batch_size)
     try:
         from mnist_bp.engines.cpu import CpuEngine
 
@@ -128,7 +131,7 @@ def _has_gpu() -> bool:
     return driver.cuInit(0) == 0 and driver.cuDeviceGetCount(ctypes.byref(count)) == 0 and count.value > 0
 
 
-def _cuda() -> tuple[Engine, str | None]:
+def _cuda(hidden: int, batch_size: int) -> tuple[Engine, str | None]:
     import torch
 
     if not torch.cuda.is_available():
@@ -136,4 +139,11 @@ def _cuda() -> tuple[Engine, str | None]:
             f"--engine cuda: torch {torch.__version__} finds no CUDA device on this machine; "
             "expected one; use --engine auto, cpu or reference"
         )
-    return _reference("cuda"), None
+    from mnist_bp.engines.cuda import CudaEngine, fits, problem
+
+    why = problem()
+    if why is None and not fits(PIXELS, hidden, CLASSES, batch_size):
+        why = f"{hidden:,} hidden units with a batch of {batch_size:,} do not fit on the chip"
+    if why is None:
+        return CudaEngine(), None
+    return _reference("cuda"), f"{why}: the reference engine stands in for cuda on the GPU, a launch for each operation"

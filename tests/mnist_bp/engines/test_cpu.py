@@ -107,7 +107,7 @@ def test_without_a_place_for_the_cache_each_process_compiles_for_itself(
 
 
 def first_of(array: Bytes) -> int:
-    return array[0]  # type: ignore[return-value]
+    return int(array[0])
 
 
 def test_a_cache_that_fills_the_disk_while_it_is_written_costs_the_cache_alone(

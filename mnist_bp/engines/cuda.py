@@ -1,0 +1,215 @@
+"""The CUDA engine: one kernel launch trains a population for many steps, one model to a multiprocessor.
+
+The data set stays on the GPU as bytes, and the order of the examples is uploaded before the launch. The kernel, and how
+it keeps the weights on the chip, is in `mnist_bp.engines.cuda_kernel`. Under TRITON_INTERPRET=1 it runs on the CPU, far
+too slowly to train anything, but the same code: so tests hold it to the equations without a GPU.
+
+Where Triton cannot be used (see `problem`), or a network is too large for the chip (see `fits`), the reference engine
+on CUDA computes the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, ClassVar, Final, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from mnist_bp.engines import PIXEL_SCALE
+from mnist_bp.engines.reference import ReferenceData, ReferenceEngine
+from mnist_bp.errors import ConfigError
+from mnist_bp.network import Bytes, FloatArray, IntArray, Model, Parameters
+from mnist_bp.records import BiasGradient
+
+try:
+    from mnist_bp.engines import cuda_kernel
+
+    _BROKEN = None
+except Exception as exc:  # triton is missing, or does not fit this torch
+    _BROKEN = f"triton cannot be imported ({type(exc).__name__}: {exc})"
+
+LAUNCH: Final = {"num_warps": 8, "num_stages": 1, "maxnreg": 255, "enable_fp_fusion": True}
+"""How the kernel is compiled. Without `maxnreg`, ptxas saves registers for a second program that is never there."""
+
+MOST_WEIGHTS: Final = 32 * 1024
+"""Numbers in W1, padded, that fit into the registers of a multiprocessor beside all else: 128 of 255 per thread."""
+
+MOST_HIDDEN: Final = 128
+MOST_CLASSES: Final = 32
+MOST_BATCH: Final = 16
+"""Images of a step: more leave no registers for their sums, and the kernel's code grows with them."""
+
+_TILE: Final = 1024
+"""Groups of pixels times padded hidden units in a tile of W1: 4 units for each of 256 threads."""
+
+
+class Tiling(NamedTuple):
+    """The kernel's sizes; see `cuda_kernel.train`."""
+
+    WORDS: int
+    C: int
+    HP: int
+    KP: int
+    BP: int
+
+    @property
+    def pixels(self) -> int:
+        """Rows of the padded W1: whole tiles of 4 C pixels, four of them to a group."""
+        return -(-self.WORDS // (4 * self.C)) * 16 * self.C
+
+
+def tiling(inputs: int, hidden: int, classes: int, batch: int) -> Tiling:
+    """Lay a network out on the chip.
+
+    Raises:
+        ConfigError: It does not fit; names the figure.
+    """
+    for name, value, most in (
+        ("hidden units", hidden, MOST_HIDDEN),
+        ("classes", classes, MOST_CLASSES),
+        ("images in a batch", batch, MOST_BATCH),
+    ):
+        if value > most:
+            raise _too_large(f"{value:,} {name}", f"{most:,}")
+    HP = _power_of_two(hidden, 32)
+    sizes = Tiling(-(-inputs // 4), _TILE // HP, HP, _power_of_two(classes, 16), MOST_BATCH)
+    if (weights := sizes.pixels * HP) > MOST_WEIGHTS:
+        raise _too_large(
+            f"{inputs:,} inputs by {hidden:,} hidden units, {weights:,} weights with their padding,",
+            f"{MOST_WEIGHTS:,}",
+        )
+    return sizes
+
+
+def fits(inputs: int, hidden: int, classes: int, batch: int) -> bool:
+    """Tell whether a network of D, H and K, trained in batches of B, fits on the chip."""
+    try:
+        tiling(inputs, hidden, classes, batch)
+    except ConfigError:
+        return False
+    return True
+
+
+@lru_cache(maxsize=1)
+def problem() -> str | None:
+    """Find out why this engine cannot run here: builds and launches a kernel of one line where there is a GPU.
+
+    Returns:
+        The reason, or None if it can run.
+    """
+    if _BROKEN is not None:
+        return _BROKEN
+    if not cuda_kernel.INTERPRETED and not torch.cuda.is_available():
+        return f"torch {torch.__version__} finds no CUDA device"
+    try:
+        number = torch.ones(1, device=_device())
+        cuda_kernel.probe[(1,)](number)
+        found = number.item()
+    except Exception as exc:  # no C compiler for Triton's launcher, a driver that is too old, ...
+        return f"triton cannot launch a kernel ({type(exc).__name__}: {exc})"
+    return None if found == 2.0 else f"triton's kernels compute nonsense (1 + 1 is {found})"
+
+
+@dataclass(frozen=True)
+class CudaEngine:
+    """Train with the kernel of `mnist_bp.engines.cuda_kernel`."""
+
+    name: ClassVar[str] = "cuda"
+
+    @property
+    def device(self) -> str:
+        """`cuda`, or `cpu` where Triton interprets."""
+        return _device()
+
+    def load(self, images: Bytes, labels: Bytes, classes: int = 10) -> CudaData:
+        """Move a dataset to the GPU, rows padded to whole words; see `Engine.load`.
+
+        Raises:
+            ConfigError: The engine cannot run here.
+        """
+        if reason := problem():
+            raise ConfigError(f"--engine cuda: {reason}; expected a GPU that Triton can use, or use --engine reference")
+        inputs = images.shape[1]
+        whole = np.pad(images, ((0, 0), (0, -inputs % 4))) if inputs % 4 else np.ascontiguousarray(images)
+        return CudaData(ReferenceEngine(self.device).load(whole, labels, classes), inputs)
+
+
+@dataclass(frozen=True)
+class CudaData:
+    """See `ResidentData`.
+
+    Args:
+        resident: Pixels, shape (N, D rounded up to words), uint8, and labels, shape (N,), int64.
+        inputs: D.
+    """
+
+    resident: ReferenceData
+    inputs: int
+
+    def advance(
+        self,
+        models: Sequence[Model],
+        batches: Sequence[IntArray],
+        *,
+        learning_rate: float,
+        bias_gradient: BiasGradient,
+    ) -> list[Model]:
+        """Train all models in one launch; see `ResidentData.advance`.
+
+        Raises:
+            ConfigError: The network does not fit on the chip.
+        """
+        (steps, B), (D, H), K = batches[0].shape, models[0].W1.shape, len(models[0].b2)
+        sizes = tiling(D, H, K, B)
+        padded = _padded(models, sizes).map(self._upload)
+        order = self._upload(np.stack(batches).astype(np.int32))  # (M, S, B)
+        rate = self._upload(np.array([learning_rate], models[0].W1.dtype))
+        words = self.resident.images.view(torch.int32)  # (N, WORDS)
+        with np.errstate(all="ignore"):  # the interpreter computes with NumPy; a saturated sigmoid is no news
+            cuda_kernel.train[(len(models),)](
+                words, self.resident.labels, order, *padded, rate, steps,
+                H=H, K=K, B=B, **sizes._asdict(), MEAN=bias_gradient == "mean", **LAUNCH,
+            )  # fmt: skip
+        W1, b1, W2, b2 = padded.map(lambda tensor: tensor.cpu().numpy())
+        return [
+            Parameters(W1[m, :D, :H].copy(), b1[m, :H].copy(), W2[m, :H, :K].copy(), b2[m, :K].copy())
+            for m in range(len(models))
+        ]
+
+    def predict(self, model: Model, scale: float = PIXEL_SCALE) -> FloatArray:
+        """Predict with the reference's forward pass, on this device; see `ResidentData.predict`."""
+        W1 = np.pad(model.W1, ((0, -self.inputs % 4), (0, 0)))  # for the pixels that fill the last word: all 0
+        return self.resident.predict(model._replace(W1=W1), scale)
+
+    def _upload(self, array: npt.NDArray[Any]) -> Tensor:
+        return torch.from_numpy(array).to(self.resident.images.device)
+
+
+def _device() -> str:
+    return "cpu" if _BROKEN is None and cuda_kernel.INTERPRETED else "cuda"
+
+
+def _power_of_two(number: int, least: int) -> int:
+    return max(least, 1 << (number - 1).bit_length())
+
+
+def _too_large(what: str, most: str) -> ConfigError:
+    return ConfigError(
+        f"--engine cuda keeps a network on the chip, and {what} do not fit: expected at most {most}; "
+        "use --engine reference or cpu"
+    )
+
+
+def _padded(models: Sequence[Model], sizes: Tiling) -> Parameters[FloatArray]:
+    """Stack models, padded with zeros: shapes (M, DP, HP), (M, HP), (M, HP, KP), (M, KP)."""
+    shapes = (sizes.pixels, sizes.HP), (sizes.HP,), (sizes.HP, sizes.KP), (sizes.KP,)
+    padded = Parameters(*(np.zeros((len(models), *shape), models[0].W1.dtype) for shape in shapes))
+    for m, model in enumerate(models):
+        for place, array in zip(padded, model, strict=True):
+            place[m][tuple(slice(length) for length in array.shape)] = array
+    return padded
