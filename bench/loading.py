@@ -22,13 +22,12 @@ from typing import Any, Final
 
 from rich.table import Table
 
+from bench.data import default_dataset
 from bench.layouts import LAYOUTS, Pixels, read_layout, write_layout
 from bench.machine import describe, header, peak_memory_mb
 from bench.readers import OURS, WAYS, Sources, Way, prepare
-from mnist_bp.config import data_dir_from_environment
-from mnist_bp.download import fetch
 from mnist_bp.errors import ConfigError
-from mnist_bp.preprocess import load_split, preprocess_dataset
+from mnist_bp.preprocess import load_split
 from mnist_bp.records import CachedDataset, StoredFile
 
 REPOSITORY: Final = Path(__file__).parents[1]
@@ -203,10 +202,7 @@ def _layout_reader(pixels: Pixels, path: Path) -> Callable[[], object]:
 def _checked(runs: int, data: CachedDataset | None) -> CachedDataset:
     if runs < 1:
         raise ConfigError(f"bench: {runs} rounds: expected at least 1")
-    if data is None:
-        data_dir = Path(data_dir_from_environment())
-        data = preprocess_dataset(fetch("auto", data_dir, last_attempt=True), data_dir)
-    return data
+    return data or default_dataset()
 
 
 def _silent(_: str) -> None:

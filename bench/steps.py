@@ -10,17 +10,14 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, Final
 
+from bench.data import default_dataset
 from bench.machine import header
 from bench.peers import PEERS, Peer
 from bench.steps_report import plot, table
 from bench.turns import TASK, Field, Progress
-from mnist_bp.config import data_dir_from_environment
-from mnist_bp.download import fetch
 from mnist_bp.errors import ConfigError
-from mnist_bp.preprocess import preprocess_dataset
 from mnist_bp.records import CachedDataset
 
 __all__ = ["WHOLE", "measure", "plot", "table"]
@@ -59,7 +56,7 @@ def measure(
     if min(runs, steps, whole) < 1:
         raise ConfigError(f"bench: {runs} rounds of {steps} steps: expected at least 1 of each")
     machine = header()
-    data = data or _mnist()
+    data = data or default_dataset()
     with Field(data, max(steps, whole), on_progress or (lambda _: None)) as field:
         for peer in peers:
             field.enter(peer, whole)
@@ -113,8 +110,3 @@ def known(names: Sequence[str] | None) -> list[Peer]:
         if name not in PEERS:
             raise ConfigError(f"bench: there is no way named {name!r}; expected some of {', '.join(PEERS)}")
     return [PEERS[name] for name in dict.fromkeys(names or PEERS)]
-
-
-def _mnist() -> CachedDataset:
-    data_dir = Path(data_dir_from_environment())
-    return preprocess_dataset(fetch("auto", data_dir, last_attempt=True), data_dir)

@@ -98,7 +98,11 @@ def choose_engine(name: str, hidden: int = 30, batch_size: int = 10) -> tuple[En
     if name == "reference":
         return _reference("cpu"), None
     if name == "cuda" or (name == "auto" and _has_gpu()):
-        return _cuda(hidden, batch_size)
+        try:
+            return _cuda(hidden, batch_size)
+        except ConfigError:  # a GPU that this torch cannot use
+            if name == "cuda":
+                raise
     try:
         from mnist_bp.engines.cpu import CpuEngine
 
