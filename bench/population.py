@@ -63,7 +63,8 @@ def measure(runs: int, steps: int, on_progress: Callable[[str], None]) -> dict[s
 def table(result: dict[str, Any]) -> Table:
     """Lay out models a second, and how much faster the population is than one model after the other."""
     rows = Table(
-        "", "models/s", "min to max", "x one after the other", caption=describe(result["machine"]), caption_justify="left",
+        "", "models/s", "min to max", "x one after the other",
+        caption=describe(result["machine"]), caption_justify="left",
         title=f"{result['steps']:,} steps, {result['dataset']}, {result['cores']} cores, n = {result['runs']}",
     )  # fmt: skip
     for column in rows.columns[1:]:

@@ -64,7 +64,7 @@ class Certificate:
         steps: Length of the trajectory.
         weights: For each parameter, the `engine`'s error after those steps, and what `one_rounding` of the starting
             weights grows to.
-        seconds: What the certificate took.
+        seconds: What the certificate took, with the engine ready.
     """
 
     engine: str
@@ -150,9 +150,9 @@ def certify(
         precisions: `float32`, `float64`, or both.
         steps: Length of the trajectory.
     """
-    started = time.perf_counter()
     images, labels = _made_up_digits(max(_EXAMPLES, batch_size))
     data, reference = engine.load(images, labels, CLASSES), ReferenceEngine().load(images, labels, CLASSES)
+    started = time.perf_counter()
     model: Model = initial_parameters(1, PIXELS, hidden, CLASSES)
     batch = np.arange(batch_size)
     tame: Model = model.map(lambda array: array / 8)  # saturated, a sigmoid magnifies what z1 was rounded by

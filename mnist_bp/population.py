@@ -25,6 +25,9 @@ MOST: Final = 1_000_000
 """Seeds that are written out; what fits in memory is fewer by far."""
 
 
+_CONTROL_GROUP: Final = Path("/sys/fs/cgroup")
+
+
 def parse_seeds(text: str, first: int) -> tuple[int, ...]:
     """Read which seeds to train.
 
@@ -86,9 +89,8 @@ def available_memory() -> int:
     import psutil  # 20 ms, and not on every machine that trains
 
     free: int = psutil.virtual_memory().available
-    group = Path("/sys/fs/cgroup")
     try:
-        limit, used = ((group / name).read_text().strip() for name in ("memory.max", "memory.current"))
+        limit, used = ((_CONTROL_GROUP / name).read_text().strip() for name in ("memory.max", "memory.current"))
     except OSError:
         return free
     return free if limit == "max" else min(free, int(limit) - int(used))

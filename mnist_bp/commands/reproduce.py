@@ -24,7 +24,7 @@ from mnist_bp.datasets import CLASSES, PIXELS
 from mnist_bp.download import fetch_dataset
 from mnist_bp.engines import choose_engine
 from mnist_bp.evaluation import LAB_EXAMPLES, Evaluator
-from mnist_bp.files import write_bytes
+from mnist_bp.files import check_writable, write_bytes
 from mnist_bp.network import initial_parameters
 from mnist_bp.plots import trace_png
 from mnist_bp.population import check_memory, memory_needed, on_every_core
@@ -59,6 +59,8 @@ class ReproduceCommand(Command):
 def main(arguments: Sequence[str]) -> int:
     """Reproduce, print the distribution, and draw it."""
     command = parse(ReproduceCommand, arguments)
+    if command.plot:
+        check_writable(Path(command.plot).absolute().parent)
     report = reproduce(command.engine, command.orders, Path(command.data_dir))
     if command.plot:
         write_bytes(Path(command.plot), trace_png(report["steps"], report["correct"], PUBLISHED))

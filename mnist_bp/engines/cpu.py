@@ -24,7 +24,8 @@ class CpuEngine:
     device: ClassVar[str] = "cpu"
 
     def load(self, images: Bytes, labels: Bytes, classes: int = 10) -> CpuData:
-        """Pack a dataset; see `Engine.load`."""
+        """Pack a dataset, and have the kernels ready; see `Engine.load`."""
+        kernels("float32")
         inputs = images.shape[1]
         eights = np.pad(images, ((0, 0), (0, -inputs % 8))) if inputs % 8 else writable(images)
         words = np.zeros(words_at_most(images), np.uint64)

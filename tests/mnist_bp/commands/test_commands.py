@@ -1,0 +1,118 @@
+"""`mnist-bp`: what each command prints, and what it answers to bad input."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from mnist_bp.__main__ import COMMANDS, main
+from mnist_bp.commands.reproduce import PUBLISHED
+from mnist_bp.records import CachedDataset
+from tests.mnist_bp.test_certificate import Wrong, same
+
+
+def test_help_lists_every_command(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([]) == main(["--help"]) == 0
+    printed = capsys.readouterr().out
+    assert all(f"  {command} " in printed for command in COMMANDS)
+
+
+def test_an_unknown_command_is_answered_with_the_nearest(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["certfy"]) == 2
+    assert main(["xyz"]) == 2
+    first, second = capsys.readouterr().err.splitlines()
+    assert first == "error: mnist-bp certfy: no such command; did you mean certify? see mnist-bp --help"
+    assert "expected one of certify, reproduce, bench" in second
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["certify", "--engine", "warp"], "--engine 'warp': expected 'auto', 'reference', 'cpu' or 'cuda'"),
+        (["certify", "--hidden", "0"], "--hidden '0': expected greater than or equal to 1"),
+        (["certify", "--fast"], "unrecognized arguments: --fast"),
+        (["reproduce"], "WHAT"),
+        (["reproduce", "lab-9"], "'lab-9': expected 'lab-8-4'"),
+        (["reproduce", "lab-8-4", "--orders", "1"], "--orders '1': expected greater than or equal to 2"),
+        (["bench", "everything"], "'everything': expected 'steps', "),
+        (["bench", "--runs", "0"], "--runs '0': expected greater than or equal to 1"),
+        (["bench", "--plot", "picture.gif"], "--plot 'picture.gif': "),
+    ],
+)
+def test_bad_usage_is_one_line_and_exit_code_2(
+    arguments: list[str], expected: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+    assert ended.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: ")
+    assert expected in line
+
+
+def test_what_a_command_refuses_is_one_line_and_exit_code_1(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["bench", "--only", "magic"]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: ")
+    assert "magic" in line
+
+
+@pytest.mark.parametrize("engine", ["reference", "cpu"])
+def test_certify_prints_every_error_with_its_limit(engine: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["certify", "--engine", engine]) == 0
+    printed = capsys.readouterr().out
+    assert all(f"d{name} " in printed for name in ("W1", "b1", "W2", "b2"))
+    assert f"{engine} engine certified" in printed
+    assert main(["certify", "--engine", engine, "--hidden", "5", "--batch-size", "3", "--json"]) == 0
+    record = json.loads(capsys.readouterr().out)
+    assert record["passed"]
+    assert record["shape"] == {"inputs": 784, "hidden": 5, "classes": 10, "batch_size": 3}
+
+
+@pytest.mark.parametrize("flags", [[], ["--json"]])
+def test_certify_fails_with_exit_code_1(
+    flags: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("mnist_bp.commands.certify.choose_engine", lambda *_: (Wrong(same, "sum"), None))
+    assert main(["certify", *flags]) == 1
+    printed = capsys.readouterr().out
+    assert json.loads(printed)["passed"] is False if flags else "NOT certified" in printed
+
+
+@pytest.mark.slow
+def test_reproduce_places_the_published_figures_among_ours(
+    mnist: CachedDataset, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data_dir, picture = Path(mnist.train.path).parents[2], tmp_path / "trace.png"
+    flags = ["--orders", "16", "--data-dir", str(data_dir), "--plot", str(picture)]
+    assert main(["reproduce", "lab-8-4", *flags, "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert [row["step"] for row in report["rows"]] == list(range(1_000, 10_001, 1_000))
+    assert [row["published"] for row in report["rows"]] == [*PUBLISHED, None]
+    assert len(report["correct"]) == 16
+    assert len({tuple(trace) for trace in report["correct"]}) == 16
+    assert report["rms_z"] < 2
+    assert all(row["minimum"] <= row["mean"] <= row["maximum"] for row in report["rows"])
+    assert report["rows"][9]["mean"] > 880
+    assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+def test_reproduce_prints_a_table_and_says_where_its_picture_is(
+    mnist: CachedDataset, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data_dir = Path(mnist.train.path).parents[2]
+    assert main(["reproduce", "lab-8-4", "--orders", "2", "--data-dir", str(data_dir)]) == 0
+    printed = capsys.readouterr().out
+    assert " 897 " in printed
+    assert "drawn in reproduce-lab-8-4.png" in printed
+    assert Path("reproduce-lab-8-4.png").exists()
+
+
+def test_a_picture_that_cannot_be_written_is_refused_before_training(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("file").touch()
+    assert main(["reproduce", "lab-8-4", "--plot", "file/picture.png", "--data-dir", "nowhere"]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "file" in line
+    assert not Path("nowhere").exists()
