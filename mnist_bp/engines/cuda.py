@@ -34,10 +34,12 @@ except Exception as exc:  # triton is missing, or does not fit this torch
     _BROKEN = f"triton cannot be imported ({type(exc).__name__}: {exc})"
 
 LAUNCH: Final = {"num_warps": 8, "num_stages": 1, "maxnreg": 255, "enable_fp_fusion": True}
-"""How the kernel is compiled. Without `maxnreg`, ptxas saves registers for a second program that is never there."""
+"""How the kernel is compiled. `maxnreg`, because a program has a multiprocessor to itself: left to choose, ptxas gave
+variants of this kernel 32 registers a thread, as if eight programs were to share one, and spilled the rest."""
 
 MOST_WEIGHTS: Final = 32 * 1024
-"""Numbers in W1, padded, that fit into the registers of a multiprocessor beside all else: 128 of 255 per thread."""
+"""Numbers in W1, padded: 128 of a thread's 255 registers. The lab's shape spills nothing (tested); towards this limit, and
+in float64, some registers are spilled to the L1 cache, which costs time and nothing else."""
 
 MOST_HIDDEN: Final = 128
 MOST_CLASSES: Final = 32
