@@ -38,8 +38,8 @@ LAUNCH: Final = {"num_warps": 8, "num_stages": 1, "maxnreg": 255, "enable_fp_fus
 variants of this kernel 32 registers a thread, as if eight programs were to share one, and spilled the rest."""
 
 MOST_WEIGHTS: Final = 32 * 1024
-"""Numbers in W1, padded: 128 of a thread's 255 registers. The lab's shape spills nothing (tested); towards this limit, and
-in float64, some registers are spilled to the L1 cache, which costs time and nothing else."""
+"""Numbers in W1, padded: 128 of a thread's 255 registers. The lab's shape spills nothing (tested); towards this limit,
+and in float64, some registers are spilled to the L1 cache, which costs time and nothing else."""
 
 MOST_HIDDEN: Final = 128
 MOST_CLASSES: Final = 32
