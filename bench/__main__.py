@@ -6,7 +6,7 @@ import json
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from pydantic import Field
 from pydantic_settings import CliPositionalArg, SettingsConfigDict
@@ -17,6 +17,9 @@ from rich.text import Text
 from bench import command as whole_command
 from bench import loading, population, steps
 from mnist_bp.cli import Command, parse
+
+WIDTH: Final = 120
+"""Columns that a table needs, also where a terminal is narrower."""
 
 What = Literal["steps", "population", "loading", "layouts", "command"]
 
@@ -69,7 +72,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if command.json_output:
         print(json.dumps(result))
     else:
-        Console().print(table(result))
+        console = Console()
+        console.width = max(console.width, WIDTH)
+        console.print(table(result))
     return 0
 
 

@@ -14,7 +14,7 @@ def table(result: dict[str, Any]) -> Table:
     """Lay out the figures, one row for each way; below them the machine, and what needs saying."""
     ratio = f"x {result['ratio_to']}" if result["ratio_to"] else "ratio"
     rows = Table(
-        "way", "us/step", "min to max", ratio, f"{result['whole_steps']:,} steps", "peak memory", "accuracy",
+        "way", "us/step", "min to max", ratio, f"{result['whole_steps']:,} steps", "MB", "accuracy",
         title=_title(result), caption="\n".join([describe(result["machine"]), *_remarks(result)]),
         caption_justify="left",
     )  # fmt: skip
@@ -28,7 +28,7 @@ def table(result: dict[str, Any]) -> Table:
             f"{us['min']:,.1f} to {us['max']:,.1f}",
             f"{way['ratio']:,.1f}" if way["ratio"] else "",
             f"{way['whole_seconds']:,.2f} s",
-            f"{way['peak_memory_mb']:,.0f} MB",
+            f"{way['peak_memory_mb']:,.0f}",
             f"{way['accuracy']:.4f}",
         )
     return rows

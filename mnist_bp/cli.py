@@ -5,11 +5,13 @@ Exit codes: 0, 1 (failed), 2 (bad usage), 130 (interrupted).
 
 from __future__ import annotations
 
+import atexit
 import os
 import signal
 import sys
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from types import FrameType
 from typing import Any, Final, Literal, TypeVar
 
@@ -134,6 +136,31 @@ def end_when_interrupted(kept: str, grace: float = 10) -> None:
 
     for each in (signal.SIGINT, signal.SIGTERM):
         signal.signal(each, interrupt)
+
+
+class LastExit:
+    """Ends a script's process once every other exit handler has run, without unloading its libraries.
+
+    Unloading torch's reads 110 MB of them into memory, only to leave. To be made before anything else that registers
+    an exit handler: they run in reverse.
+    """
+
+    def __init__(self) -> None:
+        self._code = 1
+        atexit.register(self._leave)
+
+    def run(self, main: Callable[[], int]) -> None:
+        """Call a script's main, and keep its exit code."""
+        try:
+            self._code = main()
+        except SystemExit as exc:
+            self._code = exc.code if isinstance(exc.code, int) else int(exc.code is not None)
+
+    def _leave(self) -> None:
+        for stream in (sys.stdout, sys.stderr):
+            with suppress(OSError, ValueError):  # a reader that is gone, or a stream that is closed
+                stream.flush()
+        os._exit(self._code)
 
 
 def _describe(error: Mapping[str, Any]) -> str:

@@ -35,6 +35,24 @@ from mnist_bp.store import open_store
 MANIFEST: Final = "manifest.json"
 MANIFEST_VERSION: Final = 1
 
+HISTORY: Final = pa.schema(
+    {
+        "run_id": pa.string(),
+        "created": pa.timestamp("us", "UTC"),
+        "dataset": pa.string(),
+        "engine": pa.string(),
+        "train_seconds": pa.float64(),
+        "seed": pa.int64(),
+        "step": pa.int64(),
+        "accuracy": pa.float64(),
+        "lab_correct_of_1000": pa.int64(),
+        "loss": pa.float64(),
+        "accuracy_per_class": pa.list_(pa.float64()),
+        "validation_accuracy": pa.float64(),
+    }
+)
+"""Columns of `history.parquet`: of one type in every run, so that the files of many runs are one table."""
+
 
 def publish_run(
     config: RunConfig, raw: RawDataset, data: CachedDataset, trained: TrainedRun, evaluation: Evaluation
@@ -100,7 +118,7 @@ def history_parquet(trained: TrainedRun, dataset: str, evaluation: Evaluation) -
         for score in evaluation.scores
     ]
     sink = BytesIO()
-    pq.write_table(pa.Table.from_pylist(rows), sink, compression="zstd")
+    pq.write_table(pa.Table.from_pylist(rows, schema=HISTORY), sink, compression="zstd")
     return sink.getvalue()
 
 

@@ -94,6 +94,7 @@ def train_run(
     images, labels = load_split(data.train)
     examples = len(images) - held_out
     resident = engine.load(images[:examples], labels[:examples])
+    del images  # the engine has its own
     models = [initial_parameters(seed, PIXELS, config.hidden, CLASSES) for seed in seeds]
     orders = [ExampleOrder(seed, examples, config.batch_size) for seed in seeds]
     files: list[CheckpointFile] = []

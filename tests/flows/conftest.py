@@ -18,7 +18,7 @@ from tests.conftest import data_dir_of
 @pytest.fixture(scope="session")
 def prefect_server() -> Iterator[None]:
     """A real Prefect server with a database of its own, for the session."""
-    with prefect_test_harness():
+    with prefect_test_harness(server_startup_timeout=100):
         yield
 
 

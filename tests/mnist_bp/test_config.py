@@ -139,4 +139,5 @@ def test_a_config_is_frozen_and_takes_no_unknown_field() -> None:
 def test_what_decides_the_weights_at_a_step_holds_no_place_and_no_length() -> None:
     assert RunConfig(steps=5, checkpoint_every=2).training_record == RunConfig().training_record
     assert RunConfig(data_dir="a", artifacts="b").training_record == RunConfig(data_dir="c").training_record
-    assert RunConfig(seed=2).training_record != RunConfig().training_record
+    for change in ({"hidden": 31}, {"batch_size": 11}, {"learning_rate": 0.4}, {"bias_gradient": "sum"}):
+        assert RunConfig.model_validate(change).training_record != RunConfig().training_record

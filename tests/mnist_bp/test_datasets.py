@@ -70,7 +70,7 @@ def test_sample_is_the_first_500_training_images_of_each_digit_of_mnist(
     assert len(position) == 60_000  # no image occurs twice, so a row's position is known
     train, test = [[position[row] for row in rows(split)] for split in (sample.train, sample.test)]
     _, digits = load_split(mnist.train)
-    of_digit = [torch.nonzero(digits == digit).flatten().tolist() for digit in range(10)]
+    of_digit = [np.flatnonzero(digits == digit).tolist() for digit in range(10)]
     assert sorted(train) == sorted(nth for positions in of_digit for nth in positions[:400])
     assert sorted(test) == sorted(nth for positions in of_digit for nth in positions[400:500])
 

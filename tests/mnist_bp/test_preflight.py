@@ -121,7 +121,7 @@ def test_a_batch_larger_than_the_dataset_is_refused(dataset: str, examples: int,
 def test_the_cuda_engine_without_a_gpu_is_refused() -> None:
     message = str(refusal(config_with(engine="cuda"), ConfigError))
     assert message.startswith("--engine cuda: ")
-    assert "--engine auto or --engine reference" in message
+    assert "use --engine auto, cpu or reference" in message
 
 
 @pytest.mark.parametrize("mirrors", ["ftp://host/mnist/", "https://host/ mnist/", "/a/directory"])

@@ -292,7 +292,7 @@ def test_the_manifest_tells_accuracy_and_loss_of_the_published_checkpoints(
         assert np.mean(point["accuracy_per_class"]) == pytest.approx(point["accuracy"], abs=1e-9)  # 100 of each class
     confusion = np.array(manifest["confusion"])
     assert confusion.sum(1).tolist() == [100] * 10
-    assert confusion.trace() / len(labels) == manifest["checkpoints"][-1]["accuracy"] > 0.5
+    assert confusion.trace() / len(labels) == manifest["checkpoints"][-1]["accuracy"] > 0.4
 
 
 def test_the_manifest_tells_scores_and_times_as_they_were_measured(
@@ -343,6 +343,7 @@ def test_the_history_has_one_row_per_checkpoint_with_its_scores(published: Publi
     assert rows == [
         {
             **about,
+            "validation_accuracy": None,
             "train_seconds": checkpoint.seconds,
             "step": score.step,
             "accuracy": score.accuracy,
