@@ -15,7 +15,7 @@ from mnist_bp.config import PRESETS
 from mnist_bp.datasets import CLASSES, PIXELS
 from mnist_bp.engines.cpu import CpuEngine
 from mnist_bp.network import initial_parameters
-from mnist_bp.population import usable_cores
+from mnist_bp.population import on_every_core, usable_cores
 from mnist_bp.preprocess import load_split
 from mnist_bp.training import ExampleOrder, train
 
@@ -43,7 +43,7 @@ def measure(runs: int, steps: int, on_progress: Callable[[str], None]) -> dict[s
     def seconds_for(models: int) -> float:
         started = time.perf_counter()
         seeds = range(1, models + 1)
-        population = [initial_parameters(seed, PIXELS, config.hidden, CLASSES) for seed in seeds]
+        population = on_every_core(lambda seed: initial_parameters(seed, PIXELS, config.hidden, CLASSES), seeds)
         orders = [ExampleOrder(seed, len(images), config.batch_size) for seed in seeds]
         for _ in train(config, resident, population, orders):
             pass

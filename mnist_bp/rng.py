@@ -84,18 +84,19 @@ def normal(seed: int, position: int, count: int) -> npt.NDArray[np.float32]:
 
 
 def permutation(seed: int, epoch: int, count: int) -> npt.NDArray[np.int64]:
-    """Shuffle the numbers 0 to count - 1: each takes the low bits of a random 64-bit word, and the words are sorted.
+    """Shuffle the numbers 0 to count - 1: sort them by 48 random bits each.
 
     Args:
         seed: 64-bit key.
         epoch: Which shuffle, from 0.
-        count: Examples, below 2**32.
+        count: Examples; where two have equal bits (of 60,000, in one shuffle of 150,000), the smaller comes first.
 
     Returns:
         Shape (count,), int64, each of 0 to count - 1 once.
     """
     words = np.random.Philox(key=seed, counter=epoch << 128).random_raw(count)  # an epoch has 2**128 counters to itself
-    low = np.uint64((1 << count.bit_length()) - 1)
-    words = words & ~low | np.arange(count, dtype=np.uint64)
-    words.sort()
-    return (words & low).astype(np.int64)
+    order = np.arange(count)
+    for shift in (0, 16, 32):  # from the least digit to the greatest: NumPy sorts 16-bit integers by counting
+        digits = (words >> np.uint64(shift)).astype(np.uint16)
+        order = order[np.argsort(digits[order], kind="stable")]
+    return order

@@ -16,7 +16,8 @@ from mnist_bp.checkpoints import save_checkpoint
 from mnist_bp.datasets import CLASSES, PIXELS
 from mnist_bp.engines import choose_engine
 from mnist_bp.errors import DivergenceError
-from mnist_bp.network import initial_parameters
+from mnist_bp.network import Model, initial_parameters
+from mnist_bp.population import on_every_core
 from mnist_bp.preprocess import load_split
 from mnist_bp.records import CachedDataset, CheckpointFile, TrainedRun
 from mnist_bp.training import ExampleOrder, train
@@ -95,7 +96,7 @@ def train_run(
     examples = len(images) - held_out
     resident = engine.load(images[:examples], labels[:examples])
     del images  # the engine has its own
-    models = [initial_parameters(seed, PIXELS, config.hidden, CLASSES) for seed in seeds]
+    models: list[Model] = on_every_core(lambda seed: initial_parameters(seed, PIXELS, config.hidden, CLASSES), seeds)
     orders = [ExampleOrder(seed, examples, config.batch_size) for seed in seeds]
     files: list[CheckpointFile] = []
     try:

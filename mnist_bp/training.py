@@ -15,6 +15,7 @@ from mnist_bp import rng
 from mnist_bp.engines import ResidentData
 from mnist_bp.errors import DivergenceError
 from mnist_bp.network import IntArray, Model, all_finite
+from mnist_bp.population import on_every_core
 
 if TYPE_CHECKING:
     from mnist_bp.config import RunConfig
@@ -112,7 +113,7 @@ def train(
         checkpoint_at = min(config.steps, (step // config.checkpoint_every + 1) * config.checkpoint_every)
         stop = min(step + stride, checkpoint_at)
         started = time.perf_counter()
-        batches = [order.batches(step, stop) for order in orders]
+        batches = on_every_core(ExampleOrder.batches, orders, [step] * len(orders), [stop] * len(orders))
         advanced = advance(models, batches)
         seconds += time.perf_counter() - started
         for model, order, each, after in zip(models, orders, batches, advanced, strict=True):
