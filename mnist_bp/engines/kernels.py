@@ -40,6 +40,9 @@ CLASS_LANES: Final = 16
 AHEAD: Final = 2
 """Steps between fetching an image into the cache and computing with it."""
 
+TOGETHER: Final = 16
+"""Images that are predicted layer by layer, so that none waits for the one before it."""
+
 load_h, spread_h, zeros_h = vectors.of(HIDDEN_LANES)
 load_k, spread_k, zeros_k = vectors.of(CLASS_LANES)
 
@@ -213,11 +216,14 @@ def predict_kernel(model: Any, words: Any, starts: Any, x: Any, a2: Any) -> None
         x: The pixel for every byte.
         a2: The result, shape (N, K_).
     """
-    a1 = np.empty((1, model.W1.shape[1]), x.dtype)
-    for image in range(len(a2)):
-        _hidden(model, words, starts[image], starts[image + 1], x, a1, 0)
-        for block in range(0, a2.shape[1], CLASS_LANES):
-            store(a2, image, block, _predicted(model, a1, 0, block))
+    a1 = np.empty((TOGETHER, model.W1.shape[1]), x.dtype)
+    for first in range(0, len(a2), TOGETHER):
+        count = min(TOGETHER, len(a2) - first)
+        for i in range(count):
+            _hidden(model, words, starts[first + i], starts[first + i + 1], x, a1, i)
+        for i in range(count):
+            for block in range(0, a2.shape[1], CLASS_LANES):
+                store(a2, first + i, block, _predicted(model, a1, i, block))
 
 
 def pack_kernel(eights: Any, pairs: Any, starts: Any) -> None:
