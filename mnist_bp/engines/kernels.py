@@ -150,6 +150,8 @@ def train_kernel(
         for i in range(batch_size):  # a1 = sigmoid(x W1 + b1)
             if step + AHEAD < steps:
                 _fetch(words, starts, np.uint64(batches[step + AHEAD, i]))
+            if step + AHEAD + 1 < steps:
+                prefetch(starts, np.uint64(batches[step + AHEAD + 1, i]))
             image = np.uint64(batches[step, i])
             _hidden(model, words, starts[image], starts[image + np.uint64(1)], x, a1, i)
         for i in range(batch_size):  # (1) dz2 = (a2 - t) * a2 * (1 - a2)

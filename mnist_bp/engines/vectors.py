@@ -122,14 +122,14 @@ def fma(_context: Any, first: Any, _second: Any, _third: Any) -> Any:
 
 @intrinsic
 def prefetch(_context: Any, array: Any, _index: Any) -> Any:
-    """Start fetching an element of a 1-D array into the nearest cache, to be read soon."""
+    """Start fetching an element of a 1-D array into the second cache, to be read soon; the first is for the weights."""
 
     def build(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         data = context.make_array(signature.args[0])(context, builder, args[0]).data
         address = builder.bitcast(builder.gep(data, [args[1]]), cgutils.voidptr_t)
         kind = ir.FunctionType(ir.VoidType(), [cgutils.voidptr_t, *[ir.IntType(32)] * 3])
         function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
-        builder.call(function, [address, _i32(0), _i32(3), _i32(1)])  # to read, keep it near, as data
+        builder.call(function, [address, _i32(0), _i32(2), _i32(1)])  # to read, to the second cache, as data
         return context.get_dummy_value()
 
     return types.void(array, types.intp), build
