@@ -104,9 +104,9 @@ def choose_engine(name: str, hidden: int = 30, batch_size: int = 10) -> tuple[En
             if name == "cuda":
                 raise
     try:
-        from mnist_bp.engines.cpu import CpuEngine
+        from mnist_bp.engines.cpu import compiled_engine
 
-        return CpuEngine(), None
+        return compiled_engine(), None
     except Exception as exc:  # a missing library, or one that does not fit the others here
         problem = f"numba cannot be used ({type(exc).__name__}: {exc})"
         if name == "cpu":

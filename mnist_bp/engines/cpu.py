@@ -34,6 +34,13 @@ class CpuEngine:
         return CpuData(words, starts, writable(labels), classes)
 
 
+def compiled_engine() -> CpuEngine:
+    """Return the engine with its kernels compiled, so that what can go wrong with that goes wrong here."""
+    kernels("float32")
+    pack()
+    return CpuEngine()
+
+
 @dataclass(frozen=True)
 class CpuData:
     """See `ResidentData`.

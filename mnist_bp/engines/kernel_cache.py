@@ -35,7 +35,12 @@ def compiled(variant: str, *functions: tuple[Kernel, Signature]) -> list[Kernel]
     Args:
         variant: Names what differs between calls with the same functions.
         functions: What to compile, and the numba types of its arguments.
+
+    Raises:
+        RuntimeError: numba was told not to compile.
     """
+    if numba.config.DISABLE_JIT:  # type: ignore[attr-defined]
+        raise RuntimeError("NUMBA_DISABLE_JIT is set")
     place = cache_place()
     if place is not None:
         directory = place / f"{_sources_digest()}-{variant}"

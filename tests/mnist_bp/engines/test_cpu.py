@@ -156,6 +156,12 @@ def test_without_a_working_numba_the_reference_stands_in_and_says_what_it_costs(
     assert problem.split("'")[1] in notice
 
 
+def test_where_numba_is_told_not_to_compile_the_reference_stands_in() -> None:
+    result, _, notice = finished(start(NUMBA_DISABLE_JIT="1"))
+    assert result.startswith("reference ")
+    assert "NUMBA_DISABLE_JIT is set" in notice
+
+
 def test_the_cpu_engine_asked_for_by_name_is_refused_without_numba(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "mnist_bp.engines.cpu", None)
     with pytest.raises(ConfigError, match=r"--engine cpu: numba cannot be used.*make setup, or use --engine reference"):
