@@ -130,8 +130,9 @@ def _in_blocks(W1: FloatArray) -> FloatArray:
 
 def _unpad(padded: Padded, like: Model) -> Model:
     D, H, K = *like.W1.shape, like.W2.shape[1]
-    W1 = np.hstack(np.split(padded.W1, len(padded.W1) // D))[:, :H].copy()
-    return Parameters(W1, padded.b1[0, :H].copy(), padded.W2[:H, :K].copy(), padded.b2[0, :K].copy())
+    blocks = padded.W1.reshape(-1, D, HIDDEN_LANES)
+    W1 = blocks.swapaxes(0, 1).reshape(D, -1)  # of one block a view
+    return Parameters(W1[:, :H].copy(), padded.b1[0, :H].copy(), padded.W2[:H, :K].copy(), padded.b2[0, :K].copy())
 
 
 def _pixel_table(dtype: npt.DTypeLike, scale: float) -> FloatArray:
