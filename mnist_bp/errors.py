@@ -8,6 +8,7 @@
     ├── CertificateError     an engine's arithmetic is not that of the equations: nothing is trained with it
     ├── DivergenceError      training left the finite numbers
     └── StoreError           a directory or an S3-compatible store refused a read or a write
+        └── ConflictError    other bytes are there under that name, and nothing is overwritten
 
 A message is one line: what failed, the value, what was expected, and what to do next.
 """
@@ -77,6 +78,10 @@ class StoreError(MnistBpError):
     def transient(self) -> bool:
         """Whether the fault was in the transport or the store was overloaded."""
         return self._transient
+
+
+class ConflictError(StoreError):
+    """A name in a store is taken by other bytes."""
 
 
 FailureKind = Literal["unreachable", "interrupted", "refused", "corrupt"]

@@ -3,42 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Final
 from urllib.parse import unquote
 
 from mnist_bp.errors import ConfigError
+from mnist_bp.store.interface import Entry, Store, SwapOutcome, Versioned
 from mnist_bp.store.local import LocalStore
 
+__all__ = ["Entry", "Store", "SwapOutcome", "Versioned", "address_problem", "open_store"]
+
 _BUCKET: Final = re.compile(r"[A-Za-z0-9._-]{1,255}")
-
-
-class Store(Protocol):
-    """The one interface of all places. A key is a relative path with forward slashes.
-
-    Every method raises StoreError, `transient` where another attempt may help.
-    """
-
-    def uri(self, key: str) -> str:
-        """Name a key for a reader."""
-        ...
-
-    def check_writable(self) -> None:
-        """Prove that files can be put here, before work is spent on making them."""
-        ...
-
-    def put(self, key: str, path: Path) -> None:
-        """Store a copy of a local file. A reader sees it whole or not at all."""
-        ...
-
-    def get(self, key: str) -> bytes:
-        """Read a whole file."""
-        ...
-
-    def stream(self, key: str, start: int = 0) -> Iterator[bytes]:
-        """Read a file piece by piece, from byte `start` on."""
-        ...
 
 
 def open_store(uri: str, *, attempts: int = 1) -> Store:
