@@ -144,8 +144,8 @@ def swap_champion(store: Store, champion: Champion) -> bool:
     Where the reply is lost, what is there now tells: a write is known by its nonce.
 
     Returns:
-        Whether it was written. If not, decide again from what is there now; in the one case in which a write of ours was
-        made, its reply lost and another made on top of it, our change is found in the history.
+        Whether it was written. If not, decide again from what is there now: where our write was made, its reply lost,
+        and another made on top of it, our change is found in the history.
 
     Raises:
         StoreError: The reply was lost and reading failed, too: whether it was written is not known.
