@@ -48,12 +48,11 @@ def philox(counter: Counter, key: tuple[int, int]) -> Counter:
     key0, key1 = key
     for _ in range(_ROUNDS):
         product0, product1 = c0 * _MULTIPLIERS[0], c2 * _MULTIPLIERS[1]
-        c0, c1, c2, c3 = (
-            (product1 >> _HALF) ^ c1 ^ np.uint64(key0),
-            product1 & _LOW,
-            (product0 >> _HALF) ^ c3 ^ np.uint64(key1),
-            product0 & _LOW,
-        )
+        c0 = product1 >> _HALF
+        c0 ^= c1 ^ np.uint64(key0)
+        c2 = product0 >> _HALF
+        c2 ^= c3 ^ np.uint64(key1)
+        c1, c3 = product1 & _LOW, product0 & _LOW
         key0, key1 = (key0 + _KEY_STEPS[0]) & 0xFFFFFFFF, (key1 + _KEY_STEPS[1]) & 0xFFFFFFFF
     return c0, c1, c2, c3
 
@@ -84,7 +83,7 @@ def normal(seed: int, position: int, count: int) -> npt.NDArray[np.float32]:
 
 
 def permutation(seed: int, epoch: int, count: int) -> npt.NDArray[np.int64]:
-    """Shuffle the numbers 0 to count - 1: sort them by 48 random bits each.
+    """Shuffle the numbers 0 to count - 1: sort them by random bits, 48 of them each for up to 65,536 numbers.
 
     Args:
         seed: 64-bit key.
@@ -94,9 +93,10 @@ def permutation(seed: int, epoch: int, count: int) -> npt.NDArray[np.int64]:
     Returns:
         Shape (count,), int64, each of 0 to count - 1 once.
     """
-    words = np.random.Philox(key=seed, counter=epoch << 128).random_raw(count)  # an epoch has 2**128 counters to itself
-    order = np.arange(count)
-    for shift in (0, 16, 32):  # from the least digit to the greatest: NumPy sorts 16-bit integers by counting
-        digits = (words >> np.uint64(shift)).astype(np.uint16)
-        order = order[np.argsort(digits[order], kind="stable")]
-    return order
+    keys = np.random.Philox(key=seed, counter=epoch << 128).random_raw(count)  # an epoch has 2**128 counters to itself
+    bits = np.uint64(max(16, (count - 1).bit_length()))
+    keys <<= bits  # a number and its random bits in one word: no two are equal, so any way of sorting gives the same
+    keys |= np.arange(count, dtype=np.uint64)
+    keys.sort()
+    keys &= (np.uint64(1) << bits) - np.uint64(1)
+    return keys.view(np.int64)

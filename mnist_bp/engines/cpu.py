@@ -108,7 +108,7 @@ def _whole_vectors(array: FloatArray, lanes: int) -> FloatArray:
 def _pad(model: Model) -> Padded:
     hidden = model.W2 if len(model.W2) % 2 == 0 else np.pad(model.W2, ((0, 1), (0, 0)))  # read by twos
     return Padded(
-        W1=_whole_vectors(model.W1, HIDDEN_LANES),
+        W1=_in_blocks(model.W1),
         b1=_whole_vectors(model.b1, HIDDEN_LANES),
         W2=_whole_vectors(hidden, CLASS_LANES),
         W2_T=_whole_vectors(model.W2.T, HIDDEN_LANES),
@@ -118,11 +118,20 @@ def _pad(model: Model) -> Padded:
     )
 
 
+def _in_blocks(W1: FloatArray) -> FloatArray:
+    """Copy W1 as blocks of hidden units, one below the other."""
+    D, H = W1.shape
+    blocks = aligned_zeros((-(-H // HIDDEN_LANES) * D, HIDDEN_LANES), W1.dtype)
+    for first in range(0, H, HIDDEN_LANES):
+        units = W1[:, first : first + HIDDEN_LANES]
+        blocks[first // HIDDEN_LANES * D :][:D, : units.shape[1]] = units
+    return blocks
+
+
 def _unpad(padded: Padded, like: Model) -> Model:
-    (H, K) = like.W2.shape
-    return Parameters(
-        padded.W1[:, :H].copy(), padded.b1[0, :H].copy(), padded.W2[:H, :K].copy(), padded.b2[0, :K].copy()
-    )
+    D, H, K = *like.W1.shape, like.W2.shape[1]
+    W1 = np.hstack(np.split(padded.W1, len(padded.W1) // D))[:, :H].copy()
+    return Parameters(W1, padded.b1[0, :H].copy(), padded.W2[:H, :K].copy(), padded.b2[0, :K].copy())
 
 
 def _pixel_table(dtype: npt.DTypeLike, scale: float) -> FloatArray:

@@ -5,12 +5,14 @@ most of the time. Here it is one LLVM value. LLVM fits it to the processor that 
 for 32 float32 lanes, four of AVX2, eight of SSE2 or of an arm64's NEON. No instruction is named below, so there is
 nothing to port.
 
-    load, spread, zeros = vectors.of(32)      in compiled code only:
+    load, load_row, spread, zeros = vectors.of(32)      in compiled code only:
 
     load(array, row, column)     lanes from a C-contiguous 2-D array, starting at [row, column]
+    load_row(array, row)         a row of an array whose rows are one vector each: its address is a shift away
     spread(array, row, column)   one element in every lane
     zeros(array)                 zero in every lane, in the array's dtype
     store(array, row, column, v) lanes to memory
+    store_row(array, row, v)     the same, where rows are one vector each
     v + w, v - w, v * w          lane by lane
     fma(v, w, u)                 v * w + u, rounded once where the processor can
     sigmoid(v)                   1 / (1 + exp(-v))
@@ -60,6 +62,7 @@ class Makers(NamedTuple):
     """What makes vectors of one length."""
 
     load: Intrinsic
+    load_row: Intrinsic
     spread: Intrinsic
     zeros: Intrinsic
 
@@ -82,6 +85,16 @@ def of(lanes: int) -> Makers:
         return vector(array, types.intp, types.intp), build
 
     @intrinsic
+    def load_row(_context: Any, array: Any, _row: Any) -> Any:
+        vector = Vector(array.dtype, lanes)
+
+        def build(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            address = _row_address(context, builder, signature.args[0], args, context.get_value_type(vector))
+            return builder.load(address, align=array.dtype.bitwidth // 8)
+
+        return vector(array, types.intp), build
+
+    @intrinsic
     def spread(_context: Any, array: Any, _row: Any, _column: Any) -> Any:
         vector = Vector(array.dtype, lanes)
 
@@ -99,7 +112,7 @@ def of(lanes: int) -> Makers:
         vector = Vector(array.dtype, lanes)
         return vector(array), lambda context, *_: ir.Constant(context.get_value_type(vector), [0.0] * lanes)
 
-    return Makers(load, spread, zeros)
+    return Makers(load, load_row, spread, zeros)
 
 
 @intrinsic
@@ -112,6 +125,18 @@ def store(_context: Any, array: Any, _row: Any, _column: Any, vector: Any) -> An
         return context.get_dummy_value()
 
     return types.void(array, types.intp, types.intp, vector), build
+
+
+@intrinsic
+def store_row(_context: Any, array: Any, _row: Any, vector: Any) -> Any:
+    """Write lanes to a row of a C-contiguous 2-D array whose rows have as many elements."""
+
+    def build(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        address = _row_address(context, builder, signature.args[0], args, context.get_value_type(vector))
+        builder.store(args[2], address, align=array.dtype.bitwidth // 8)
+        return context.get_dummy_value()
+
+    return types.void(array, types.intp, vector), build
 
 
 @intrinsic
@@ -217,6 +242,12 @@ def _address(context: Any, builder: Any, array: Any, args: Any, kind: Any) -> An
     width = cgutils.unpack_tuple(builder, view.shape)[1]
     index = builder.add(builder.mul(args[1], width), args[2])
     return builder.bitcast(builder.gep(view.data, [index], inbounds=True), kind.as_pointer())
+
+
+def _row_address(context: Any, builder: Any, array: Any, args: Any, kind: Any) -> Any:
+    """Return where a row is, in an array whose rows are of the kind that is wanted there."""
+    view = context.make_array(array)(context, builder, args[0])
+    return builder.gep(builder.bitcast(view.data, kind.as_pointer()), [args[1]], inbounds=True)
 
 
 def _i32(value: int) -> ir.Constant:

@@ -209,7 +209,7 @@ def test_the_kernels_compile_for_arm64_and_use_its_vectors() -> None:
     assert all(int(count) > 50 for count in printed.split())
 
 
-load, spread, zeros = vectors.of(4)
+load, load_row, spread, zeros = vectors.of(4)
 
 
 def _sigmoid_of(z: FloatArray, a: FloatArray) -> None:

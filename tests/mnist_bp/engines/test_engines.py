@@ -105,11 +105,11 @@ def test_every_gradient_matches_autograd_for_any_shape_and_any_pixels(
     engine: Engine, dtype: str, seed: int, inputs: int, hidden: int, classes: int, batch: int, kind: Kind
 ) -> None:
     draw = np.random.RandomState(seed)
-    model: Model = initial_parameters(seed, inputs, hidden, classes).map(lambda array: array.astype(dtype))
+    # as in the certificate, weights that do not saturate the sigmoids: those magnify what z1 was rounded by
+    model: Model = initial_parameters(seed, inputs, hidden, classes).map(lambda array: (array / 8).astype(dtype))
     images, labels = pixels(kind, batch, inputs, draw), draw.randint(classes, size=batch).astype(np.uint8)
-    # what float32 rounds off z1 grows with the number of terms in it: a saturated sigmoid hides the gradient, not that
-    terms = np.sqrt(16 + np.count_nonzero(images, axis=1).max())
-    assert_gradients_match(engine, model, images, labels, classes, at_least=0.05 * terms)
+    # the gradients of equal images with other labels cancel, what they were rounded by does not
+    assert_gradients_match(engine, model, images, labels, classes, at_least=0.05)
 
 
 @every_engine
