@@ -15,6 +15,7 @@ import pytest
 from mnist_bp.errors import ChecksumError, ConflictError, StoreError
 from mnist_bp.files import sha256_of_bytes
 from mnist_bp.store import Store, open_store, probe
+from mnist_bp.store.s3 import S3Store
 from tests.mnist_bp.store.files import error_of, local_file, put
 from tests.s3_servers import S3Server, free_endpoint
 
@@ -215,15 +216,12 @@ class StoreContract:
         put(store, "deep/file.txt", b"content")
         assert open_store(store.uri("deep")).get("file.txt") == b"content"
 
-    def test_put_appears_once_when_many_put_at_once(self, address: str) -> None:
-        """The same bytes: exactly one of them stores them, and the others find them there; see `race` for the swap."""
-        stores = [open_store(address) for _ in range(4)]
-        for store in stores:
-            store.check_writable()
+    def test_of_many_threads_that_put_the_same_bytes_one_stores_them(self, store: Store) -> None:
         with ThreadPoolExecutor(4) as pool:
-            stored = list(pool.map(lambda store: put(store, "file.txt", b"content"), stores))
-        assert open_store(address).get("file.txt") == b"content"
-        if open_store(address).conditions_honoured():
+            stored = list(pool.map(lambda _: put(store, "file.txt", b"content"), range(4)))
+        assert store.get("file.txt") == b"content"
+        assert any(stored)
+        if store.conditions_honoured():
             assert sorted(stored) == [False, False, False, True]
 
     def test_check_writable_leaves_nothing_behind(self, store: Store, listing: Callable[[], list[str]]) -> None:
@@ -274,10 +272,23 @@ class TestS3Store(StoreContract):
 
         return checked
 
-    def test_more_keys_than_a_page_holds_are_all_listed(self, store: Store, s3_admin: Any, s3_bucket: str) -> None:
-        keys = [f"many/{number:04}" for number in range(1_100)]
-        with ThreadPoolExecutor(8) as pool:
-            list(pool.map(lambda key: s3_admin.put_object(Bucket=s3_bucket, Key=f"{PREFIX}/{key}", Body=b"x"), keys))
+    def test_more_keys_than_a_page_holds_are_all_listed(
+        self, store: Store, s3_server: S3Server, s3_bucket: str
+    ) -> None:
+        """A thousand is what a page holds; where keys cannot be made by the thousand, the server is asked for less."""
+        assert isinstance(store, S3Store)
+        if s3_server.name == "rclone":
+            keys = [f"many/{number:04}" for number in range(2_100)]
+            place = s3_server.directory / s3_bucket / PREFIX
+            (place / "many").mkdir(parents=True)
+            for key in keys:
+                (place / key).touch()
+        else:
+            keys = [f"many/{number:04}" for number in range(21)]
+            for key in keys:
+                put(store, key, b"")
+            events = store._requests.client.meta.events
+            events.register("before-parameter-build.s3.ListObjectsV2", lambda params, **_: params.update(MaxKeys=10))
         assert [entry.key for entry in store.list("many/")] == keys
 
     @pytest.mark.parametrize("source", [lambda content: content, local_file], ids=["bytes", "file"])
@@ -317,7 +328,8 @@ class TestS3Store(StoreContract):
             pytest.skip("MinIO lists unfinished uploads of one key only, and removes them itself after a day")
         s3_admin.create_multipart_upload(Bucket=s3_bucket, Key=f"{PREFIX}/runs/big.bin")
         s3_admin.create_multipart_upload(Bucket=s3_bucket, Key="not-below-the-prefix")
-        assert store.remove_leftovers(datetime.now(UTC) - timedelta(hours=1)) == []
+        if s3_server.name != "moto":  # which says of every upload that it was begun in 2010
+            assert store.remove_leftovers(datetime.now(UTC) - timedelta(hours=1)) == []
         soon = datetime.now(UTC) + timedelta(hours=1)
         (named,) = store.remove_leftovers(soon, dry_run=True)
         assert store.uri("runs/big.bin") in named
