@@ -11,7 +11,6 @@ import pytest
 from mnist_bp.download import fetch_dataset
 from mnist_bp.preprocess import preprocess_dataset
 from mnist_bp.records import CachedDataset, RawDataset
-
 from tests.s3_servers import present_servers
 
 MIRRORS_OF_THE_SESSION = os.environ.get("MNIST_BP_MIRRORS")

@@ -115,26 +115,23 @@ class _Handler(BaseHTTPRequestHandler):
         with contextlib.suppress(ConnectionError):  # either side may hang up at any time
             super().handle()
 
-    def handle_expect_100(self) -> bool:
-        return super().handle_expect_100()
-
-    def do_GET(self) -> None:
+    def do_any(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         fault = self.server.draw(self.command, self.path)
-        reply = self._forward(body) if fault is None or fault.forwarded else None
-        if reply is not None and (fault is None or fault.cut is not None):
-            status, headers, content = reply
-            self._answer(status, headers, content, content[: int(len(content) * (fault.cut if fault else 1) // 1)])
-        elif fault is not None and fault.status is not None:
-            headers = [("Content-Type", "application/xml"), ("Content-Length", str(len(_SLOW_DOWN)))]
-            self._answer(fault.status, headers, _SLOW_DOWN, _SLOW_DOWN)
+        if fault is None:
+            self._answer(*self._forward(body))
             return
-        if fault is not None:
-            if fault.silent:
-                self.server.closing.wait()
-            self._reset()
+        reply = self._forward(body) if fault.forwarded else None
+        if fault.status is not None:
+            self._answer(fault.status, [("Content-Type", "application/xml")], _SLOW_DOWN)
+            return
+        if reply is not None and fault.cut is not None:
+            self._answer(*reply, cut=fault.cut)
+        if fault.silent:
+            self.server.closing.wait()
+        self._reset()
 
-    do_PUT = do_POST = do_DELETE = do_HEAD = do_GET
+    do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = do_any  # noqa: N815 (the names are http.server's)
 
     def _forward(self, body: bytes) -> tuple[int, list[tuple[str, str]], bytes]:
         connection = http.client.HTTPConnection(self.server.upstream, timeout=30)
@@ -146,21 +143,18 @@ class _Handler(BaseHTTPRequestHandler):
             connection.endheaders(body)
             reply = connection.getresponse()
             content = reply.read()
-            headers = [
-                (name, value) for name, value in reply.getheaders()
-                if name.lower() not in ("transfer-encoding", "content-length", "connection")
-            ]  # fmt: skip
-            length = reply.getheader("Content-Length") if self.command == "HEAD" else str(len(content))
-            return reply.status, [*headers, ("Content-Length", length or "0")], content
+            dropped = ("transfer-encoding", "content-length", "connection")
+            headers = [(name, value) for name, value in reply.getheaders() if name.lower() not in dropped]
+            return reply.status, headers, content
         finally:
             connection.close()
 
-    def _answer(self, status: int, headers: list[tuple[str, str]], content: bytes, sent: bytes) -> None:
+    def _answer(self, status: int, headers: list[tuple[str, str]], content: bytes, cut: float = 1) -> None:
         self.send_response_only(status)
-        for name, value in headers:
+        for name, value in [*headers, ("Content-Length", str(len(content)))]:
             self.send_header(name, value)
         self.end_headers()
-        self.wfile.write(sent)
+        self.wfile.write(content[: int(len(content) * cut)])
         self.wfile.flush()
 
     def _reset(self) -> None:

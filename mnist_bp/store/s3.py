@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import builtins
 from collections.abc import Iterator
-from datetime import datetime
+from datetime import UTC, datetime
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -101,7 +101,7 @@ class S3Store:
         for found in self._requests.listed(prefix, OBJECTS):
             key = found["Key"].removeprefix(self._requests.prefix)
             if not key.rpartition("/")[2].startswith("."):  # a probe's
-                yield Entry(key, found["Size"], found["LastModified"])
+                yield Entry(key, found["Size"], found["LastModified"].astimezone(UTC))
 
     def delete(self, key: str) -> None:
         """Delete an object; see `Store`."""

@@ -14,10 +14,11 @@ from threading import Lock
 from typing import Any, Final, TypeVar
 
 import boto3.session
+from botocore import exceptions as aws
 from botocore.config import Config
 
 from mnist_bp.store.retries import Budget, retrying
-from mnist_bp.store.s3_errors import in_our_words
+from mnist_bp.store.s3_errors import code_of, in_our_words
 
 _CONNECT_SECONDS: Final = 10
 _READ_SECONDS: Final = 20
@@ -34,16 +35,21 @@ class Listing:
         operation: boto3's name of the request.
         entries: Where a page has its entries.
         markers: Parameters of the next request, by where a page has their values.
+        none: Errors that only say that there is nothing of the kind.
     """
 
     operation: str
     entries: str
     markers: Mapping[str, str]
+    none: frozenset[str] = frozenset()
 
 
 OBJECTS: Final = Listing("list_objects_v2", "Contents", {"NextContinuationToken": "ContinuationToken"})
 UPLOADS: Final = Listing(
-    "list_multipart_uploads", "Uploads", {"NextKeyMarker": "KeyMarker", "NextUploadIdMarker": "UploadIdMarker"}
+    "list_multipart_uploads",
+    "Uploads",
+    {"NextKeyMarker": "KeyMarker", "NextUploadIdMarker": "UploadIdMarker"},
+    frozenset({"NoSuchUpload", "NotImplemented", "MethodNotAllowed"}),  # the first is rclone's
 )
 
 T = TypeVar("T")
@@ -97,10 +103,20 @@ class S3Requests:
 
     def listed(self, prefix: str, listing: Listing) -> Iterator[dict[str, Any]]:
         """List everything below a prefix. boto3's own paginator does not survive a failed request."""
-        ask = getattr(self.client, listing.operation)
+
+        def ask(place: Mapping[str, str]) -> dict[str, Any]:
+            try:
+                request = getattr(self.client, listing.operation)
+                page: dict[str, Any] = request(Bucket=self.bucket, Prefix=self.prefix + prefix, **place)
+            except aws.ClientError as exc:
+                if code_of(exc) in listing.none:
+                    return {}
+                raise
+            return page
+
         place: dict[str, str] = {}
         while True:
-            page = self.tried("list", prefix, partial(ask, Bucket=self.bucket, Prefix=self.prefix + prefix, **place))
+            page = self.tried("list", prefix, partial(ask, place))
             yield from page.get(listing.entries, [])
             if not page.get("IsTruncated"):
                 return
