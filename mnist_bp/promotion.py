@@ -80,7 +80,7 @@ def promote(
     dataset, run_id, holder = challenger.dataset, challenger.run_id, None
     try:
         for attempt in range(ROUNDS):
-            with blaming_champion(f"the pointer to the champion of {dataset}"):
+            with _blaming_champion(f"the pointer to the champion of {dataset}"):
                 champion = read_champion(store, dataset)
             holder = champion.current.run_id if champion.current else None
             if (change := _change_to(champion, run_id)) is not None:
@@ -161,7 +161,8 @@ def _compare(
     """
     answers, of_champion = examiner.predict(challenger), None
     if (current := champion.current) is not None:
-        with blaming_champion(f"the champion of {champion.dataset}, {current.run_id},"):
+        remedy = "restore its files from a copy, or make another run champion with mnist-bp rollback"
+        with _blaming_champion(f"the champion of {champion.dataset}, {current.run_id},", remedy):
             holder = read_contestant(store, current.run_id, current.manifest_sha256)
             of_champion = examiner.predict(holder)
     verdict = judge(examiner.labels, answers, of_champion, rule)
@@ -173,8 +174,12 @@ def _compare(
 
 
 @contextmanager
-def blaming_champion(what: str) -> Iterator[None]:
+def _blaming_champion(what: str, remedy: str = "") -> Iterator[None]:
     """Tell what is wrong with the champion from a fault of the store that may pass.
+
+    Args:
+        what: Is being read.
+        remedy: What the user can do, where the message inside does not say it.
 
     Raises:
         ChampionError: In place of any lasting error raised inside.
@@ -184,7 +189,7 @@ def blaming_champion(what: str) -> Iterator[None]:
     except (ChecksumError, DataFormatError, StoreError) as exc:
         if exc.transient:
             raise
-        raise ChampionError(f"{what} cannot be read: {exc}") from exc
+        raise ChampionError(f"{what} cannot be read: {exc}{'; ' if remedy else ''}{remedy}") from exc
 
 
 # ---------------------------------------------------------------------------------------------------------------------
