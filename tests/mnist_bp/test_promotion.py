@@ -55,7 +55,9 @@ def replace_file(store: Store, key: str, content: bytes) -> None:
 
 
 class PromotionContract:
-    """What holds wherever champions are kept. Subclasses say where."""
+    """What holds wherever champions are kept. Subclasses say where, and for how many rounds there is time to race."""
+
+    rounds: int
 
     @pytest.fixture
     def address(self) -> str:
@@ -278,8 +280,6 @@ class PromotionContract:
             assert {each.outcome for each in promotions if each is not winner} == {"kept"}
             assert all(read_promotion(store, each.run_id) == each for each in promotions)
 
-    rounds = 50
-
     def test_of_16_processes_that_are_all_better_the_best_ends_as_champion(self, store: Store, address: str) -> None:
         if not store.conditions_honoured():
             pytest.skip("all win on a store that ignores conditions")
@@ -295,12 +295,16 @@ def challenge_on(store: Any, run: Any) -> Promotion:
 
 
 class TestPromotionInDirectory(PromotionContract):
+    rounds = 50
+
     @pytest.fixture
     def address(self, tmp_path: Path) -> str:
         return str(tmp_path / "artifacts")
 
 
 class TestPromotionOnS3(PromotionContract):
+    rounds = 3  # with MinIO, 50 take a minute
+
     @pytest.fixture
     def address(self, s3_bucket: str) -> str:
         return f"s3://{s3_bucket}/some/prefix"
