@@ -1,4 +1,4 @@
-"""The training pipeline: download, preprocess, train, evaluate, upload.
+"""The training pipeline: download, preprocess, train, evaluate, upload, promote.
 
 As a script: `python flows/train.py --help`.
 """
@@ -36,6 +36,7 @@ from mnist_bp.summary import Summary, markdown, print_summary, summarize
 from tasks.download import download
 from tasks.evaluate import evaluate
 from tasks.preprocess import preprocess
+from tasks.promote import promote
 from tasks.reporting import show, show_markdown, show_on
 from tasks.train import train_network
 from tasks.upload import upload
@@ -46,7 +47,7 @@ from tasks.upload import upload
 
 @flow(name="mnist-bp", flow_run_name="{config.dataset}-{config.engine}-{config.seeds_label}")
 def train(config: RunConfig = RunConfig()) -> Summary:  # noqa: B008 - frozen; the default becomes the UI's form
-    """Retrain the network from download to publication.
+    """Retrain the network from download to publication, and make it champion of its dataset if it is better.
 
     Args:
         config: What to train on, for how long, and where to publish it.
@@ -57,7 +58,8 @@ def train(config: RunConfig = RunConfig()) -> Summary:  # noqa: B008 - frozen; t
     trained = train_network(config, data)
     evaluation = evaluate(data, trained)
     published = upload(config, raw, data, trained, evaluation)
-    summary = summarize(raw, data, trained, evaluation, published)
+    promotion = promote(config, data, published)
+    summary = summarize(raw, data, trained, evaluation, published, promotion)
     show_markdown("run-summary", markdown(summary))
     return summary
 
@@ -68,7 +70,13 @@ def train(config: RunConfig = RunConfig()) -> Summary:  # noqa: B008 - frozen; t
 
 def _import_ahead() -> None:
     """Import what the tasks will need, while the main thread waits for Prefect's server to come up."""
-    for module in ("mnist_bp.runs", "mnist_bp.evaluation", "mnist_bp.publish", "matplotlib.figure"):
+    for module in (
+        "mnist_bp.runs",
+        "mnist_bp.evaluation",
+        "mnist_bp.publish",
+        "mnist_bp.promotion",
+        "matplotlib.figure",
+    ):
         importlib.import_module(module)
 
 

@@ -14,6 +14,8 @@ from mnist_bp.errors import MnistBpError
 COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
     "certify": ("mnist_bp.commands.certify", "prove an engine's gradients, against autograd and the reference"),
     "reproduce": ("mnist_bp.commands.reproduce", "train the published network anew under many orders of the examples"),
+    "champion": ("mnist_bp.commands.champion", "show the champion of each dataset, and how it came to be"),
+    "rollback": ("mnist_bp.commands.rollback", "make the champion before this one, or any run, the champion"),
     "bench": ("bench.__main__", "time the engines against other ways to train the same network"),
 }
 """For each command its module, which has a `main`, and what it does. Modules are named, not imported: `--help` costs

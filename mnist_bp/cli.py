@@ -19,7 +19,6 @@ from pydantic import Field, ValidationError, model_validator
 from pydantic_settings import (
     BaseSettings,
     CliApp,
-    CliToggleFlag,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
     SettingsError,
@@ -40,6 +39,7 @@ class Command(BaseSettings):
     model_config = SettingsConfigDict(
         cli_kebab_case=True,
         cli_hide_none_type=True,
+        cli_implicit_flags="toggle",  # --flag, not --flag true
         cli_exit_on_error=False,
         populate_by_name=True,
         frozen=True,
@@ -47,7 +47,7 @@ class Command(BaseSettings):
         use_attribute_docstrings=True,
     )
 
-    json_output: CliToggleFlag[bool] = Field(default=False, alias="json")
+    json_output: bool = Field(default=False, alias="json")
     """Print one JSON object on stdout and everything else on stderr."""
 
     @classmethod

@@ -78,6 +78,18 @@ class RunConfig(BaseModel):
     artifacts: str = Field(default_factory=artifacts_from_environment, min_length=1)
     """Where finished runs are published: a directory or s3://bucket/prefix; $MNIST_BP_ARTIFACTS, else ./artifacts."""
 
+    significance: float = Field(default=0.05, gt=0, le=1, allow_inf_nan=False)
+    """Most the one-sided p of McNemar's exact test may be for a run to replace the champion of its dataset."""
+
+    minimum_gain: float = Field(default=0.0, ge=0, le=1, allow_inf_nan=False)
+    """Least gain in accuracy, as a share of the test images, for a run to replace the champion."""
+
+    class_floor: float = Field(default=0.75, ge=0, le=1, allow_inf_nan=False)
+    """Least share of each class's test images that a run must have right to replace the champion."""
+
+    allow_unsafe_promotion: bool = False
+    """Promote even where the store ignores conditional writes, so that of two runs at once one may be lost."""
+
     @field_validator("artifacts")
     @classmethod
     def _names_a_place(cls, value: str) -> str:

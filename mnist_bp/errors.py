@@ -7,6 +7,7 @@
     ├── DataFormatError      bytes are intact but not what their format promises
     ├── CertificateError     an engine's arithmetic is not that of the equations: nothing is trained with it
     ├── DivergenceError      training left the finite numbers
+    ├── ChampionError        the champion to be compared with, or its pointer, is damaged or gone
     └── StoreError           a directory or an S3-compatible store refused a read or a write
         └── ConflictError    other bytes are there under that name, and nothing is overwritten
 
@@ -60,6 +61,10 @@ class CertificateError(MnistBpError):
 
 class DivergenceError(MnistBpError):
     """Training produced a weight that is not finite."""
+
+
+class ChampionError(MnistBpError):
+    """The champion of a dataset, or the pointer to it, is damaged or gone: nothing can be compared with it."""
 
 
 class StoreError(MnistBpError):

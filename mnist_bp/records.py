@@ -7,6 +7,9 @@ from typing import Any, Literal
 
 CacheOutcome = Literal["hit", "miss"]
 
+PromotionOutcome = Literal["promoted", "kept", "refused"]
+"""What became of a challenger: it is champion; the champion stays; nothing could be decided, or safely be changed."""
+
 BiasGradient = Literal["mean", "sum"]
 """How the gradients of the biases are reduced over the batch; see `mnist_bp.backprop`."""
 
@@ -194,3 +197,28 @@ class PublishedRun:
     manifest_sha256: str
     files: int
     bytes: int
+
+
+@dataclass(frozen=True)
+class Promotion:
+    """What became of a run as the challenger of its dataset's champion.
+
+    Args:
+        run_id: The challenger.
+        dataset: Whose champion.
+        outcome: See `PromotionOutcome`.
+        reason: In one sentence.
+        figures: Those of `mnist_bp.gate.Verdict`, and what else the reader should know; empty if nothing was compared.
+        champion_before: Run id of the champion that was challenged; None for the first challenger.
+        champion_after: Run id of the champion once this was decided; None if there was none.
+        at: When, in UTC, ISO 8601.
+    """
+
+    run_id: str
+    dataset: str
+    outcome: PromotionOutcome
+    reason: str
+    figures: dict[str, Any]
+    champion_before: str | None
+    champion_after: str | None
+    at: str
