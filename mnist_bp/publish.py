@@ -10,7 +10,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import platform
 from dataclasses import asdict
 from importlib.metadata import version
@@ -25,11 +24,12 @@ import pyarrow.parquet as pq
 from mnist_bp import __version__
 from mnist_bp.checkpoints import load_checkpoint, save_checkpoint
 from mnist_bp.config import RunConfig
-from mnist_bp.files import read_verified, write_bytes
+from mnist_bp.files import read_verified, sha256_of_bytes, write_bytes
 from mnist_bp.plots import accuracy_png
 from mnist_bp.population import population_accuracy
 from mnist_bp.records import CachedDataset, Evaluation, PublishedRun, RawDataset, StoredFile, TrainedRun
 from mnist_bp.runs import checkpoint_metadata, created_at
+from mnist_bp.sealed import seal
 from mnist_bp.store import open_store
 
 MANIFEST: Final = "manifest.json"
@@ -86,14 +86,14 @@ def publish_run(
     for file in files.values():
         read_verified(Path(file.path), file.sha256)
     manifest = directory / MANIFEST
-    content = json.dumps(_manifest(config, raw, data, trained, evaluation, files), indent=2).encode()
+    content = seal(_manifest(config, raw, data, trained, evaluation, files))
     write_bytes(manifest, content)
 
     store = open_store(config.artifacts)
     prefix = f"runs/{trained.run_id}"
     for name, file in files.items():
-        store.put(f"{prefix}/{name}", Path(file.path))
-    store.put(f"{prefix}/{MANIFEST}", manifest)
+        store.put(f"{prefix}/{name}", Path(file.path), file.sha256)
+    store.put(f"{prefix}/{MANIFEST}", manifest, sha256_of_bytes(content))
     return PublishedRun(
         run_id=trained.run_id,
         artifacts=store.uri(prefix),
@@ -159,6 +159,7 @@ def _manifest(
         "engine": trained.engine,
         "device": trained.device,
         "certificate": trained.certificate,
+        "resumed": [asdict(point) for point in trained.resumed],
         "train_seconds": trained.seconds,
         "steps_per_second": trained.steps_per_second,
         "checkpoints": [

@@ -11,7 +11,7 @@ from mnist_bp.errors import ConfigError
 from mnist_bp.store.interface import Entry, Store, SwapOutcome, Versioned
 from mnist_bp.store.local import LocalStore
 
-__all__ = ["Entry", "Store", "SwapOutcome", "Versioned", "address_problem", "open_store"]
+__all__ = ["Entry", "Store", "SwapOutcome", "Versioned", "absolute_address", "address_problem", "open_store"]
 
 _BUCKET: Final = re.compile(r"[A-Za-z0-9._-]{1,255}")
 
@@ -35,6 +35,11 @@ def open_store(uri: str, *, attempts: int = 1) -> Store:
         bucket, _, prefix = rest.partition("/")
         return S3Store(bucket, prefix.strip("/"), attempts=attempts)
     return LocalStore(Path(unquote(rest) if scheme == "file" else rest))
+
+
+def absolute_address(uri: str) -> str:
+    """Make the address of a store mean the same place from any working directory."""
+    return uri if "://" in uri else str(Path(uri).absolute())
 
 
 def address_problem(uri: str) -> str | None:
