@@ -71,6 +71,9 @@ class TrainCommand(RunConfig, Command):
     preset: Literal["lab-8-4", "lab-8-4-sum", "smoke"] = "lab-8-4"
     """Named set of defaults for the other flags; a flag given beside it wins."""
 
+    resume: str | None = None
+    """Continue the run of this id where it was broken off, with what it was started with."""
+
     @model_validator(mode="before")
     @classmethod
     def _fill_from_preset(cls, values: dict[str, Any]) -> dict[str, Any]:
@@ -80,7 +83,12 @@ class TrainCommand(RunConfig, Command):
     @property
     def config(self) -> RunConfig:
         """The configuration, without what concerns the command line alone."""
-        return RunConfig.model_validate(self.model_dump(exclude={"json_output", "preset"}))
+        return RunConfig.model_validate(self.model_dump(exclude={"json_output", "preset", "resume"}))
+
+    @property
+    def given(self) -> dict[str, Any]:
+        """What was asked for by a flag or a preset, as `RunConfig.record` has it."""
+        return {name: value for name, value in self.config.record.items() if name in self.model_fields_set}
 
 
 def parse(command: type[AnyCommand], arguments: Sequence[str] | None = None) -> AnyCommand:
@@ -114,21 +122,21 @@ def print_error(message: str) -> None:
     print(f"error: {message}", file=sys.stderr)
 
 
-def end_when_interrupted(kept: str, grace: float = 10) -> None:
+def end_when_interrupted(kept: Callable[[], str], grace: float = 10) -> None:
     """From now on, say at once when Ctrl-C or a plain kill arrives, and see to it that the process ends.
 
     KeyboardInterrupt is raised, so that everything can wind up; where that takes too long, or on a second signal, the
     process is ended as it is.
 
     Args:
-        kept: What is not lost, for the message.
+        kept: Tells what is not lost, for the message.
         grace: Seconds for winding up.
     """
 
     def interrupt(_number: int, _frame: FrameType | None) -> None:
         for each in (signal.SIGINT, signal.SIGTERM):
             signal.signal(each, signal.SIG_DFL)
-        print_error(f"interrupted; {kept}")
+        print_error(f"interrupted; {kept()}")
         last_resort = threading.Timer(grace, os._exit, (INTERRUPTED,))
         last_resort.daemon = True
         last_resort.start()

@@ -12,7 +12,7 @@ from mnist_bp.datasets import check_batch_size
 from mnist_bp.errors import ConfigError
 from mnist_bp.population import VALIDATION_SHARE, parse_seeds
 from mnist_bp.records import BiasGradient
-from mnist_bp.store import address_problem
+from mnist_bp.store import absolute_address, address_problem
 
 DatasetChoice = Literal["auto", "mnist", "fashion-mnist", "kmnist", "mnist-sample"]
 EngineChoice = Literal["auto", "reference", "cpu", "cuda"]
@@ -129,6 +129,17 @@ class RunConfig(BaseModel):
             raise ConfigError("--validation-examples 0: expected at least 1, to choose one of the models of --seeds by")
         check_batch_size(self.batch_size, examples - count)
         return count
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """Everything but where the run is made, as JSON has it, and the same from any working directory."""
+        return self.model_dump(mode="json", exclude={"data_dir"}) | {"artifacts": absolute_address(self.artifacts)}
+
+    @property
+    def chosen(self) -> dict[str, Any]:
+        """Those entries of `record` that are not the defaults: a form sends those as well."""
+        defaults = RunConfig().record
+        return {name: value for name, value in self.record.items() if value != defaults[name]}
 
     @property
     def training_record(self) -> dict[str, Any]:

@@ -8,10 +8,11 @@ import secrets
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from datetime import datetime
 from pathlib import Path
 from typing import IO, Final
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 from mnist_bp.errors import ChecksumError, ConflictError, StoreError
 
@@ -19,6 +20,10 @@ CHUNK: Final = 1 << 18
 """Bytes per piece of a streamed file."""
 
 TEMPORARY_SUFFIX: Final = ".tmp"
+PARTIAL_SUFFIX: Final = ".partial"
+"""Of a download that is to be continued."""
+
+_LOCK: Final = ".lock"
 
 
 def digest_of(path: Path, algorithm: str = "sha256") -> str:
@@ -184,23 +189,62 @@ def _fsync(path: Path) -> None:
 
 
 @contextmanager
-def locked(directory: Path) -> Iterator[None]:
+def locked(directory: Path, patience: float = -1, otherwise: Exception | None = None) -> Iterator[None]:
     """Keep other processes that ask for the same directory waiting; a process that dies lets go.
+
+    Within one process it may be nested.
 
     Args:
         directory: Made where it is missing.
+        patience: Seconds to wait; -1 for as long as it takes.
+        otherwise: What to raise then.
 
     Raises:
         StoreError: It cannot be written to.
     """
     with writing_to(directory):
         directory.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(directory / ".lock")
-        lock.acquire()
+        try:
+            lock = FileLock(directory / _LOCK, is_singleton=otherwise is not None)
+            lock.acquire(timeout=patience)
+        except Timeout as exc:
+            assert otherwise is not None
+            raise otherwise from exc
     try:
         yield
     finally:
         lock.release()
+
+
+def is_locked(directory: Path) -> bool:
+    """Tell whether a process holds a directory by `locked`, without waiting or leaving a trace."""
+    path = directory / _LOCK
+    if not path.exists():
+        return False
+    lock = FileLock(path, is_singleton=True)
+    if lock.is_locked:  # by this very process
+        return True
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        return True
+    lock.release()
+    return False
+
+
+def leftovers(directory: Path, before: datetime) -> Iterator[Path]:
+    """Find what writers that died have left below a directory: temporary files, downloads broken off.
+
+    Args:
+        directory: Where to look; one that is not there has none.
+        before: What is younger may be a living writer's, and is passed over.
+    """
+    for parent, _, names in os.walk(directory):
+        for name in names:
+            path = Path(parent, name)
+            with suppress(FileNotFoundError):  # its writer was alive
+                if name.endswith((TEMPORARY_SUFFIX, PARTIAL_SUFFIX)) and path.stat().st_mtime < before.timestamp():
+                    yield path
 
 
 def check_writable(directory: Path) -> None:

@@ -108,7 +108,7 @@ def describe_run(
         "device": trained.device,
         "certificate": trained.certificate,
         "train_seconds": trained.seconds,
-        "resumed": [],  # what the training was continued from, where it was broken off
+        "resumed": [asdict(point) for point in trained.resumed],
         "steps_per_second": trained.steps_per_second,
         "checkpoints": [
             {"file": f"checkpoints/{Path(point.file.path).name}", "train_seconds": point.seconds, **asdict(score)}

@@ -87,6 +87,21 @@ class CheckpointFile:
 
 
 @dataclass(frozen=True)
+class ResumePoint:
+    """What a run that was broken off was continued from.
+
+    Args:
+        step: Steps taken by then.
+        sha256: Digest of that checkpoint; None for step 0, whose weights come from the seed.
+        at: When it was continued, in UTC, ISO 8601.
+    """
+
+    step: int
+    sha256: str | None
+    at: str
+
+
+@dataclass(frozen=True)
 class TrainedRun:
     """A run whose training has ended.
 
@@ -97,10 +112,12 @@ class TrainedRun:
         validation_examples: How many examples at the end of the training split were held out.
         engine: Which engine computed the steps.
         device: Where it ran.
-        certificate: What proved the engine right before the first step; see `mnist_bp.certificate`.
+        certificate: What proved the engine right before the first step, or the first after the run was last resumed;
+            see `mnist_bp.certificate`.
         checkpoints: In order of step.
         seconds: Training time: shuffling and steps, without reading data or writing checkpoints.
         notice: Why the engine is not the one that would have been chosen, or None.
+        resumed: What the run was continued from, oldest first; empty if it was never broken off.
     """
 
     run_id: str
@@ -113,6 +130,7 @@ class TrainedRun:
     checkpoints: tuple[CheckpointFile, ...]
     seconds: float
     notice: str | None = None
+    resumed: tuple[ResumePoint, ...] = ()
 
     @property
     def steps(self) -> int:

@@ -14,7 +14,8 @@ from mnist_bp.store.probe import Finding, probe
 from mnist_bp.store.retries import Budget
 
 __all__ = [
-    "Budget", "Entry", "Finding", "Store", "SwapOutcome", "Versioned", "address_problem", "open_store", "probe"
+    "Budget", "Entry", "Finding", "Store", "SwapOutcome", "Versioned", "absolute_address", "address_problem",
+    "open_store", "probe",
 ]  # fmt: skip
 
 _BUCKET: Final = re.compile(r"[A-Za-z0-9._-]{1,255}")
@@ -39,6 +40,11 @@ def open_store(uri: str, *, attempts: int = Budget.attempts) -> Store:
         bucket, _, prefix = rest.partition("/")
         return S3Store(bucket, prefix.strip("/"), Budget(attempts))
     return LocalStore(Path(unquote(rest) if scheme == "file" else rest))
+
+
+def absolute_address(uri: str) -> str:
+    """Make the address of a store mean the same place from any working directory."""
+    return uri if "://" in uri else str(Path(uri).absolute())
 
 
 def address_problem(uri: str) -> str | None:

@@ -14,11 +14,11 @@ from typing import Final
 from mnist_bp.errors import ConflictError
 from mnist_bp.files import (
     CHUNK,
-    TEMPORARY_SUFFIX,
     atomic_write,
     check_writable,
     digest_of,
     expect_digest,
+    leftovers,
     locked,
     reading_from,
     sha256_of_bytes,
@@ -125,12 +125,11 @@ class LocalStore:
     def remove_leftovers(self, before: datetime, *, dry_run: bool = False) -> builtins.list[str]:
         """Remove temporary files; see `Store`."""
         found = []
-        for path in self._walk(""):
-            with writing_to(path), suppress(FileNotFoundError):  # its writer was alive
-                if path.name.endswith(TEMPORARY_SUFFIX) and path.stat().st_mtime < before.timestamp():
-                    found.append(str(path))
-                    if not dry_run:
-                        path.unlink()
+        for path in leftovers(self._directory, before):
+            with writing_to(path):
+                if not dry_run:
+                    path.unlink(missing_ok=True)
+            found.append(str(path))
         return sorted(found)
 
     def _walk(self, prefix: str) -> Iterator[Path]:
