@@ -183,6 +183,7 @@ class PublishedRun:
         run_id: The run.
         artifacts: URI of everything published for it.
         manifest: URI of its manifest, the commit marker.
+        manifest_sha256: Its digest; it holds those of all other files.
         files: Files published, manifest included.
         bytes: Their size.
     """
@@ -190,5 +191,6 @@ class PublishedRun:
     run_id: str
     artifacts: str
     manifest: str
+    manifest_sha256: str
     files: int
     bytes: int

@@ -10,13 +10,17 @@ from urllib.parse import unquote
 from mnist_bp.errors import ConfigError
 from mnist_bp.store.interface import Entry, Store, SwapOutcome, Versioned
 from mnist_bp.store.local import LocalStore
+from mnist_bp.store.probe import Finding, probe
+from mnist_bp.store.retries import Budget
 
-__all__ = ["Entry", "Store", "SwapOutcome", "Versioned", "address_problem", "open_store"]
+__all__ = [
+    "Budget", "Entry", "Finding", "Store", "SwapOutcome", "Versioned", "address_problem", "open_store", "probe"
+]  # fmt: skip
 
 _BUCKET: Final = re.compile(r"[A-Za-z0-9._-]{1,255}")
 
 
-def open_store(uri: str, *, attempts: int = 1) -> Store:
+def open_store(uri: str, *, attempts: int = Budget.attempts) -> Store:
     """Open a place by its address. Nothing is contacted yet.
 
     Args:
@@ -33,7 +37,7 @@ def open_store(uri: str, *, attempts: int = 1) -> Store:
         from mnist_bp.store.s3 import S3Store  # boto3: 0.3 s, and absent on machines that only train
 
         bucket, _, prefix = rest.partition("/")
-        return S3Store(bucket, prefix.strip("/"), attempts=attempts)
+        return S3Store(bucket, prefix.strip("/"), Budget(attempts))
     return LocalStore(Path(unquote(rest) if scheme == "file" else rest))
 
 
