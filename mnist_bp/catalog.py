@@ -17,6 +17,8 @@ from mnist_bp.store import Entry, Store
 
 RUNS: Final = "runs/"
 MANIFEST: Final = "manifest.json"
+PROMOTION: Final = "promotion.json"
+"""How a run did against the champion. Put after its manifest, which therefore does not name it."""
 RUN_ID: Final = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{8}")
 """What `new_run_id` makes."""
 
@@ -152,6 +154,17 @@ def _unseal_manifest(content: bytes, uri: str, run_id: str) -> dict[str, Any]:
     if manifest.get("run_id") != run_id:
         raise DataFormatError(f"{uri} is the manifest of {manifest.get('run_id')}, expected {run_id}; {_REMEDY}")
     return manifest
+
+
+def read_promotion(store: Store, run_id: str) -> dict[str, Any] | None:
+    """Read how a run did against the champion; None if that was never decided.
+
+    Raises:
+        ChecksumError, DataFormatError: It is damaged.
+    """
+    key = f"{RUNS}{run_id}/{PROMOTION}"
+    found = store.read(key)
+    return None if found is None else unseal(found.content, store.uri(key), _REMEDY)
 
 
 def _unknown(store: Store, run_id: str) -> str:

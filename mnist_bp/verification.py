@@ -19,15 +19,20 @@ from pathlib import Path
 from typing import Any, Final
 
 from mnist_bp.caches import Sources, verify_caches
-from mnist_bp.catalog import MANIFEST, RUNS, ListedRun, in_parallel, list_runs, read_manifest
+from mnist_bp.catalog import (
+    MANIFEST,
+    PROMOTION,
+    RUNS,
+    ListedRun,
+    in_parallel,
+    list_runs,
+    read_manifest,
+    read_promotion,
+)  # fmt: skip
 from mnist_bp.champion import Champion, champion_key, list_champions, read_champion
 from mnist_bp.errors import ChecksumError, DataFormatError, StoreError
 from mnist_bp.findings import Finding, Status, prove
-from mnist_bp.sealed import unseal
 from mnist_bp.store import Store
-
-PROMOTION: Final = "promotion.json"
-"""How a run did against the champion; put after its manifest, which therefore does not name it."""
 
 _REMEDY: Final = "restore it from a copy"
 
@@ -123,7 +128,7 @@ def _verify_manifest(store: Store, expected: _Expected, run: ListedRun) -> tuple
     ]
     findings += _verify_sources(uri, manifest["dataset"], expected.sources)
     if PROMOTION in run.files:
-        findings.append(prove(store.uri(prefix + PROMOTION), _read_sealed, store, prefix + PROMOTION)[1])
+        findings.append(prove(store.uri(prefix + PROMOTION), read_promotion, store, run.run_id)[1])
     foreign = sorted(set(run.files) - set(manifest["files"]) - {MANIFEST, PROMOTION})
     findings += [Finding(store.uri(prefix + name), "foreign", "no manifest names it") for name in foreign]
     return findings, [_File(run.run_id, name, str(file["sha256"])) for name, file in manifest["files"].items()]
@@ -136,10 +141,6 @@ def _read_run(store: Store, run_id: str) -> tuple[dict[str, Any], str]:
     except (KeyError, TypeError, AttributeError) as exc:
         raise DataFormatError(f"the manifest of {run_id} lacks digests ({exc!r}); {_REMEDY}") from exc
     return manifest, sha256
-
-
-def _read_sealed(store: Store, key: str) -> None:
-    unseal(store.get(key), store.uri(key), _REMEDY)
 
 
 def _verify_sources(uri: str, dataset: Mapping[str, Any], sources: Sources) -> Iterator[Finding]:
