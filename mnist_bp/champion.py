@@ -104,6 +104,12 @@ def champion_key(dataset: str) -> str:
     return f"{CHAMPION}{dataset}.json"
 
 
+def list_champions(store: Store) -> list[str]:
+    """Name the datasets that have a pointer."""
+    keys = [entry.key for entry in store.list(CHAMPION) if entry.key.endswith(".json")]
+    return [key.removeprefix(CHAMPION).removesuffix(".json") for key in keys]
+
+
 def read_champion(store: Store, dataset: str) -> Champion:
     """Read a pointer after proving it and its chain.
 

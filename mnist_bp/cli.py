@@ -24,8 +24,9 @@ from pydantic_settings import (
     SettingsError,
 )
 
-from mnist_bp.config import PRESETS, RunConfig
+from mnist_bp.config import PRESETS, RunConfig, artifacts_from_environment
 from mnist_bp.errors import without_secrets
+from mnist_bp.store import Store, open_store
 
 AnyCommand = TypeVar("AnyCommand", bound="Command")
 
@@ -61,6 +62,18 @@ class Command(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Read flags alone: a stray STEPS in the environment is not ours."""
         return (init_settings,)
+
+
+class StoreCommand(Command):
+    """What all commands on published runs share."""
+
+    artifacts: str = Field(default_factory=artifacts_from_environment, min_length=1)
+    """Where runs are published: a directory or s3://bucket/prefix; $MNIST_BP_ARTIFACTS, else ./artifacts."""
+
+    @property
+    def store(self) -> Store:
+        """The place, yet to be contacted."""
+        return open_store(self.artifacts)
 
 
 class TrainCommand(RunConfig, Command):
