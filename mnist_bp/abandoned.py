@@ -74,12 +74,6 @@ def remove_directory(directory: RunDirectory, before: datetime) -> bool:
     return True
 
 
-def run_is_alive(directory: Path) -> bool:
-    """Tell whether a process is working on the run in a directory, as far as this machine's locks reach."""
-    with _held(directory) as mine:
-        return not mine
-
-
 @contextmanager
 def _held(directory: Path) -> Iterator[bool]:
     """Hold a run's lock, and tell whether it could be had."""

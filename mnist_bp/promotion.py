@@ -19,7 +19,7 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
-from mnist_bp.catalog import RUNS
+from mnist_bp.catalog import PROMOTION, RUNS
 from mnist_bp.champion import Champion, Change, champion_key, read_champion, swap_champion
 from mnist_bp.errors import ChampionError, ChecksumError, ConflictError, DataFormatError, StoreError
 from mnist_bp.examination import Contestant, Examination, Examiner, read_contestant
@@ -32,7 +32,6 @@ from mnist_bp.store import Store, open_store
 if TYPE_CHECKING:
     from mnist_bp.config import RunConfig
 
-PROMOTION: Final = "promotion.json"
 PROMOTION_VERSION: Final = 1
 
 ROUNDS: Final = 32

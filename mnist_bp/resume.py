@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from pydantic import ValidationError
 
-from mnist_bp.catalog import MANIFEST, RUNS
+from mnist_bp.catalog import MANIFEST, PROMOTION, RUNS
 from mnist_bp.config import RunConfig, data_dir_from_environment
 from mnist_bp.errors import ConfigError
 from mnist_bp.journal import Journal, RunStart
@@ -28,7 +28,7 @@ class WantedRun:
         run_id: Its id.
         config: What it is made with; of one that was started before, with the dataset that `auto` became.
         notice: Why the bundled sample stands in for MNIST, or None.
-        manifest: URI of its manifest if it is published, which leaves nothing to be done.
+        manifest: URI of its manifest if it is published and was decided about, which leaves nothing to be done.
     """
 
     run_id: str
@@ -83,14 +83,16 @@ def find_started(run_id: str, config: RunConfig, given: Mapping[str, Any]) -> Wa
     directory = run_directory(config.data_dir, run_id)
     known = Journal(directory).read()
     if known is None:
-        if manifest := _published(run_id, config.artifacts):
+        if manifest := _put(run_id, config.artifacts, MANIFEST):
             return WantedRun(run_id, config, manifest=manifest)
         raise _unknown(run_id, config.data_dir)
     with working_on(directory):  # find out now, not after a download
         pass
     known.start.refuse_changes(given)
     recorded = _recorded_config(known.start, config.data_dir)
-    return WantedRun(run_id, recorded, known.start.dataset_notice, _published(run_id, recorded.artifacts))
+    decided = _put(run_id, recorded.artifacts, PROMOTION)  # the last that a run puts
+    manifest = _put(run_id, recorded.artifacts, MANIFEST) if decided else None
+    return WantedRun(run_id, recorded, known.start.dataset_notice, manifest)
 
 
 def resume_flags(run_id: str, data_dir: str) -> list[str]:
@@ -98,8 +100,9 @@ def resume_flags(run_id: str, data_dir: str) -> list[str]:
     return ["--resume", run_id, *([] if data_dir == data_dir_from_environment() else ["--data-dir", data_dir])]
 
 
-def _published(run_id: str, artifacts: str) -> str | None:
-    store, key = open_store(artifacts), f"{RUNS}{run_id}/{MANIFEST}"
+def _put(run_id: str, artifacts: str, name: str) -> str | None:
+    """Return the URI of a file of a run, or None if it has not been put."""
+    store, key = open_store(artifacts), f"{RUNS}{run_id}/{name}"
     return None if store.read(key) is None else store.uri(key)
 
 

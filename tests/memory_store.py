@@ -1,4 +1,4 @@
-"""A store in memory, on which something else can happen at every call: for properties that hold in any order of events."""
+"""A store in memory, on which something else can happen at every call: for what holds in any order of events."""
 
 from __future__ import annotations
 

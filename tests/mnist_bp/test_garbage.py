@@ -1,4 +1,4 @@
-"""Garbage collection: what nobody reaches goes, and nothing else, whatever happens meanwhile and wherever it is killed."""
+"""Garbage collection: what nobody reaches goes, and nothing else, whatever happens meanwhile, wherever it is killed."""
 
 from __future__ import annotations
 
@@ -207,8 +207,8 @@ def test_a_run_that_is_published_anew_meanwhile_is_left_and_said_so(store: Memor
         publish(store, 1)
 
     looked = EventfulStore(store, {})
-    plan(looked, NOWHERE, Rules(0, 1, DAY), now=NOW)  # type: ignore[arg-type]
-    done = collect(EventfulStore(store, {looked.calls: resume}), NOWHERE, Rules(0, 1, DAY), now=NOW)  # type: ignore[arg-type]
+    plan(looked, NOWHERE, Rules(0, 1, DAY), now=NOW)
+    done = collect(EventfulStore(store, {looked.calls: resume}), NOWHERE, Rules(0, 1, DAY), now=NOW)
     assert (done.runs, done.in_use) == ((), (run_id,))
     read_manifest(store, run_id)
 
@@ -329,7 +329,7 @@ def test_nothing_reachable_goes_whatever_happens_at_whatever_call(
         patch.setattr("mnist_bp.garbage.time.sleep", lambda _: None)
         store = EventfulStore(world.store, actions, world.check)
         with contextlib.suppress(Killed):
-            collect(store, NOWHERE, world.rules, now=NOW)  # type: ignore[arg-type]
+            collect(store, NOWHERE, world.rules, now=NOW)
         world.check()
         world.collect()  # finishes what was begun, and finds all that can go
         world.check()
@@ -430,11 +430,11 @@ def test_more_runs_than_one_listing_holds(s3_server: S3Server, s3_bucket: str, s
             )
         )
     store = open_store(f"s3://{s3_bucket}/some")
-    if s3_server.conditional:
+    if s3_server.honours_conditions:
         assert promote(store, run_id_of(5))
     later = datetime.now(UTC) + timedelta(hours=1)
     done = collect(store, NOWHERE, Rules(3, 1, timedelta()), now=later)
-    kept = [run_id_of(5)] * s3_server.conditional + [run_id_of(number) for number in (147, 148, 149)]
+    kept = [run_id_of(5)] * s3_server.honours_conditions + [run_id_of(number) for number in (147, 148, 149)]
     assert runs_in(store) == kept
     assert len(done.runs) == 150 - len(kept)
     assert all(len(run.files) == 7 for run in list_runs(store))

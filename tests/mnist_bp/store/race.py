@@ -14,15 +14,12 @@ from threading import Barrier
 from typing import Final
 
 from mnist_bp.store import SwapOutcome, open_store
-from mnist_bp.store.s3 import S3Store  # before the fork: importing boto3 sixteen times takes its time
 
 RACERS: Final = 16
 PATIENCE: Final = 30
 """Seconds that a racer waits for the others; so none outlives one that died."""
 
 KEY: Final = "champion/mnist.json"
-
-assert S3Store
 
 
 def race(address: str, racer: int, rounds: int, barrier: Barrier) -> list[SwapOutcome]:
