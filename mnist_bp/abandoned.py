@@ -14,6 +14,7 @@ from filelock import FileLock, Timeout
 
 from mnist_bp.catalog import RUN_ID
 from mnist_bp.files import reading_from, writing_to
+from mnist_bp.run_directory import run_is_alive
 
 _REMOVED: Final = ".removed-"
 

@@ -19,12 +19,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mnist_bp.abandoned import run_is_alive
 from mnist_bp.catalog import MANIFEST, RUNS, catalog_runs, list_runs, read_manifest
 from mnist_bp.champion import CHAMPION, list_champions, read_champion, swap_champion
 from mnist_bp.errors import ChecksumError, StoreError
 from mnist_bp.files import locked, sha256_of_bytes
 from mnist_bp.garbage import Rules, collect, plan
+from mnist_bp.run_directory import run_is_alive
 from mnist_bp.store import Store, open_store
 from mnist_bp.store.local import LocalStore
 from tests.memory_store import EventfulStore, InThisThread, Killed, MemoryStore
