@@ -73,7 +73,7 @@ def _completed(config: RunConfig, trained: TrainedRun) -> dict[str, StoredFile] 
         with reading_from(path):
             content = path.read_bytes()
         manifest = unseal(content, str(path), "it is made anew")
-        files = {name: _stored(path.with_name(name), proof) for name, proof in manifest["files"].items()}
+        files = {name: _stored(path.parent / name, proof) for name, proof in manifest["files"].items()}
         for file in files.values():
             read_verified(Path(file.path), file.sha256)
     except MnistBpError:
