@@ -4,12 +4,13 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 UV_VERSION := 0.13.9
+MINIO_VERSION := v0.0.0-20260212201848-7aac2a2c5b7c
 # uv: the caller's, or else one that pip fetches into the environment
 UV = $(shell command -v uv || echo "$(VENV)/uv/bin/uv")
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train test check format lock clean
+.PHONY: help setup train test check format lock minio clean
 
 help: ## show this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 16
@@ -39,6 +40,12 @@ format: setup ## format the code and mend what the linter can
 
 lock: setup ## bring requirements.lock in step with pyproject.toml, keeping the versions that still fit
 	@$(COMPILE) --output-file requirements.lock
+
+minio: setup ## build the MinIO server that tests use where there is one; needs Go
+	@[ -x $(BIN)/minio ] || { command -v go > /dev/null \
+		|| { echo "error: no go on PATH: install Go, or put a minio binary on PATH or in $(BIN)"; exit 1; }; \
+		echo "building minio $(MINIO_VERSION) (some minutes)"; \
+		GOBIN="$(abspath $(BIN))" go install github.com/minio/minio@$(MINIO_VERSION); }
 
 clean: ## remove the environment and the tools' caches; data and artifacts stay
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache *.egg-info

@@ -1,4 +1,4 @@
-"""The training pipeline: download, preprocess, train, evaluate, upload.
+"""The training pipeline: download, preprocess, train, evaluate, upload, promote.
 
 As a script: `python flows/train.py --help`.
 """
@@ -7,7 +7,10 @@ from __future__ import annotations
 
 import importlib
 import json
+import logging
 import os
+import shlex
+import sys
 import threading
 from collections.abc import Sequence
 
@@ -28,36 +31,51 @@ from prefect import flow
 from prefect.settings import PREFECT_API_URL, PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 from rich.console import Console
 
-from mnist_bp.cli import INTERRUPTED, end_when_interrupted, parse_train, print_error
+from mnist_bp.cli import INTERRUPTED, TrainCommand, end_when_interrupted, parse_train, print_error
 from mnist_bp.config import RunConfig
-from mnist_bp.errors import MnistBpError
+from mnist_bp.errors import CertificateError, ConfigError, DivergenceError, MnistBpError
+from mnist_bp.journal import Journal
 from mnist_bp.preflight import preflight
+from mnist_bp.resume import WantedRun, find_started, new_or_started, resume_flags
+from mnist_bp.run_directory import run_directory, working_on
 from mnist_bp.summary import Summary, markdown, print_summary, summarize
 from tasks.download import download
 from tasks.evaluate import evaluate
 from tasks.preprocess import preprocess
-from tasks.reporting import show, show_markdown, show_on
+from tasks.promote import promote
+from tasks.reporting import say, show, show_markdown, show_on
 from tasks.train import train_network
 from tasks.upload import upload
+
+_latest: list[WantedRun | None] = [None]
+"""The run that this process makes, for what a script says when it is broken off."""
 
 # ---------------------------------------------------------------------------------------------------------------------
 # the flow
 
 
 @flow(name="mnist-bp", flow_run_name="{config.dataset}-{config.engine}-{config.seeds_label}")
-def train(config: RunConfig = RunConfig()) -> Summary:  # noqa: B008 - frozen; the default becomes the UI's form
-    """Retrain the network from download to publication.
+def train(config: RunConfig = RunConfig(), resume: str | None = None) -> Summary:  # noqa: B008 - frozen; the UI's form
+    """Retrain the network from download to publication, and make it champion of its dataset if it is better.
 
     Args:
         config: What to train on, for how long, and where to publish it.
+        resume: The id of a run to be continued, with what it was started with; nothing else may then be chosen.
     """
+    run = _latest[0] = new_or_started(config, resume)
+    if run.manifest is not None:
+        say(run.nothing_to_do)
+        return run.finished
+    config = run.config
     preflight(config)
-    raw = download(config)
+    raw = run.noticed(download(config))
     data = preprocess(config, raw)
-    trained = train_network(config, data)
-    evaluation = evaluate(data, trained)
-    published = upload(config, raw, data, trained, evaluation)
-    summary = summarize(raw, data, trained, evaluation, published)
+    with working_on(run_directory(config.data_dir, run.run_id)):
+        trained = train_network(config, data, run.run_id)
+        evaluation = evaluate(data, trained)
+        published = upload(config, raw, data, trained, evaluation)
+        promotion = promote(config, data, published)
+    summary = summarize(raw, data, trained, evaluation, published, promotion)
     show_markdown("run-summary", markdown(summary))
     return summary
 
@@ -68,8 +86,42 @@ def train(config: RunConfig = RunConfig()) -> Summary:  # noqa: B008 - frozen; t
 
 def _import_ahead() -> None:
     """Import what the tasks will need, while the main thread waits for Prefect's server to come up."""
-    for module in ("mnist_bp.runs", "mnist_bp.evaluation", "mnist_bp.publish", "matplotlib.figure"):
+    for module in (
+        "mnist_bp.runs",
+        "mnist_bp.evaluation",
+        "mnist_bp.publish",
+        "mnist_bp.promotion",
+        "matplotlib.figure",
+    ):
         importlib.import_module(module)
+
+
+def _what_is_kept() -> str | None:
+    """Tell how to go on with the run that was broken off, if a step of it can have been taken."""
+    run = _latest[0]
+    if run is None or not Journal(run_directory(run.config.data_dir, run.run_id)).path.exists():
+        return None
+    command = [sys.executable, __file__, *resume_flags(run.run_id, run.config.data_dir)]
+    return f"the run is kept, continue it with: {shlex.join(command)}"
+
+
+def _run(command: TrainCommand) -> Summary:
+    config = command.config
+    if command.resume is not None:  # what is refused, is refused before Prefect's server is waited for
+        run = find_started(command.resume, config, command.given)
+        if run.manifest is not None:
+            show(run.nothing_to_do)
+            return run.finished
+        config = run.config
+    threading.Thread(target=_import_ahead, daemon=True).start()
+    show("starting    the Prefect flow mnist-bp")
+    try:
+        with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):  # its thread sleeps out 1 s at the end
+            return train(config, command.resume)
+    except Exception as exc:
+        if not isinstance(exc, ConfigError | CertificateError | DivergenceError) and (kept := _what_is_kept()):
+            show(f"broken off  {kept}", logging.WARNING)
+        raise
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -79,14 +131,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         The exit code: 0, 1 (failed) or 130 (interrupted); 2 (bad usage) is raised as SystemExit.
     """
     command = parse_train(arguments)
+    _latest[0] = None
     # Ctrl-C reaches Prefect's own server too, and Prefect would go on for a minute to tell a dead server of it
-    end_when_interrupted(f"caches are kept for the next run, checkpoints so far in {command.data_dir}/runs")
+    end_when_interrupted(lambda: _what_is_kept() or "caches are kept for the next run")
     show_on(Console(stderr=True))
-    threading.Thread(target=_import_ahead, daemon=True).start()
-    show("starting    the Prefect flow mnist-bp")
     try:
-        with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):  # its thread sleeps out 1 s at the end
-            summary = train(command.config)
+        summary = _run(command)
     except MnistBpError as exc:
         print_error(str(exc))
         return 1
@@ -99,7 +149,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return INTERRUPTED
     if command.json_output:
         print(json.dumps(summary))
-    else:
+    elif "finished" not in summary:
         print_summary(Console(), summary)
     return 0
 

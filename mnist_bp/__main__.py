@@ -12,8 +12,15 @@ from mnist_bp.cli import INTERRUPTED, print_error
 from mnist_bp.errors import MnistBpError
 
 COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
+    "runs": ("mnist_bp.commands.runs", "list the published runs"),
+    "show": ("mnist_bp.commands.show", "tell everything about one run"),
+    "verify": ("mnist_bp.commands.verify", "prove that champions, or runs, are intact to the last byte"),
+    "gc": ("mnist_bp.commands.gc", "remove runs that nobody will ask for again"),
+    "store": ("mnist_bp.commands.store", "find out what a store honours"),
     "certify": ("mnist_bp.commands.certify", "prove an engine's gradients, against autograd and the reference"),
     "reproduce": ("mnist_bp.commands.reproduce", "train the published network anew under many orders of the examples"),
+    "champion": ("mnist_bp.commands.champion", "show the champion of each dataset, and how it came to be"),
+    "rollback": ("mnist_bp.commands.rollback", "make the champion before this one, or any run, the champion"),
     "bench": ("bench.__main__", "time the engines against other ways to train the same network"),
 }
 """For each command its module, which has a `main`, and what it does. Modules are named, not imported: `--help` costs

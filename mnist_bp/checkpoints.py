@@ -45,11 +45,23 @@ def load_checkpoint(file: StoredFile) -> list[Model]:
         DataFormatError: The bytes are intact and not a checkpoint of this network.
         StoreError: The file is absent or unreadable.
     """
-    content = read_verified(Path(file.path), file.sha256)
+    return decode_checkpoint(read_verified(Path(file.path), file.sha256), file.path)
+
+
+def decode_checkpoint(content: bytes, what: str) -> list[Model]:
+    """Parse models out of bytes that are proved.
+
+    Args:
+        content: A safetensors file.
+        what: Names it in the message.
+
+    Raises:
+        DataFormatError: It is not a checkpoint of this network.
+    """
     try:
         stacked: Model = Parameters(**safetensors.numpy.load(content))
     except (safetensors.SafetensorError, TypeError) as exc:
-        raise DataFormatError(f"{file.path} is not a checkpoint of this network: {exc}; train the run again") from exc
+        raise DataFormatError(f"{what} is not a checkpoint of this network: {exc}; train the run again") from exc
     if stacked.b1.ndim == 1:
         return [stacked]
     return [Parameters(*model) for model in zip(*stacked, strict=True)]

@@ -19,14 +19,14 @@ from pydantic import Field, ValidationError, model_validator
 from pydantic_settings import (
     BaseSettings,
     CliApp,
-    CliToggleFlag,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
     SettingsError,
 )
 
-from mnist_bp.config import PRESETS, RunConfig
+from mnist_bp.config import PRESETS, RunConfig, artifacts_from_environment
 from mnist_bp.errors import without_secrets
+from mnist_bp.store import Store, open_store
 
 AnyCommand = TypeVar("AnyCommand", bound="Command")
 
@@ -40,6 +40,7 @@ class Command(BaseSettings):
     model_config = SettingsConfigDict(
         cli_kebab_case=True,
         cli_hide_none_type=True,
+        cli_implicit_flags="toggle",  # --flag, not --flag true
         cli_exit_on_error=False,
         populate_by_name=True,
         frozen=True,
@@ -47,7 +48,7 @@ class Command(BaseSettings):
         use_attribute_docstrings=True,
     )
 
-    json_output: CliToggleFlag[bool] = Field(default=False, alias="json")
+    json_output: bool = Field(default=False, alias="json")
     """Print one JSON object on stdout and everything else on stderr."""
 
     @classmethod
@@ -63,6 +64,18 @@ class Command(BaseSettings):
         return (init_settings,)
 
 
+class StoreCommand(Command):
+    """What all commands on published runs share."""
+
+    artifacts: str = Field(default_factory=artifacts_from_environment, min_length=1)
+    """Where runs are published: a directory or s3://bucket/prefix; $MNIST_BP_ARTIFACTS, else ./artifacts."""
+
+    @property
+    def store(self) -> Store:
+        """The place, yet to be contacted."""
+        return open_store(self.artifacts)
+
+
 class TrainCommand(RunConfig, Command):
     """Download, preprocess, train by hand-written backpropagation, evaluate and publish one run."""
 
@@ -70,6 +83,9 @@ class TrainCommand(RunConfig, Command):
 
     preset: Literal["lab-8-4", "lab-8-4-sum", "smoke"] = "lab-8-4"
     """Named set of defaults for the other flags; a flag given beside it wins."""
+
+    resume: str | None = None
+    """Continue the run of this id where it was broken off, with what it was started with."""
 
     @model_validator(mode="before")
     @classmethod
@@ -80,7 +96,12 @@ class TrainCommand(RunConfig, Command):
     @property
     def config(self) -> RunConfig:
         """The configuration, without what concerns the command line alone."""
-        return RunConfig.model_validate(self.model_dump(exclude={"json_output", "preset"}))
+        return RunConfig.model_validate(self.model_dump(exclude={"json_output", "preset", "resume"}))
+
+    @property
+    def given(self) -> dict[str, Any]:
+        """What was asked for by a flag or a preset, as `RunConfig.record` has it."""
+        return {name: value for name, value in self.config.record.items() if name in self.model_fields_set}
 
 
 def parse(command: type[AnyCommand], arguments: Sequence[str] | None = None) -> AnyCommand:
@@ -114,21 +135,21 @@ def print_error(message: str) -> None:
     print(f"error: {message}", file=sys.stderr)
 
 
-def end_when_interrupted(kept: str, grace: float = 10) -> None:
+def end_when_interrupted(kept: Callable[[], str], grace: float = 10) -> None:
     """From now on, say at once when Ctrl-C or a plain kill arrives, and see to it that the process ends.
 
     KeyboardInterrupt is raised, so that everything can wind up; where that takes too long, or on a second signal, the
     process is ended as it is.
 
     Args:
-        kept: What is not lost, for the message.
+        kept: Tells what is not lost, for the message.
         grace: Seconds for winding up.
     """
 
     def interrupt(_number: int, _frame: FrameType | None) -> None:
         for each in (signal.SIGINT, signal.SIGTERM):
             signal.signal(each, signal.SIG_DFL)
-        print_error(f"interrupted; {kept}")
+        print_error(f"interrupted; {kept()}")
         last_resort = threading.Timer(grace, os._exit, (INTERRUPTED,))
         last_resort.daemon = True
         last_resort.start()

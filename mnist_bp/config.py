@@ -12,7 +12,7 @@ from mnist_bp.datasets import check_batch_size
 from mnist_bp.errors import ConfigError
 from mnist_bp.population import VALIDATION_SHARE, parse_seeds
 from mnist_bp.records import BiasGradient
-from mnist_bp.store import address_problem
+from mnist_bp.store import absolute_address, address_problem
 
 DatasetChoice = Literal["auto", "mnist", "fashion-mnist", "kmnist", "mnist-sample"]
 EngineChoice = Literal["auto", "reference", "cpu", "cuda"]
@@ -78,6 +78,18 @@ class RunConfig(BaseModel):
     artifacts: str = Field(default_factory=artifacts_from_environment, min_length=1)
     """Where finished runs are published: a directory or s3://bucket/prefix; $MNIST_BP_ARTIFACTS, else ./artifacts."""
 
+    significance: float = Field(default=0.05, gt=0, le=1, allow_inf_nan=False)
+    """Most the one-sided p of McNemar's exact test may be for a run to replace the champion of its dataset."""
+
+    minimum_gain: float = Field(default=0.0, ge=0, le=1, allow_inf_nan=False)
+    """Least gain in accuracy, as a share of the test images, for a run to replace the champion."""
+
+    class_floor: float = Field(default=0.75, ge=0, le=1, allow_inf_nan=False)
+    """Least share of each class's test images that a run must have right to replace the champion."""
+
+    allow_unsafe_promotion: bool = False
+    """Promote even where the store ignores conditional writes, so that of two runs at once one may be lost."""
+
     @field_validator("artifacts")
     @classmethod
     def _names_a_place(cls, value: str) -> str:
@@ -117,6 +129,17 @@ class RunConfig(BaseModel):
             raise ConfigError("--validation-examples 0: expected at least 1, to choose one of the models of --seeds by")
         check_batch_size(self.batch_size, examples - count)
         return count
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """Everything but where the run is made, as JSON has it, and the same from any working directory."""
+        return self.model_dump(mode="json", exclude={"data_dir"}) | {"artifacts": absolute_address(self.artifacts)}
+
+    @property
+    def chosen(self) -> dict[str, Any]:
+        """Those entries of `record` that are not the defaults: a form sends those as well."""
+        defaults = RunConfig().record
+        return {name: value for name, value in self.record.items() if value != defaults[name]}
 
     @property
     def training_record(self) -> dict[str, Any]:

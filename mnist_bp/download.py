@@ -13,7 +13,7 @@ from pathlib import Path
 
 from mnist_bp.datasets import DATASETS, DatasetSpec, SourceFile
 from mnist_bp.errors import ChecksumError, DownloadError, MirrorFailure
-from mnist_bp.files import commit, digest_of, locked, reading_from, writing_to
+from mnist_bp.files import PARTIAL_SUFFIX, commit, digest_of, locked, reading_from, writing_to
 from mnist_bp.mirrors import DEFAULT_LIMITS, MIRRORS_VARIABLE, Limits, MirrorError, mirrors_of, open_mirror
 from mnist_bp.records import RawDataset, StoredFile
 from mnist_bp.sample import write_sample
@@ -112,7 +112,7 @@ def _intact(directory: Path, file: SourceFile) -> StoredFile | None:
 
 def _fetch(spec: DatasetSpec, file: SourceFile, directory: Path, limits: Limits, on_progress: Progress) -> None:
     """Put one file in place, trying each mirror in order."""
-    partial = directory / f"{file.name}.partial"
+    partial = directory / f"{file.name}{PARTIAL_SUFFIX}"
     failures = []
     for mirror in mirrors_of(spec):
         try:

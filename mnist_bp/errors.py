@@ -7,7 +7,9 @@
     ├── DataFormatError      bytes are intact but not what their format promises
     ├── CertificateError     an engine's arithmetic is not that of the equations: nothing is trained with it
     ├── DivergenceError      training left the finite numbers
+    ├── ChampionError        the champion to be compared with, or its pointer, is damaged or gone
     └── StoreError           a directory or an S3-compatible store refused a read or a write
+        └── ConflictError    other bytes are there under that name, and nothing is overwritten
 
 A message is one line: what failed, the value, what was expected, and what to do next.
 """
@@ -61,6 +63,10 @@ class DivergenceError(MnistBpError):
     """Training produced a weight that is not finite."""
 
 
+class ChampionError(MnistBpError):
+    """The champion of a dataset, or the pointer to it, is damaged or gone: nothing can be compared with it."""
+
+
 class StoreError(MnistBpError):
     """A directory or an S3-compatible store refused a read or a write.
 
@@ -77,6 +83,10 @@ class StoreError(MnistBpError):
     def transient(self) -> bool:
         """Whether the fault was in the transport or the store was overloaded."""
         return self._transient
+
+
+class ConflictError(StoreError):
+    """A name in a store is taken by other bytes."""
 
 
 FailureKind = Literal["unreachable", "interrupted", "refused", "corrupt"]

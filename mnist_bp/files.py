@@ -8,17 +8,22 @@ import secrets
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from datetime import datetime
 from pathlib import Path
 from typing import IO, Final
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
-from mnist_bp.errors import ChecksumError, StoreError
+from mnist_bp.errors import ChecksumError, ConflictError, StoreError
 
 CHUNK: Final = 1 << 18
 """Bytes per piece of a streamed file."""
 
 TEMPORARY_SUFFIX: Final = ".tmp"
+PARTIAL_SUFFIX: Final = ".partial"
+"""Of a download that is to be continued."""
+
+_LOCK: Final = ".lock"
 
 
 def digest_of(path: Path, algorithm: str = "sha256") -> str:
@@ -57,10 +62,18 @@ def read_verified(path: Path, sha256: str, remedy: str = "delete it and run agai
     """
     with reading_from(path):
         content = path.read_bytes()
-    found = sha256_of_bytes(content)
-    if found != sha256:
-        raise ChecksumError(f"{path} is damaged: SHA-256 expected {sha256}, found {found}; {remedy}")
+    expect_digest(str(path), sha256_of_bytes(content), sha256, remedy)
     return content
+
+
+def expect_digest(what: str, found: str, expected: str, remedy: str = "delete it and run again") -> None:
+    """Refuse bytes whose SHA-256 is not the one that was recorded.
+
+    Raises:
+        ChecksumError: It is not.
+    """
+    if found != expected:
+        raise ChecksumError(f"{what} is damaged: SHA-256 expected {expected}, found {found}; {remedy}")
 
 
 @contextmanager
@@ -101,16 +114,18 @@ def writing_to(place: Path) -> Iterator[None]:
 
 
 @contextmanager
-def atomic_write(path: Path) -> Iterator[IO[bytes]]:
+def atomic_write(path: Path, *, replace: bool = True) -> Iterator[IO[bytes]]:
     """Open a file for writing that appears under its name whole, or not at all.
 
-    The bytes go to a temporary file beside it, are fsynced, and are renamed when the block ends well. When it does
+    The bytes go to a temporary file beside it, are fsynced, and get their name when the block ends well. When it does
     not, the temporary file is removed and an earlier file of that name stays as it was.
 
     Args:
         path: Final name; its directories are made.
+        replace: Whether an earlier file of that name makes way.
 
     Raises:
+        ConflictError: It does not, and there is one.
         StoreError: The disk is full, read-only or gone.
     """
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}{TEMPORARY_SUFFIX}")
@@ -119,7 +134,7 @@ def atomic_write(path: Path) -> Iterator[IO[bytes]]:
             path.parent.mkdir(parents=True, exist_ok=True)
             with temporary.open("xb") as file:
                 yield file
-        commit(temporary, path)
+        commit(temporary, path, replace=replace)
     except BaseException:
         with suppress(OSError):  # it may never have been made
             temporary.unlink()
@@ -140,16 +155,29 @@ def write_bytes(path: Path, content: bytes) -> str:
     return sha256_of_bytes(content)
 
 
-def commit(temporary: Path, path: Path) -> None:
-    """Give a fully written file its final name, durably.
+def commit(temporary: Path, path: Path, *, replace: bool = True) -> None:
+    """Give a fully written file its final name, durably; see `atomic_write`.
 
     Raises:
+        ConflictError: The name is taken, and is not to be replaced.
         StoreError: The rename failed.
     """
     with writing_to(path):
         _fsync(temporary)
-        temporary.replace(path)
+        if replace:
+            temporary.replace(path)
+        else:
+            _take_name(temporary, path)
         _fsync(path.parent)  # a rename is durable only once its directory is
+
+
+def _take_name(temporary: Path, path: Path) -> None:
+    """Rename, but not onto another file: a link is made only where there is none."""
+    try:
+        os.link(temporary, path)
+    except FileExistsError as exc:
+        raise ConflictError(f"cannot write {path}: there is a file of that name, and it is not to be replaced") from exc
+    temporary.unlink()
 
 
 def _fsync(path: Path) -> None:
@@ -161,23 +189,62 @@ def _fsync(path: Path) -> None:
 
 
 @contextmanager
-def locked(directory: Path) -> Iterator[None]:
+def locked(directory: Path, patience: float = -1, otherwise: Exception | None = None) -> Iterator[None]:
     """Keep other processes that ask for the same directory waiting; a process that dies lets go.
+
+    Within one process it may be nested.
 
     Args:
         directory: Made where it is missing.
+        patience: Seconds to wait; -1 for as long as it takes.
+        otherwise: What to raise then.
 
     Raises:
         StoreError: It cannot be written to.
     """
     with writing_to(directory):
         directory.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(directory / ".lock")
-        lock.acquire()
+        try:
+            lock = FileLock(directory / _LOCK, is_singleton=otherwise is not None)
+            lock.acquire(timeout=patience)
+        except Timeout as exc:
+            assert otherwise is not None
+            raise otherwise from exc
     try:
         yield
     finally:
         lock.release()
+
+
+def is_locked(directory: Path) -> bool:
+    """Tell whether a process holds a directory by `locked`, without waiting or leaving a trace."""
+    path = directory / _LOCK
+    if not path.exists():
+        return False
+    lock = FileLock(path, is_singleton=True)
+    if lock.is_locked:  # by this very process
+        return True
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        return True
+    lock.release()
+    return False
+
+
+def leftovers(directory: Path, before: datetime) -> Iterator[Path]:
+    """Find what writers that died have left below a directory: temporary files, downloads broken off.
+
+    Args:
+        directory: Where to look; one that is not there has none.
+        before: What is younger may be a living writer's, and is passed over.
+    """
+    for parent, _, names in os.walk(directory):
+        for name in names:
+            path = Path(parent, name)
+            with suppress(FileNotFoundError):  # its writer was alive
+                if name.endswith((TEMPORARY_SUFFIX, PARTIAL_SUFFIX)) and path.stat().st_mtime < before.timestamp():
+                    yield path
 
 
 def check_writable(directory: Path) -> None:

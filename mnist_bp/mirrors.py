@@ -116,7 +116,7 @@ def open_mirror(mirror: str, name: str, start: int, limits: Limits) -> AbstractC
 
 def _stream(mirror: str, name: str, start: int) -> Iterator[bytes]:
     try:
-        yield from open_store(mirror).stream(name, start)
+        yield from open_store(mirror, attempts=1).stream(name, start)  # the download itself is what is tried again
     except StoreError as exc:
         raise MirrorError("interrupted" if exc.transient else "refused", str(exc)) from exc
 

@@ -2,7 +2,7 @@
 
     <data dir>/parquet/<dataset>-<key>/train.parquet
                                        test.parquet
-                                       manifest.json      written last: it holds the digests of the two
+                                       manifest.json      sealed, written last: it holds the digests of the two
 
 What the Parquet files look like, and how they are read, is in `mnist_bp.splits`.
 """
@@ -24,18 +24,21 @@ import pyarrow.parquet as pq
 from mnist_bp.errors import DataFormatError, MnistBpError
 from mnist_bp.files import atomic_write, digest_of, locked, read_verified, reading_from, write_bytes, writing_to
 from mnist_bp.records import CachedDataset, CacheOutcome, RawDataset, StoredFile
+from mnist_bp.sealed import seal, unseal
 from mnist_bp.splits import LAYOUT, load_split, split_table
 
 if TYPE_CHECKING:  # a cache is found, and proved intact, without the 2 s of importing torch
     from torch import Tensor
 
-__all__ = ["cache_key", "decode_idx", "load_split", "preprocess_dataset"]
+__all__ = ["cache_key", "decode_idx", "find_cache", "load_split", "preprocess_dataset"]
 
 PREPROCESS_VERSION: Final = 2
 """Changes whenever the same source would give other Parquet files."""
 
 MANIFEST: Final = "manifest.json"
 SPLITS: Final = ("train", "test")
+
+_REMEDY: Final = "it is made anew by the next run"
 
 
 def preprocess_dataset(raw: RawDataset, data_dir: Path) -> CachedDataset:
@@ -101,30 +104,36 @@ Splits = dict[str, StoredFile]
 def _look(directory: Path) -> tuple[Splits | None, str | None]:
     """Return the files of an intact cache, or what is wrong with a damaged one, or neither."""
     try:
-        return _find(directory), None
+        return find_cache(directory), None
     except MnistBpError as exc:
         return None, str(exc)
 
 
-def _find(directory: Path) -> Splits | None:
+def find_cache(directory: Path) -> Splits | None:
     """Return the verified files of a cache, or None if it was never built.
+
+    Args:
+        directory: `<dataset>-<key>`.
 
     Raises:
         MnistBpError: It was built and is damaged.
     """
-    manifest = directory / MANIFEST
+    manifest, key = directory / MANIFEST, directory.name.rpartition("-")[2]
     with reading_from(manifest):
         if not manifest.exists():
             return None
         content = manifest.read_bytes()
+    document = unseal(content, str(manifest), _REMEDY)
     try:
-        digests = {split: str(json.loads(content)["sha256"][split]) for split in SPLITS}
-    except (ValueError, KeyError, TypeError) as exc:
-        raise DataFormatError(f"{manifest} cannot be read ({exc!r})") from exc
+        recorded, digests = document["key"], {split: str(document["sha256"][split]) for split in SPLITS}
+    except (KeyError, TypeError) as exc:
+        raise DataFormatError(f"{manifest} is no cache's manifest ({exc!r}); {_REMEDY}") from exc
+    if recorded != key:
+        raise DataFormatError(f"{manifest} is of the cache {recorded}, expected {key}; {_REMEDY}")
     found = {}
     for split, digest in digests.items():
         path = directory / f"{split}.parquet"
-        found[split] = StoredFile(str(path), digest, len(read_verified(path, digest, "it is made anew")))
+        found[split] = StoredFile(str(path), digest, len(read_verified(path, digest, _REMEDY)))
     return found
 
 
@@ -144,7 +153,7 @@ def _build(raw: RawDataset, key: str, directory: Path) -> Splits:
             pq.write_table(split_table(images.contiguous().numpy(), labels.numpy(), about), file, **LAYOUT)
         splits[split] = StoredFile(str(path), digest_of(path), path.stat().st_size)
     digests = {split: file.sha256 for split, file in splits.items()}
-    write_bytes(directory / MANIFEST, json.dumps({"key": key, "sha256": digests}, indent=2).encode())
+    write_bytes(directory / MANIFEST, seal({"key": key, "sha256": digests}))
     return splits
 
 

@@ -7,6 +7,9 @@ from typing import Any, Literal
 
 CacheOutcome = Literal["hit", "miss"]
 
+PromotionOutcome = Literal["promoted", "kept", "refused"]
+"""What became of a challenger: it is champion; the champion stays; nothing could be decided, or safely be changed."""
+
 BiasGradient = Literal["mean", "sum"]
 """How the gradients of the biases are reduced over the batch; see `mnist_bp.backprop`."""
 
@@ -84,6 +87,21 @@ class CheckpointFile:
 
 
 @dataclass(frozen=True)
+class ResumePoint:
+    """What a run that was broken off was continued from.
+
+    Args:
+        step: Steps taken by then.
+        sha256: Digest of that checkpoint; None for step 0, whose weights come from the seed.
+        at: When it was continued, in UTC, ISO 8601.
+    """
+
+    step: int
+    sha256: str | None
+    at: str
+
+
+@dataclass(frozen=True)
 class TrainedRun:
     """A run whose training has ended.
 
@@ -94,10 +112,12 @@ class TrainedRun:
         validation_examples: How many examples at the end of the training split were held out.
         engine: Which engine computed the steps.
         device: Where it ran.
-        certificate: What proved the engine right before the first step; see `mnist_bp.certificate`.
+        certificate: What proved the engine right before the first step, or the first after the run was last resumed;
+            see `mnist_bp.certificate`.
         checkpoints: In order of step.
         seconds: Training time: shuffling and steps, without reading data or writing checkpoints.
         notice: Why the engine is not the one that would have been chosen, or None.
+        resumed: What the run was continued from, oldest first; empty if it was never broken off.
     """
 
     run_id: str
@@ -110,6 +130,7 @@ class TrainedRun:
     checkpoints: tuple[CheckpointFile, ...]
     seconds: float
     notice: str | None = None
+    resumed: tuple[ResumePoint, ...] = ()
 
     @property
     def steps(self) -> int:
@@ -183,6 +204,7 @@ class PublishedRun:
         run_id: The run.
         artifacts: URI of everything published for it.
         manifest: URI of its manifest, the commit marker.
+        manifest_sha256: Its digest; it holds those of all other files.
         files: Files published, manifest included.
         bytes: Their size.
     """
@@ -190,5 +212,31 @@ class PublishedRun:
     run_id: str
     artifacts: str
     manifest: str
+    manifest_sha256: str
     files: int
     bytes: int
+
+
+@dataclass(frozen=True)
+class Promotion:
+    """What became of a run as the challenger of its dataset's champion.
+
+    Args:
+        run_id: The challenger.
+        dataset: Whose champion.
+        outcome: See `PromotionOutcome`.
+        reason: In one sentence.
+        figures: Those of `mnist_bp.gate.Verdict`, and what else the reader should know; empty if nothing was compared.
+        champion_before: Run id of the champion that was challenged; None for the first challenger.
+        champion_after: Run id of the champion once this was decided; None if there was none.
+        at: When, in UTC, ISO 8601.
+    """
+
+    run_id: str
+    dataset: str
+    outcome: PromotionOutcome
+    reason: str
+    figures: dict[str, Any]
+    champion_before: str | None
+    champion_after: str | None
+    at: str

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from statistics import median
-from typing import Any
+from typing import Any, Final
 
 from rich.console import Console
 from rich.panel import Panel
@@ -12,10 +13,17 @@ from rich.table import Table
 from rich.text import Text
 
 from mnist_bp.population import population_accuracy
-from mnist_bp.records import CachedDataset, CheckpointScore, Evaluation, PublishedRun, RawDataset, TrainedRun
+from mnist_bp.records import CachedDataset, CheckpointScore, Evaluation, Promotion, PublishedRun, RawDataset, TrainedRun
 
 Summary = dict[str, Any]
 """JSON-ready; the keys of `summarize`."""
+
+
+_HEADLINES: Final = {
+    "promoted": "It is the champion now",
+    "kept": "The champion stays",
+    "refused": "No decision: the champion stays",
+}
 
 
 def summarize(
@@ -24,6 +32,7 @@ def summarize(
     trained: TrainedRun,
     evaluation: Evaluation,
     published: PublishedRun,
+    promotion: Promotion,
 ) -> Summary:
     """Gather what `--json` prints."""
     return {
@@ -46,6 +55,7 @@ def summarize(
         "run_directory": trained.directory,
         "artifacts": published.artifacts,
         "manifest": published.manifest,
+        "promotion": asdict(promotion),
         "checkpoints": [
             {
                 "seed": score.seed,
@@ -104,7 +114,25 @@ def markdown(summary: Summary) -> str:
         f"({summary['steps_per_second']:,.0f} steps/s) |\n"
         f"| lab correct of 1,000 | {summary['lab_correct_of_1000']} |\n"
         f"| loss | {summary['loss']:.4f} |\n"
-        f"| manifest | `{summary['manifest']}` |\n"
+        f"| manifest | `{summary['manifest']}` |\n\n"
+        f"{_promotion_markdown(summary['promotion'])}"
+    )
+
+
+def _promotion_markdown(promotion: Mapping[str, Any]) -> str:
+    """Show the decision, and champion and challenger side by side where they were compared."""
+    figures = promotion["figures"]
+    told = f"## {_HEADLINES[promotion['outcome']]}\n\n{promotion['reason']}\n"
+    if figures.get("champion_accuracy") is None:
+        return told
+    return (
+        f"{told}\n"
+        "| | champion | challenger |\n|---|---|---|\n"
+        f"| run | `{promotion['champion_before']}` | `{promotion['run_id']}` |\n"
+        f"| accuracy | {figures['champion_accuracy']:.4f} | {figures['challenger_accuracy']:.4f} |\n"
+        f"| right where the other is wrong | {figures['champion_alone_right']:,} "
+        f"| {figures['challenger_alone_right']:,} |\n\n"
+        f"One-sided exact McNemar p = {figures['p_value']:.2g}.\n"
     )
 
 
@@ -136,6 +164,7 @@ def print_summary(console: Console, summary: Summary) -> None:
         "run directory": summary["run_directory"],
         "published to": summary["artifacts"],
         "manifest": summary["manifest"],
+        "champion": f"{summary['promotion']['outcome']}: {summary['promotion']['reason']}",
     }
     for name, value in facts.items():
         console.print(Text(f"{name:<15}{value}"), soft_wrap=True)  # a path stays whole, to be copied

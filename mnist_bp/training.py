@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -83,21 +84,34 @@ class ExampleOrder:
         return self._shuffled
 
 
+def checkpoint_steps(config: RunConfig) -> Iterator[int]:
+    """List the steps that are followed by a checkpoint: every `checkpoint_every`, and the last."""
+    return chain(range(config.checkpoint_every, config.steps, config.checkpoint_every), [config.steps])
+
+
 def train(
     config: RunConfig,
     data: ResidentData,
     models: Sequence[Model],
     orders: Sequence[ExampleOrder],
     on_progress: Callable[[int, float], None] | None = None,
+    *,
+    start: int = 0,
+    seconds: float = 0.0,
 ) -> Iterator[Checkpoint]:
-    """Train models side by side.
+    """Train models side by side, from the first step or from any other.
+
+    A step depends on the weights before it and on its number alone, so where training starts, and where it was broken
+    off, changes no bit.
 
     Args:
         config: Steps, learning rate and the like. Its seeds and its engine are not looked at.
         data: What to train on, as an engine keeps it.
-        models: Where each starts.
+        models: Where each starts: its weights after `start` steps.
         orders: For each model, the order in which it sees the examples.
         on_progress: Called with steps taken and training seconds, at least every `STRIDE` steps.
+        start: Steps already taken.
+        seconds: Time they took.
 
     Yields:
         A record every `checkpoint_every` steps and after the last.
@@ -107,8 +121,7 @@ def train(
     """
     advance = partial(data.advance, learning_rate=config.learning_rate, bias_gradient=config.bias_gradient)
     stride = max(1, min(STRIDE, _STRIDE_EXAMPLES // config.batch_size))
-    models = list(models)
-    step, seconds = 0, 0.0
+    models, step = list(models), start
     while step < config.steps:
         checkpoint_at = min(config.steps, (step // config.checkpoint_every + 1) * config.checkpoint_every)
         stop = min(step + stride, checkpoint_at)

@@ -1,4 +1,7 @@
-"""When a step is tried again: on transport faults alone, with back-off and jitter, within one bounded budget."""
+"""When a step is tried again: on transport faults, with back-off and jitter, within one bounded budget.
+
+And training, once, on what nobody expected: the attempt after it continues where the first was broken off.
+"""
 
 from __future__ import annotations
 
@@ -38,3 +41,16 @@ TRANSPORT_RETRIES: Final[dict[str, Any]] = {
     "retry_condition_fn": worth_retrying,
 }
 """For the steps that use the network: waits of about 1, 2 and 4 seconds, each jittered by up to a half."""
+
+
+def worth_continuing(task: Task[Any, Any], run: TaskRun, state: State[Any]) -> bool:
+    """Decide whether training may get past what stopped it: not if it was stopped on purpose, and would be again."""
+    error = state.data
+    unexpected = isinstance(error, Exception) and not isinstance(error, MnistBpError)
+    if unexpected and run.run_count == 1:
+        show(f"{task.name}: broken off by {error!r}, and continued from its newest checkpoint", logging.WARNING)
+    return unexpected
+
+
+CONTINUED_ONCE: Final[dict[str, Any]] = {"retries": 1, "retry_condition_fn": worth_continuing}
+"""For training, whose checkpoints are kept."""

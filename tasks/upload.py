@@ -8,10 +8,9 @@ from prefect.cache_policies import NO_CACHE
 from mnist_bp.config import RunConfig
 from mnist_bp.records import CachedDataset, Evaluation, PublishedRun, RawDataset, TrainedRun
 from tasks.reporting import say
-from tasks.retries import TRANSPORT_RETRIES
 
 
-@task(task_run_name="upload-{trained.run_id}", cache_policy=NO_CACHE, **TRANSPORT_RETRIES)
+@task(task_run_name="upload-{trained.run_id}", cache_policy=NO_CACHE)  # the store has its own retries
 def upload(
     config: RunConfig, raw: RawDataset, data: CachedDataset, trained: TrainedRun, evaluation: Evaluation
 ) -> PublishedRun:

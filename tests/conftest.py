@@ -11,8 +11,14 @@ import pytest
 from mnist_bp.download import fetch_dataset
 from mnist_bp.preprocess import preprocess_dataset
 from mnist_bp.records import CachedDataset, RawDataset
+from tests.s3_servers import present_servers
 
 MIRRORS_OF_THE_SESSION = os.environ.get("MNIST_BP_MIRRORS")
+
+
+def pytest_report_header() -> str:
+    """Say which S3 servers the stores are tested on."""
+    return f"S3 servers: {', '.join(present_servers())}"
 
 
 @pytest.fixture(autouse=True)

@@ -119,6 +119,27 @@ def choose_engine(name: str, hidden: int = 30, batch_size: int = 10) -> tuple[En
         )
 
 
+def same_engine(name: str, device: str, hidden: int = 30, batch_size: int = 10) -> Engine:
+    """Find the very engine that a run was started with: another would round otherwise.
+
+    Args:
+        name: Of the engine.
+        device: Where it computed.
+        hidden: See `choose_engine`.
+        batch_size: See `choose_engine`.
+
+    Raises:
+        ConfigError: It cannot run here.
+    """
+    on_gpu = device == "cuda"
+    engine, why = choose_engine("cuda" if on_gpu else name, hidden, batch_size)
+    if name == "reference":
+        return _reference(device)
+    if (engine.name, engine.device) != (name, device):
+        raise ConfigError(f"the {engine.name} engine on {engine.device} is what can run here ({why})")
+    return engine
+
+
 def _reference(device: str) -> Engine:
     from mnist_bp.engines.reference import ReferenceEngine
 

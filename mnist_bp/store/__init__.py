@@ -3,45 +3,25 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Final
 from urllib.parse import unquote
 
 from mnist_bp.errors import ConfigError
+from mnist_bp.store.interface import Entry, Store, SwapOutcome, Versioned
 from mnist_bp.store.local import LocalStore
+from mnist_bp.store.probe import Finding, probe
+from mnist_bp.store.retries import Budget
+
+__all__ = [
+    "Budget", "Entry", "Finding", "Store", "SwapOutcome", "Versioned", "absolute_address", "address_problem",
+    "open_store", "probe",
+]  # fmt: skip
 
 _BUCKET: Final = re.compile(r"[A-Za-z0-9._-]{1,255}")
 
 
-class Store(Protocol):
-    """The one interface of all places. A key is a relative path with forward slashes.
-
-    Every method raises StoreError, `transient` where another attempt may help.
-    """
-
-    def uri(self, key: str) -> str:
-        """Name a key for a reader."""
-        ...
-
-    def check_writable(self) -> None:
-        """Prove that files can be put here, before work is spent on making them."""
-        ...
-
-    def put(self, key: str, path: Path) -> None:
-        """Store a copy of a local file. A reader sees it whole or not at all."""
-        ...
-
-    def get(self, key: str) -> bytes:
-        """Read a whole file."""
-        ...
-
-    def stream(self, key: str, start: int = 0) -> Iterator[bytes]:
-        """Read a file piece by piece, from byte `start` on."""
-        ...
-
-
-def open_store(uri: str, *, attempts: int = 1) -> Store:
+def open_store(uri: str, *, attempts: int = Budget.attempts) -> Store:
     """Open a place by its address. Nothing is contacted yet.
 
     Args:
@@ -58,8 +38,13 @@ def open_store(uri: str, *, attempts: int = 1) -> Store:
         from mnist_bp.store.s3 import S3Store  # boto3: 0.3 s, and absent on machines that only train
 
         bucket, _, prefix = rest.partition("/")
-        return S3Store(bucket, prefix.strip("/"), attempts=attempts)
+        return S3Store(bucket, prefix.strip("/"), Budget(attempts))
     return LocalStore(Path(unquote(rest) if scheme == "file" else rest))
+
+
+def absolute_address(uri: str) -> str:
+    """Make the address of a store mean the same place from any working directory."""
+    return uri if "://" in uri else str(Path(uri).absolute())
 
 
 def address_problem(uri: str) -> str | None:

@@ -1,123 +1,189 @@
-"""A bucket of an S3-compatible store, through boto3. The only module that imports boto3.
+"""A bucket of an S3-compatible store, through boto3.
 
-Credentials, region and endpoint come from the standard AWS_* environment and files; AWS_ENDPOINT_URL_S3 points at
-MinIO and its kind. They are never arguments, so they can reach no configuration, manifest or log.
+    s3.py           the store's methods
+    s3_uploads.py   put-if-absent, in one request or in parts
+    s3_requests.py  the client; every request with its retries
+    s3_errors.py    what boto3 raises, in our words
+    retries.py      when a request is made again
+
+No other modules import boto3.
 """
 
 from __future__ import annotations
 
-import mimetypes
+import builtins
 from collections.abc import Iterator
-from contextlib import contextmanager
+from datetime import UTC, datetime
+from io import BytesIO
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
-import boto3.session
 from botocore import exceptions as aws
-from botocore.config import Config
 
 from mnist_bp.errors import StoreError
-from mnist_bp.files import CHUNK, reading_from
-
-_CONNECT_SECONDS: Final = 10
-_READ_SECONDS: Final = 60
-
-_TRANSIENT_CODES: Final = frozenset(
-    {"InternalError", "RequestTimeout", "ServiceUnavailable", "SlowDown", "Throttling", "ThrottlingException"}
-)
-_REMEDIES: Final = {
-    "NoSuchBucket": "create the bucket or correct the address",
-    "NoSuchKey": "no such file there",
-    "InvalidAccessKeyId": "check AWS_ACCESS_KEY_ID",
-    "SignatureDoesNotMatch": "check AWS_SECRET_ACCESS_KEY",
-    "AccessDenied": "check the credentials (AWS_*) and their rights to the bucket",
-}
+from mnist_bp.files import CHUNK, TEMPORARY_SUFFIX, expect_digest, sha256_of_bytes
+from mnist_bp.store.interface import Entry, SwapOutcome, Versioned, conflict
+from mnist_bp.store.probe import probe_conditions, probe_name
+from mnist_bp.store.retries import Budget
+from mnist_bp.store.s3_errors import MISSING, code_of, status_of
+from mnist_bp.store.s3_requests import OBJECTS, UPLOADS, S3Requests
+from mnist_bp.store.s3_uploads import abort, upload
 
 
 class S3Store:
-    """Objects under a prefix of a bucket.
+    """Objects under a prefix of a bucket. Threads may share it.
 
     Args:
         bucket: Its name.
         prefix: What every key starts with; may be empty.
-        attempts: How often a request may be made in all when the fault is transient.
+        budget: How far a request is pursued.
     """
 
-    def __init__(self, bucket: str, prefix: str, *, attempts: int = 1) -> None:
-        self._bucket = bucket
-        self._prefix = f"{prefix}/" if prefix else ""
-        self._attempts = attempts
-        self._made_client: Any = None
-
-    @property
-    def _client(self) -> Any:
-        if self._made_client is None:
-            # not boto3's process-wide session, which would keep the first credentials it ever found
-            self._made_client = boto3.session.Session().client(
-                "s3",
-                config=Config(
-                    connect_timeout=_CONNECT_SECONDS,
-                    read_timeout=_READ_SECONDS,
-                    retries={"mode": "standard", "total_max_attempts": self._attempts},
-                    s3={"addressing_style": "path"},
-                    # CRC headers are on by default since boto3 1.36, and several S3-compatible stores reject them
-                    request_checksum_calculation="when_required",
-                    response_checksum_validation="when_required",
-                ),
-            )
-        return self._made_client
+    def __init__(self, bucket: str, prefix: str, budget: Budget) -> None:
+        self._requests = S3Requests(bucket, f"{prefix}/" if prefix else "", budget)
+        self._honoured: bool | None = None
 
     def uri(self, key: str) -> str:
         """Return s3://bucket/prefix/key."""
-        return f"s3://{self._bucket}/{self._prefix}{key}"
+        return self._requests.uri(key)
 
     def check_writable(self) -> None:
         """Put a small object and delete it again; see `Store`."""
-        key = f"{self._prefix}.mnist-bp-write-check"
-        with self._errors("write to", ""):
-            self._client.put_object(Bucket=self._bucket, Key=key, Body=b"")
-            self._client.delete_object(Bucket=self._bucket, Key=key)
+        place = self._requests.at(f"{probe_name()}{TEMPORARY_SUFFIX}")
+        self._requests.tried("write to", "", lambda: self._requests.client.put_object(**place, Body=b""))
+        self._requests.tried("delete from", "", lambda: self._requests.client.delete_object(**place))
 
-    def put(self, key: str, path: Path) -> None:
-        """Upload a file in one request, which the store applies whole or not at all; see `Store`."""
-        content_type = mimetypes.guess_type(key)[0] or "application/octet-stream"
-        with reading_from(path):
-            source = path.open("rb")
-        with self._errors("write", key), source as file:
-            self._client.put_object(Bucket=self._bucket, Key=self._prefix + key, Body=file, ContentType=content_type)
+    def put(self, key: str, source: Path | bytes, sha256: str) -> bool:
+        """Upload a file to a key that is free; see `Store`.
 
-    def get(self, key: str) -> bytes:
+        It is looked at first: a store that ignores the condition of the upload overwrites nothing then, but in a race.
+        """
+        stored = False
+        there = self._digest(key)
+        if there is None:
+            outcome = upload(self._requests, key, source, sha256)
+            if outcome == "stored":
+                return True
+            stored = outcome == "perhaps stored"
+            there = self._digest(key)
+        if there is None:
+            raise StoreError(f"{self.uri(key)} is put and deleted by another process at this moment; try again")
+        if there != sha256:
+            raise conflict(self.uri(key), there, sha256)
+        return stored
+
+    def get(self, key: str, sha256: str | None = None) -> bytes:
         """Read an object; see `Store`."""
-        return b"".join(self.stream(key))
+        content = self._get(key)
+        if sha256 is not None and sha256_of_bytes(content) != sha256:
+            content = self._get(key)  # what a second reading does not show was done on the way, not there
+            expect_digest(self.uri(key), sha256_of_bytes(content), sha256, "restore it from a copy")
+        return content
 
     def stream(self, key: str, start: int = 0) -> Iterator[bytes]:
-        """Read an object piece by piece; see `Store`."""
+        """Read an object piece by piece; what breaks off is the caller's to go on with. See `Store`."""
         byte_range = {"Range": f"bytes={start}-"} if start else {}
-        with self._errors("read", key):
-            try:
-                reply = self._client.get_object(Bucket=self._bucket, Key=self._prefix + key, **byte_range)
-            except aws.ClientError as exc:
-                if exc.response["Error"]["Code"] == "InvalidRange":
-                    return  # `start` is the end: there is nothing more
-                raise
-            yield from reply["Body"].iter_chunks(CHUNK)
 
-    @contextmanager
-    def _errors(self, action: str, key: str) -> Iterator[None]:
-        what = f"cannot {action} {self.uri(key)}"
+        def begin() -> Any:
+            try:
+                return self._requests.client.get_object(**self._requests.at(key), **byte_range)["Body"]
+            except aws.ClientError as exc:
+                if code_of(exc) == "InvalidRange":
+                    return BytesIO()  # `start` is the end: there is nothing more
+                raise
+
+        body = self._requests.tried("read", key, begin)
+        while chunk := self._requests.once("read", key, lambda: body.read(CHUNK)):
+            yield chunk
+
+    def list(self, prefix: str = "") -> Iterator[Entry]:
+        """List objects, page by page; see `Store`."""
+        for found in self._requests.listed(prefix, OBJECTS):
+            key = found["Key"].removeprefix(self._requests.prefix)
+            if not key.rpartition("/")[2].startswith("."):  # a probe's
+                yield Entry(key, found["Size"], found["LastModified"].astimezone(UTC))
+
+    def delete(self, key: str) -> None:
+        """Delete an object; see `Store`."""
+        self._requests.tried("delete", key, lambda: self._delete(key))
+
+    def read(self, key: str) -> Versioned | None:
+        """Read an object; its version is its ETag. See `Store`."""
+        return self._requests.tried("read", key, lambda: self._fetch_if_there(key))
+
+    def swap(self, key: str, content: bytes, expected: str | None) -> SwapOutcome:
+        """Put on a condition, once; where conditions are known to be ignored, compare before. See `Store`."""
+        condition = {"IfNoneMatch": "*"} if expected is None else {"IfMatch": expected}
+        if self._honoured is False:
+            there = self.read(key)
+            if (there.version if there else None) != expected:
+                return "lost"
+            condition = {}
+
+        def write() -> SwapOutcome:
+            try:
+                self._requests.client.put_object(
+                    **self._requests.at(key), Body=content, ContentType="application/json", **condition
+                )
+            except aws.ClientError as exc:
+                if status_of(exc) in (409, 412) or (expected is not None and code_of(exc) in MISSING):
+                    return "lost"
+                raise
+            return "won"
+
         try:
-            yield
+            return self._requests.once("write", key, write)
+        except StoreError as exc:
+            if exc.transient:
+                return "unknown"
+            raise
+
+    def conditions_honoured(self) -> bool:
+        """Try, once for each store that is opened; see `Store`."""
+        if self._honoured is None:
+            self._honoured = all(finding.ok for finding in probe_conditions(self))
+        return self._honoured
+
+    def remove_leftovers(self, before: datetime, *, dry_run: bool = False) -> builtins.list[str]:
+        """Abort uploads in parts, and delete what probes have left; see `Store`."""
+        removed = []
+        for found in self._requests.listed("", OBJECTS):
+            key = found["Key"].removeprefix(self._requests.prefix)
+            if key.endswith(TEMPORARY_SUFFIX) and found["LastModified"] < before:
+                removed.append(self.uri(key))
+                if not dry_run:
+                    self.delete(key)
+        for found in self._requests.listed("", UPLOADS):
+            key = found["Key"].removeprefix(self._requests.prefix)
+            if found["Initiated"] < before:
+                removed.append(f"{self.uri(key)} (upload {found['UploadId']})")
+                if not dry_run:
+                    abort(self._requests, key, found["UploadId"])
+        return sorted(removed)
+
+    def _get(self, key: str) -> bytes:
+        return self._requests.tried("read", key, lambda: self._fetch(key)).content
+
+    def _fetch(self, key: str) -> Versioned:
+        reply = self._requests.client.get_object(**self._requests.at(key))
+        return Versioned(reply["Body"].read(), reply["ETag"])
+
+    def _fetch_if_there(self, key: str) -> Versioned | None:
+        try:
+            return self._fetch(key)
         except aws.ClientError as exc:
-            code = exc.response.get("Error", {}).get("Code", "unknown error")
-            status = exc.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-            transient = status >= 500 or status == 429 or code in _TRANSIENT_CODES
-            remedy = _REMEDIES.get(code, "try again" if transient else "see the store's documentation")
-            raise StoreError(f"{what}: {code} (HTTP {status}); {remedy}", transient=transient) from exc
-        except (aws.NoCredentialsError, aws.PartialCredentialsError, aws.CredentialRetrievalError) as exc:
-            raise StoreError(f"{what}: {exc}; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY") from exc
-        except (aws.ConnectionError, aws.HTTPClientError, aws.IncompleteReadError) as exc:
-            raise StoreError(f"{what}: {exc}; check AWS_ENDPOINT_URL_S3 and the network", transient=True) from exc
-        except ValueError as exc:  # an endpoint that is no address
-            raise StoreError(f"{what}: {exc}; check AWS_ENDPOINT_URL_S3") from exc
-        except aws.BotoCoreError as exc:
-            raise StoreError(f"{what}: {exc}; check the AWS_* environment") from exc
+            if code_of(exc) in MISSING:
+                return None
+            raise
+
+    def _delete(self, key: str) -> None:
+        try:
+            self._requests.client.delete_object(**self._requests.at(key))
+        except aws.ClientError as exc:
+            if code_of(exc) not in MISSING:
+                raise
+
+    def _digest(self, key: str) -> str | None:
+        """Hash what is there, None where nothing is."""
+        found = self.read(key)
+        return None if found is None else sha256_of_bytes(found.content)

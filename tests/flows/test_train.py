@@ -34,6 +34,7 @@ from flows.train import main, train
 from mnist_bp.config import RunConfig
 from mnist_bp.datasets import DATASETS
 from mnist_bp.errors import DownloadError, StoreError
+from mnist_bp.store.local import LocalStore
 from tasks.reporting import show_on
 from tests.bad_http import BadHttp, status
 
@@ -279,22 +280,24 @@ def test_a_transport_fault_is_retried_and_what_is_deterministic_is_not(monkeypat
     assert download.run_count == 1
 
 
-def test_an_upload_that_breaks_off_is_retried_and_then_publishes_a_whole_run(monkeypatch: pytest.MonkeyPatch) -> None:
-    from mnist_bp.store.local import LocalStore
-
+def test_an_upload_that_breaks_off_is_finished_by_resuming_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
     put, calls = LocalStore.put, []
 
-    def breaking_put(store: LocalStore, key: str, path: Path) -> None:
+    def breaking_put(store: LocalStore, key: str, source: Path | bytes, sha256: str) -> bool:
         calls.append(key)
         if len(calls) == 3:
             raise StoreError(f"cannot write {key}: connection reset", transient=True)
-        put(store, key, path)
+        return put(store, key, source, sha256)
 
     monkeypatch.setattr(LocalStore, "put", breaking_put)
-    summary = train(RunConfig(dataset="mnist-sample", steps=100, checkpoint_every=50))
-    assert len(calls) == 3 + 6
+    with pytest.raises(StoreError, match="connection reset"):
+        train(RunConfig(dataset="mnist-sample", steps=100, checkpoint_every=50))
+    (directory,) = Path("data/runs").iterdir()
+    assert not list(Path("artifacts").rglob("manifest.json"))
+    summary = train(RunConfig(), resume=directory.name)
+    assert summary["run_id"] == directory.name
     assert Path(summary["manifest"]).exists()
-    assert task_runs_of(newest_flow_run())[-1].run_count == 2
+    assert Path(summary["manifest"]).with_name("promotion.json").exists()
 
 
 # --- the script as a process -------------------------------------------------

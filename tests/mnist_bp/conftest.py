@@ -14,7 +14,7 @@ from tests.s3_servers import S3Server, admin_client, environment_of, present_ser
 
 @pytest.fixture(scope="session", params=present_servers())
 def s3_server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
-    """One real S3 server after the other: rclone, and MinIO where there is one."""
+    """One real S3 server after the other: rclone, moto, and MinIO where there is one."""
     with serve(request.param, tmp_path_factory.mktemp(request.param)) as server:
         yield server
 

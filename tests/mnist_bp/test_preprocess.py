@@ -20,6 +20,7 @@ from mnist_bp.files import digest_of, write_bytes
 from mnist_bp.preprocess import decode_idx, load_split, preprocess_dataset
 from mnist_bp.records import CachedDataset, RawDataset, StoredFile
 from mnist_bp.sample import encode_idx
+from mnist_bp.sealed import seal, unseal
 
 
 def flip_a_byte(path: Path) -> None:
@@ -70,6 +71,25 @@ def test_a_damaged_cache_is_rebuilt_and_said_so(damaged: str, sample_raw: RawDat
     assert second.rebuilt is not None
     assert str(path.parent) in second.rebuilt
     assert (second.train, second.test) == (first.train, first.test)
+    assert preprocess_dataset(sample_raw, tmp_path).cache == "hit"
+
+
+def test_the_manifest_of_another_cache_is_damage_and_the_cache_rebuilt(sample_raw: RawDataset, tmp_path: Path) -> None:
+    first = preprocess_dataset(sample_raw, tmp_path)
+    (manifest,) = tmp_path.rglob("manifest.json")
+    document = unseal(manifest.read_bytes(), "manifest", "no remedy")
+    manifest.write_bytes(seal({**document, "key": "0123456789abcdef"}))
+    second = preprocess_dataset(sample_raw, tmp_path)
+    assert second.cache == "miss"
+    assert f"is of the cache 0123456789abcdef, expected {first.key}" in str(second.rebuilt)
+    assert preprocess_dataset(sample_raw, tmp_path).cache == "hit"
+
+
+def test_a_manifest_without_a_seal_is_damage_and_the_cache_rebuilt(sample_raw: RawDataset, tmp_path: Path) -> None:
+    preprocess_dataset(sample_raw, tmp_path)
+    (manifest,) = tmp_path.rglob("manifest.json")
+    manifest.write_text(json.dumps(unseal(manifest.read_bytes(), "manifest", "no remedy")))
+    assert "does not end in a seal" in str(preprocess_dataset(sample_raw, tmp_path).rebuilt)
     assert preprocess_dataset(sample_raw, tmp_path).cache == "hit"
 
 

@@ -23,8 +23,9 @@ from mnist_bp.config import RunConfig
 from mnist_bp.errors import ChecksumError, StoreError
 from mnist_bp.evaluation import evaluate_run
 from mnist_bp.files import sha256_of_bytes
+from mnist_bp.manifest import code_sha256
 from mnist_bp.preprocess import load_split
-from mnist_bp.publish import code_sha256, publish_run
+from mnist_bp.publish import publish_run
 from mnist_bp.records import CachedDataset, Evaluation, PublishedRun, RawDataset, TrainedRun
 from mnist_bp.runs import created_at, train_run
 from mnist_bp.store import Store, open_store
@@ -116,11 +117,11 @@ class WatchedStore:
     def check_writable(self) -> None:
         self.store.check_writable()
 
-    def put(self, key: str, path: Path) -> None:
+    def put(self, key: str, source: Path | bytes, sha256: str) -> bool:
         self.puts.append(key)
         if len(self.puts) == self.fail_at:
             raise StoreError(f"put {self.fail_at} was told to fail", transient=True)
-        self.store.put(key, path)
+        return self.store.put(key, source, sha256)
 
     def get(self, key: str) -> bytes:
         return self.store.get(key)
@@ -406,7 +407,7 @@ def package_copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A copy of the library's source that `code_sha256` takes for its own."""
     copy = tmp_path / "elsewhere" / "mnist_bp"
     shutil.copytree(Path(mnist_bp.__file__).parent, copy, ignore=shutil.ignore_patterns("__pycache__"))
-    monkeypatch.setattr("mnist_bp.publish.__file__", str(copy / "publish.py"))
+    monkeypatch.setattr("mnist_bp.manifest.__file__", str(copy / "manifest.py"))
     return copy
 
 

@@ -1,0 +1,55 @@
+"""`mnist-bp store check`: what a store honours, found out by trying it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Final, Literal
+
+from pydantic_settings import CliPositionalArg, SettingsConfigDict
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from mnist_bp.cli import StoreCommand, parse
+from mnist_bp.store import probe
+
+_CONDITIONAL: Final = "conditional"
+"""How the names of the findings begin that promotion alone needs."""
+
+
+class StoreCheckCommand(StoreCommand):
+    """Try what a store honours, on small files of its own; exit code 1 if runs cannot be published there."""
+
+    model_config = SettingsConfigDict(cli_prog_name="mnist-bp store")
+
+    what: CliPositionalArg[Literal["check"]]
+    """What to do."""
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Check a store.
+
+    Returns:
+        0, or 1 if it does not take, list, give back or delete files.
+    """
+    command = parse(StoreCheckCommand, arguments)
+    findings = probe(command.store)
+    runs = all(finding.ok for finding in findings if not finding.name.startswith(_CONDITIONAL))
+    champions = runs and all(finding.ok for finding in findings)
+    if command.json_output:
+        report = {"artifacts": command.artifacts, "findings": [asdict(each) for each in findings]}
+        print(json.dumps({**report, "takes_runs": runs, "takes_champions": champions}))
+        return 0 if runs else 1
+    table = Table("", "", "what was found", title=command.artifacts)
+    for finding in findings:
+        table.add_row(finding.name, "yes" if finding.ok else "NO", Text(finding.detail))
+    console = Console()
+    console.print(table)
+    console.print(f"runs can {'' if runs else 'NOT '}be published here")
+    if runs and not champions:
+        console.print(
+            Text("champions cannot be moved safely here: promotion refuses to, and so does mnist-bp rollback")
+        )
+    return 0 if runs else 1

@@ -1,0 +1,102 @@
+"""What boto3 raises, in this library's words: what failed, whether it may pass, and what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
+from typing import Final
+
+from botocore import exceptions as aws
+
+from mnist_bp.errors import StoreError
+
+MISSING: Final = frozenset({"NoSuchKey", "NotFound", "404"})
+UNKNOWN_HEADER: Final = frozenset({"NotImplemented"})
+"""What a store answers that takes no conditions, and says so."""
+
+_TRANSIENT: Final = frozenset(
+    {
+        "ConditionalRequestConflict",  # another's write of the same key is under way
+        "InternalError",
+        "OperationAborted",
+        "RequestTimeout",
+        "ServiceUnavailable",
+        "SlowDown",
+        "Throttling",
+        "ThrottlingException",
+    }
+)
+_REMEDIES: Final = {
+    "NoSuchBucket": "create the bucket or correct the address",
+    "NoSuchKey": "no such file there",
+    "InvalidAccessKeyId": "check AWS_ACCESS_KEY_ID",
+    "SignatureDoesNotMatch": "check AWS_SECRET_ACCESS_KEY",
+    "InvalidToken": "check AWS_SESSION_TOKEN",
+    "ExpiredToken": "the credentials have expired: set new ones (AWS_*)",
+    "AccessDenied": "check the credentials (AWS_*) and their rights to the bucket: read, write, list and delete",
+    "AuthorizationHeaderMalformed": "check AWS_DEFAULT_REGION",
+    "PermanentRedirect": "check AWS_DEFAULT_REGION",
+    "NotImplemented": "see mnist-bp store check for what this store can do",
+}
+
+
+def code_of(exc: aws.ClientError) -> str:
+    """Return S3's name of an error."""
+    return str(exc.response.get("Error", {}).get("Code", "unknown error"))
+
+
+def status_of(exc: aws.ClientError) -> int:
+    """Return the HTTP status of an error, 0 where there is none."""
+    return int(exc.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+
+
+@contextmanager
+def in_our_words(what: str) -> Iterator[None]:
+    """Turn everything that boto3 raises inside into one clear line.
+
+    Args:
+        what: Could not be done.
+
+    Raises:
+        StoreError: In place of it; `transient` where another attempt may help.
+    """
+    try:
+        yield
+    except aws.ClientError as exc:
+        code, status = code_of(exc), status_of(exc)
+        transient = status >= 500 or status == 429 or code in _TRANSIENT
+        remedy = _REMEDIES.get(code, "try again" if transient else "see the store's documentation")
+        if code in UNKNOWN_HEADER:
+            transient = False  # though its status is 501
+        if code == "RequestTimeTooSkewed":
+            remedy = _clocks(exc)
+        raise StoreError(f"{what}: {code} (HTTP {status}); {remedy}", transient=transient) from exc
+    except (aws.NoCredentialsError, aws.PartialCredentialsError, aws.CredentialRetrievalError) as exc:
+        raise StoreError(f"{what}: {exc}; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY") from exc
+    except aws.SSLError as exc:
+        distrusted = "CERTIFICATE_VERIFY_FAILED" in str(exc)
+        remedy = "have AWS_CA_BUNDLE name the authority that vouches for the store" if distrusted else "try again"
+        raise StoreError(f"{what}: {exc}; {remedy}", transient=not distrusted) from exc
+    except (aws.ConnectionError, aws.HTTPClientError, aws.IncompleteReadError) as exc:
+        raise StoreError(f"{what}: {exc}; check AWS_ENDPOINT_URL_S3 and the network", transient=True) from exc
+    except ValueError as exc:  # an endpoint that is no address
+        raise StoreError(f"{what}: {exc}; check AWS_ENDPOINT_URL_S3") from exc
+    except aws.BotoCoreError as exc:
+        raise StoreError(f"{what}: {exc}; check the AWS_* environment") from exc
+
+
+def _clocks(exc: aws.ClientError) -> str:
+    """Say how far this machine's clock is from that of a server which therefore refused the signature."""
+    advice = "set this machine's clock (timedatectl set-ntp true), or else the server's"
+    try:
+        server = parsedate_to_datetime(exc.response["ResponseMetadata"]["HTTPHeaders"]["date"])
+    except (KeyError, ValueError):
+        return f"this machine's clock and the server's differ by too much: {advice}"
+    ahead = datetime.now(UTC) - server
+    apart = timedelta(seconds=round(abs(ahead).total_seconds()))
+    direction = "ahead of" if ahead > timedelta() else "behind"
+    return (
+        f"this machine's clock is {apart} (h:mm:ss) {direction} the server's, {server:%Y-%m-%d %H:%M:%S} UTC: {advice}"
+    )
