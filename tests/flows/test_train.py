@@ -97,7 +97,7 @@ def assert_one_line_error(capsys: pytest.CaptureFixture[str], *parts: str) -> No
 # --- the flow ----------------------------------------------------------------
 
 
-def test_a_run_is_five_tasks_in_order_with_a_table_and_a_summary_in_the_ui(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_run_is_six_tasks_in_order_with_a_table_and_a_summary_in_the_ui(capsys: pytest.CaptureFixture[str]) -> None:
     printed = run_json(capsys, *SMALL, "--seed", "5")
     run = newest_flow_run()
     assert run.state_name == "Completed"
@@ -109,6 +109,7 @@ def test_a_run_is_five_tasks_in_order_with_a_table_and_a_summary_in_the_ui(capsy
         "train-mnist-sample-seed5",
         "evaluate-mnist-sample",
         f"upload-{printed['run_id']}",
+        f"promote-{printed['run_id']}",
     ]
     assert {task.state_name for task in tasks} == {"Completed"}
 
