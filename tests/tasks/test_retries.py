@@ -23,6 +23,7 @@ from mnist_bp.errors import (
 from tasks.download import download
 from tasks.evaluate import evaluate
 from tasks.preprocess import preprocess
+from tasks.promote import promote
 from tasks.reporting import show_on
 from tasks.retries import RETRIES, is_last_attempt, worth_retrying
 from tasks.train import train_network
@@ -77,20 +78,15 @@ def test_what_is_deterministic_is_not_retried_and_not_shown_twice(error: Excepti
     assert shown.getvalue() == ""
 
 
-def test_only_the_steps_that_use_the_network_are_retried() -> None:
-    assert [task.retries for task in (download, preprocess, train_network, evaluate, upload)] == [
-        RETRIES,
-        0,
-        0,
-        0,
-        RETRIES,
-    ]
+def test_only_downloads_are_retried_for_their_transport_and_training_once_for_a_crash() -> None:
+    """What speaks to a store has its retries there."""
+    tasks = (download, preprocess, train_network, evaluate, upload, promote)
+    assert [task.retries for task in tasks] == [RETRIES, 0, 1, 0, 0, 0]
 
 
 def test_waits_grow_and_are_jittered() -> None:
-    for task in (download, upload):
-        assert task.retry_delay_seconds == [1, 2, 4]
-        assert task.retry_jitter_factor == 0.5
+    assert download.retry_delay_seconds == [1, 2, 4]
+    assert download.retry_jitter_factor == 0.5
 
 
 def test_outside_a_task_run_every_attempt_is_the_last() -> None:
