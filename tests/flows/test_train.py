@@ -7,6 +7,7 @@ import hashlib
 import io
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -199,8 +200,8 @@ def test_auto_tries_an_overloaded_mirror_again_before_it_falls_back(
 def test_a_terminal_sees_training_progress(terminal: None) -> None:
     text = io.StringIO()
     show_on(Console(file=text, width=120, force_terminal=True))
-    train(RunConfig(dataset="mnist-sample", steps=3_000, engine="reference"))  # the others are done at once
-    assert "2000/3000" in text.getvalue()
+    train(RunConfig(dataset="mnist-sample", steps=3_000, engine="reference"))
+    assert re.search(r"train .* [1-9]\d*/3000 ", text.getvalue())  # how often it is drawn depends on the machine
 
 
 def test_auto_is_mnist_where_it_can_be_had(

@@ -401,7 +401,10 @@ def test_promotions_rollbacks_and_readers_beside_collections_on_a_directory(tmp_
         keep = 40
         while time.monotonic() < end:
             later = datetime.now(UTC) + timedelta(hours=1)
-            collect(store, NOWHERE, Rules(keep, 2, timedelta()), now=later)
+            try:
+                collect(store, NOWHERE, Rules(keep, 2, timedelta()), now=later)
+            except StoreError as exc:  # on a busy machine the others may win every round
+                assert "nothing was removed, run gc again" in str(exc)
             keep = max(keep - 3, 0)
 
     with ThreadPoolExecutor(5) as threads:
