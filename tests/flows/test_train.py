@@ -201,7 +201,7 @@ def test_a_terminal_sees_training_progress(terminal: None) -> None:
     text = io.StringIO()
     show_on(Console(file=text, width=120, force_terminal=True))
     train(RunConfig(dataset="mnist-sample", steps=3_000, engine="reference"))
-    assert re.search(r"train .* [1-9]\d*/3000 ", text.getvalue())  # how often it is drawn depends on the machine
+    assert re.search(r"[1-9]\d*/3000", text.getvalue())  # how often it is drawn depends on the machine
 
 
 def test_auto_is_mnist_where_it_can_be_had(
