@@ -12,6 +12,7 @@ from typing import Any, Final, TypeVar
 
 from mnist_bp.errors import ChecksumError, DataFormatError, StoreError
 from mnist_bp.files import expect_digest, sha256_of_bytes
+from mnist_bp.records import Promotion
 from mnist_bp.sealed import unseal
 from mnist_bp.store import Entry, Store
 
@@ -156,15 +157,23 @@ def _unseal_manifest(content: bytes, uri: str, run_id: str) -> dict[str, Any]:
     return manifest
 
 
-def read_promotion(store: Store, run_id: str) -> dict[str, Any] | None:
-    """Read how a run did against the champion; None if that was never decided.
+def read_promotion(store: Store, run_id: str) -> Promotion | None:
+    """Read what was decided about a run; None if nothing was yet.
 
     Raises:
         ChecksumError, DataFormatError: It is damaged.
     """
     key = f"{RUNS}{run_id}/{PROMOTION}"
     found = store.read(key)
-    return None if found is None else unseal(found.content, store.uri(key), _REMEDY)
+    if found is None:
+        return None
+    remedy = f"restore it from a copy, or delete it and run with --resume {run_id}"
+    document = unseal(found.content, store.uri(key), remedy)
+    document.pop("promotion_version", None)
+    try:
+        return Promotion(**document)
+    except TypeError as exc:
+        raise DataFormatError(f"{store.uri(key)} is no record of a promotion ({exc}); {remedy}") from exc
 
 
 def _unknown(store: Store, run_id: str) -> str:

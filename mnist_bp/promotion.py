@@ -19,14 +19,14 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
-from mnist_bp.catalog import PROMOTION, RUNS
+from mnist_bp.catalog import PROMOTION, RUNS, read_promotion
 from mnist_bp.champion import Champion, Change, champion_key, read_champion, swap_champion
 from mnist_bp.errors import ChampionError, ChecksumError, ConflictError, DataFormatError, StoreError
 from mnist_bp.examination import Contestant, Examination, Examiner, read_contestant
 from mnist_bp.files import sha256_of_bytes
 from mnist_bp.gate import Rule, judge
 from mnist_bp.records import CachedDataset, Promotion, PromotionOutcome, PublishedRun
-from mnist_bp.sealed import seal, unseal
+from mnist_bp.sealed import seal
 from mnist_bp.store import Store, open_store
 
 if TYPE_CHECKING:
@@ -122,25 +122,6 @@ def _unsafe(figures: Mapping[str, Any]) -> dict[str, Any]:
     problem = "this store ignores conditional writes, so that of two runs at once one may be lost"
     remedy = "use a store that honours them (mnist-bp store check), or --allow-unsafe-promotion"
     return {**figures, "reason": f"{figures['reason']}; but {problem}: {remedy}"}
-
-
-def read_promotion(store: Store, run_id: str) -> Promotion | None:
-    """Read what was decided about a run; None if nothing was yet.
-
-    Raises:
-        ChecksumError, DataFormatError: It is damaged.
-    """
-    key = f"{RUNS}{run_id}/{PROMOTION}"
-    found = store.read(key)
-    if found is None:
-        return None
-    remedy = f"restore it from a copy, or delete it and run with --resume {run_id}"
-    document = unseal(found.content, store.uri(key), remedy)
-    document.pop("promotion_version", None)
-    try:
-        return Promotion(**document)
-    except TypeError as exc:
-        raise DataFormatError(f"{store.uri(key)} is no record of a promotion ({exc}); {remedy}") from exc
 
 
 # ---------------------------------------------------------------------------------------------------------------------

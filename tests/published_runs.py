@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from mnist_bp.catalog import MANIFEST, PROMOTION, RUNS, read_manifest
 from mnist_bp.champion import Action, read_champion, swap_champion
 from mnist_bp.datasets import DATASETS
 from mnist_bp.files import sha256_of_bytes
+from mnist_bp.records import Promotion
 from mnist_bp.sealed import seal
 from mnist_bp.store import Store
 
@@ -93,7 +95,8 @@ def manifest_of(run_id: str, dataset: str, steps: Sequence[int], files: dict[str
 
 def put_promotion(store: Store, run_id: str) -> None:
     """Put the record of a promotion beside a manifest."""
-    content = seal({"run_id": run_id, "outcome": "promoted", "reason": "it is better by 12 of 10,000 images"})
+    reason, at = "it is better by 12 of 10,000 images", "2026-11-23T18:15:00+00:00"
+    content = seal(asdict(Promotion(run_id, "mnist", "promoted", reason, {}, None, run_id, at)))
     store.put(f"{RUNS}{run_id}/{PROMOTION}", content, sha256_of_bytes(content))
 
 

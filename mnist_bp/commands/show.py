@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 from pydantic_settings import CliPositionalArg, SettingsConfigDict
@@ -53,7 +54,7 @@ def report_on(store: Store, run_id: str) -> dict[str, Any]:
     champions, problems = find_champions(store)
     promotion = None
     try:
-        promotion = read_promotion(store, run_id)
+        promotion = asdict(decided) if (decided := read_promotion(store, run_id)) else None
     except (ChecksumError, DataFormatError) as exc:
         problems.append(str(exc))
     return {

@@ -404,7 +404,8 @@ def test_promotions_rollbacks_and_readers_beside_collections_on_a_directory(tmp_
             try:
                 collect(store, NOWHERE, Rules(keep, 2, timedelta()), now=later)
             except StoreError as exc:  # on a busy machine the others may win every round
-                assert "nothing was removed, run gc again" in str(exc)
+                if "nothing was removed, run gc again" not in str(exc):
+                    raise
             keep = max(keep - 3, 0)
 
     with ThreadPoolExecutor(5) as threads:

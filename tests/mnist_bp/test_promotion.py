@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from mnist_bp.catalog import MANIFEST, PROMOTION, RUNS
+from mnist_bp.catalog import MANIFEST, PROMOTION, RUNS, read_promotion
 from mnist_bp.champion import Champion, champion_key, read_champion, swap_champion
 from mnist_bp.checkpoints import save_checkpoint
 from mnist_bp.config import RunConfig
@@ -22,7 +22,7 @@ from mnist_bp.examination import MODEL, read_contestant
 from mnist_bp.files import sha256_of_bytes
 from mnist_bp.network import Parameters, initial_parameters
 from mnist_bp.preprocess import load_split
-from mnist_bp.promotion import promote_run, read_promotion
+from mnist_bp.promotion import promote_run
 from mnist_bp.records import CachedDataset, Promotion, PublishedRun
 from mnist_bp.rollback import roll_back
 from mnist_bp.sealed import seal
