@@ -14,6 +14,7 @@ import json
 import multiprocessing
 import os
 import resource
+import shutil
 import signal
 import sys
 import tempfile
@@ -50,6 +51,7 @@ class Order:
         environment: Variables that its process has beside the nursery's.
         die_after: Seconds until it is killed.
         die_at: The event at which it is killed, from 1.
+        remove: The event at which a directory is removed, with all that is in it, and which.
         largest_file: Bytes beyond which no file grows: a disk that is full.
         user: Whose rights the process has; root's otherwise, where the tests are root's.
     """
@@ -59,6 +61,7 @@ class Order:
     environment: Mapping[str, str] = field(default_factory=dict)
     die_after: float | None = None
     die_at: int | None = None
+    remove: tuple[int, str] | None = None
     largest_file: int | None = None
     user: int | None = None
 
@@ -177,7 +180,7 @@ def _fork(order: Order) -> tuple[int, int]:
 
 
 def _ending(pid: int, pipe: int, begun: float) -> Ending:
-    with open(pipe, "rb") as file:  # noqa: PTH123 - a pipe has no path
+    with open(pipe, "rb") as file:
         said = file.read()
     _, status = os.waitpid(pid, 0)
     seconds = time.monotonic() - begun
@@ -194,7 +197,7 @@ def _ending(pid: int, pipe: int, begun: float) -> Ending:
 
 def _live(order: Order, pipe: int) -> None:
     """Make a run and tell how it ended; does not return."""
-    error, message, events = None, "", _Events(order.die_at)
+    error, message, events = None, "", _Events(order)
     try:
         os.environ.update(order.environment)
         if order.largest_file is not None:
@@ -223,8 +226,9 @@ class _Events:
     Before a rename, a link, a removal, an fsync, a request to a server; and in the middle of every write.
     """
 
-    def __init__(self, die_at: int | None) -> None:
-        self._die_at = die_at
+    def __init__(self, order: Order) -> None:
+        self._die_at = order.die_at
+        self._remove_at, self._doomed = order.remove or (None, "")
         self.seen: list[str] = []
         self.watched = True
 
@@ -233,7 +237,7 @@ class _Events:
         fsync, opened = os.fsync, Path.open
 
         def counted_fsync(handle: int) -> None:
-            self._happens("fsync", os.readlink(f"/proc/self/fd/{handle}"))
+            self._happens("fsync", str(Path(f"/proc/self/fd/{handle}").readlink()))
             fsync(handle)
 
         def counted_open(path: Path, mode: str = "r", *args: Any, **kwargs: Any) -> Any:
@@ -252,6 +256,8 @@ class _Events:
             self.seen.append(f"{kind} {Path(what).name[:60]}")
             if len(self.seen) == self._die_at:
                 os.kill(os.getpid(), signal.SIGKILL)
+            if len(self.seen) == self._remove_at:
+                shutil.rmtree(self._doomed, ignore_errors=True)
 
 
 class _Halving:
