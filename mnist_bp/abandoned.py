@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
-from filelock import FileLock, Timeout
-
 from mnist_bp.catalog import RUN_ID
 from mnist_bp.files import reading_from, writing_to
-from mnist_bp.run_directory import run_is_alive
+from mnist_bp.run_directory import claiming, run_is_alive
 
 _REMOVED: Final = ".removed-"
 
@@ -66,28 +62,13 @@ def remove_directory(directory: RunDirectory, before: datetime) -> bool:
     grave = directory.path.with_name(_REMOVED + directory.run_id)
     with writing_to(directory.path):
         if directory.path != grave:
-            with _held(directory.path) as mine:
+            with claiming(directory.path) as mine:
                 if not mine or _look(directory.path).newest >= before:
                     return False
                 shutil.rmtree(grave, ignore_errors=True)
                 directory.path.rename(grave)
         shutil.rmtree(grave)
     return True
-
-
-@contextmanager
-def _held(directory: Path) -> Iterator[bool]:
-    """Hold a run's lock, and tell whether it could be had."""
-    lock = FileLock(directory / ".lock")
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        yield False
-        return
-    try:
-        yield True
-    finally:
-        lock.release()
 
 
 def _look(path: Path) -> RunDirectory:

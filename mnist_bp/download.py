@@ -55,7 +55,7 @@ def fetch_dataset(
             for file in spec.files:
                 if _intact(directory, file) is None:
                     _fetch(spec, file, directory, limits, on_progress or (lambda *_: None))
-        else:
+        elif _find(spec, directory) is None:
             write_sample(directory, spec)
         files = _find(spec, directory)
     if files is None:

@@ -189,15 +189,16 @@ def _fsync(path: Path) -> None:
 
 
 @contextmanager
-def locked(directory: Path, patience: float = -1, otherwise: Exception | None = None) -> Iterator[None]:
+def locked(
+    directory: Path, patience: float = -1, otherwise: Exception | None = None, *, nested: bool = True
+) -> Iterator[None]:
     """Keep other processes that ask for the same directory waiting; a process that dies lets go.
-
-    Within one process it may be nested.
 
     Args:
         directory: Made where it is missing.
         patience: Seconds to wait; -1 for as long as it takes.
         otherwise: What to raise then.
+        nested: Whether, where there is a limit to the wait, it may be had again in a process that has it.
 
     Raises:
         StoreError: It cannot be written to.
@@ -205,7 +206,7 @@ def locked(directory: Path, patience: float = -1, otherwise: Exception | None = 
     with writing_to(directory):
         directory.mkdir(parents=True, exist_ok=True)
         try:
-            lock = FileLock(directory / _LOCK, is_singleton=otherwise is not None)
+            lock = FileLock(directory / _LOCK, is_singleton=nested and otherwise is not None)
             lock.acquire(timeout=patience)
         except Timeout as exc:
             assert otherwise is not None

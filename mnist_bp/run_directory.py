@@ -12,7 +12,7 @@ from __future__ import annotations
 import difflib
 import secrets
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
@@ -65,6 +65,28 @@ def working_on(directory: Path) -> Iterator[None]:
     )
     with locked(directory, patience=_PATIENCE, otherwise=held_by_another):
         yield
+
+
+@contextmanager
+def claiming(directory: Path) -> Iterator[bool]:
+    """Keep everybody off a run if nobody works on it, this process included; without waiting.
+
+    Yields:
+        Whether nobody does.
+
+    Raises:
+        StoreError: The directory cannot be written to.
+    """
+    busy = StoreError(f"{directory}: a process is working on this run")
+    with ExitStack() as held:
+        try:
+            held.enter_context(locked(directory, patience=0, otherwise=busy, nested=False))
+        except StoreError as exc:
+            if exc is not busy:
+                raise
+            yield False
+        else:
+            yield True
 
 
 def run_is_alive(directory: Path) -> bool:

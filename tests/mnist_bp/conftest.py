@@ -1,4 +1,4 @@
-"""What the library's tests share: S3 servers that run for the whole session, and a bucket for each test."""
+"""What the library's tests share: S3 servers that run for the whole session, and a bucket for each test; a nursery."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from tests.killed_runs import Nursery
 from tests.s3_servers import S3Server, admin_client, environment_of, present_servers, serve
 
 
@@ -39,3 +40,10 @@ def s3_bucket(s3_server: S3Server, s3_admin: Any, monkeypatch: pytest.MonkeyPatc
     for name, value in environment_of(s3_server).items():
         monkeypatch.setenv(name, value)
     return bucket
+
+
+@pytest.fixture(scope="session")
+def nursery() -> Iterator[Nursery]:
+    """A process that forks runs, for the session: it takes seconds to warm up."""
+    with Nursery() as nursery:
+        yield nursery

@@ -73,6 +73,17 @@ def test_a_pickle_in_place_of_a_checkpoint_runs_no_code(tmp_path: Path) -> None:
     assert not (tmp_path / "was-run").exists()
 
 
+@pytest.mark.parametrize("hostile", [pickle.dumps(print), (1 << 60).to_bytes(8, "little") + b"{}", b""])
+def test_what_was_put_in_place_of_a_checkpoint_is_refused_and_never_parsed(
+    hostile: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = save_checkpoint(tmp_path / "a.safetensors", [PARAMETERS], METADATA)
+    Path(file.path).write_bytes(hostile)
+    monkeypatch.setattr(safetensors.numpy, "load", lambda content: pytest.fail("it was parsed"))
+    with pytest.raises(ChecksumError, match=file.sha256):
+        load_checkpoint(file)
+
+
 def test_a_file_with_other_tensors_is_a_format_error(tmp_path: Path) -> None:
     path = tmp_path / "a.safetensors"
     digest = write_bytes(path, safetensors.numpy.save({"W1": np.ones(2)}))
