@@ -62,6 +62,7 @@ def report_html(manifest: Mapping[str, Any], evaluation: Evaluation, model: Mode
         mistakes=[_mistake(mistake, images) for mistake in evaluation.mistakes],
         units=_units(model),
         hidden=model.W1.shape[1],
+        environment={"engine": f"{manifest['engine']} on {manifest['device']}", **manifest["environment"]},
         config={name: value for name, value in manifest["config"].items() if name not in _PLACES},
     )
     return page.encode()
