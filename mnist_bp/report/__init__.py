@@ -13,7 +13,7 @@ from typing import Any, Final
 import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from mnist_bp.network import Bytes, Model
+from mnist_bp.network import Bytes, FloatArray, Model, initial_parameters
 from mnist_bp.records import Evaluation, Mistake
 from mnist_bp.report.charts import Chart, Line, lay_out, thinned
 from mnist_bp.report.pictures import digit_picture, weights_picture
@@ -60,10 +60,10 @@ def report_html(manifest: Mapping[str, Any], evaluation: Evaluation, model: Mode
         shades=[_shades(row, label) for label, row in enumerate(evaluation.confusion)],
         totals=[sum(row) for row in evaluation.confusion],
         mistakes=[_mistake(mistake, images) for mistake in evaluation.mistakes],
-        units=_units(model),
+        units=_units(model, evaluation.seed),
         hidden=model.W1.shape[1],
         environment={"engine": f"{manifest['engine']} on {manifest['device']}", **manifest["environment"]},
-        config={name: value for name, value in manifest["config"].items() if name not in _PLACES},
+        config={name: _setting(value) for name, value in manifest["config"].items() if name not in _PLACES},
     )
     return page.encode()
 
@@ -115,16 +115,35 @@ def _mistake(mistake: Mistake, images: Bytes) -> dict[str, Any]:
     return {"about": mistake, "picture": digit_picture(images[mistake.index].reshape(SIDE, SIDE))}
 
 
-def _units(model: Model) -> list[dict[str, Any]]:
-    """Show what each hidden unit looks at, with the class it speaks for and the one it speaks against."""
-    if len(model.W1) != SIDE * SIDE:
+def _units(model: Model, seed: int) -> list[dict[str, Any]]:
+    """Show what each hidden unit learned, and its weights, with the classes it speaks for and against."""
+    inputs, hidden = model.W1.shape
+    if inputs != SIDE * SIDE:
         return []
-    full = float(np.quantile(np.abs(model.W1), FULL_COLOUR)) or 1.0
+    learned = model.W1 - initial_parameters(seed, inputs, hidden, model.W2.shape[1]).W1  # (D, H)
     return [
         {
-            "picture": weights_picture(model.W1[:, unit].reshape(SIDE, SIDE), full),
-            "speaks_for": int(model.W2[unit].argmax()),
-            "speaks_against": int(model.W2[unit].argmin()),
+            "learned": learned_picture,
+            "weights": weights,
+            "speaks_for": int(outgoing.argmax()),
+            "speaks_against": int(outgoing.argmin()),
         }
-        for unit in range(min(MOST_UNITS, model.W1.shape[1]))
+        for learned_picture, weights, outgoing in zip(_pictures(learned), _pictures(model.W1), model.W2, strict=False)
     ]
+
+
+def _pictures(weights: FloatArray) -> list[str]:
+    """Draw one picture for each hidden unit, all on one scale.
+
+    Args:
+        weights: Shape (784, H).
+    """
+    full = float(np.quantile(np.abs(weights), FULL_COLOUR)) or 1.0
+    return [weights_picture(unit.reshape(SIDE, SIDE), full) for unit in weights.T[:MOST_UNITS]]
+
+
+def _setting(value: object) -> object:
+    """Say a setting in words where Python's own are not a reader's."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return "not set" if value is None else value
