@@ -45,8 +45,8 @@ class Browser:
         """Every address that was asked for since the page was opened, `data:` ones aside."""
         messages = [json.loads(entry["message"])["message"] for entry in self.driver.get_log("performance")]
         sent = [each["params"] for each in messages if each["method"] == "Network.requestWillBeSent"]
-        addresses = [params["request"]["url"] for params in sent]
-        return [address for address in addresses if not address.startswith("data:")]
+        ours = [params["request"]["url"] for params in sent if not params["documentURL"].startswith("chrome:")]
+        return [address for address in ours if not address.startswith("data:")]
 
     def screenshot(self, path: Path) -> None:
         """Take a picture of the whole page, not just of what fits on the screen."""

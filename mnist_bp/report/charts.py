@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 
 WIDTH: Final = 420
 HEIGHT: Final = 270
-LEFT, RIGHT, TOP, BOTTOM = 52, 18, 12, 44
+LEFT, RIGHT, TOP, BOTTOM = 52, 28, 12, 44
 """Margins, in which ticks and the name of the x axis stand."""
 
 _TICKS: Final = 5
