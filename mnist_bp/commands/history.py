@@ -66,8 +66,8 @@ def history(store: Store, dataset: str | None = None) -> tuple[list[dict[str, An
         dataset: Only runs on this one; None for all.
 
     Returns:
-        For each run, in order of time: created, run_id, dataset, engine, seed, steps, accuracy, loss, champion. And what
-        is wrong with those that cannot be believed.
+        For each run, in order of time: created, run_id, dataset, engine, seed, steps, accuracy, loss, champion. And
+        what is wrong with those that cannot be believed.
     """
     champions, problems = find_champions(store)
     rows = []
