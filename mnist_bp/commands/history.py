@@ -98,7 +98,7 @@ def _about(manifest: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _table(rows: Sequence[Mapping[str, Any]]) -> Table:
-    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)  # as wide as 80 columns allow
     for name in ("date", "run", "dataset", "engine"):
         table.add_column(name, no_wrap=True)
     for name in ("seed", "accuracy"):

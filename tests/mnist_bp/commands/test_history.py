@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 import re
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -141,11 +140,11 @@ def test_the_readmes_query_reads_all_complete_runs_as_one_table(nights: list[Nig
 
 
 @pytest.fixture
-def bucket(s3_server: S3Server, s3_bucket: str) -> Iterator[str]:
+def bucket(s3_server: S3Server, s3_bucket: str) -> str:
     """The address of a bucket as pyarrow has it: keys and endpoint stand in it, for want of a full AWS environment."""
     keys = f"{quote(s3_server.access_key, safe='')}:{quote(s3_server.secret_key, safe='')}"
     host = s3_server.endpoint.removeprefix("http://")
-    yield f"s3://{keys}@{s3_bucket}/some/prefix?scheme=http&endpoint_override={quote(host)}&region=us-east-1"
+    return f"s3://{keys}@{s3_bucket}/some/prefix?scheme=http&endpoint_override={quote(host)}&region=us-east-1"
 
 
 def test_the_readmes_lines_read_all_complete_runs_from_a_bucket(s3_bucket: str, bucket: str) -> None:
