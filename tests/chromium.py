@@ -21,7 +21,7 @@ from selenium.webdriver.chrome.service import Service
 class Browser:
     """A browser that runs."""
 
-    driver: Chrome
+    driver: Any  # a Chrome, whose logs carry no types
 
     def open(self, page: Path, width: int = 1280, *, dark: bool = False) -> None:
         """Open a page as it looks on a screen of some width (CSS pixels), in light or in dark."""

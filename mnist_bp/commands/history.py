@@ -103,9 +103,7 @@ def _table(rows: Sequence[Mapping[str, Any]]) -> Table:
         table.add_column(name, no_wrap=True)
     for name in ("seed", "accuracy"):
         table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("", no_wrap=True)
     for row in rows:
-        figures = (str(row["seed"]), f"{row['accuracy']:.4f}")
-        mark = "*" if row["champion"] else ""
-        table.add_row(row["created"][:10], row["run_id"], row["dataset"], row["engine"], *figures, mark)
+        figures = (str(row["seed"]), f"{row['accuracy']:.4f} {'*' if row['champion'] else ' '}")
+        table.add_row(row["created"][:10], row["run_id"], row["dataset"], row["engine"], *figures)
     return table

@@ -123,7 +123,9 @@ def round_values(low: float, high: float, *, outside: bool = False) -> list[floa
         high: Where it ends, at least `low`.
         outside: Whether the ticks are to enclose both, rather than lie between them.
     """
-    span = (high - low) or abs(high) or 1
+    span = high - low
+    if span <= 1e-9 * max(abs(low), abs(high)):  # what float64 cannot divide any further is one value
+        span = abs(high) or 1
     raw = span / _TICKS
     power = 10.0 ** math.floor(math.log10(raw))
     gap = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= raw * (1 - 1e-9))

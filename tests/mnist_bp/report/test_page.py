@@ -101,7 +101,8 @@ def test_every_text_stands_out_from_its_background(browser: Browser, page: Path,
 def test_paper_is_white_in_either_look(browser: Browser, page: Path, dark: bool) -> None:
     browser.open(page, dark=dark)
     assert browser.pdf().startswith(b"%PDF")
-    browser.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
+    scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
+    browser.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print", "features": [scheme]})
     red, *_ = browser.run("return getComputedStyle(document.body).backgroundColor.match(/\\d+/g).map(Number)")
     browser.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
     assert red > 240
