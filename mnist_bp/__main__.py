@@ -14,6 +14,7 @@ from mnist_bp.errors import MnistBpError
 COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
     "runs": ("mnist_bp.commands.runs", "list the published runs"),
     "show": ("mnist_bp.commands.show", "tell everything about one run"),
+    "history": ("mnist_bp.commands.history", "tell the accuracy of run after run, and draw it"),
     "verify": ("mnist_bp.commands.verify", "prove that champions, or runs, are intact to the last byte"),
     "gc": ("mnist_bp.commands.gc", "remove runs that nobody will ask for again"),
     "store": ("mnist_bp.commands.store", "find out what a store honours"),

@@ -18,10 +18,13 @@ from mnist_bp.engines import Engine, choose_engine
 from mnist_bp.network import Bytes, IntArray, Model
 from mnist_bp.population import on_every_core
 from mnist_bp.preprocess import load_split
-from mnist_bp.records import CachedDataset, CheckpointScore, Evaluation, TrainedRun
+from mnist_bp.records import CachedDataset, CheckpointScore, Evaluation, Mistake, TrainedRun
 
 LAB_EXAMPLES: Final = 1_000
 """Source: the lab's evaluation loop, which scores the first 1,000 test images alone."""
+
+WORST_MISTAKES: Final = 24
+"""How many are told of: a screenful."""
 
 
 class Evaluator:
@@ -71,6 +74,26 @@ class Evaluator:
         """Count predictions: rows are true classes, columns predicted ones."""
         return tuple(tuple(row) for row in self._confusion(self._data.predict(model).argmax(1)).tolist())
 
+    def mistakes(self, model: Model, most: int = WORST_MISTAKES) -> tuple[Mistake, ...]:
+        """Find the images that are most confidently misread, the worst first.
+
+        The worst is the one whose output for a wrong class exceeds that for the true class by most; of equals, the one
+        that comes first.
+
+        Args:
+            model: The network.
+            most: How many to return at most.
+        """
+        a2 = self._data.predict(model)  # (N, K)
+        predicted, rows = a2.argmax(1), np.arange(len(a2))
+        margin = a2[rows, predicted] - a2[rows, self._labels]  # (N,)
+        wrong = np.flatnonzero(predicted != self._labels)
+        return tuple(
+            Mistake(int(i), int(self._labels[i]), int(predicted[i]), float(a2[i, predicted[i]]), float(a2[i, label]))
+            for i in wrong[np.argsort(-margin[wrong], kind="stable")][:most]
+            for label in (self._labels[i],)
+        )
+
     def _confusion(self, predicted: IntArray) -> IntArray:
         classes = self._t.shape[1]
         return np.bincount(self._labels * classes + predicted, minlength=classes**2).reshape(classes, classes)
@@ -102,7 +125,8 @@ def evaluate_run(
         if on_scores is not None:
             on_scores(scores)
     best = max(scores, key=lambda score: score.validation_accuracy or 0)
-    return Evaluation(best.seed, tuple(every), test.confusion(models[trained.seeds.index(best.seed)]))
+    chosen = models[trained.seeds.index(best.seed)]
+    return Evaluation(best.seed, tuple(every), test.confusion(chosen), test.mistakes(chosen))
 
 
 def _score(test: Evaluator, validation: Evaluator | None, step: int, seed: int, model: Model) -> CheckpointScore:

@@ -41,6 +41,9 @@ HISTORY: Final = pa.schema(
 """Columns of `history.parquet`: of one type in every run, so that the files of many runs are one table."""
 
 
+_SOURCES: Final = {".py", ".html", ".css"}
+
+
 def history_parquet(trained: TrainedRun, dataset: str, evaluation: Evaluation) -> bytes:
     """Encode a run's history: one row per checkpoint and seed, with the run named in every row."""
     seconds = {point.step: point.seconds for point in trained.checkpoints}
@@ -64,7 +67,7 @@ def code_sha256() -> str:
     """Digest the library's own source as it stands on disk, so that a manifest says which code made it."""
     root = Path(__file__).parent
     digest = hashlib.sha256()
-    for path in sorted(root.rglob("*.py")):
+    for path in sorted(path for path in root.rglob("*") if path.suffix in _SOURCES):
         digest.update(path.relative_to(root).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
     return digest.hexdigest()
 
@@ -115,7 +118,7 @@ def describe_run(
             for point, score in zip(trained.checkpoints, evaluation.checkpoints, strict=True)
         ],
         "confusion": evaluation.confusion,
-        "files": {name: _proof(file) for name, file in files.items()},
+        "files": proofs(files),
         "code": {"version": __version__, "sha256": code_sha256()},
         "environment": {
             "python": platform.python_version(),
@@ -125,6 +128,11 @@ def describe_run(
             "pyarrow": pa.__version__,
         },
     }
+
+
+def proofs(files: dict[str, StoredFile]) -> dict[str, dict[str, str | int]]:
+    """Tell of each file what it is to be checked against."""
+    return {name: _proof(file) for name, file in files.items()}
 
 
 def _proof(file: StoredFile) -> dict[str, str | int]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from datetime import datetime
 from io import BytesIO
 from typing import Any
 
@@ -55,6 +56,32 @@ def trace_png(steps: Sequence[int], correct: Sequence[Sequence[int]], published:
     axes.plot(steps[: len(published)], published, color="tab:red", marker="o", label="published")
     title = "lab 8-4 from its published initial weights"
     axes.set(title=title, xlabel="step", ylabel="correct of the first 1,000 test images, raw pixels")
+    axes.grid(alpha=0.3)
+    axes.legend(loc="lower right")
+    return _png(figure)
+
+
+def history_png(runs: Sequence[Mapping[str, Any]]) -> bytes:
+    """Draw the accuracy of runs over the time they were made, a line for each dataset, champions marked.
+
+    Args:
+        runs: At least one, in order of time; see `mnist_bp.commands.history.history`.
+
+    Returns:
+        A PNG of 960x540 pixels.
+    """
+    figure, axes = _figure()
+    for dataset in dict.fromkeys(run["dataset"] for run in runs):
+        ours = [run for run in runs if run["dataset"] == dataset]
+        times = [datetime.fromisoformat(run["created"]) for run in ours]
+        axes.plot(times, [run["accuracy"] for run in ours], marker="o", label=dataset)
+    champions = [run for run in runs if run["champion"]]
+    if champions:
+        times = [datetime.fromisoformat(run["created"]) for run in champions]
+        figures = [run["accuracy"] for run in champions]
+        axes.scatter(times, figures, s=160, facecolors="none", edgecolors="black", zorder=3, label="champion")
+    axes.set(title="accuracy over runs", xlabel="made (UTC)", ylabel="accuracy on all test images")
+    axes.tick_params(axis="x", rotation=20)
     axes.grid(alpha=0.3)
     axes.legend(loc="lower right")
     return _png(figure)

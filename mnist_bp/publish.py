@@ -4,6 +4,7 @@
                          /model.safetensors    the run's model after the last step
                          /history.parquet      one row per checkpoint and seed
                          /accuracy.png
+                         /report.html          all of it, for a person
                          /manifest.json        sealed, and put last: a run with a manifest is complete
 
 Nothing is overwritten. A publication that was broken off is repeated with the very same bytes: they, and the manifest,
@@ -21,9 +22,11 @@ from mnist_bp.checkpoints import load_checkpoint, save_checkpoint
 from mnist_bp.config import RunConfig
 from mnist_bp.errors import MnistBpError
 from mnist_bp.files import read_verified, reading_from, sha256_of_bytes, write_bytes
-from mnist_bp.manifest import describe_run, history_parquet
+from mnist_bp.manifest import describe_run, history_parquet, proofs
 from mnist_bp.plots import accuracy_png
+from mnist_bp.preprocess import load_split
 from mnist_bp.records import CachedDataset, Evaluation, PublishedRun, RawDataset, StoredFile, TrainedRun
+from mnist_bp.report import report_html
 from mnist_bp.runs import checkpoint_metadata
 from mnist_bp.sealed import seal, unseal
 from mnist_bp.store import Store, open_store
@@ -98,7 +101,10 @@ def _complete(
     files["accuracy.png"] = _write(directory / "accuracy.png", accuracy_png(evaluation, title))
     for file in files.values():
         read_verified(Path(file.path), file.sha256)
-    manifest = seal(describe_run(config, raw, data, trained, evaluation, files))
+    about = describe_run(config, raw, data, trained, evaluation, files)
+    images, _ = load_split(data.test)
+    files["report.html"] = _write(directory / "report.html", report_html(about, evaluation, model, images))
+    manifest = seal({**about, "files": proofs(files)})
     return {**files, MANIFEST: _write(directory / MANIFEST, manifest)}
 
 

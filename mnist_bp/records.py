@@ -167,6 +167,25 @@ class CheckpointScore:
 
 
 @dataclass(frozen=True)
+class Mistake:
+    """A test image that a model classifies wrongly.
+
+    Args:
+        index: Its row in the test split.
+        label: What it is.
+        predicted: What the model takes it for.
+        confidence: The output for the predicted class, in [0, 1].
+        doubt: The output for the true class, in [0, 1].
+    """
+
+    index: int
+    label: int
+    predicted: int
+    confidence: float
+    doubt: float
+
+
+@dataclass(frozen=True)
 class Evaluation:
     """How all checkpoints of a run do on the test images.
 
@@ -174,11 +193,13 @@ class Evaluation:
         seed: The run's model: of those trained, the one with the best validation accuracy after the last step.
         scores: One for each step and seed, in order of step.
         confusion: For the run's model: rows are true classes, columns predicted ones, entries are counts.
+        mistakes: Of the run's model: those it is surest of, the worst first.
     """
 
     seed: int
     scores: tuple[CheckpointScore, ...]
     confusion: tuple[tuple[int, ...], ...]
+    mistakes: tuple[Mistake, ...] = ()
 
     @property
     def checkpoints(self) -> tuple[CheckpointScore, ...]:

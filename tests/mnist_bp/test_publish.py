@@ -31,7 +31,7 @@ from mnist_bp.runs import created_at, train_run
 from mnist_bp.store import Store, open_store
 
 CHECKPOINTS = [f"checkpoints/step-{step:07d}.safetensors" for step in (100, 200, 300)]
-FILES = sorted([*CHECKPOINTS, "model.safetensors", "history.parquet", "accuracy.png"])
+FILES = sorted([*CHECKPOINTS, "model.safetensors", "history.parquet", "accuracy.png", "report.html"])
 
 
 @dataclass(frozen=True)

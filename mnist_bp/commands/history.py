@@ -1,0 +1,109 @@
+"""`mnist-bp history`: how well run after run did, in a table and in a picture."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic_settings import SettingsConfigDict
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from mnist_bp.catalog import catalog_runs
+from mnist_bp.cli import StoreCommand, parse
+from mnist_bp.commands.champion import ChampionDataset
+from mnist_bp.commands.runs import find_champions
+from mnist_bp.files import check_writable, write_bytes
+from mnist_bp.plots import history_png
+from mnist_bp.store import Store
+
+
+class HistoryCommand(StoreCommand):
+    """Tell the accuracy of every complete run, the newest last."""
+
+    model_config = SettingsConfigDict(cli_prog_name="mnist-bp history")
+
+    dataset: ChampionDataset | None = None
+    """Only runs on this one; by default all."""
+
+    plot: str | None = None
+    """Where a picture of it goes; by default none is drawn."""
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Tell the history; what is damaged is left out, and named."""
+    command = parse(HistoryCommand, arguments)
+    if command.plot:
+        check_writable(Path(command.plot).absolute().parent)
+    rows, problems = history(command.store, command.dataset)
+    drawn = command.plot if rows else None
+    if drawn:
+        write_bytes(Path(drawn), history_png(rows))
+    if command.json_output:
+        about = {"artifacts": command.artifacts, "runs": rows, "plot": drawn, "problems": problems}
+        print(json.dumps(about))
+        return 0
+    console = Console()
+    if rows:
+        console.print(_table(rows))
+    else:
+        of = f" of {command.dataset}" if command.dataset else ""
+        console.print(Text(f"no complete runs{of} in {command.artifacts} yet"), soft_wrap=True)
+    for line in [*problems, *([f"drawn in {drawn}"] if drawn else [])]:
+        console.print(Text(line), soft_wrap=True)
+    return 0
+
+
+def history(store: Store, dataset: str | None = None) -> tuple[list[dict[str, Any]], list[str]]:
+    """Gather what every complete run achieved, from the manifests, which are proved.
+
+    Args:
+        store: Where runs were published.
+        dataset: Only runs on this one; None for all.
+
+    Returns:
+        For each run, in order of time: created, run_id, dataset, engine, seed, steps, accuracy, loss, champion. And
+        what is wrong with those that cannot be believed.
+    """
+    champions, problems = find_champions(store)
+    rows = []
+    for run in catalog_runs(store):
+        if run.damage:
+            problems.append(run.damage)
+        if run.manifest is None or dataset not in (None, run.dataset):
+            continue
+        try:
+            rows.append({**_about(run.manifest), "champion": run.listed.run_id in champions})
+        except (KeyError, IndexError, TypeError) as exc:
+            problems.append(f"the manifest of {run.listed.run_id} lacks what every manifest has ({exc!r})")
+    return rows, problems
+
+
+def _about(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    last = manifest["checkpoints"][-1]
+    return {
+        "created": manifest["created"],
+        "run_id": manifest["run_id"],
+        "dataset": manifest["dataset"]["name"],
+        "engine": manifest["engine"],
+        "seed": manifest["seed"],
+        "steps": last["step"],
+        "accuracy": last["accuracy"],
+        "loss": last["loss"],
+    }
+
+
+def _table(rows: Sequence[Mapping[str, Any]]) -> Table:
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)  # as wide as 80 columns allow
+    for name in ("date", "run", "dataset", "engine"):
+        table.add_column(name, no_wrap=True)
+    for name in ("seed", "accuracy"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for row in rows:
+        figures = (str(row["seed"]), f"{row['accuracy']:.4f} {'*' if row['champion'] else ' '}")
+        table.add_row(row["created"][:10], row["run_id"], row["dataset"], row["engine"], *figures)
+    return table
