@@ -228,7 +228,7 @@ class _Events:
 
     def __init__(self, order: Order) -> None:
         self._die_at = order.die_at
-        self._remove_at, self._doomed = order.remove or (None, "")
+        self._remove = order.remove
         self.seen: list[str] = []
         self.watched = True
 
@@ -256,8 +256,8 @@ class _Events:
             self.seen.append(f"{kind} {Path(what).name[:60]}")
             if len(self.seen) == self._die_at:
                 os.kill(os.getpid(), signal.SIGKILL)
-            if len(self.seen) == self._remove_at:
-                shutil.rmtree(self._doomed, ignore_errors=True)
+            if self._remove is not None and len(self.seen) == self._remove[0]:
+                shutil.rmtree(self._remove[1], ignore_errors=True)
 
 
 class _Halving:
