@@ -8,7 +8,9 @@ from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from typing import Final
 
+import urllib3.exceptions as http
 from botocore import exceptions as aws
+from botocore.parsers import ResponseParserError
 
 from mnist_bp.errors import StoreError
 
@@ -27,6 +29,14 @@ _TRANSIENT: Final = frozenset(
         "Throttling",
         "ThrottlingException",
     }
+)
+_NETWORK: Final = (
+    aws.ConnectionError,
+    aws.HTTPClientError,
+    aws.IncompleteReadError,
+    # botocore lets these two through where the body of an error breaks off
+    http.HTTPError,
+    ResponseParserError,
 )
 _REMEDIES: Final = {
     "NoSuchBucket": "create the bucket or correct the address",
@@ -79,7 +89,7 @@ def in_our_words(what: str) -> Iterator[None]:
         distrusted = "CERTIFICATE_VERIFY_FAILED" in str(exc)
         remedy = "have AWS_CA_BUNDLE name the authority that vouches for the store" if distrusted else "try again"
         raise StoreError(f"{what}: {exc}; {remedy}", transient=not distrusted) from exc
-    except (aws.ConnectionError, aws.HTTPClientError, aws.IncompleteReadError) as exc:
+    except _NETWORK as exc:
         raise StoreError(f"{what}: {exc}; check AWS_ENDPOINT_URL_S3 and the network", transient=True) from exc
     except ValueError as exc:  # an endpoint that is no address
         raise StoreError(f"{what}: {exc}; check AWS_ENDPOINT_URL_S3") from exc
