@@ -1,7 +1,7 @@
 """Serve the flows: `mnist-bp/train` on demand and `mnist-bp/nightly` by a schedule, from one long-lived process.
 
-As a script: `python deployments/serve.py --help`. Ctrl-C or a plain kill ends it, with the runs under way; schedules stay
-active meanwhile, and when it is started again the last night that is due is made up for.
+As a script: `python deployments/serve.py --help`. Ctrl-C or a plain kill ends it, with the runs under way. The schedule
+stays active meanwhile; when it is started again, the last night that was missed is made up for.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, field_validator
 from pydantic_settings import SettingsConfigDict
 
 from deployments.local_server import LocalServer, ServerError
@@ -26,15 +26,15 @@ from mnist_bp.nights import zone_of
 if TYPE_CHECKING:
     from prefect.deployments.runner import RunnerDeployment
 
-# Prefect is imported late: it reads its settings when it is, and where the server is may be one of this command's flags.
+# Prefect is imported late: it reads its settings when it is, and where the server is may be one of the flags.
 
 
 class ServeCommand(RunConfig, Command):
-    """Serve mnist-bp/train on demand and mnist-bp/nightly by a schedule; the flags of a run are those of the nightly."""
+    """Serve mnist-bp/train on demand and mnist-bp/nightly by a schedule, which trains with the flags given here."""
 
     model_config = SettingsConfigDict(**{**Command.model_config, "cli_prog_name": "serve.py"})
 
-    dataset: Literal["mnist", "fashion-mnist", "kmnist", "mnist-sample"] = "mnist"  # type: ignore[mutable-override]
+    dataset: Literal["mnist", "fashion-mnist", "kmnist", "mnist-sample"] = "mnist"
     """Images that the nightly trains on; if they cannot be had, it fails."""
 
     cron: str = "0 2 * * *"
@@ -44,7 +44,7 @@ class ServeCommand(RunConfig, Command):
     """Where the schedule's clock hangs, such as Europe/Zurich; also decides the date of a night, which is its seed."""
 
     with_server: bool = False
-    """Start a Prefect server with its UI, that ends with this process; else $PREFECT_API_URL says where there is one."""
+    """Start a Prefect server with its UI, that ends with this process; else $PREFECT_API_URL says where one is."""
 
     port: int = Field(default=4200, ge=1, le=65_535)
     """Where the server of --with-server listens, on this machine alone."""
@@ -58,12 +58,6 @@ class ServeCommand(RunConfig, Command):
             raise ValueError(str(exc)) from exc
         return value
 
-    @model_validator(mode="after")
-    def _leaves_the_seed_to_the_night(self) -> ServeCommand:
-        if "seed" in self.model_fields_set:
-            raise ValueError("--seed is not for the nightly: its seed is the date of the night")
-        return self
-
     @property
     def config(self) -> RunConfig:
         """The nightly's configuration, without what concerns serving alone."""
@@ -75,11 +69,14 @@ def deployments_of(command: ServeCommand) -> list[RunnerDeployment]:
     """Describe the two deployments; of each, a run that would overlap another is cancelled.
 
     Raises:
-        ConfigError: The schedule means nothing.
+        ConfigError: The schedule means nothing, or a seed is chosen.
     """
+    if "seed" in command.model_fields_set:
+        raise ConfigError(f"--seed {command.seed}: expected none, since the seed of a night is its date; see --help")
     from prefect.client.schemas.objects import ConcurrencyLimitConfig, ConcurrencyLimitStrategy
     from prefect.client.schemas.schedules import CronSchedule
-    from prefect.deployments.runner import EntrypointType
+    from prefect.deployments.runner import RunnerDeployment
+    from prefect.types.entrypoint import EntrypointType
 
     from flows.nightly import nightly
     from flows.train import train
@@ -98,8 +95,8 @@ def deployments_of(command: ServeCommand) -> list[RunnerDeployment]:
     }
     parameters = {"config": command.config.model_dump(mode="json", exclude={"seed"}), "timezone": command.timezone}
     return [
-        train.to_deployment("train", **common),
-        nightly.to_deployment("nightly", schedules=[schedule], parameters=parameters, **common),
+        RunnerDeployment.from_flow(train, "train", **common),
+        RunnerDeployment.from_flow(nightly, "nightly", schedules=[schedule], parameters=parameters, **common),
     ]
 
 

@@ -67,7 +67,8 @@ def is_dead(run: FlowRun) -> bool:
         return False
     try:
         process = psutil.Process(pid)
-        return abs(process.create_time() - started) > _TOLERANCE or process.status() == psutil.STATUS_ZOMBIE
+        another = abs(process.create_time() - started) > _TOLERANCE
+        return another or bool(process.status() == psutil.STATUS_ZOMBIE)
     except psutil.NoSuchProcess:
         return True
     except psutil.Error:

@@ -30,9 +30,10 @@ _PATIENCE: Final = 10.0
 """Seconds that a webhook may take."""
 
 
-def tell_of_failure(_flow: Flow[..., Any], run: FlowRun, state: State[Any]) -> None:
+def tell_of_failure(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:  # noqa: ARG001 - Prefect's
     """Tell that a run failed or crashed. A hook of the flow."""
-    _tell(run, FAILED, f"{run.name} {state.name}: {state.message}", {"state": state.name, "message": state.message})
+    about = {"state": state.name, "message": state.message}
+    _tell(flow_run, FAILED, f"{flow_run.name} {state.name}: {state.message}", about)
 
 
 def tell_of_burial(run: FlowRun) -> None:
