@@ -48,7 +48,7 @@ class Operation:
 
     def serve_again(self) -> None:
         """Start the serving process anew."""
-        self.served = Served(FLAGS, self.variables, self.directory)
+        self.served = Served(FLAGS, self.variables, self.directory).ready()
 
 
 @pytest.fixture(scope="package")
@@ -68,7 +68,7 @@ def operated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Operation]:
             patch.setenv(name, value)
         with LocalServer(port) as server:
             patch.undo()
-            served = Served(FLAGS, variables, directory)
+            served = Served(FLAGS, variables, directory).ready()
             operation = Operation(server.url, directory, variables, mirror, hook, served)
             try:
                 yield operation

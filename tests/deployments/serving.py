@@ -67,12 +67,17 @@ class Served:
                 stderr=log,
                 text=True,
             )
+        self.about: dict[str, Any] = {}
+
+    def ready(self) -> Served:
+        """Wait until it serves."""
         assert self.process.stdout is not None
         line = self.process.stdout.readline()
         if not line:
             self.close()
             raise AssertionError(self.log.read_text())
-        self.about: dict[str, Any] = json.loads(line)
+        self.about = json.loads(line)
+        return self
 
     @property
     def descendants(self) -> list[psutil.Process]:

@@ -6,7 +6,6 @@ import json
 import re
 import subprocess
 import sys
-import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from zoneinfo import ZoneInfo
@@ -22,7 +21,7 @@ from mnist_bp.nights import seed_of
 from tasks.living import is_dead
 from tests.bad_http import Fault, status
 from tests.deployments.conftest import ZONE, Operation
-from tests.deployments.serving import eventually, read_run, start_run, wait_for
+from tests.deployments.serving import REPOSITORY, eventually, read_run, start_run, wait_for
 from tests.flows.test_train import artifacts_of, task_runs_of
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
@@ -31,11 +30,12 @@ SMALL = {"dataset": "mnist-sample", "steps": 60, "checkpoint_every": 30}
 ENDLESS = {"dataset": "mnist-sample", "steps": 10**9, "engine": "reference"}
 
 
-def prefect(operation: Operation, *arguments: str) -> subprocess.CompletedProcess[str]:
+def prefect(operation: Operation, *arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
     """Call Prefect's own command, as an operator does."""
     return subprocess.run(
         [sys.executable, "-m", "prefect", *arguments],
         env={**operation.variables, "COLUMNS": "200"},
+        cwd=cwd,
         capture_output=True,
         text=True,
         timeout=120,
@@ -46,6 +46,27 @@ def runs_of(deployment: str) -> list[FlowRun]:
     with get_client(sync_client=True) as client:
         found = client.read_deployment_by_name(f"mnist-bp/{deployment}")
         return [run for run in client.read_flow_runs() if run.deployment_id == found.id]
+
+
+def reschedule(schedule: IntervalSchedule) -> None:
+    """Give the nightly another schedule, as an operator may in the UI."""
+    with get_client(sync_client=True) as client:
+        nightly = client.read_deployment_by_name("mnist-bp/nightly")
+        update = DeploymentScheduleUpdate(schedule=schedule, active=True)
+        client.update_deployment(nightly.id, DeploymentUpdate(schedules=[update]))
+
+
+def since(first: FlowRun) -> list[FlowRun]:
+    """The nightly's runs that were due with a run or after it."""
+    return [run for run in runs_of("nightly") if str(run.expected_start_time) >= str(first.expected_start_time)]
+
+
+def overdue() -> list[FlowRun]:
+    """The nightly's runs that should have begun, in the order in which they should."""
+    now = datetime.now(UTC)
+    waiting = [run for run in runs_of("nightly") if run.state is not None and run.state.is_scheduled()]
+    due = [run for run in waiting if run.expected_start_time is not None and run.expected_start_time < now]
+    return sorted(due, key=lambda run: str(run.expected_start_time))
 
 
 def manifests(operation: Operation) -> list[Path]:
@@ -93,12 +114,7 @@ def test_a_wrong_parameter_is_refused_by_name_before_there_is_a_run(
 def test_a_schedule_fires_by_itself_and_the_same_night_is_not_trained_twice(operation: Operation) -> None:
     before = len(manifests(operation))
     soon = datetime.now(UTC) + timedelta(seconds=5)
-    with get_client(sync_client=True) as client:
-        nightly = client.read_deployment_by_name("mnist-bp/nightly")
-        schedule = IntervalSchedule(interval=timedelta(days=30), anchor_date=soon)
-        client.update_deployment(
-            nightly.id, DeploymentUpdate(schedules=[DeploymentScheduleUpdate(schedule=schedule, active=True)])
-        )
+    reschedule(IntervalSchedule(interval=timedelta(days=30), anchor_date=soon))
     (run,) = eventually(lambda: [run for run in runs_of("nightly") if run.start_time], "it did not fire")
     assert run.auto_scheduled
     run = wait_for(run.id, "Completed")
@@ -165,13 +181,46 @@ def test_an_overlapping_run_is_cancelled_and_a_run_that_was_killed_is_found_dead
     assert [schedule.active for schedule in nightly.schedules] == [True]
 
 
-def test_a_restart_leaves_the_schedule_active(operation: Operation) -> None:
+def test_a_restart_leaves_the_schedule_active_and_makes_up_for_the_last_night_that_was_missed(
+    operation: Operation,
+) -> None:
     assert operation.served.stop() == 0
     with get_client(sync_client=True) as client:
         nightly = client.read_deployment_by_name("mnist-bp/nightly")
     assert not nightly.paused
     assert [schedule.active for schedule in nightly.schedules] == [True]
+
+    often = IntervalSchedule(interval=timedelta(seconds=5), anchor_date=datetime.now(UTC))
+    reschedule(often)
+    missed = eventually(lambda: overdue() if len(overdue()) > 2 else None, "no night is missed")
     operation.serve_again()
-    started = time.monotonic()
-    wait_for(start_run("nightly"), "Completed")
-    assert time.monotonic() - started < 30
+    eventually(lambda: not overdue(), "what was missed still waits")
+    runs = [read_run(run.id) for run in missed]
+    assert [run.state_name for run in runs[:2]] == ["Cancelled", "Cancelled"]
+    assert "later night" in str(runs[0].state and runs[0].state.message)
+    eventually(lambda: any(run.state_name == "Completed" for run in since(missed[0])), "no night is made up for")
+
+
+def test_a_worker_of_a_pool_makes_the_same_runs(operation: Operation, tmp_path: Path) -> None:
+    assert operation.served.stop() == 0
+    file = REPOSITORY / "deployments" / "prefect.yaml"
+    created = prefect(operation, "work-pool", "create", "--type", "process", "mnist-bp")
+    assert created.returncode == 0, created.stdout + created.stderr
+    deployed = prefect(operation, "--no-prompt", "deploy", "--all", "--prefect-file", str(file), cwd=tmp_path)
+    assert deployed.returncode == 0, deployed.stdout + deployed.stderr
+    run_id = start_run("train", {"config": {**SMALL, "seed": 11}})
+    start_run("train", {"config": SMALL})
+    worked = prefect(operation, "worker", "start", "--pool", "mnist-bp", "--run-once", cwd=tmp_path)
+    assert worked.returncode == 0, worked.stdout + worked.stderr
+    assert sorted(str(run.state_name) for run in runs_of("train")[-2:]) != [], worked.stdout
+    assert read_run(run_id).state_name == "Completed", worked.stdout + worked.stderr
+    assert len(list(tmp_path.glob("artifacts/runs/*/manifest.json"))) == 1
+    operation.serve_again()
+
+
+def test_the_automation_for_lost_machines_is_accepted(operation: Operation) -> None:
+    file = REPOSITORY / "deployments" / "automations.yaml"
+    created = prefect(operation, "automation", "create", "--from-file", str(file))
+    assert created.returncode == 0, created.stdout + created.stderr
+    listed = prefect(operation, "automation", "ls")
+    assert "heartbeat" in listed.stdout

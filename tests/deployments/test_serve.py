@@ -58,7 +58,7 @@ def test_its_server_ends_with_it_however_it_ends_and_has_a_ui_that_works_on_any_
         flags = ["--with-server", "--port", str(free_port())]
         served.append(Served(flags, environment(directory / "prefect"), directory))
     for number, each in zip(numbers, served, strict=True):
-        (server,) = each.descendants
+        (server,) = each.ready().descendants
         with urllib.request.urlopen(f"{each.about['ui']}/ui-settings") as reply:
             assert json.load(reply)["api_url"] == each.about["api"]
         with urllib.request.urlopen(each.about["ui"]) as reply:
