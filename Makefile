@@ -10,7 +10,7 @@ UV = $(shell command -v uv || echo "$(VENV)/uv/bin/uv")
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train test check format lock minio clean
+.PHONY: help setup train serve test check format lock minio clean
 
 help: ## show this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 16
@@ -19,6 +19,9 @@ setup: $(VENV)/.ready ## build .venv from requirements.lock
 
 train: setup ## run the pipeline; flags go in ARGS, as in make train ARGS="--steps 2000"
 	@$(BIN)/python flows/train.py $(ARGS)
+
+serve: setup ## serve the flows, the nightly at 02:00 UTC, beside a Prefect server at 127.0.0.1:4200; flags go in ARGS
+	@$(BIN)/python deployments/serve.py --with-server $(ARGS)
 
 test: setup ## run the tests; flags for pytest go in ARGS
 	@$(BIN)/python -m pytest $(ARGS)

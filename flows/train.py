@@ -31,21 +31,17 @@ from prefect import flow
 from prefect.settings import PREFECT_API_URL, PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 from rich.console import Console
 
+from flows.pipeline import begin, complete, prepare
 from mnist_bp.cli import INTERRUPTED, TrainCommand, end_when_interrupted, parse_train, print_error
 from mnist_bp.config import RunConfig
 from mnist_bp.errors import CertificateError, ConfigError, DivergenceError, MnistBpError
 from mnist_bp.journal import Journal
-from mnist_bp.preflight import preflight
 from mnist_bp.resume import WantedRun, find_started, new_or_started, resume_flags
-from mnist_bp.run_directory import run_directory, working_on
-from mnist_bp.summary import Summary, markdown, print_summary, summarize
-from tasks.download import download
-from tasks.evaluate import evaluate
-from tasks.preprocess import preprocess
-from tasks.promote import promote
-from tasks.reporting import say, show, show_markdown, show_on
-from tasks.train import train_network
-from tasks.upload import upload
+from mnist_bp.run_directory import run_directory
+from mnist_bp.summary import Summary, print_summary
+from tasks.living import FLOW
+from tasks.notify import tell_of_failure
+from tasks.reporting import say, show, show_on
 
 _latest: list[WantedRun | None] = [None]
 """The run that this process makes, for what a script says when it is broken off."""
@@ -54,7 +50,12 @@ _latest: list[WantedRun | None] = [None]
 # the flow
 
 
-@flow(name="mnist-bp", flow_run_name="{config.dataset}-{config.engine}-{config.seeds_label}")
+@flow(
+    name=FLOW,
+    flow_run_name="{config.dataset}-{config.engine}-{config.seeds_label}",
+    on_failure=[tell_of_failure],
+    on_crashed=[tell_of_failure],
+)
 def train(config: RunConfig = RunConfig(), resume: str | None = None) -> Summary:  # noqa: B008 - frozen; the UI's form
     """Retrain the network from download to publication, and make it champion of its dataset if it is better.
 
@@ -62,22 +63,12 @@ def train(config: RunConfig = RunConfig(), resume: str | None = None) -> Summary
         config: What to train on, for how long, and where to publish it.
         resume: The id of a run to be continued, with what it was started with; nothing else may then be chosen.
     """
+    begin()
     run = _latest[0] = new_or_started(config, resume)
     if run.manifest is not None:
         say(run.nothing_to_do)
         return run.finished
-    config = run.config
-    preflight(config)
-    raw = run.noticed(download(config))
-    data = preprocess(config, raw)
-    with working_on(run_directory(config.data_dir, run.run_id)):
-        trained = train_network(config, data, run.run_id)
-        evaluation = evaluate(data, trained)
-        published = upload(config, raw, data, trained, evaluation)
-        promotion = promote(config, data, published)
-    summary = summarize(raw, data, trained, evaluation, published, promotion)
-    show_markdown("run-summary", markdown(summary))
-    return summary
+    return complete(run, *prepare(run))
 
 
 # ---------------------------------------------------------------------------------------------------------------------

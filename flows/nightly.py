@@ -1,0 +1,63 @@
+"""The nightly retraining: the pipeline of `flows.train`, with a seed that is the date of the night.
+
+Served by `deployments/serve.py`. A night that has been trained already is found and not trained again.
+"""
+
+from __future__ import annotations
+
+from datetime import date
+from typing import Any, Final
+
+from prefect import State, flow, get_client
+from prefect.context import FlowRunContext
+from prefect.runtime import flow_run
+from prefect.states import Completed
+
+from flows.pipeline import begin, complete, prepare
+from mnist_bp.config import RunConfig
+from mnist_bp.errors import ConfigError
+from mnist_bp.nights import night_of, seed_of
+from mnist_bp.resume import WantedRun, new_or_started
+from mnist_bp.summary import Summary
+from tasks.living import FLOW
+from tasks.notify import tell_of_failure
+from tasks.reporting import decorating, say, show_markdown
+
+NIGHTLY: Final = RunConfig(dataset="mnist")
+
+
+@flow(name=FLOW, flow_run_name="nightly", on_failure=[tell_of_failure], on_crashed=[tell_of_failure])
+def nightly(config: RunConfig = NIGHTLY, timezone: str = "UTC", night: date | None = None) -> State[Any] | Summary:
+    """Retrain for one night, unless a finished run has the same data, code, settings and seed.
+
+    Args:
+        config: As of `mnist-bp/train`; its seed is replaced, and its dataset may not be `auto`.
+        timezone: Where the schedule's clock hangs, such as Europe/Zurich: decides the date of the night.
+        night: Which; by default that on which this run was due.
+    """
+    begin()
+    if config.dataset == "auto":
+        raise ConfigError("dataset auto: expected a dataset by name, since no night may end in the bundled sample")
+    night = night or night_of(flow_run.scheduled_start_time, timezone)
+    run = new_or_started(config.model_copy(update={"seed": seed_of(night)}), None)
+    _name_flow_run(night, run)
+    raw, data = prepare(run)
+
+    from mnist_bp.finished import find_finished  # torch
+
+    if finished := find_finished(run.config, data.key):
+        message = f"nothing to do: {finished} has the same data, code, settings and seed"
+        say(f"finished    {message}")
+        show_markdown("run-summary", f"# {night}: {message}")
+        return Completed(message=message, data={"run_id": finished, "finished": message})
+    return complete(run, raw, data)
+
+
+def _name_flow_run(night: date, run: WantedRun) -> None:
+    """Show in the UI which night it is, and let runs be found by it."""
+    context = FlowRunContext.get()
+    if context is not None and context.flow_run is not None:
+        tags = {*context.flow_run.tags, f"night:{night}"}
+        name = f"{run.config.dataset}-{run.config.engine}-{night}"
+        with decorating(), get_client(sync_client=True) as client:
+            client.update_flow_run(context.flow_run.id, name=name, tags=tags)

@@ -1,0 +1,84 @@
+"""One Prefect server and one serving process for all claims about deployments: each takes seconds to start."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from prefect.settings import PREFECT_API_URL, temporary_settings
+
+from deployments.local_server import LocalServer
+from tests.bad_http import BadHttp
+from tests.deployments.serving import Served, Webhook, environment, webhook
+
+ZONE = "Europe/Zurich"
+FLAGS = ["--dataset", "mnist-sample", "--steps", "60", "--checkpoint-every", "30", "--timezone", ZONE]
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@dataclass
+class Operation:
+    """What an operator has: a server, a serving process, and places.
+
+    Args:
+        url: The Prefect API.
+        directory: Working directory of the serving process; data and artifacts are in it.
+        variables: Its environment.
+        mirror: Where its downloads come from.
+        webhook: What it tells its failures.
+        served: The process.
+    """
+
+    url: str
+    directory: Path
+    variables: dict[str, str]
+    mirror: BadHttp
+    webhook: Webhook
+    served: Served
+
+    def serve_again(self) -> None:
+        """Start the serving process anew."""
+        self.served = Served(FLAGS, self.variables, self.directory).ready()
+
+
+@pytest.fixture(scope="package")
+def operated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Operation]:
+    """A Prefect server, and a process that serves both deployments on it."""
+    directory, port = tmp_path_factory.mktemp("operation"), free_port()
+    with pytest.MonkeyPatch.context() as patch, BadHttp({}) as mirror, webhook() as hook:
+        variables = environment(
+            directory / "prefect",
+            PREFECT_API_URL=f"http://127.0.0.1:{port}/api",
+            MNIST_BP_MIRRORS=mirror.url,
+            MNIST_BP_WEBHOOK_URL=hook.url,
+        )
+        for name in [name for name in os.environ if name not in variables]:
+            patch.delenv(name)
+        for name, value in variables.items():
+            patch.setenv(name, value)
+        with LocalServer(port) as server:
+            patch.undo()
+            served = Served(FLAGS, variables, directory).ready()
+            operation = Operation(server.url, directory, variables, mirror, hook, served)
+            try:
+                yield operation
+            finally:
+                operation.served.stop()
+
+
+@pytest.fixture
+def operation(operated: Operation) -> Iterator[Operation]:
+    """The same, and this process's Prefect client speaks to its server."""
+    operated.webhook.texts.clear()
+    with temporary_settings({PREFECT_API_URL: operated.url}):
+        yield operated

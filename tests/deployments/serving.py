@@ -1,0 +1,169 @@
+"""The serving process and the Prefect server, as an operator has them, and what tests ask of the server."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any, Final, TypeVar
+from uuid import UUID
+
+import psutil
+from prefect import get_client
+from prefect.client.schemas.objects import FlowRun
+
+REPOSITORY: Final = Path(__file__).parents[2]
+SCRIPT: Final = REPOSITORY / "deployments" / "serve.py"
+PATIENCE: Final = 90.0
+
+Found = TypeVar("Found")
+
+
+def eventually(look: Callable[[], Found | None], what: str, patience: float = PATIENCE) -> Found:
+    """Look again and again until there is something."""
+    deadline = time.monotonic() + patience
+    while True:
+        if found := look():
+            return found
+        assert time.monotonic() < deadline, what
+        time.sleep(0.2)
+
+
+def environment(home: Path, **more: str) -> dict[str, str]:
+    """Make the environment of an operator who has set nothing but what is given, with a Prefect of its own."""
+    ours = ("AWS_", "MNIST_BP_", "PREFECT_")
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
+    quick = {
+        "PREFECT_RUNNER_POLL_FREQUENCY": "1",
+        "PREFECT_SERVER_SERVICES_SCHEDULER_RECENT_DEPLOYMENTS_LOOP_SECONDS": "1",
+    }
+    return {**inherited, **quick, "PREFECT_HOME": str(home), "PREFECT_SERVER_ANALYTICS_ENABLED": "false", **more}
+
+
+class Served:
+    """A serving process.
+
+    Args:
+        flags: Of `deployments/serve.py`.
+        variables: Its environment.
+        directory: Where it is started.
+    """
+
+    def __init__(self, flags: list[str], variables: Mapping[str, str], directory: Path) -> None:
+        self.log = directory / "serve.log"
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, SCRIPT, *flags, "--json"],
+                env=variables,
+                cwd=directory,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                text=True,
+            )
+        self.about: dict[str, Any] = {}
+
+    def ready(self) -> Served:
+        """Wait until it serves."""
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline()
+        if not line:
+            self.close()
+            raise AssertionError(self.log.read_text())
+        self.about = json.loads(line)
+        return self
+
+    @property
+    def descendants(self) -> list[psutil.Process]:
+        """Processes that it has started, and theirs."""
+        found: list[psutil.Process] = psutil.Process(self.process.pid).children(recursive=True)
+        return found
+
+    def kill(self, *, with_runs: bool) -> None:
+        """End it as a power cut would."""
+        victims = self.descendants if with_runs else []
+        self.process.kill()
+        for victim in victims:
+            victim.kill()
+        self.close()
+
+    def stop(self) -> int:
+        """End it as an operator does, and return its exit code."""
+        self.process.terminate()
+        code = self.process.wait(60)
+        self.close()
+        return code
+
+    def close(self) -> None:
+        """Reap it."""
+        self.process.wait()
+        assert self.process.stdout is not None
+        self.process.stdout.close()
+
+
+def start_run(deployment: str, parameters: Mapping[str, Any] | None = None) -> UUID:
+    """Ask for a run of a deployment."""
+    with get_client(sync_client=True) as client:
+        found = client.read_deployment_by_name(f"mnist-bp/{deployment}")
+        return client.create_flow_run_from_deployment(found.id, parameters=dict(parameters or {})).id
+
+
+def read_run(run_id: UUID) -> FlowRun:
+    with get_client(sync_client=True) as client:
+        return client.read_flow_run(run_id)
+
+
+def wait_for(run_id: UUID, state: str, patience: float = PATIENCE) -> FlowRun:
+    """Wait until a run is in a state; fail as soon as it has ended in another."""
+
+    def look() -> FlowRun | None:
+        run = read_run(run_id)
+        if run.state_name == state:
+            return run
+        assert run.state is None or not run.state.is_final(), (run.state_name, run.state and run.state.message)
+        return None
+
+    return eventually(look, f"{run_id} is not {state}", patience)
+
+
+class _Hook(BaseHTTPRequestHandler):
+    server: Webhook
+
+    def do_POST(self) -> None:
+        self.server.texts.append(json.loads(self.rfile.read(int(self.headers["Content-Length"])))["text"])
+        self.send_response(self.server.status)
+        self.end_headers()
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 (the name is http.server's)
+        """Say nothing: tests read `texts`."""
+
+
+class Webhook(ThreadingHTTPServer):
+    """What takes Slack messages."""
+
+    daemon_threads = False
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _Hook)
+        self.texts: list[str] = []
+        self.status = 200
+        self.url = f"http://127.0.0.1:{self.server_port}/services/secret"
+
+
+@contextmanager
+def webhook() -> Iterator[Webhook]:
+    """Run a webhook."""
+    with Webhook() as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        try:
+            yield server
+        finally:
+            server.shutdown()
+            thread.join()

@@ -1,0 +1,226 @@
+"""Deployments on a real Prefect server, in the life of one operator's installation: the tests come in its order."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+import pytest
+from prefect import get_client
+from prefect.client.schemas.actions import DeploymentScheduleUpdate, DeploymentUpdate
+from prefect.client.schemas.objects import FlowRun
+from prefect.client.schemas.schedules import IntervalSchedule
+
+from mnist_bp.datasets import DATASETS
+from mnist_bp.nights import seed_of
+from tasks.living import is_dead
+from tests.bad_http import Fault, status
+from tests.deployments.conftest import ZONE, Operation
+from tests.deployments.serving import REPOSITORY, eventually, read_run, start_run, wait_for
+from tests.flows.test_train import artifacts_of, task_runs_of
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
+
+SMALL = {"dataset": "mnist-sample", "steps": 60, "checkpoint_every": 30}
+ENDLESS = {"dataset": "mnist-sample", "steps": 10**9, "engine": "reference"}
+
+
+def prefect(operation: Operation, *arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    """Call Prefect's own command, as an operator does."""
+    return subprocess.run(
+        [sys.executable, "-m", "prefect", *arguments],
+        env={**operation.variables, "COLUMNS": "200"},
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+
+
+def runs_of(deployment: str) -> list[FlowRun]:
+    with get_client(sync_client=True) as client:
+        found = client.read_deployment_by_name(f"mnist-bp/{deployment}")
+        return [run for run in client.read_flow_runs() if run.deployment_id == found.id]
+
+
+def reschedule(schedule: IntervalSchedule) -> None:
+    """Give the nightly another schedule, as an operator may in the UI."""
+    with get_client(sync_client=True) as client:
+        nightly = client.read_deployment_by_name("mnist-bp/nightly")
+        update = DeploymentScheduleUpdate(schedule=schedule, active=True)
+        client.update_deployment(nightly.id, DeploymentUpdate(schedules=[update]))
+
+
+def since(first: FlowRun) -> list[FlowRun]:
+    """The nightly's runs that were due with a run or after it."""
+    return [run for run in runs_of("nightly") if str(run.expected_start_time) >= str(first.expected_start_time)]
+
+
+def overdue() -> list[FlowRun]:
+    """The nightly's runs that should have begun, in the order in which they should."""
+    now = datetime.now(UTC)
+    waiting = [run for run in runs_of("nightly") if run.state is not None and run.state.is_scheduled()]
+    due = [run for run in waiting if run.expected_start_time is not None and run.expected_start_time < now]
+    return sorted(due, key=lambda run: str(run.expected_start_time))
+
+
+def manifests(operation: Operation) -> list[Path]:
+    return sorted(operation.directory.glob("artifacts/runs/*/manifest.json"))
+
+
+def test_both_deployments_are_there_and_the_nightly_is_due_at_two_where_its_clock_hangs(operation: Operation) -> None:
+    listed = prefect(operation, "deployment", "ls").stdout
+    assert "mnist-bp/train" in listed
+    assert "mnist-bp/nightly" in listed
+    due = eventually(lambda: [run.expected_start_time for run in runs_of("nightly")], "nothing is scheduled")
+    assert {time.astimezone(ZoneInfo(ZONE)).strftime("%H:%M") for time in due if time is not None} == {"02:00"}
+
+
+def test_a_run_asked_for_by_the_command_line_is_six_tasks_with_artifacts_and_a_manifest(operation: Operation) -> None:
+    config = json.dumps({**SMALL, "seed": 7})
+    asked = prefect(operation, "deployment", "run", "mnist-bp/train", "--watch", "--param", f"config={config}")
+    assert asked.returncode == 0, asked.stdout + asked.stderr
+    (run,) = runs_of("train")
+    assert run.state_name == "Completed"
+    assert [task.name.partition("-")[0] for task in task_runs_of(run)] == [
+        "download", "preprocess", "train", "evaluate", "upload", "promote"
+    ]  # fmt: skip
+    assert {"accuracy-per-checkpoint", "run-summary"} <= set(artifacts_of(run))
+    (manifest,) = manifests(operation)
+    recorded = json.loads(manifest.read_text())
+    assert (recorded["seed"], recorded["config"]["steps"]) == (7, 60)
+
+
+@pytest.mark.parametrize(
+    ("parameter", "field"),
+    [('config={"steps": "many"}', "steps"), ('config={"stepz": 3}', "stepz"), ("stepz=3", "stepz")],
+)
+def test_a_wrong_parameter_is_refused_by_name_before_there_is_a_run(
+    operation: Operation, parameter: str, field: str
+) -> None:
+    before = len(runs_of("train"))
+    asked = prefect(operation, "deployment", "run", "mnist-bp/train", "--param", parameter)
+    assert asked.returncode != 0
+    said = " ".join((asked.stdout + asked.stderr).split())
+    assert re.search(f"(Validation failed|not found on the deployment:).*{field}", said)
+    assert len(runs_of("train")) == before
+
+
+def test_a_schedule_fires_by_itself_and_the_same_night_is_not_trained_twice(operation: Operation) -> None:
+    before = len(manifests(operation))
+    soon = datetime.now(UTC) + timedelta(seconds=5)
+    reschedule(IntervalSchedule(interval=timedelta(days=30), anchor_date=soon))
+    (run,) = eventually(lambda: [run for run in runs_of("nightly") if run.start_time], "it did not fire")
+    assert run.auto_scheduled
+    run = wait_for(run.id, "Completed")
+    night = soon.astimezone(ZoneInfo(ZONE)).date()
+    assert f"night:{night}" in run.tags
+    assert run.name == f"mnist-sample-auto-{night}"
+    *_, newest = manifests(operation)
+    assert json.loads(newest.read_text())["seed"] == seed_of(night)
+    assert (newest.parent / "promotion.json").exists()
+    assert len(manifests(operation)) == before + 1
+
+    again = wait_for(start_run("nightly"), "Completed")
+    assert again.state is not None
+    assert newest.parent.name in str(again.state.message)
+    assert "nothing to do" in str(artifacts_of(again)["run-summary"].data)
+    assert len(manifests(operation)) == before + 1
+
+
+def test_a_download_that_is_refused_twice_is_retried_and_the_run_completes(
+    operation: Operation, mnist_mirrors: str
+) -> None:
+    for file in DATASETS["mnist"].files:
+        operation.mirror.files = {
+            **operation.mirror.files,
+            file.name: Path(mnist_mirrors.split()[0].removeprefix("file://"), file.name).read_bytes(),
+        }
+    operation.mirror.faults[DATASETS["mnist"].files[0].name] = [status(503), status(503)]
+    run = wait_for(start_run("train", {"config": {**SMALL, "dataset": "mnist"}}), "Completed")
+    download, *_ = task_runs_of(run)
+    assert download.run_count == 3
+    with get_client(sync_client=True) as client:
+        names = [state.name for state in client.read_task_run_states(download.id)]
+    assert names.count("AwaitingRetry") == 2
+
+
+def test_a_wrong_checksum_is_not_retried_and_the_webhook_is_told(operation: Operation) -> None:
+    name = DATASETS["fashion-mnist"].files[0].name
+    operation.mirror.faults[name] = [Fault(status=200, body=b"not MNIST <at all>")]
+    run_id = start_run("train", {"config": {**SMALL, "dataset": "fashion-mnist"}})
+    run = wait_for(run_id, "Failed")
+    download, *_ = task_runs_of(run)
+    assert download.run_count == 1
+    (text,) = eventually(lambda: operation.webhook.texts, "the webhook was not told")
+    assert "MD5" in text
+    assert str(run_id) in text
+
+
+def test_an_overlapping_run_is_cancelled_and_a_run_that_was_killed_is_found_dead(operation: Operation) -> None:
+    first = wait_for(start_run("train", {"config": ENDLESS}), "Running")
+    eventually(lambda: read_run(first.id).labels.get("mnist-bp.pid"), "it is not signed")
+    assert not is_dead(read_run(first.id))
+    second = wait_for(start_run("train", {"config": SMALL}), "Cancelled")
+    assert "concurrency limit" in str(second.state and second.state.message)
+
+    operation.served.kill(with_runs=True)
+    assert read_run(first.id).state_name == "Running"  # nobody was left to say otherwise
+    operation.serve_again()
+    wait_for(first.id, "Crashed")
+    assert any("killed" in text for text in operation.webhook.texts)
+    wait_for(start_run("train", {"config": {**SMALL, "seed": 9}}), "Completed")
+    with get_client(sync_client=True) as client:
+        nightly = client.read_deployment_by_name("mnist-bp/nightly")
+    assert not nightly.paused
+    assert [schedule.active for schedule in nightly.schedules] == [True]
+
+
+def test_a_restart_leaves_the_schedule_active_and_makes_up_for_the_last_night_that_was_missed(
+    operation: Operation,
+) -> None:
+    assert operation.served.stop() == 0
+    with get_client(sync_client=True) as client:
+        nightly = client.read_deployment_by_name("mnist-bp/nightly")
+    assert not nightly.paused
+    assert [schedule.active for schedule in nightly.schedules] == [True]
+
+    often = IntervalSchedule(interval=timedelta(seconds=5), anchor_date=datetime.now(UTC))
+    reschedule(often)
+    missed = eventually(lambda: overdue() if len(overdue()) > 2 else None, "no night is missed")
+    operation.serve_again()
+    eventually(lambda: not overdue(), "what was missed still waits")
+    runs = [read_run(run.id) for run in missed]
+    assert [run.state_name for run in runs[:2]] == ["Cancelled", "Cancelled"]
+    assert "later night" in str(runs[0].state and runs[0].state.message)
+    eventually(lambda: any(run.state_name == "Completed" for run in since(missed[0])), "no night is made up for")
+
+
+def test_a_worker_of_a_pool_makes_the_same_runs(operation: Operation, tmp_path: Path) -> None:
+    assert operation.served.stop() == 0
+    file = REPOSITORY / "deployments" / "prefect.yaml"
+    created = prefect(operation, "work-pool", "create", "--type", "process", "mnist-bp")
+    assert created.returncode == 0, created.stdout + created.stderr
+    deployed = prefect(operation, "--no-prompt", "deploy", "--all", "--prefect-file", str(file), cwd=tmp_path)
+    assert deployed.returncode == 0, deployed.stdout + deployed.stderr
+    run_id = start_run("train", {"config": {**SMALL, "seed": 11}})
+    start_run("train", {"config": SMALL})
+    worked = prefect(operation, "worker", "start", "--pool", "mnist-bp", "--run-once", cwd=tmp_path)
+    assert worked.returncode == 0, worked.stdout + worked.stderr
+    assert sorted(str(run.state_name) for run in runs_of("train")[-2:]) != [], worked.stdout
+    assert read_run(run_id).state_name == "Completed", worked.stdout + worked.stderr
+    assert len(list(tmp_path.glob("artifacts/runs/*/manifest.json"))) == 1
+    operation.serve_again()
+
+
+def test_the_automation_for_lost_machines_is_accepted(operation: Operation) -> None:
+    file = REPOSITORY / "deployments" / "automations.yaml"
+    created = prefect(operation, "automation", "create", "--from-file", str(file))
+    assert created.returncode == 0, created.stdout + created.stderr
+    listed = prefect(operation, "automation", "ls")
+    assert "heartbeat" in listed.stdout

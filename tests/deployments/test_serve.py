@@ -1,0 +1,88 @@
+"""The serving process: what it refuses, and what it leaves behind however it ends: nothing."""
+
+from __future__ import annotations
+
+import json
+import signal
+import socket
+import subprocess
+import sys
+import urllib.request
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.deployments.conftest import free_port
+from tests.deployments.serving import SCRIPT, Served, environment
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
+
+
+@pytest.mark.parametrize(
+    ("flags", "code", "parts"),
+    [
+        (["--cron", "0 2 * *"], 2, ["--cron '0 2 * *'", "five fields"]),
+        (["--timezone", "Mars/Olympus"], 2, ["--timezone 'Mars/Olympus'", "Europe/Zurich"]),
+        (["--timezone", "../etc"], 2, ["--timezone '../etc'", "Europe/Zurich"]),
+        (["--seed", "3"], 2, ["--seed 3", "date"]),
+        (["--dataset", "auto"], 2, ["--dataset 'auto'", "mnist"]),
+        ([], 1, ["PREFECT_API_URL", "--with-server"]),
+    ],
+)
+def test_what_cannot_work_is_refused_in_one_line(flags: list[str], code: int, parts: list[str], tmp_path: Path) -> None:
+    refused = subprocess.run(
+        [sys.executable, SCRIPT, *flags], env=environment(tmp_path), cwd=tmp_path, capture_output=True, text=True
+    )
+    (line,) = refused.stderr.splitlines()
+    assert (refused.returncode, refused.stdout) == (code, "")
+    assert line.startswith("error: ")
+    for part in parts:
+        assert part in line
+
+
+def test_a_server_that_does_not_answer_is_named(tmp_path: Path) -> None:
+    variables = environment(tmp_path, PREFECT_API_URL="http://127.0.0.1:9/api")
+    refused = subprocess.run([sys.executable, SCRIPT], env=variables, cwd=tmp_path, capture_output=True, text=True)
+    (line,) = refused.stderr.splitlines()
+    assert refused.returncode == 1
+    assert "http://127.0.0.1:9/api does not answer" in line
+
+
+def test_its_server_ends_with_it_however_it_ends_and_has_a_ui_that_works_on_any_port(tmp_path: Path) -> None:
+    numbers = [signal.SIGINT, signal.SIGTERM, signal.SIGKILL]
+    served = []
+    for number in numbers:
+        directory = tmp_path / number.name
+        directory.mkdir()
+        flags = ["--with-server", "--port", str(free_port())]
+        served.append(Served(flags, environment(directory / "prefect"), directory))
+    for number, each in zip(numbers, served, strict=True):
+        (server,) = each.ready().descendants
+        with urllib.request.urlopen(f"{each.about['ui']}/ui-settings") as reply:
+            assert json.load(reply)["api_url"] == each.about["api"]
+        with urllib.request.urlopen(each.about["ui"]) as reply:
+            assert "<html" in reply.read().decode()
+        each.process.send_signal(number)
+        code = each.process.wait(30)
+        each.close()
+        assert code == (-number if number == signal.SIGKILL else 0), each.log.read_text()
+        assert "Traceback" not in each.log.read_text()
+        assert not psutil.wait_procs([server], timeout=10)[1]
+
+
+def test_a_port_that_is_taken_is_named(tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        refused = subprocess.run(
+            [sys.executable, SCRIPT, "--with-server", "--port", str(port)],
+            env=environment(tmp_path),
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+        )
+    (line,) = refused.stderr.splitlines()
+    assert refused.returncode == 1
+    assert f"--port {port}" in line

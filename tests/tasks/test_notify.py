@@ -1,0 +1,31 @@
+"""What a webhook is told, and what is said when it cannot be."""
+
+from __future__ import annotations
+
+import pytest
+
+from tasks.notify import post
+from tests.deployments.serving import webhook
+
+
+def test_a_message_is_slacks_json_with_its_markup_escaped() -> None:
+    with webhook() as hook:
+        assert post(hook.url, "a <b> & c") is None
+        assert hook.texts == ["a &lt;b&gt; &amp; c"]
+
+
+def test_a_webhook_that_refuses_is_named_by_its_host_and_not_by_its_secret() -> None:
+    with webhook() as hook:
+        hook.status = 500
+        problem = post(hook.url, "text")
+    assert problem is not None
+    assert "127.0.0.1" in problem
+    assert "HTTP 500" in problem
+    assert "secret" not in problem
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:9/secret", "nonsense/secret", "http://[secret", "http://\n/secret"])
+def test_a_webhook_that_cannot_be_told_fails_nothing_and_gives_no_secret_away(url: str) -> None:
+    problem = post(url, "text")
+    assert problem is not None
+    assert "secret" not in problem
