@@ -64,7 +64,8 @@ def test_its_server_ends_with_it_however_it_ends_and_has_a_ui_that_works_on_any_
         shutil.copytree(tmp_path / "SIGINT" / "prefect", directory / "prefect")
         served[number] = start_with_server(directory)
     for number, each in served.items():
-        (server,) = each.descendants if each is migrated else each.ready().descendants
+        children = each.descendants if each is migrated else each.ready().descendants
+        assert children, "it should have a Prefect server of its own"
         with urllib.request.urlopen(f"{each.about['ui']}/ui-settings") as reply:
             assert json.load(reply)["api_url"] == each.about["api"]
         with urllib.request.urlopen(each.about["ui"]) as reply:
@@ -74,7 +75,7 @@ def test_its_server_ends_with_it_however_it_ends_and_has_a_ui_that_works_on_any_
         each.close()
         assert code == (-number if number == signal.SIGKILL else 0), each.log.read_text()
         assert "Traceback" not in each.log.read_text()
-        assert not psutil.wait_procs([server], timeout=10)[1]
+        assert not psutil.wait_procs(children, timeout=10)[1]
 
 
 def test_a_port_that_is_taken_is_named(tmp_path: Path) -> None:
