@@ -11,7 +11,9 @@ import pytest
 
 REPOSITORY = Path(__file__).parents[1]
 CERTIFICATE = REPOSITORY / "mnist_bp" / "certificate.py"
-PRODUCT = sorted(path for package in ("mnist_bp", "tasks", "flows") for path in (REPOSITORY / package).rglob("*.py"))
+PRODUCT = sorted(
+    path for package in ("mnist_bp", "tasks", "flows", "deployments") for path in (REPOSITORY / package).rglob("*.py")
+)
 
 
 FORBIDDEN = {"backward", "requires_grad", "requires_grad_", "grad", "vjp", "jacrev", "autograd"} | {
@@ -76,7 +78,8 @@ def test_the_guard_finds_every_form_of_autograd_and_pickle(source: str) -> None:
         ("import mnist_bp.download, mnist_bp.store", "torch torchvision prefect boto3 mlxtend"),
         ("import mnist_bp.cli, mnist_bp.preflight", "torch torchvision prefect boto3"),
         ("import mnist_bp.preprocess", "torch torchvision prefect boto3"),
-        ("import flows.train", "torch torchvision boto3 matplotlib"),
+        ("import flows.train, flows.nightly", "torch torchvision boto3 matplotlib"),
+        ("import deployments.serve", "torch torchvision prefect boto3 matplotlib"),
     ],
 )
 def test_imports_stay_light(statement: str, absent: str) -> None:

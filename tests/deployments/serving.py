@@ -21,7 +21,7 @@ from prefect.client.schemas.objects import FlowRun
 
 REPOSITORY: Final = Path(__file__).parents[2]
 SCRIPT: Final = REPOSITORY / "deployments" / "serve.py"
-PATIENCE: Final = 90.0
+PATIENCE: Final = 60.0
 
 Found = TypeVar("Found")
 

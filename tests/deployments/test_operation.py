@@ -8,8 +8,10 @@ import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from uuid import UUID
 from zoneinfo import ZoneInfo
 
+import httpx
 import pytest
 from prefect import get_client
 from prefect.client.schemas.actions import DeploymentScheduleUpdate, DeploymentUpdate
@@ -67,6 +69,13 @@ def overdue() -> list[FlowRun]:
     waiting = [run for run in runs_of("nightly") if run.state is not None and run.state.is_scheduled()]
     due = [run for run in waiting if run.expected_start_time is not None and run.expected_start_time < now]
     return sorted(due, key=lambda run: str(run.expected_start_time))
+
+
+def resources_of(operation: Operation, event: str) -> list[UUID]:
+    """The flow runs that events of a name are about."""
+    asked = httpx.post(f"{operation.url}/events/filter", json={"filter": {"event": {"name": [event]}}})
+    found = [each["resource"]["prefect.resource.id"] for each in asked.raise_for_status().json()["events"]]
+    return [UUID(resource.removeprefix("prefect.flow-run.")) for resource in found]
 
 
 def manifests(operation: Operation) -> list[Path]:
@@ -160,6 +169,21 @@ def test_a_wrong_checksum_is_not_retried_and_the_webhook_is_told(operation: Oper
     (text,) = eventually(lambda: operation.webhook.texts, "the webhook was not told")
     assert "MD5" in text
     assert str(run_id) in text
+    eventually(lambda: run_id in resources_of(operation, "mnist-bp.run.failed"), "there is no event")
+
+
+def test_a_promotion_that_is_refused_is_told(operation: Operation) -> None:
+    pointer = operation.directory / "artifacts" / "champion" / "mnist-sample.json"
+    intact = pointer.read_bytes()
+    pointer.write_bytes(intact[:-9])
+    try:
+        run_id = start_run("train", {"config": {**SMALL, "seed": 13}})
+        wait_for(run_id, "Completed")
+    finally:
+        pointer.write_bytes(intact)
+    (text,) = operation.webhook.texts
+    assert "could not challenge the champion of mnist-sample" in text
+    eventually(lambda: run_id in resources_of(operation, "mnist-bp.promotion.refused"), "there is no event")
 
 
 def test_an_overlapping_run_is_cancelled_and_a_run_that_was_killed_is_found_dead(operation: Operation) -> None:
@@ -190,7 +214,7 @@ def test_a_restart_leaves_the_schedule_active_and_makes_up_for_the_last_night_th
     assert not nightly.paused
     assert [schedule.active for schedule in nightly.schedules] == [True]
 
-    often = IntervalSchedule(interval=timedelta(seconds=5), anchor_date=datetime.now(UTC))
+    often = IntervalSchedule(interval=timedelta(seconds=2), anchor_date=datetime.now(UTC))
     reschedule(often)
     missed = eventually(lambda: overdue() if len(overdue()) > 2 else None, "no night is missed")
     operation.serve_again()
@@ -208,12 +232,10 @@ def test_a_worker_of_a_pool_makes_the_same_runs(operation: Operation, tmp_path: 
     assert created.returncode == 0, created.stdout + created.stderr
     deployed = prefect(operation, "--no-prompt", "deploy", "--all", "--prefect-file", str(file), cwd=tmp_path)
     assert deployed.returncode == 0, deployed.stdout + deployed.stderr
-    run_id = start_run("train", {"config": {**SMALL, "seed": 11}})
-    start_run("train", {"config": SMALL})
+    asked = [start_run("train", {"config": SMALL}) for _ in range(2)]
     worked = prefect(operation, "worker", "start", "--pool", "mnist-bp", "--run-once", cwd=tmp_path)
     assert worked.returncode == 0, worked.stdout + worked.stderr
-    assert sorted(str(run.state_name) for run in runs_of("train")[-2:]) != [], worked.stdout
-    assert read_run(run_id).state_name == "Completed", worked.stdout + worked.stderr
+    assert {read_run(run_id).state_name for run_id in asked} == {"Completed", "Cancelled"}, worked.stderr
     assert len(list(tmp_path.glob("artifacts/runs/*/manifest.json"))) == 1
     operation.serve_again()
 
