@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import urllib.request
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psutil
@@ -50,13 +51,26 @@ def test_a_server_that_does_not_answer_is_named(tmp_path: Path) -> None:
     assert "http://127.0.0.1:9/api does not answer" in line
 
 
-def start_with_server(directory: Path) -> Served:
-    directory.mkdir(exist_ok=True)
-    flags = ["--with-server", "--port", str(free_port())]
-    return Served(flags, environment(directory / "prefect"), directory)
+@pytest.fixture
+def start_with_server() -> Iterator[Callable[[Path], Served]]:
+    """Starts serving processes, and kills those that a failed test has left."""
+    started = []
+
+    def start(directory: Path) -> Served:
+        directory.mkdir(exist_ok=True)
+        flags = ["--with-server", "--port", str(free_port())]
+        started.append(Served(flags, environment(directory / "prefect"), directory))
+        return started[-1]
+
+    yield start
+    for each in started:
+        if each.process.poll() is None:
+            each.kill(with_runs=True)
 
 
-def test_its_server_ends_with_it_however_it_ends_and_has_a_ui_that_works_on_any_port(tmp_path: Path) -> None:
+def test_its_server_ends_with_it_however_it_ends_and_has_a_ui_that_works_on_any_port(
+    tmp_path: Path, start_with_server: Callable[[Path], Served]
+) -> None:
     migrated = start_with_server(tmp_path / "SIGINT").ready()
     served = {signal.SIGINT: migrated}
     for number in (signal.SIGTERM, signal.SIGKILL):
