@@ -54,7 +54,7 @@ class LocalServer:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.DEVNULL,
                 # the UI asks where the settings say that the API is
-                env={**os.environ, "PREFECT_SERVER_API_PORT": str(port), "PREFECT_API_URL": self.url},
+                env={**os.environ, "PREFECT_API_URL": self.url},
                 pass_fds=[listening.fileno()],
                 process_group=0,
             )

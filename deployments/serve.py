@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from contextlib import nullcontext
@@ -150,6 +151,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     command = settle(parse(ServeCommand, arguments))
     from prefect.settings import PREFECT_API_URL
 
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C, until Prefect's runner listens for it
     try:
         deployments = deployments_of(command)
         if PREFECT_API_URL.value() is None:

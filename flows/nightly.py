@@ -8,8 +8,7 @@ from __future__ import annotations
 from datetime import date
 from typing import Any, Final
 
-from prefect import State, flow, get_client
-from prefect.context import FlowRunContext
+from prefect import State, flow
 from prefect.runtime import flow_run
 from prefect.states import Completed
 
@@ -17,11 +16,11 @@ from flows.pipeline import begin, complete, prepare
 from mnist_bp.config import RunConfig
 from mnist_bp.errors import ConfigError
 from mnist_bp.nights import night_of, seed_of
-from mnist_bp.resume import WantedRun, new_or_started
+from mnist_bp.resume import new_or_started
 from mnist_bp.summary import Summary
 from tasks.living import FLOW
 from tasks.notify import tell_of_failure
-from tasks.reporting import decorating, say, show_markdown
+from tasks.reporting import rename_flow_run, say, show_markdown
 
 NIGHTLY: Final = RunConfig(dataset="mnist")
 
@@ -40,7 +39,7 @@ def nightly(config: RunConfig = NIGHTLY, timezone: str = "UTC", night: date | No
         raise ConfigError("dataset auto: expected a dataset by name, since no night may end in the bundled sample")
     night = night or night_of(flow_run.scheduled_start_time, timezone)
     run = new_or_started(config.model_copy(update={"seed": seed_of(night)}), None)
-    _name_flow_run(night, run)
+    rename_flow_run(f"{config.dataset}-{config.engine}-{night}", f"night:{night}")
     raw, data = prepare(run)
 
     from mnist_bp.finished import find_finished  # torch
@@ -51,13 +50,3 @@ def nightly(config: RunConfig = NIGHTLY, timezone: str = "UTC", night: date | No
         show_markdown("run-summary", f"# {night}: {message}")
         return Completed(message=message, data={"run_id": finished, "finished": message})
     return complete(run, raw, data)
-
-
-def _name_flow_run(night: date, run: WantedRun) -> None:
-    """Show in the UI which night it is, and let runs be found by it."""
-    context = FlowRunContext.get()
-    if context is not None and context.flow_run is not None:
-        tags = {*context.flow_run.tags, f"night:{night}"}
-        name = f"{run.config.dataset}-{run.config.engine}-{night}"
-        with decorating(), get_client(sync_client=True) as client:
-            client.update_flow_run(context.flow_run.id, name=name, tags=tags)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from mnist_bp.catalog import RUN_ID
-from mnist_bp.files import reading_from, writing_to
+from mnist_bp.files import LOCK, reading_from, writing_to
 from mnist_bp.run_directory import claiming, run_is_alive
 
 _REMOVED: Final = ".removed-"
@@ -74,7 +74,7 @@ def remove_directory(directory: RunDirectory, before: datetime) -> bool:
 def _look(path: Path) -> RunDirectory:
     with reading_from(path):
         # its lock is touched by whoever only asks for it
-        about = [file.stat() for file in path.rglob("*") if file.is_file() and file.name != ".lock"]
+        about = [file.stat() for file in path.rglob("*") if file.is_file() and file.name != LOCK]
         newest = max((each.st_mtime for each in about), default=path.stat().st_mtime)
     removed = path.name.startswith(_REMOVED)
     return RunDirectory(

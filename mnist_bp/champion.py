@@ -13,8 +13,10 @@ file goes, so no run can become champion once its removal has begun, whoever rea
 from __future__ import annotations
 
 import json
+import random
 import secrets
-from collections.abc import Mapping
+import time
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Final, Literal
@@ -26,6 +28,12 @@ from mnist_bp.store import Store
 
 CHAMPION: Final = "champion/"
 CHAMPION_VERSION: Final = 1
+
+ROUNDS: Final = 32
+"""How often one may find that another has moved the pointer; each time one decides anew."""
+
+_LONGEST_WAIT: Final = 0.5
+"""Seconds between two rounds at most; half of what is waited on average, and little in the first rounds."""
 
 Action = Literal["promote", "rollback"]
 
@@ -142,6 +150,14 @@ def read_champion(store: Store, dataset: str) -> Champion:
     if champion.dataset != dataset:
         raise DataFormatError(f"{uri} is the pointer of {champion.dataset}, expected {dataset}; {remedy}")
     return champion
+
+
+def rounds() -> Iterator[int]:
+    """Count attempts at a swap, with ever longer pauses of random length between them."""
+    for number in range(ROUNDS):
+        if number:
+            time.sleep(random.uniform(0, min(_LONGEST_WAIT, 0.01 * 2 ** (number - 1))))  # noqa: S311 - no secret
+        yield number
 
 
 def swap_champion(store: Store, champion: Champion) -> bool:

@@ -28,6 +28,10 @@ def artifacts_from_environment() -> str:
     return os.environ.get("MNIST_BP_ARTIFACTS") or "artifacts"
 
 
+PLACES: Final = frozenset({"data_dir", "artifacts"})
+"""Settings that say where a run is made and published, not what it is."""
+
+
 class RunConfig(BaseModel):
     """Everything that decides what a run does. Credentials and endpoints are never in it (AWS_* environment)."""
 

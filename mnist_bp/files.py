@@ -23,7 +23,8 @@ TEMPORARY_SUFFIX: Final = ".tmp"
 PARTIAL_SUFFIX: Final = ".partial"
 """Of a download that is to be continued."""
 
-_LOCK: Final = ".lock"
+LOCK: Final = ".lock"
+"""What `locked` locks, in the directory itself."""
 
 
 def digest_of(path: Path, algorithm: str = "sha256") -> str:
@@ -206,7 +207,7 @@ def locked(
     with writing_to(directory):
         directory.mkdir(parents=True, exist_ok=True)
         try:
-            lock = FileLock(directory / _LOCK, is_singleton=nested and otherwise is not None)
+            lock = FileLock(directory / LOCK, is_singleton=nested and otherwise is not None)
             lock.acquire(timeout=patience)
         except Timeout as exc:
             assert otherwise is not None
@@ -219,7 +220,7 @@ def locked(
 
 def is_locked(directory: Path) -> bool:
     """Tell whether a process holds a directory by `locked`, without waiting or leaving a trace."""
-    path = directory / _LOCK
+    path = directory / LOCK
     if not path.exists():
         return False
     lock = FileLock(path, is_singleton=True)

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any
 
 from mnist_bp.catalog import PROMOTION, catalog_runs
-from mnist_bp.config import RunConfig
+from mnist_bp.config import PLACES, RunConfig
 from mnist_bp.manifest import code_sha256
 from mnist_bp.store import open_store
-
-_ELSEWHERE: Final = ("data_dir", "artifacts")
-"""Settings that say where a run is made and published, not what it is; it was found where it is published."""
 
 
 def find_finished(config: RunConfig, dataset_key: str) -> str | None:
@@ -41,4 +38,4 @@ def _made_from(manifest: Mapping[str, Any]) -> tuple[Any, Any, dict[str, Any]]:
 
 
 def _settings(config: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in config.items() if name not in _ELSEWHERE}
+    return {name: value for name, value in config.items() if name not in PLACES}

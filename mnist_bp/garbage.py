@@ -28,26 +28,20 @@ elsewhere that publishes a run anew, more than the grace after its last file was
 
 from __future__ import annotations
 
-import random
-import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final
 
 from mnist_bp.abandoned import RunDirectory, list_directories, remove_directory
-from mnist_bp.catalog import MANIFEST, RUNS, in_parallel
-from mnist_bp.champion import read_champion, swap_champion
+from mnist_bp.catalog import MANIFEST, RUNS, catalog_runs, in_parallel
+from mnist_bp.champion import read_champion, rounds, swap_champion
 from mnist_bp.errors import StoreError
 from mnist_bp.reachability import Removal, Rules, Verdict, judge
 from mnist_bp.store import Store
 from mnist_bp.store.local import LocalStore
 
 __all__ = ["Plan", "Removal", "Rules", "collect", "plan"]
-
-_ROUNDS: Final = 10
-_LONGEST_WAIT: Final = 0.5
 
 
 @dataclass(frozen=True)
@@ -84,13 +78,13 @@ def plan(store: Store, data_dir: Path, rules: Rules, *, now: datetime | None = N
     """
     before = (now or datetime.now(UTC)) - rules.grace
     directories = list_directories(data_dir)
-    verdict = judge(store, rules, before, _in_work(directories, before))
+    verdict = judge(store, catalog_runs(store), rules, before, _in_work(directories, before))
     doomed = tuple(removal for _, removal in _removals(directories, verdict, before))
     return Plan(verdict.removals, doomed, _leftovers(store, data_dir, before, dry_run=True), verdict.kept)
 
 
 def collect(store: Store, data_dir: Path, rules: Rules, *, now: datetime | None = None) -> Plan:
-    """Remove what `plan` tells, planned anew as often as a champion changes meanwhile.
+    """Remove what `plan` tells, decided anew as often as a champion changes meanwhile.
 
     Args:
         store: See `plan`.
@@ -106,8 +100,9 @@ def collect(store: Store, data_dir: Path, rules: Rules, *, now: datetime | None 
     """
     before = (now or datetime.now(UTC)) - rules.grace
     directories = list_directories(data_dir)
-    for _ in _rounds():
-        verdict = judge(store, rules, before, _in_work(directories, before))
+    runs = catalog_runs(store)  # once: manifests do not change, and the shorter a round, the fewer swaps are lost
+    for _ in rounds():
+        verdict = judge(store, runs, rules, before, _in_work(directories, before))
         if _fence(store, verdict):
             break
     else:
@@ -150,7 +145,7 @@ def _lift_fences(store: Store, verdict: Verdict) -> None:
         gone = {run_id for run_id in ours.union(seen.collecting) if not any(store.list(f"{RUNS}{run_id}/"))}
         if not gone or not store.conditions_honoured():
             continue
-        for _ in _rounds():
+        for _ in rounds():
             pointer = read_champion(store, dataset)
             rest = tuple(run_id for run_id in pointer.collecting if run_id not in gone)
             if rest == pointer.collecting or swap_champion(store, replace(pointer, collecting=rest)):
@@ -190,11 +185,3 @@ def _in_work(directories: Iterable[RunDirectory], before: datetime) -> list[str]
 def _leftovers(store: Store, data_dir: Path, before: datetime, *, dry_run: bool) -> tuple[str, ...]:
     places: tuple[Store, ...] = (store, LocalStore(data_dir))
     return tuple(uri for place in places for uri in place.remove_leftovers(before, dry_run=dry_run))
-
-
-def _rounds() -> Iterator[int]:
-    """Count attempts, with ever longer pauses of random length between them."""
-    for number in range(_ROUNDS):
-        if number:
-            time.sleep(random.uniform(0, min(_LONGEST_WAIT, 0.01 * 2**number)))  # noqa: S311 - no secret
-        yield number

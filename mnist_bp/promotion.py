@@ -11,8 +11,6 @@ recorded, and the same run challenges again, by --resume, when the champion is r
 
 from __future__ import annotations
 
-import random
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -20,7 +18,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from mnist_bp.catalog import PROMOTION, RUNS, read_promotion
-from mnist_bp.champion import Champion, Change, champion_key, read_champion, swap_champion
+from mnist_bp.champion import ROUNDS, Champion, Change, champion_key, read_champion, rounds, swap_champion
 from mnist_bp.errors import ChampionError, ChecksumError, ConflictError, DataFormatError, StoreError
 from mnist_bp.examination import Contestant, Examination, Examiner, read_contestant
 from mnist_bp.files import sha256_of_bytes
@@ -33,12 +31,6 @@ if TYPE_CHECKING:
     from mnist_bp.config import RunConfig
 
 PROMOTION_VERSION: Final = 1
-
-ROUNDS: Final = 32
-"""How often a challenger may find that another has moved the pointer; each time it decides anew."""
-
-_LONGEST_WAIT: Final = 0.5
-"""Seconds between two rounds at most; half of what is waited on average, and little in the first rounds."""
 
 
 def promote_run(config: RunConfig, data: CachedDataset, published: PublishedRun) -> Promotion:
@@ -78,7 +70,7 @@ def promote(
         return recorded
     dataset, run_id, holder = challenger.dataset, challenger.run_id, None
     try:
-        for attempt in range(ROUNDS):
+        for _ in rounds():
             with _blaming_champion(f"the pointer to the champion of {dataset}"):
                 champion = read_champion(store, dataset)
             holder = champion.current.run_id if champion.current else None
@@ -94,7 +86,6 @@ def promote(
             after = champion.changed("promote", run_id, challenger.manifest_sha256, figures)
             if swap_champion(store, after):
                 return _record(store, _made(after, after.history[-1]))
-            time.sleep(random.uniform(0, min(_LONGEST_WAIT, 0.01 * 2**attempt)))  # noqa: S311 - no secret
     except ChampionError as exc:
         reason = f"{exc}; what has become of {run_id} is then decided with --resume {run_id}"
         return _unmade(dataset, run_id, "refused", {"reason": reason, "error": type(exc.__cause__).__name__}, holder)

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from mnist_bp.catalog import RUN_ID, RUNS, CatalogedRun, catalog_runs
+from mnist_bp.catalog import RUN_ID, RUNS, CatalogedRun
 from mnist_bp.champion import Champion, list_champions, read_champion
 from mnist_bp.store import Store
 
@@ -66,11 +66,14 @@ class Verdict:
     damaged: frozenset[str]
 
 
-def judge(store: Store, rules: Rules, before: datetime, in_work: Iterable[str]) -> Verdict:
-    """Look at a store and decide.
+def judge(
+    store: Store, runs: Sequence[CatalogedRun], rules: Rules, before: datetime, in_work: Iterable[str]
+) -> Verdict:
+    """Look at a store's champions, and decide.
 
     Args:
         store: Where runs were published.
+        runs: Its catalog; what is published after it was read is younger than `before`.
         rules: What is to stay.
         before: What is younger than this stays, whatever it is.
         in_work: Runs that are being made.
@@ -80,7 +83,7 @@ def judge(store: Store, rules: Rules, before: datetime, in_work: Iterable[str]) 
         StoreError: The store cannot be read.
     """
     pointers = {dataset: read_champion(store, dataset) for dataset in list_champions(store)}
-    runs = [run for run in catalog_runs(store) if RUN_ID.fullmatch(run.listed.run_id)]
+    runs = [run for run in runs if RUN_ID.fullmatch(run.listed.run_id)]
     datasets = {run.listed.run_id: run.dataset for run in runs if run.dataset is not None}
     newest = frozenset(_newest(datasets, rules.keep))
     protected = {

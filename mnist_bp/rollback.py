@@ -7,16 +7,21 @@ of the history, from which nothing is ever taken away: a rollback can be rolled 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
 
 from mnist_bp.catalog import RUNS
-from mnist_bp.champion import CHAMPION, Champion, Change, champion_key, read_champion, swap_champion
+from mnist_bp.champion import (
+    CHAMPION,
+    Champion,
+    Change,
+    champion_key,
+    list_champions,
+    read_champion,
+    rounds,
+    swap_champion,
+)
 from mnist_bp.errors import ConfigError, StoreError
 from mnist_bp.examination import Contestant, read_contestant
 from mnist_bp.store import Store
-
-ROUNDS: Final = 8
-"""How often the pointer may have been written by others, with the champion left as it was."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +77,7 @@ def _move(store: Store, champion: Champion, target: Contestant) -> None:
     """Swap the pointer, so long as the champion is the one that the user meant to replace."""
     seen, dataset = champion.current, champion.dataset
     figures = {"reason": f"chosen by hand, in place of {seen.run_id if seen else 'none'}"}
-    for _ in range(ROUNDS):
+    for _ in rounds():
         if target.run_id in champion.collecting:
             raise StoreError(f"{target.run_id} cannot become champion of {dataset}: mnist-bp gc is removing it")
         after = champion.changed("rollback", target.run_id, target.manifest_sha256, figures)
@@ -98,11 +103,6 @@ def prove_files(store: Store, run: Contestant) -> None:
     """
     for name, proof in run.manifest["files"].items():
         store.get(f"{RUNS}{run.run_id}/{name}", proof["sha256"])
-
-
-def list_champions(store: Store) -> list[str]:
-    """Name the datasets that have a pointer."""
-    return [entry.key.removeprefix(CHAMPION).removesuffix(".json") for entry in store.list(CHAMPION)]
 
 
 def _dataset_meant(store: Store, target: Contestant | None, dataset: str | None) -> str:

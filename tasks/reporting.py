@@ -5,12 +5,13 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from uuid import UUID
 
 import httpx
 from prefect import get_client, get_run_logger
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
-from prefect.context import TaskRunContext
 from prefect.exceptions import PrefectException
+from prefect.runtime import flow_run
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.text import Text
@@ -46,12 +47,11 @@ def decorating() -> Iterator[None]:
         say(f"the Prefect UI lacks something of this run: {exc!r}", logging.WARNING)
 
 
-def rename_flow_run(name: str) -> None:
-    """Give the flow run that the current task belongs to another name in the UI."""
-    context = TaskRunContext.get()
-    if context is not None and context.task_run.flow_run_id is not None:
+def rename_flow_run(name: str, *tags: str) -> None:
+    """Give the current flow run, or that of the current task, another name in the UI, and further tags."""
+    if (run_id := flow_run.id) is not None:
         with decorating(), get_client(sync_client=True) as client:
-            client.update_flow_run(context.task_run.flow_run_id, name=name)
+            client.update_flow_run(UUID(run_id), name=name, tags={*flow_run.tags, *tags} if tags else None)
 
 
 def show_table(key: str, rows: list[dict[str, str]], description: str) -> None:

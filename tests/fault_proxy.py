@@ -35,6 +35,7 @@ class Fault:
         status: Answered instead of the server's reply.
         cut: Share of the reply's body that is let through before the connection is reset; None for no reply at all.
         silent: Whether the connection stays open then, and nothing more comes.
+        polite: Whether it is closed as if all had been said, instead of reset.
     """
 
     name: str
@@ -42,12 +43,14 @@ class Fault:
     status: int | None = None
     cut: float | None = None
     silent: bool = False
+    polite: bool = False
 
 
 SLOW_DOWN: Final = Fault("503 SlowDown", forwarded=False, status=503)
 RESET: Final = Fault("reset before the server saw it", forwarded=False)
 LOST_REPLY: Final = Fault("reply lost after the server did it")
 TRUNCATED: Final = Fault("reset in the middle of the body", cut=0.5)
+CUT_SHORT: Final = Fault("closed in the middle of the body", cut=0.5, polite=True)
 STALL: Final = Fault("silence in the middle of the body", cut=0.5, silent=True)
 
 QUICK_FAULTS: Final = (SLOW_DOWN, RESET, LOST_REPLY, TRUNCATED)
@@ -129,7 +132,10 @@ class _Handler(BaseHTTPRequestHandler):
             self._answer(*reply, cut=fault.cut)
         if fault.silent:
             self.server.closing.wait()
-        self._reset()
+        if fault.polite:
+            self.close_connection = True
+        else:
+            self._reset()
 
     do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = do_any  # noqa: N815 (the names are http.server's)
 

@@ -137,7 +137,7 @@ def serve(name: str, directory: Path, *, end_with: signal.Signals = signal.SIGTE
     program = find_program(_PROGRAMS.get(name, name))
     if program is None:
         raise RuntimeError(f"no {name} beside {sys.executable} or on PATH: run make setup")
-    address = f"127.0.0.1:{_free_port()}"
+    address = f"127.0.0.1:{free_port()}"
     server = S3Server(name, f"http://{address}", "mnist-bp-tests", "only-the-tests-know-this", directory)
     command, settings = _COMMANDS[name](program, server, address)
     inherited = {key: value for key, value in os.environ.items() if not key.startswith(("AWS_", "MINIO_", "RCLONE_"))}
@@ -181,10 +181,11 @@ def admin_client(server: S3Server) -> Iterator[Any]:
 
 def free_endpoint() -> str:
     """Return an address on this machine that nothing listens on."""
-    return f"http://127.0.0.1:{_free_port()}"
+    return f"http://127.0.0.1:{free_port()}"
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """Return a port on this machine that nothing listens on."""
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port: int = probe.getsockname()[1]
         return port

@@ -16,7 +16,7 @@ from rich.text import Text
 from mnist_bp.catalog import catalog_runs
 from mnist_bp.cli import StoreCommand, parse
 from mnist_bp.commands.champion import ChampionDataset
-from mnist_bp.commands.runs import find_champions
+from mnist_bp.commands.runs import describe, find_champions
 from mnist_bp.files import check_writable, write_bytes
 from mnist_bp.plots import history_png
 from mnist_bp.store import Store
@@ -66,35 +66,13 @@ def history(store: Store, dataset: str | None = None) -> tuple[list[dict[str, An
         dataset: Only runs on this one; None for all.
 
     Returns:
-        For each run, in order of time: created, run_id, dataset, engine, seed, steps, accuracy, loss, champion. And
-        what is wrong with those that cannot be believed.
+        For each run, in order of time, what `mnist_bp.commands.runs.describe` tells; and what is wrong with those that
+        cannot be believed.
     """
     champions, problems = find_champions(store)
-    rows = []
-    for run in catalog_runs(store):
-        if run.damage:
-            problems.append(run.damage)
-        if run.manifest is None or dataset not in (None, run.dataset):
-            continue
-        try:
-            rows.append({**_about(run.manifest), "champion": run.listed.run_id in champions})
-        except (KeyError, IndexError, TypeError) as exc:
-            problems.append(f"the manifest of {run.listed.run_id} lacks what every manifest has ({exc!r})")
-    return rows, problems
-
-
-def _about(manifest: Mapping[str, Any]) -> dict[str, Any]:
-    last = manifest["checkpoints"][-1]
-    return {
-        "created": manifest["created"],
-        "run_id": manifest["run_id"],
-        "dataset": manifest["dataset"]["name"],
-        "engine": manifest["engine"],
-        "seed": manifest["seed"],
-        "steps": last["step"],
-        "accuracy": last["accuracy"],
-        "loss": last["loss"],
-    }
+    rows = [describe(run, champions) for run in catalog_runs(store)]
+    problems += [row["damage"] for row in rows if row["damage"]]
+    return [row for row in rows if row["status"] == "complete" and dataset in (None, row["dataset"])], problems
 
 
 def _table(rows: Sequence[Mapping[str, Any]]) -> Table:

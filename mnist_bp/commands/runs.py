@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 from pydantic_settings import SettingsConfigDict
 from rich.box import SIMPLE_HEAD
@@ -17,6 +17,9 @@ from mnist_bp.champion import list_champions, read_champion
 from mnist_bp.cli import StoreCommand, parse
 from mnist_bp.errors import ChecksumError, DataFormatError
 from mnist_bp.store import Store
+
+_TOLD: Final = ("created", "dataset", "engine", "seed", "steps", "accuracy", "loss", "train_seconds")
+"""What `describe` takes from a manifest."""
 
 
 class RunsCommand(StoreCommand):
@@ -61,7 +64,7 @@ def find_champions(store: Store) -> tuple[set[str], list[str]]:
 def describe(run: CatalogedRun, champions: set[str]) -> dict[str, Any]:
     """Describe a run in a few words; all but its id and its status are None where no manifest tells."""
     run_id = run.listed.run_id
-    about: dict[str, Any] = dict.fromkeys(("dataset", "engine", "steps", "accuracy", "train_seconds"))
+    about: dict[str, Any] = dict.fromkeys(_TOLD)
     damage = run.damage
     if run.manifest is not None:
         try:
@@ -83,10 +86,13 @@ def describe(run: CatalogedRun, champions: set[str]) -> dict[str, Any]:
 def _about(manifest: Mapping[str, Any]) -> dict[str, Any]:
     last = manifest["checkpoints"][-1]
     return {
+        "created": manifest["created"],
         "dataset": manifest["dataset"]["name"],
         "engine": manifest["engine"],
+        "seed": manifest["seed"],
         "steps": last["step"],
         "accuracy": last["accuracy"],
+        "loss": last["loss"],
         "train_seconds": manifest["train_seconds"],
     }
 

@@ -6,13 +6,14 @@ which it is made, and nothing of the place where it is published: equal runs giv
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from mnist_bp.config import PLACES
 from mnist_bp.network import Bytes, FloatArray, Model, initial_parameters
 from mnist_bp.records import Evaluation, Mistake
 from mnist_bp.report.charts import Chart, Line, lay_out, thinned
@@ -29,9 +30,6 @@ MOST_ROWS: Final = 40
 
 FULL_COLOUR: Final = 0.995
 """Share of the weights that lie within the range of colours."""
-
-_PLACES: Final = {"data_dir", "artifacts"}
-"""Of the configuration: where the run was made and published, which does not belong to it."""
 
 
 def report_html(manifest: Mapping[str, Any], evaluation: Evaluation, model: Model, images: Bytes) -> bytes:
@@ -63,7 +61,7 @@ def report_html(manifest: Mapping[str, Any], evaluation: Evaluation, model: Mode
         units=_units(model, evaluation.seed),
         hidden=model.W1.shape[1],
         environment={"engine": f"{manifest['engine']} on {manifest['device']}", **manifest["environment"]},
-        config={name: _setting(value) for name, value in manifest["config"].items() if name not in _PLACES},
+        config={name: _setting(value) for name, value in manifest["config"].items() if name not in PLACES},
     )
     return page.encode()
 
@@ -101,12 +99,11 @@ def _thinned_rows(checkpoints: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [point for point in checkpoints if point["step"] in kept]
 
 
-def _shades(row: Iterable[int], label: int) -> list[int]:
+def _shades(row: Sequence[int], label: int) -> list[int]:
     """Choose how strongly the cells of a row are coloured, in per cent; never so strongly that figures fade.
 
     Square roots, so that one mistake in a thousand is seen beside a hundred.
     """
-    row = tuple(row)
     shares = [count / (sum(row) or 1) for count in row]
     return [round(45 * share if place == label else min(45.0, 110 * share**0.5)) for place, share in enumerate(shares)]
 

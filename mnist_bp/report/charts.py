@@ -27,13 +27,11 @@ class Line:
         name: For the legend and the marks; lines of one name share an entry.
         style: `main`, `second` or `faint`; only the first has a mark at every point.
         points: Pairs of step and value, in order of step.
-        digits: Decimals of a value, where it is read out.
     """
 
     name: str
     style: str
     points: Sequence[tuple[int, float]]
-    digits: int = 4
 
 
 class Tick(NamedTuple):
@@ -107,9 +105,7 @@ def lay_out(title: str, lines: Sequence[Line]) -> Chart:
             Path(line.style, " ".join(f"{x(step)},{y(value)}" for step, value in line.points)) for line in lines
         ),
         marks=tuple(
-            Mark(x(step), y(value), f"step {step:,}: {value:.{line.digits}f}")
-            for line in main
-            for step, value in line.points
+            Mark(x(step), y(value), f"step {step:,}: {value:.4f}") for line in main for step, value in line.points
         ),
         legend={line.name: line.style for line in lines},
     )
@@ -142,4 +138,4 @@ def thinned(points: Sequence[tuple[int, float]], most: int) -> list[tuple[int, f
 
 def _in_words(line: Line) -> str:
     (first, began), (last, ended) = line.points[0], line.points[-1]
-    return f"{line.name}: {began:.{line.digits}f} at step {first:,}, {ended:.{line.digits}f} at step {last:,}"
+    return f"{line.name}: {began:.4f} at step {first:,}, {ended:.4f} at step {last:,}"

@@ -10,7 +10,6 @@ from typing import Final
 
 import urllib3.exceptions as http
 from botocore import exceptions as aws
-from botocore.parsers import ResponseParserError
 
 from mnist_bp.errors import StoreError
 
@@ -34,9 +33,9 @@ _NETWORK: Final = (
     aws.ConnectionError,
     aws.HTTPClientError,
     aws.IncompleteReadError,
-    # botocore lets these two through where the body of an error breaks off
-    http.HTTPError,
-    ResponseParserError,
+    # botocore lets these two through where the body of an error breaks off or falls silent
+    http.ProtocolError,
+    http.ReadTimeoutError,
 )
 _REMEDIES: Final = {
     "NoSuchBucket": "create the bucket or correct the address",

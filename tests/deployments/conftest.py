@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,16 +13,10 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 from deployments.local_server import LocalServer
 from tests.bad_http import BadHttp
 from tests.deployments.serving import Served, Webhook, environment, webhook
+from tests.s3_servers import free_port
 
 ZONE = "Europe/Zurich"
 FLAGS = ["--dataset", "mnist-sample", "--steps", "60", "--checkpoint-every", "30", "--timezone", ZONE]
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 @dataclass

@@ -14,6 +14,8 @@ from mnist_bp.records import CachedDataset, RawDataset
 from tasks import reporting
 from tests.conftest import data_dir_of
 
+SCRIPT = Path(__file__).parents[2] / "flows" / "train.py"
+
 
 @pytest.fixture(scope="session")
 def prefect_server() -> Iterator[None]:

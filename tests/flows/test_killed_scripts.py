@@ -14,8 +14,8 @@ from prefect.settings import PREFECT_API_URL
 
 from mnist_bp.champion import read_champion
 from mnist_bp.store import open_store
+from tests.flows.conftest import SCRIPT
 
-SCRIPT = Path(__file__).parents[2] / "flows" / "train.py"
 STEPS = ["--dataset", "mnist-sample", "--steps", "2000", "--checkpoint-every", "400"]
 
 pytestmark = [pytest.mark.usefixtures("prefect_server", "warm_caches"), pytest.mark.slow]

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.flows.conftest import SCRIPT
 from tests.s3_servers import admin_client, environment_of, serve
 
-SCRIPT = Path(__file__).parents[2] / "flows" / "train.py"
 TOKEN = "canary-session-token-3b1f"
 
 EVERYTHING_LOGGED = {

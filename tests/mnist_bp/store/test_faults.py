@@ -16,6 +16,7 @@ from mnist_bp.errors import ConflictError
 from mnist_bp.files import sha256_of_bytes
 from mnist_bp.store import Store, open_store
 from tests.fault_proxy import (
+    CUT_SHORT,
     LOST_REPLY,
     QUICK_FAULTS,
     RESET,
@@ -85,7 +86,7 @@ def test_a_fault_at_any_request_of_a_put_is_got_over(
     """The reply to a put that went through may be the one that is lost; its own bytes are no conflict then."""
     for number in range(4):
         proxy.faults = iter([*repeat(None, number), fault])
-        put(store, f"key-{number}", b"content")
+        assert put(store, f"key-{number}", b"content")
         proxy.faults = iter(())
         assert stored(f"key-{number}") == b"content"
         with pytest.raises(ConflictError):
@@ -106,12 +107,18 @@ def test_more_faults_than_are_tried_again_are_an_error_that_says_so(
     assert store.get("key") == b"content"
 
 
-def test_half_a_body_is_not_taken_for_the_whole(store: Store, proxy: FaultProxy) -> None:
+@pytest.mark.parametrize("fault", [TRUNCATED, CUT_SHORT], ids=lambda fault: fault.name)
+def test_half_a_body_is_not_taken_for_the_whole(store: Store, proxy: FaultProxy, fault: Fault) -> None:
     content = os.urandom(100_000)
     put(store, "key", content)
-    proxy.faults = iter([TRUNCATED, TRUNCATED])
+    proxy.faults = iter([fault, fault])
     assert store.get("key") == content
-    assert proxy.happened() == [TRUNCATED, TRUNCATED]
+    proxy.faults = iter([fault, fault])
+    assert [entry.key for entry in store.list()] == ["key"]
+    assert proxy.happened() == [fault] * 4
+    proxy.faults = repeat(fault)
+    for action in (lambda: store.get("key"), lambda: list(store.list())):
+        assert "tried 10 times in " in str(error_of(action))
 
 
 def test_a_stream_that_breaks_off_says_so_and_can_be_gone_on_with(store: Store, proxy: FaultProxy) -> None:
@@ -132,7 +139,9 @@ def test_silence_is_waited_for_only_so_long(store: Store, proxy: FaultProxy, mon
     impatient = open_store(store.uri("").rstrip("/"))
     proxy.faults = iter([STALL])
     assert impatient.get("key") == b"content"
-    assert proxy.happened() == [STALL]
+    proxy.faults = iter([STALL])
+    assert impatient.read("nothing there") is None  # S3 says so in a body, too
+    assert proxy.happened() == [STALL, STALL]
 
 
 def test_a_file_of_many_parts_gets_over_faults_and_leaves_no_parts(
