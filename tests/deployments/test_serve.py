@@ -15,7 +15,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.deployments.serving import SCRIPT, Served, environment
+from tests.deployments.serving import SCRIPT, Served, environment, eventually
 from tests.s3_servers import free_port
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
@@ -90,6 +90,18 @@ def test_its_server_ends_with_it_however_it_ends_and_has_a_ui_that_works_on_any_
         assert code == (-number if number == signal.SIGKILL else 0), each.log.read_text()
         assert "Traceback" not in each.log.read_text()
         assert not psutil.wait_procs(children, timeout=10)[1]
+
+
+def test_a_plain_kill_before_it_serves_ends_it_and_its_server(
+    tmp_path: Path, start_with_server: Callable[[Path], Served]
+) -> None:
+    served = start_with_server(tmp_path)
+    children = eventually(lambda: served.descendants, "it should start a Prefect server")
+    served.process.terminate()
+    code = served.process.wait(30)
+    served.close()
+    assert (code, "Traceback" in served.log.read_text()) == (0, False), served.log.read_text()
+    assert not psutil.wait_procs(children, timeout=10)[1]
 
 
 def test_a_port_that_is_taken_is_named(tmp_path: Path) -> None:
