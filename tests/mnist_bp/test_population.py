@@ -107,7 +107,7 @@ def memory_taken(config: RunConfig, data: CachedDataset) -> int:
         peak = max(peak, process.memory_info().rss)
 
     train_run(config, data, on_progress=watch, on_checkpoint=watch)
-    return peak - before
+    return int(peak - before)
 
 
 def test_what_a_population_needs_is_close_to_what_it_takes(sample: CachedDataset, tmp_path: Path) -> None:
