@@ -8,10 +8,14 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from mnist_bp.cli import INTERRUPTED, print_error
 from mnist_bp.errors import MnistBpError
+from mnist_bp.process import INTERRUPTED, LastExit, collect_garbage_seldom, print_error
 
 COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
+    "train": (
+        "mnist_bp.commands.train",
+        "make a run without Prefect, from download to promotion",
+    ),
     "runs": ("mnist_bp.commands.runs", "list the published runs"),
     "show": ("mnist_bp.commands.show", "tell everything about one run"),
     "history": ("mnist_bp.commands.history", "tell the accuracy of run after run, and draw it"),
@@ -56,5 +60,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return code
 
 
+def script() -> None:
+    """Run the command of this process, and end the process with its exit code."""
+    collect_garbage_seldom()
+    LastExit().run(main)
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    script()

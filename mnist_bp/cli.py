@@ -1,19 +1,10 @@
-"""The command line: flags made from `RunConfig`, errors as one line, and how a program ends.
-
-Exit codes: 0, 1 (failed), 2 (bad usage), 130 (interrupted).
-"""
+"""The command line: flags made from `RunConfig`, and a line for each that is unusable."""
 
 from __future__ import annotations
 
-import atexit
-import os
-import signal
 import sys
-import threading
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
-from types import FrameType
-from typing import Any, Final, Literal, TypeVar
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, TypeVar
 
 from pydantic import Field, ValidationError, model_validator
 from pydantic_settings import (
@@ -26,12 +17,10 @@ from pydantic_settings import (
 
 from mnist_bp.config import PRESETS, RunConfig, artifacts_from_environment
 from mnist_bp.errors import without_secrets
+from mnist_bp.process import print_error
 from mnist_bp.store import Store, open_store
 
 AnyCommand = TypeVar("AnyCommand", bound="Command")
-
-INTERRUPTED: Final = 130
-"""Exit code: 128 and the number of SIGINT, as a shell has it."""
 
 
 class Command(BaseSettings):
@@ -123,65 +112,6 @@ def parse(command: type[AnyCommand], arguments: Sequence[str] | None = None) -> 
     except SettingsError as exc:
         print_error(f"{str(exc).removeprefix('error parsing CLI: ')}; see --help")
         raise SystemExit(2) from exc
-
-
-def parse_train(arguments: Sequence[str] | None = None) -> TrainCommand:
-    """Read the flags of one training run; see `parse`."""
-    return parse(TrainCommand, arguments)
-
-
-def print_error(message: str) -> None:
-    """Say on stderr what went wrong."""
-    print(f"error: {message}", file=sys.stderr)
-
-
-def end_when_interrupted(kept: Callable[[], str], grace: float = 10) -> None:
-    """From now on, say at once when Ctrl-C or a plain kill arrives, and see to it that the process ends.
-
-    KeyboardInterrupt is raised, so that everything can wind up; where that takes too long, or on a second signal, the
-    process is ended as it is.
-
-    Args:
-        kept: Tells what is not lost, for the message.
-        grace: Seconds for winding up.
-    """
-
-    def interrupt(_number: int, _frame: FrameType | None) -> None:
-        for each in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(each, signal.SIG_DFL)
-        print_error(f"interrupted; {kept()}")
-        last_resort = threading.Timer(grace, os._exit, (INTERRUPTED,))
-        last_resort.daemon = True
-        last_resort.start()
-        raise KeyboardInterrupt
-
-    for each in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(each, interrupt)
-
-
-class LastExit:
-    """Ends a script's process once every other exit handler has run, without unloading its libraries.
-
-    Unloading torch's reads 110 MB of them into memory, only to leave. To be made before anything else that registers
-    an exit handler: they run in reverse.
-    """
-
-    def __init__(self) -> None:
-        self._code = 1
-        atexit.register(self._leave)
-
-    def run(self, main: Callable[[], int]) -> None:
-        """Call a script's main, and keep its exit code."""
-        try:
-            self._code = main()
-        except SystemExit as exc:
-            self._code = exc.code if isinstance(exc.code, int) else int(exc.code is not None)
-
-    def _leave(self) -> None:
-        for stream in (sys.stdout, sys.stderr):
-            with suppress(OSError, ValueError):  # a reader that is gone, or a stream that is closed
-                stream.flush()
-        os._exit(self._code)
 
 
 def _describe(error: Mapping[str, Any]) -> str:

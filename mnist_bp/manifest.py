@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import platform
 from dataclasses import asdict
 from importlib.metadata import version
@@ -13,6 +14,7 @@ from typing import Any, Final
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from pyarrow.json import ParseOptions, read_json
 
 from mnist_bp import __version__
 from mnist_bp.config import RunConfig
@@ -50,7 +52,7 @@ def history_parquet(trained: TrainedRun, dataset: str, evaluation: Evaluation) -
     rows = [
         {
             "run_id": trained.run_id,
-            "created": created_at(trained.run_id),
+            "created": created_at(trained.run_id).isoformat(),
             "dataset": dataset,
             "engine": trained.engine,
             "train_seconds": seconds[score.step],
@@ -58,8 +60,11 @@ def history_parquet(trained: TrainedRun, dataset: str, evaluation: Evaluation) -
         }
         for score in evaluation.scores
     ]
+    lines = BytesIO("".join(f"{json.dumps(row)}\n" for row in rows).encode())
+    # not Table.from_pylist, which imports pandas to ask whether what it is given is pandas'
+    table = read_json(lines, parse_options=ParseOptions(explicit_schema=HISTORY))
     sink = BytesIO()
-    pq.write_table(pa.Table.from_pylist(rows, schema=HISTORY), sink, compression="zstd")
+    pq.write_table(table, sink, compression="zstd")
     return sink.getvalue()
 
 

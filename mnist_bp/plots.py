@@ -1,4 +1,4 @@
-"""Pictures of a run."""
+"""Pictures of many runs, as PNG. Of a single one its report draws them."""
 
 from __future__ import annotations
 
@@ -6,34 +6,6 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from io import BytesIO
 from typing import Any
-
-from mnist_bp.records import Evaluation
-
-
-def accuracy_png(evaluation: Evaluation, title: str) -> bytes:
-    """Draw accuracy and the lab's own figure over steps.
-
-    Args:
-        evaluation: At least one checkpoint.
-        title: Names the run.
-
-    Returns:
-        A PNG of 960x540 pixels.
-    """
-    figure, axes = _figure()
-    steps = [score.step for score in evaluation.checkpoints]
-    axes.plot(steps, [score.accuracy for score in evaluation.checkpoints], marker="o", label="all test images")
-    axes.plot(
-        steps,
-        [score.lab_correct_of_1000 / 1000 for score in evaluation.checkpoints],
-        marker="s",
-        linestyle="--",
-        label="first 1,000, raw pixels (the lab's own figure)",
-    )
-    axes.set(title=title, xlabel="step", ylabel="accuracy")
-    axes.grid(alpha=0.3)
-    axes.legend(loc="lower right")
-    return _png(figure)
 
 
 def trace_png(steps: Sequence[int], correct: Sequence[Sequence[int]], published: Sequence[int]) -> bytes:

@@ -3,7 +3,6 @@
 <artifacts>/runs/<run id>/checkpoints/step-0001000.safetensors ...
                          /model.safetensors    the run's model after the last step
                          /history.parquet      one row per checkpoint and seed
-                         /accuracy.png
                          /report.html          all of it, for a person
                          /manifest.json        sealed, and put last: a run with a manifest is complete
 
@@ -23,7 +22,6 @@ from mnist_bp.config import RunConfig
 from mnist_bp.errors import MnistBpError
 from mnist_bp.files import read_verified, reading_from, sha256_of_bytes, write_bytes
 from mnist_bp.manifest import describe_run, history_parquet, proofs
-from mnist_bp.plots import accuracy_png
 from mnist_bp.preprocess import load_split
 from mnist_bp.records import CachedDataset, Evaluation, PublishedRun, RawDataset, StoredFile, TrainedRun
 from mnist_bp.report import report_html
@@ -96,9 +94,7 @@ def _complete(
     about = checkpoint_metadata(config, data, trained.engine, trained.device, [evaluation.seed], last.step)
     files = {f"checkpoints/{Path(point.file.path).name}": point.file for point in trained.checkpoints}
     files["model.safetensors"] = save_checkpoint(directory / "model.safetensors", [model], about)
-    title = f"{data.name}, {trained.engine} engine, seed {evaluation.seed}"
     files["history.parquet"] = _write(directory / "history.parquet", history_parquet(trained, data.name, evaluation))
-    files["accuracy.png"] = _write(directory / "accuracy.png", accuracy_png(evaluation, title))
     for file in files.values():
         read_verified(Path(file.path), file.sha256)
     about = describe_run(config, raw, data, trained, evaluation, files)

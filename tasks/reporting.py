@@ -1,10 +1,13 @@
-"""Says what happens to both of a run's readers: the Prefect log and, in a script, the terminal."""
+"""Says what happens to both of a run's readers: the Prefect log and, in a script, the terminal.
+
+This module is the `mnist_bp.steps.Teller` of all tasks.
+"""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from uuid import UUID
 
 import httpx
@@ -12,24 +15,21 @@ from prefect import get_client, get_run_logger
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
 from prefect.exceptions import PrefectException
 from prefect.runtime import flow_run
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-from rich.text import Text
 
-_STYLES = {logging.WARNING: "bold yellow"}
-_terminal: Console | None = None
+from mnist_bp.terminal import Terminal
+
+_terminal = Terminal()
 
 
-def show_on(terminal: Console | None) -> None:
-    """Repeat everything on a terminal from now on, or no longer. For scripts; a served flow has none."""
+def show_on(terminal: Terminal) -> None:
+    """Repeat everything on a terminal from now on. For scripts; a served flow has none."""
     global _terminal
     _terminal = terminal
 
 
 def show(message: str, level: int = logging.INFO) -> None:
     """Say something on the terminal alone."""
-    if _terminal is not None:
-        _terminal.print(Text(message, style=_STYLES.get(level, "")), soft_wrap=True)
+    _terminal.say(message, level)
 
 
 def say(message: str, level: int = logging.INFO) -> None:
@@ -66,17 +66,6 @@ def show_markdown(key: str, text: str) -> None:
         create_markdown_artifact(key=key, markdown=text)
 
 
-@contextmanager
-def progress_bar(what: str, total: float | None = None) -> Iterator[Callable[..., None]]:
-    """Show a bar on the terminal, if there is one that can.
-
-    Yields:
-        A function that moves the bar: `completed`, `total` and `note` (a short text after it) by keyword.
-    """
-    if _terminal is None or not _terminal.is_terminal:
-        yield lambda **_: None
-        return
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[note]}"))
-    with Progress(*columns, TimeElapsedColumn(), console=_terminal, transient=True) as progress:
-        bar = progress.add_task(what, total=total, note="")
-        yield lambda **changes: progress.update(bar, **changes)
+def progress_bar(what: str, total: float | None = None) -> AbstractContextManager[Callable[..., None]]:
+    """Show a bar on the terminal; see `mnist_bp.terminal.Terminal.progress_bar`."""
+    return _terminal.progress_bar(what, total)

@@ -11,12 +11,12 @@ from typing import Any, Final
 from prefect import Task
 from prefect.client.schemas.objects import State, TaskRun
 from prefect.context import TaskRunContext
-from prefect.tasks import exponential_backoff
 
 from mnist_bp.errors import MnistBpError
+from mnist_bp.steps import DOWNLOAD_WAITS
 from tasks.reporting import show
 
-RETRIES: Final = 3
+RETRIES: Final = len(DOWNLOAD_WAITS)
 
 
 def worth_retrying(task: Task[Any, Any], run: TaskRun, state: State[Any]) -> bool:
@@ -36,7 +36,7 @@ def is_last_attempt() -> bool:
 
 TRANSPORT_RETRIES: Final[dict[str, Any]] = {
     "retries": RETRIES,
-    "retry_delay_seconds": exponential_backoff(backoff_factor=1),
+    "retry_delay_seconds": list(DOWNLOAD_WAITS),
     "retry_jitter_factor": 0.5,
     "retry_condition_fn": worth_retrying,
 }

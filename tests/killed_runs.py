@@ -4,7 +4,7 @@ with Nursery() as nursery:
     (ending,) = nursery.make(Order(config, run_id, die_after=0.1))
     (ending,) = nursery.make(Order(config, run_id))  # goes on where the first was killed
 
-A run takes the library's steps in the flow's order, without Prefect. Its process is forked from one that has imported
+A run is made without Prefect. Its process is forked from one that has imported
 and compiled everything, and so costs a fraction of a second.
 """
 
@@ -32,7 +32,9 @@ from mnist_bp.config import RunConfig
 from mnist_bp.errors import MnistBpError
 from mnist_bp.journal import Journal
 from mnist_bp.resume import WantedRun, find_started
-from mnist_bp.run_directory import run_directory, working_on
+from mnist_bp.run_directory import run_directory
+from mnist_bp.steps import take_steps
+from mnist_bp.terminal import Terminal
 
 PATIENCE: Final = 60
 """Seconds that processes may take to end."""
@@ -90,29 +92,12 @@ class Ending:
         return not self.killed and self.error is None
 
 
-def take_steps(config: RunConfig, run_id: str) -> None:
-    """Do what `flows.train.train` does, for a new run or for one that was begun."""
-    from mnist_bp.download import fetch
-    from mnist_bp.evaluation import evaluate_run
-    from mnist_bp.preflight import preflight
-    from mnist_bp.preprocess import preprocess_dataset
-    from mnist_bp.promotion import promote_run
-    from mnist_bp.publish import publish_run
-    from mnist_bp.runs import train_run
-
+def make_or_resume(config: RunConfig, run_id: str) -> None:
+    """Do what `mnist-bp train` does, silently, for a new run or for one that was begun."""
     begun = Journal(run_directory(config.data_dir, run_id)).path.exists()
     run = find_started(run_id, config, config.chosen) if begun else WantedRun(run_id, config)
-    if run.manifest is not None:
-        return
-    config = run.config
-    preflight(config)
-    raw = run.noticed(fetch(config.dataset, Path(config.data_dir), last_attempt=True))
-    data = preprocess_dataset(raw, Path(config.data_dir))
-    with working_on(run_directory(config.data_dir, run_id)):
-        trained = train_run(config, data, run_id)
-        evaluation = evaluate_run(data, trained)
-        published = publish_run(config, raw, data, trained, evaluation)
-        promote_run(config, data, published)
+    if run.manifest is None:
+        take_steps(run, Terminal())
 
 
 class Nursery:
@@ -154,7 +139,7 @@ def _tend(orders_from: Connection) -> None:
     with tempfile.TemporaryDirectory() as place:
         small = RunConfig(dataset="mnist-sample", steps=20, engine="cpu")
         config = small.model_copy(update={"data_dir": f"{place}/data", "artifacts": f"{place}/artifacts"})
-        take_steps(config, "20261123T000000Z-00000000")
+        make_or_resume(config, "20261123T000000Z-00000000")
     while (orders := orders_from.recv()) is not None:
         orders_from.send(_make_all(orders))
 
@@ -208,7 +193,7 @@ def _live(order: Order, pipe: int) -> None:
             os.setgid(order.user)
             os.setuid(order.user)
         events.watch()
-        take_steps(order.config, order.run_id)
+        make_or_resume(order.config, order.run_id)
     except MnistBpError as exc:
         error, message = type(exc).__name__, str(exc)
     except BaseException as exc:

@@ -15,9 +15,10 @@ from rich.text import Text
 
 from mnist_bp.catalog import read_manifest
 from mnist_bp.champion import CHAMPION, champion_key, list_champions, read_champion
-from mnist_bp.cli import Command, parse, print_error
+from mnist_bp.cli import Command, parse
 from mnist_bp.config import artifacts_from_environment
 from mnist_bp.errors import ChecksumError, DataFormatError, StoreError
+from mnist_bp.process import print_error
 from mnist_bp.store import Store, open_store
 
 ChampionDataset = Literal["mnist", "fashion-mnist", "kmnist", "mnist-sample"]

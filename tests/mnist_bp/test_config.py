@@ -7,7 +7,7 @@ from typing import get_args
 import pytest
 from pydantic import ValidationError
 
-from mnist_bp.cli import TrainCommand, parse_train
+from mnist_bp.cli import TrainCommand, parse
 from mnist_bp.config import PRESETS, RunConfig
 
 BAD_FLAGS = [
@@ -42,7 +42,7 @@ def test_a_bad_value_gives_one_line_with_flag_value_and_expectation(
     flag: str, value: str, expected: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit) as caught:
-        parse_train([flag, value])
+        parse(TrainCommand, [flag, value])
     out, err = capsys.readouterr()
     assert caught.value.code == 2
     assert out == ""
@@ -53,7 +53,7 @@ def test_a_bad_value_gives_one_line_with_flag_value_and_expectation(
 
 def test_every_bad_value_gets_its_own_line(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
-        parse_train(["--steps", "0", "--hidden", "0"])
+        parse(TrainCommand, ["--steps", "0", "--hidden", "0"])
     assert [line.split()[1] for line in capsys.readouterr().err.splitlines()] == ["--steps", "--hidden"]
 
 
@@ -62,7 +62,7 @@ def test_unknown_flags_and_missing_values_are_bad_usage(
     arguments: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit) as caught:
-        parse_train(arguments)
+        parse(TrainCommand, arguments)
     assert caught.value.code == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("error: ")
@@ -72,14 +72,14 @@ def test_unknown_flags_and_missing_values_are_bad_usage(
 
 def test_a_secret_in_an_address_is_refused_and_not_repeated(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
-        parse_train(["--artifacts", "s3://key:hunter2@bucket/prefix"])
+        parse(TrainCommand, ["--artifacts", "s3://key:hunter2@bucket/prefix"])
     err = capsys.readouterr().err
     assert "AWS_*" in err
     assert "hunter2" not in err
 
 
 def test_no_flags_give_the_lab() -> None:
-    config = parse_train([]).config
+    config = parse(TrainCommand, []).config
     assert config == RunConfig()
     lab = {"batch_size": 10, "steps": 10_000, "learning_rate": 0.5, "hidden": 30, "seed": 1, "bias_gradient": "mean"}
     assert config.model_dump().items() >= {**lab, "dataset": "auto"}.items()
@@ -87,7 +87,7 @@ def test_no_flags_give_the_lab() -> None:
 
 def test_every_field_has_a_flag_and_help_tells_its_default(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
-        parse_train(["--help"])
+        parse(TrainCommand, ["--help"])
     assert caught.value.code == 0
     text = " ".join(capsys.readouterr().out.split())
     for name, field in RunConfig.model_fields.items():
@@ -100,9 +100,9 @@ def test_every_field_has_a_flag_and_help_tells_its_default(capsys: pytest.Captur
 
 @pytest.mark.parametrize("preset", PRESETS)
 def test_a_preset_fills_what_is_not_given_and_a_flag_beside_it_wins(preset: str) -> None:
-    config = parse_train(["--preset", preset]).config
+    config = parse(TrainCommand, ["--preset", preset]).config
     assert config == PRESETS[preset]
-    assert parse_train(["--preset", preset, "--steps", "77"]).config == config.model_copy(update={"steps": 77})
+    assert parse(TrainCommand, ["--preset", preset, "--steps", "77"]).config == config.model_copy(update={"steps": 77})
 
 
 def test_the_flag_knows_every_preset() -> None:
@@ -118,15 +118,15 @@ def test_the_lab_preset_states_the_lab_and_is_the_default() -> None:
 def test_a_stray_environment_variable_is_not_a_setting(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("STEPS", "5")
     monkeypatch.setenv("SEED", "5")
-    assert parse_train([]).config == RunConfig()
+    assert parse(TrainCommand, []).config == RunConfig()
 
 
 def test_the_environment_sets_the_defaults_of_the_two_places(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MNIST_BP_DATA_DIR", "/elsewhere/data")
     monkeypatch.setenv("MNIST_BP_ARTIFACTS", "s3://bucket/prefix")
-    config = parse_train([]).config
+    config = parse(TrainCommand, []).config
     assert (config.data_dir, config.artifacts) == ("/elsewhere/data", "s3://bucket/prefix")
-    assert parse_train(["--data-dir", "here"]).config.data_dir == "here"
+    assert parse(TrainCommand, ["--data-dir", "here"]).config.data_dir == "here"
 
 
 def test_a_config_is_frozen_and_takes_no_unknown_field() -> None:

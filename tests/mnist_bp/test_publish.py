@@ -6,7 +6,6 @@ import io
 import json
 import os
 import shutil
-import struct
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -31,7 +30,7 @@ from mnist_bp.runs import created_at, train_run
 from mnist_bp.store import Store, open_store
 
 CHECKPOINTS = [f"checkpoints/step-{step:07d}.safetensors" for step in (100, 200, 300)]
-FILES = sorted([*CHECKPOINTS, "model.safetensors", "history.parquet", "accuracy.png", "report.html"])
+FILES = sorted([*CHECKPOINTS, "model.safetensors", "history.parquet", "report.html"])
 
 
 @dataclass(frozen=True)
@@ -357,14 +356,6 @@ def test_the_history_has_one_row_per_checkpoint_with_its_scores(published: Publi
     ]
 
 
-def test_the_picture_is_a_whole_png_of_960_by_540(published: PublishedRun) -> None:
-    _, contents = read_back(published)
-    picture = contents["accuracy.png"]
-    assert picture[:8] == b"\x89PNG\r\n\x1a\n"
-    assert struct.unpack(">4sII", picture[12:24]) == (b"IHDR", 960, 540)
-    assert picture[-8:-4] == b"IEND"
-
-
 def test_publishing_twice_changes_nothing(finished: FinishedRun, published: PublishedRun, tmp_path: Path) -> None:
     manifest = open_store(published.artifacts).get("manifest.json")
     first = read_back(published)
@@ -379,7 +370,7 @@ def test_a_damaged_run_gets_no_manifest_where_it_was_made_either(
 ) -> None:
     """The data directory may be the artifacts' place as well: a manifest there is a published one."""
     run = finished.copied_to(tmp_path)
-    for name in ("manifest.json", "model.safetensors", "history.parquet", "accuracy.png"):
+    for name in ("manifest.json", "model.safetensors", "history.parquet"):
         Path(run.trained.directory, name).unlink(missing_ok=True)  # left by a publication of the original
     path = Path(run.trained.checkpoints[damaged].file.path)
     path.write_bytes(path.read_bytes()[:-1])

@@ -95,7 +95,7 @@ def test_each_of_1000_changed_bits_is_found(
     paths = [*stored, *sorted(cache.glob("*.[jp]*"))]
     assert {path.name for path in paths} >= {
         f"{sample.name}.json", MANIFEST, "promotion.json", "model.safetensors", "step-0000010.safetensors",
-        "history.parquet", "accuracy.png", "train.parquet", "test.parquet",
+        "history.parquet", "train.parquet", "test.parquet",
     }  # fmt: skip
     monkeypatch.setattr("mnist_bp.catalog.ThreadPoolExecutor", InThisThread)
     for number in range(1_000):

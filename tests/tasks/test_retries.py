@@ -20,6 +20,7 @@ from mnist_bp.errors import (
     MirrorFailure,
     StoreError,
 )
+from mnist_bp.terminal import Terminal
 from tasks.download import download
 from tasks.evaluate import evaluate
 from tasks.preprocess import preprocess
@@ -33,9 +34,9 @@ from tasks.upload import upload
 @pytest.fixture
 def shown() -> Iterator[io.StringIO]:
     text = io.StringIO()
-    show_on(Console(file=text, width=200))
+    show_on(Terminal(Console(file=text, width=200)))
     yield text
-    show_on(None)
+    show_on(Terminal())
 
 
 def is_retried(error: Exception) -> bool:

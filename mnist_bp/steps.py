@@ -1,0 +1,195 @@
+"""The six steps of a run, each telling what it does, and all of them in order.
+
+The pipeline in `flows` takes the same steps as Prefect tasks; `mnist-bp train` takes them here, without Prefect.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Final, Protocol
+
+from mnist_bp.config import RunConfig
+from mnist_bp.download import fetch
+from mnist_bp.errors import DownloadError
+from mnist_bp.preflight import preflight
+from mnist_bp.preprocess import preprocess_dataset
+from mnist_bp.records import (
+    CachedDataset,
+    CheckpointFile,
+    CheckpointScore,
+    Evaluation,
+    Promotion,
+    PublishedRun,
+    RawDataset,
+    TrainedRun,
+)
+from mnist_bp.resume import WantedRun
+from mnist_bp.run_directory import run_directory, working_on
+from mnist_bp.summary import Summary, describe, summarize
+
+DOWNLOAD_WAITS: Final = (1.0, 2.0, 4.0)
+"""Seconds before a download is tried again after a transport fault; each is lengthened by up to a half, by chance."""
+
+
+class Teller(Protocol):
+    """Whoever is told what a step does, and tells its readers."""
+
+    def say(self, message: str, level: int = logging.INFO) -> None:
+        """Pass on a line."""
+
+    def progress_bar(self, what: str, total: float | None = None) -> AbstractContextManager[Callable[..., None]]:
+        """Show a bar, moved by the function that is given: `completed`, `total` and `note`, by keyword."""
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# each
+
+
+def download(config: RunConfig, tell: Teller, *, last_attempt: bool) -> RawDataset:
+    """Put the dataset's files in the data directory, or find them intact; see `mnist_bp.download`."""
+    with tell.progress_bar("download") as move:
+
+        def on_progress(name: str, received: int, size: int | None) -> None:
+            move(completed=received, total=size, note=name)
+
+        raw = fetch(config.dataset, Path(config.data_dir), last_attempt=last_attempt, on_progress=on_progress)
+    if raw.notice:
+        tell.say(raw.notice, logging.WARNING)
+    size = sum(file.bytes for file in raw.files)
+    tell.say(f"download    {raw.name}: {raw.cache}, {size:,} bytes, digests verified")
+    return raw
+
+
+def preprocess(config: RunConfig, raw: RawDataset, tell: Teller) -> CachedDataset:
+    """Build the Parquet cache, or find it intact; see `mnist_bp.preprocess`."""
+    data = preprocess_dataset(raw, Path(config.data_dir))
+    if data.rebuilt:
+        tell.say(f"the Parquet cache was damaged and has been rebuilt: {data.rebuilt}", logging.WARNING)
+    tell.say(
+        f"preprocess  {data.name}: {data.cache}, {data.train_examples:,} + {data.test_examples:,} images in Parquet"
+    )
+    return data
+
+
+def train(config: RunConfig, data: CachedDataset, run_id: str, tell: Teller) -> TrainedRun:
+    """Certify the engine, train with it, and write checkpoints as they come; see `mnist_bp.runs`."""
+    from mnist_bp.runs import train_run  # torch
+
+    models = len(config.population)
+    tell.say(f"train       run {run_id}, to be continued with --resume if it is broken off")
+    with tell.progress_bar("train", config.steps) as move:
+
+        def on_certified(summary: str, notice: str | None) -> None:
+            if notice:
+                tell.say(notice, logging.WARNING)
+            tell.say(f"train       {summary}")
+
+        def on_progress(step: int, seconds: float) -> None:
+            move(completed=step, note=f"{models * step / seconds:,.0f} steps/s")
+
+        def on_checkpoint(point: CheckpointFile) -> None:
+            tell.say(f"train       step {point.step:>9,}  {models * point.step / point.seconds:>9,.0f} steps/s")
+
+        def on_warning(message: str) -> None:
+            tell.say(message, logging.WARNING)
+
+        trained = train_run(
+            config,
+            data,
+            run_id,
+            on_certified=on_certified,
+            on_progress=on_progress,
+            on_checkpoint=on_checkpoint,
+            on_warning=on_warning,
+        )
+    if trained.resumed:
+        steps = ", then ".join(f"{point.step:,}" for point in trained.resumed)
+        tell.say(f"train       continued from step {steps}")
+    return trained
+
+
+def evaluate(data: CachedDataset, trained: TrainedRun, tell: Teller) -> Evaluation:
+    """Score every checkpoint on the test images, which training has not seen; see `mnist_bp.evaluation`."""
+    from mnist_bp.evaluation import evaluate_run  # torch
+
+    with tell.progress_bar("evaluate", len(trained.checkpoints)) as move:
+        done = 0
+
+        def on_scores(scores: list[CheckpointScore]) -> None:
+            nonlocal done
+            done += 1
+            move(completed=done)
+            tell.say(f"evaluate    step {scores[0].step:>9,}  {describe(scores)}")
+
+        return evaluate_run(data, trained, on_scores=on_scores)
+
+
+def upload(
+    config: RunConfig,
+    raw: RawDataset,
+    data: CachedDataset,
+    trained: TrainedRun,
+    evaluation: Evaluation,
+    tell: Teller,
+) -> PublishedRun:
+    """Put the run's files where readers look, the manifest last; see `mnist_bp.publish`."""
+    from mnist_bp.publish import publish_run  # torch
+
+    published = publish_run(config, raw, data, trained, evaluation)
+    tell.say(f"upload      {published.files} files, {published.bytes:,} bytes to {published.artifacts}")
+    return published
+
+
+def promote(config: RunConfig, data: CachedDataset, published: PublishedRun, tell: Teller) -> Promotion:
+    """Compare the run with the champion and make it champion if it is better; see `mnist_bp.promotion`."""
+    from mnist_bp.promotion import promote_run  # safetensors
+
+    promotion = promote_run(config, data, published)
+    level = logging.WARNING if promotion.outcome == "refused" or "unsafe" in promotion.figures else logging.INFO
+    tell.say(f"promote     {promotion.outcome}: {promotion.reason}", level)
+    return promotion
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# all
+
+
+def take_steps(run: WantedRun, tell: Teller) -> Summary:
+    """Make a run, from download to promotion.
+
+    Args:
+        run: One that is not finished.
+        tell: Told what every step does.
+
+    Raises:
+        MnistBpError: As the steps do.
+    """
+    config = run.config
+    preflight(config)
+    raw = run.noticed(_download_patiently(config, tell))
+    data = preprocess(config, raw, tell)
+    with working_on(run_directory(config.data_dir, run.run_id)):
+        trained = train(config, data, run.run_id, tell)
+        evaluation = evaluate(data, trained, tell)
+        published = upload(config, raw, data, trained, evaluation, tell)
+        promotion = promote(config, data, published, tell)
+    return summarize(raw, data, trained, evaluation, published, promotion)
+
+
+def _download_patiently(config: RunConfig, tell: Teller) -> RawDataset:
+    """Download, and try again after transport faults: what Prefect does for the task of the pipeline."""
+    attempts = len(DOWNLOAD_WAITS) + 1
+    for attempt, wait in enumerate(DOWNLOAD_WAITS, start=1):
+        try:
+            return download(config, tell, last_attempt=False)
+        except DownloadError as exc:
+            if not exc.transient:
+                raise
+            tell.say(f"download: attempt {attempt} of {attempts} failed: {exc}", logging.WARNING)
+        time.sleep(wait * random.uniform(1, 1.5))  # noqa: S311 - no secret
+    return download(config, tell, last_attempt=True)
