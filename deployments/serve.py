@@ -18,11 +18,12 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import Field, field_validator
 from pydantic_settings import SettingsConfigDict
 
-from deployments.local_server import LocalServer, ServerError
-from mnist_bp.cli import Command, parse, print_error
+from flows.local_server import LocalServer, ServerError
+from mnist_bp.cli import Command, parse
 from mnist_bp.config import RunConfig
 from mnist_bp.errors import ConfigError, MnistBpError
 from mnist_bp.nights import zone_of
+from mnist_bp.process import print_error
 
 if TYPE_CHECKING:
     from prefect.deployments.runner import RunnerDeployment
@@ -156,7 +157,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         deployments = deployments_of(command)
         if PREFECT_API_URL.value() is None:
             raise ServerError("there is no Prefect server to serve: set PREFECT_API_URL, or start one by --with-server")
-        with LocalServer(command.port) if command.with_server else nullcontext():
+        with LocalServer(command.port, whole=True) if command.with_server else nullcontext():
             _serve(command, deployments)
     except ConfigError as exc:
         print_error(str(exc))

@@ -6,13 +6,11 @@ As a script: `python flows/train.py --help`.
 from __future__ import annotations
 
 import importlib
-import json
-import logging
 import os
-import shlex
 import sys
 import threading
 from collections.abc import Sequence
+from typing import Any
 
 # Prefect reads its settings when it is imported. A script has a terminal display of its own, so Prefect's console log
 # (not the log in its UI) is kept to what is fatal. Its telemetry would call out, print a notice before the first line,
@@ -22,29 +20,37 @@ if __name__ == "__main__":
     os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
     os.environ.setdefault("DO_NOT_TRACK", "1")
 
-    from mnist_bp.cli import LastExit
+    from mnist_bp.process import LastExit, collect_garbage_seldom, leave_when_interrupted
 
+    collect_garbage_seldom()
+    leave_when_interrupted()
+
+    from flows.prefect_api import start_ahead
+    from mnist_bp.cli import TrainCommand, parse
+
+    parse(TrainCommand)  # what cannot be meant is refused before anything is started
     last_exit = LastExit()
+    server_ahead = start_ahead()  # its 2 s pass beside those of the imports
 
-import httpx
 from prefect import flow
-from prefect.settings import PREFECT_API_URL, PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
+from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 from rich.console import Console
 
+from flows.local_server import LocalServer
 from flows.pipeline import begin, complete, prepare
-from mnist_bp.cli import INTERRUPTED, TrainCommand, end_when_interrupted, parse_train, print_error
+from flows.prefect_api import on_a_server
+from mnist_bp.cli import TrainCommand, parse
 from mnist_bp.config import RunConfig
-from mnist_bp.errors import CertificateError, ConfigError, DivergenceError, MnistBpError
-from mnist_bp.journal import Journal
-from mnist_bp.resume import WantedRun, find_started, new_or_started, resume_flags
-from mnist_bp.run_directory import run_directory
-from mnist_bp.summary import Summary, print_summary
+from mnist_bp.process import end_when_interrupted
+from mnist_bp.resume import new_or_started
+from mnist_bp.script import Unfinished, run_script
+from mnist_bp.summary import Summary
+from mnist_bp.terminal import Terminal
 from tasks.living import FLOW
 from tasks.notify import tell_of_failure
-from tasks.reporting import say, show, show_on
+from tasks.reporting import say, show_on
 
-_latest: list[WantedRun | None] = [None]
-"""The run that this process makes, for what a script says when it is broken off."""
+_unfinished = Unfinished([sys.executable, __file__])
 
 # ---------------------------------------------------------------------------------------------------------------------
 # the flow
@@ -64,7 +70,7 @@ def train(config: RunConfig = RunConfig(), resume: str | None = None) -> Summary
         resume: The id of a run to be continued, with what it was started with; nothing else may then be chosen.
     """
     begin()
-    run = _latest[0] = new_or_started(config, resume)
+    run = _unfinished.run = new_or_started(config, resume)
     if run.manifest is not None:
         say(run.nothing_to_do)
         return run.finished
@@ -77,73 +83,38 @@ def train(config: RunConfig = RunConfig(), resume: str | None = None) -> Summary
 
 def _import_ahead() -> None:
     """Import what the tasks will need, while the main thread waits for Prefect's server to come up."""
-    for module in (
-        "mnist_bp.runs",
-        "mnist_bp.evaluation",
-        "mnist_bp.publish",
-        "mnist_bp.promotion",
-        "matplotlib.figure",
-    ):
+    for module in ("mnist_bp.runs", "mnist_bp.evaluation", "mnist_bp.publish", "mnist_bp.promotion"):
         importlib.import_module(module)
 
 
-def _what_is_kept() -> str | None:
-    """Tell how to go on with the run that was broken off, if a step of it can have been taken."""
-    run = _latest[0]
-    if run is None or not Journal(run_directory(run.config.data_dir, run.run_id)).path.exists():
-        return None
-    command = [sys.executable, __file__, *resume_flags(run.run_id, run.config.data_dir)]
-    return f"the run is kept, continue it with: {shlex.join(command)}"
-
-
-def _run(command: TrainCommand) -> Summary:
-    config = command.config
-    if command.resume is not None:  # what is refused, is refused before Prefect's server is waited for
-        run = find_started(command.resume, config, command.given)
-        if run.manifest is not None:
-            show(run.nothing_to_do)
-            return run.finished
-        config = run.config
-    threading.Thread(target=_import_ahead, daemon=True).start()
-    show("starting    the Prefect flow mnist-bp")
-    try:
-        with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):  # its thread sleeps out 1 s at the end
-            return train(config, command.resume)
-    except Exception as exc:
-        if not isinstance(exc, ConfigError | CertificateError | DivergenceError) and (kept := _what_is_kept()):
-            show(f"broken off  {kept}", logging.WARNING)
-        raise
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
+def main(arguments: Sequence[str] | None = None, server: LocalServer | None = None) -> int:
     """Run the flow in this process and print what came of it.
+
+    Args:
+        arguments: Flags and their values; the process's own when None.
+        server: A Prefect server that was started ahead; it is ended.
 
     Returns:
         The exit code: 0, 1 (failed) or 130 (interrupted); 2 (bad usage) is raised as SystemExit.
     """
-    command = parse_train(arguments)
-    _latest[0] = None
-    # Ctrl-C reaches Prefect's own server too, and Prefect would go on for a minute to tell a dead server of it
-    end_when_interrupted(lambda: _what_is_kept() or "caches are kept for the next run")
-    show_on(Console(stderr=True))
-    try:
-        summary = _run(command)
-    except MnistBpError as exc:
-        print_error(str(exc))
-        return 1
-    except (RuntimeError, httpx.TransportError) as exc:
-        if "Failed to reach API" not in str(exc) and not isinstance(exc, httpx.TransportError):
-            raise
-        print_error(f"cannot reach the Prefect server at {PREFECT_API_URL.value()}: start it, or unset PREFECT_API_URL")
-        return 1
-    except KeyboardInterrupt:
-        return INTERRUPTED
-    if command.json_output:
-        print(json.dumps(summary))
-    elif "finished" not in summary:
-        print_summary(Console(), summary)
-    return 0
+    command, terminal = parse(TrainCommand, arguments), Terminal(Console(stderr=True))
+    _unfinished.run = None
+    take_signals = end_when_interrupted(_unfinished.what_is_kept)
+    show_on(terminal)
+
+    def stay_interruptible(flow: Any, flow_run: Any, state: Any) -> None:  # noqa: ARG001 - Prefect calls by name
+        take_signals()  # Prefect took SIGTERM when the flow began, and might lose the exception that it makes of it
+
+    def make(config: RunConfig, resume: str | None) -> Summary:
+        threading.Thread(target=_import_ahead, daemon=True).start()
+        terminal.say("starting    the Prefect flow mnist-bp")
+        interruptible = train.with_options(on_running=[stay_interruptible])
+        # the heartbeat's thread sleeps out 1 s at the end
+        with on_a_server(server), temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
+            return interruptible(config, resume)
+
+    return run_script(command, make, _unfinished, terminal)
 
 
 if __name__ == "__main__":
-    last_exit.run(main)
+    last_exit.run(lambda: main(server=server_ahead))

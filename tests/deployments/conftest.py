@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
-from deployments.local_server import LocalServer
+from flows.local_server import LocalServer
 from tests.bad_http import BadHttp
 from tests.deployments.serving import Served, Webhook, environment, webhook
 from tests.s3_servers import free_port
@@ -59,7 +59,7 @@ def operated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Operation]:
             patch.delenv(name)
         for name, value in variables.items():
             patch.setenv(name, value)
-        with LocalServer(port) as server:
+        with LocalServer(port, whole=True) as server:
             patch.undo()
             served = Served(FLAGS, variables, directory).ready()
             operation = Operation(server.url, directory, variables, mirror, hook, served)

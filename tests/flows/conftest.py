@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import signal
-from collections.abc import Iterator
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
+import psutil
 import pytest
 from prefect.testing.utilities import prefect_test_harness
 
+from flows.local_server import LocalServer
 from mnist_bp.records import CachedDataset, RawDataset
+from mnist_bp.terminal import Terminal
 from tasks import reporting
 from tests.conftest import data_dir_of
 
 SCRIPT = Path(__file__).parents[2] / "flows" / "train.py"
+SMALL = ["--dataset", "mnist-sample", "--steps", "200", "--checkpoint-every", "100"]
+
+Start = Callable[..., "subprocess.Popen[str]"]
 
 
 @pytest.fixture(scope="session")
@@ -29,7 +39,7 @@ def terminal(prefect_server: None) -> Iterator[None]:
     """For tests that call a script's main: its terminal and its signal handlers are let go afterwards."""
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     yield
-    reporting.show_on(None)
+    reporting.show_on(Terminal())
     for number, handler in handlers.items():
         signal.signal(number, handler)
 
@@ -38,3 +48,52 @@ def terminal(prefect_server: None) -> Iterator[None]:
 def warm_caches(sample_raw: RawDataset, sample: CachedDataset, tmp_path: Path) -> None:
     """The bundled sample, downloaded and preprocessed, in the default data directory of the test."""
     shutil.copytree(data_dir_of(sample_raw), tmp_path / "data")
+
+
+@pytest.fixture
+def start() -> Iterator[Start]:
+    """Start the script with flags and, by keyword, environment variables; what still runs at the end is killed."""
+    started: list[subprocess.Popen[str]] = []
+
+    def begin(*flags: str, **environment: str) -> subprocess.Popen[str]:
+        command = [sys.executable, str(SCRIPT), *flags]
+        process = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ, **environment}
+        )
+        started.append(process)
+        return process
+
+    yield begin
+    for process in started:
+        if process.poll() is None:
+            for child in psutil.Process(process.pid).children(recursive=True):
+                child.kill()
+            process.kill()
+        process.communicate()
+
+
+@pytest.fixture(scope="session")
+def migrated_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A Prefect database that a server has been started with: a new one costs each start 5 s."""
+    home = tmp_path_factory.mktemp("migrated")
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("PREFECT_HOME", str(home))
+        environment.setenv("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
+        with LocalServer():
+            pass
+    return home / "prefect.db"
+
+
+@pytest.fixture
+def home(migrated_database: Path, tmp_path: Path) -> Path:
+    """A directory of Prefect's own, whose settings name no server."""
+    directory = tmp_path / "prefect"
+    directory.mkdir()
+    shutil.copy(migrated_database, directory)
+    return directory
+
+
+@pytest.fixture
+def start_alone(start: Start, home: Path) -> Start:
+    """Start the script where it has to start a Prefect server of its own."""
+    return partial(start, PREFECT_HOME=str(home), PREFECT_API_URL="")

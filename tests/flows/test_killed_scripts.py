@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
-import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -14,18 +13,17 @@ from prefect.settings import PREFECT_API_URL
 
 from mnist_bp.champion import read_champion
 from mnist_bp.store import open_store
-from tests.flows.conftest import SCRIPT
+from tests.flows.conftest import Start
 
 STEPS = ["--dataset", "mnist-sample", "--steps", "2000", "--checkpoint-every", "400"]
 
 pytestmark = [pytest.mark.usefixtures("prefect_server", "warm_caches"), pytest.mark.slow]
 
 
-def start(*flags: str) -> subprocess.Popen[str]:
+@pytest.fixture
+def start(start: Start) -> Start:
     """Start the script on the session's Prefect server, so that its death leaves no other process."""
-    environment = {**os.environ, "PREFECT_API_URL": str(PREFECT_API_URL.value())}
-    command = [sys.executable, str(SCRIPT), *flags]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+    return partial(start, PREFECT_API_URL=str(PREFECT_API_URL.value()))
 
 
 def end(process: subprocess.Popen[str]) -> dict[str, object]:
@@ -36,7 +34,7 @@ def end(process: subprocess.Popen[str]) -> dict[str, object]:
 
 
 @pytest.mark.parametrize("engine", ["reference", "cpu"])
-def test_a_script_that_is_killed_outright_and_resumed_publishes_the_same_checkpoints(engine: str) -> None:
+def test_a_script_that_is_killed_outright_and_resumed_publishes_the_same_checkpoints(engine: str, start: Start) -> None:
     process = start(*STEPS, "--engine", engine, "--artifacts", "killed")
     deadline = time.monotonic() + 60
     while not list(Path("data/runs").glob("*/checkpoints/step-0000400.safetensors")):
@@ -53,7 +51,7 @@ def test_a_script_that_is_killed_outright_and_resumed_publishes_the_same_checkpo
     assert resumed["checkpoints"] == whole["checkpoints"]
 
 
-def test_two_scripts_at_once_are_both_published_and_the_champion_has_one_history() -> None:
+def test_two_scripts_at_once_are_both_published_and_the_champion_has_one_history(start: Start) -> None:
     processes = [start("--json", *STEPS, "--seed", seed) for seed in ("1", "2")]
     printed = [end(process) for process in processes]
     assert all(Path(str(each["manifest"])).with_name("promotion.json").exists() for each in printed)

@@ -1,0 +1,192 @@
+"""The script as a process: on which Prefect server it runs, how it ends, and what it leaves."""
+
+from __future__ import annotations
+
+import json
+import signal
+import sqlite3
+import subprocess
+import time
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from prefect.settings import PREFECT_API_URL
+
+from tests.flows.conftest import SMALL, Start
+
+pytestmark = pytest.mark.usefixtures("warm_caches")
+
+ENDLESS = [*SMALL, "--steps", "1000000000"]
+
+
+def select(home: Path, query: str) -> list[tuple[Any, ...]]:
+    """Ask Prefect's database, once the server that wrote to it is gone."""
+    with closing(sqlite3.connect(home / "prefect.db")) as database:
+        rows: list[tuple[Any, ...]] = database.execute(query).fetchall()
+        return rows
+
+
+def until_it_trains(process: subprocess.Popen[str]) -> list[psutil.Process]:
+    """Wait for the first checkpoint.
+
+    Returns:
+        The process's children.
+    """
+    assert process.stderr is not None
+    for line in process.stderr:
+        if line.startswith("train       step"):
+            children: list[psutil.Process] = psutil.Process(process.pid).children(recursive=True)
+            return children
+    raise AssertionError("it never trained")
+
+
+def assert_gone(processes: list[psutil.Process]) -> None:
+    assert processes, "the script should have a Prefect server of its own"
+    assert not psutil.wait_procs(processes, timeout=10)[1]
+
+
+@pytest.mark.slow
+def test_the_script_runs_the_lab_on_mnist_with_a_server_of_its_own_within_1200_mb(
+    mnist_mirrors: str, start_alone: Start, tmp_path: Path
+) -> None:
+    process = start_alone("--json", "--dataset", "mnist", MNIST_BP_MIRRORS=mnist_mirrors)
+    watched, peak = psutil.Process(process.pid), 0
+    while process.poll() is None:
+        try:
+            peak = max(peak, watched.memory_info().rss)
+        except psutil.NoSuchProcess:
+            break
+        time.sleep(0.02)
+    out, err = process.communicate()
+    assert process.returncode == 0, err
+    printed = json.loads(out)
+    assert [point["step"] for point in printed["checkpoints"]] == list(range(1_000, 10_001, 1_000))
+    assert 0.902 <= printed["accuracy"] <= 0.932
+    assert 872 <= printed["lab_correct_of_1000"] <= 921
+    assert 0 < peak < 1.2e9
+    assert list(Path().glob("artifacts/runs/*/manifest.json")) == [Path(printed["manifest"]).relative_to(tmp_path)]
+
+
+# --- a server of its own -----------------------------------------------------
+
+
+def test_a_run_leaves_its_whole_history_in_prefects_database_and_no_process(start_alone: Start, home: Path) -> None:
+    process = start_alone(*SMALL, "--json")
+    children = until_it_trains(process)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 0, err
+    assert_gone(children)
+    run_id = json.loads(out)["run_id"]
+    assert select(home, "SELECT name, state_name FROM flow_run") == [("mnist-sample-auto-seed1", "Completed")]
+    assert select(home, "SELECT name, state_name FROM task_run ORDER BY start_time") == [
+        ("download-mnist-sample", "Completed"),
+        ("preprocess-mnist-sample", "Completed"),
+        ("train-mnist-sample-seed1", "Completed"),
+        ("evaluate-mnist-sample", "Completed"),
+        (f"upload-{run_id}", "Completed"),
+        (f"promote-{run_id}", "Completed"),
+    ]
+    logged = "\n".join(message for (message,) in select(home, "SELECT message FROM log ORDER BY timestamp"))
+    for line in ("download    mnist-sample: hit", "train       step       200", "promote     promoted", "Finished in"):
+        assert line in logged
+
+
+def test_a_run_that_fails_is_recorded_as_failed_and_leaves_no_process(start_alone: Start, home: Path) -> None:
+    process = start_alone(*SMALL, "--learning-rate", "3e38", "--seed", "2", "--checkpoint-every", "1")
+    children = until_it_trains(process)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert "error: " in err
+    assert_gone(children)
+    assert select(home, "SELECT state_name FROM flow_run") == [("Failed",)]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_and_a_plain_kill_end_the_script_with_one_line_and_leave_no_process_and_no_half_run(
+    number: signal.Signals, start_alone: Start, home: Path
+) -> None:
+    process = start_alone(*ENDLESS)
+    children = until_it_trains(process)
+    process.send_signal(number)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "error: interrupted; the run is kept, continue it with: " in err
+    assert "Traceback" not in err
+    assert_gone(children)
+    assert not Path("artifacts/runs").exists()
+    assert select(home, "SELECT state_name FROM flow_run") == [("Crashed",)]
+
+
+def test_a_script_that_is_killed_outright_leaves_no_process(start_alone: Start) -> None:
+    process = start_alone(*ENDLESS)
+    children = until_it_trains(process)
+    process.kill()
+    assert_gone(children)
+
+
+def test_ctrl_c_while_everything_is_imported_is_one_line_and_leaves_no_process(start_alone: Start) -> None:
+    process = start_alone(*SMALL)
+    watched = psutil.Process(process.pid)
+    while not (children := watched.children(recursive=True)):
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    assert process.communicate(timeout=30) == ("", "error: interrupted; nothing was begun\n")
+    assert process.returncode == 130
+    assert_gone(children)
+
+
+def test_ctrl_c_ends_the_script_soon_though_prefects_server_is_gone_before_it(start_alone: Start) -> None:
+    process = start_alone(*ENDLESS)
+    (server,) = until_it_trains(process)
+    server.kill()
+    time.sleep(1)  # something to log comes up that cannot be sent
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert "error: interrupted" in err
+
+
+@pytest.mark.parametrize(("flags", "code"), [(["--help"], 0), (["--steps", "0"], 2)])
+def test_help_and_bad_usage_start_no_server(flags: list[str], code: int, start_alone: Start, home: Path) -> None:
+    """A server would have changed its database's time, if only by opening it."""
+    before = {path: path.stat().st_mtime_ns for path in home.iterdir()}
+    process = start_alone(*flags)
+    process.communicate(timeout=30)
+    assert process.returncode == code
+    assert {path: path.stat().st_mtime_ns for path in home.iterdir()} == before
+
+
+# --- somebody else's server --------------------------------------------------
+
+
+@pytest.mark.parametrize("named_by", ["variable", "profile"])
+def test_a_running_server_is_used_and_none_is_started(
+    named_by: str, prefect_server: None, start: Start, tmp_path: Path
+) -> None:
+    url, profiles = str(PREFECT_API_URL.value()), tmp_path / "profiles.toml"
+    profiles.write_text(f'active = "here"\n[profiles.here]\nPREFECT_API_URL = "{url}"\n')
+    environment = {"PREFECT_API_URL": url} if named_by == "variable" else {"PREFECT_PROFILES_PATH": str(profiles)}
+    process = start(*SMALL, "--json", PREFECT_HOME=str(tmp_path / "prefect"), **environment)
+    watched, children = psutil.Process(process.pid), set()
+    while process.poll() is None:
+        children |= {child.pid for child in watched.children()}
+        time.sleep(0.02)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 0, err
+    assert not children
+    assert Path(json.loads(out)["manifest"]).exists()
+    assert not (tmp_path / "prefect" / "prefect.db").exists()
+
+
+def test_a_dead_prefect_server_is_one_line_that_offers_to_do_without(start: Start, tmp_path: Path) -> None:
+    process = start(*SMALL, PREFECT_API_URL="http://127.0.0.1:9/api", PREFECT_HOME=str(tmp_path / "prefect"))
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert out == ""
+    (line,) = [line for line in err.splitlines() if not line.startswith("starting ")]
+    assert line.startswith("error: cannot reach the Prefect server at http://127.0.0.1:9/api")
+    assert "unset PREFECT_API_URL" in line
+    assert "mnist-bp train" in line
