@@ -1,11 +1,12 @@
-"""Where the time of the whole command goes: `python flows/train.py` with everything cached, beside an empty flow.
+"""Where the time of the whole command goes, everything cached: `python flows/train.py`, and its peers beside it.
 
     measure(runs) and table(result)
 
-Nothing in the product is there for this measurement's sake. The parts lie between moments that a run tells anyway: the
-process starts; its first line on stderr says that imports are done; Prefect's own records say when the flow and each
-task began and ended; the summary says what the certificate and the training steps took; the process ends. The parts of
-a run add up to the run. In turn with it runs an empty Prefect flow of two tasks, which no pipeline on Prefect can beat.
+Nothing in the product is there for this measurement's sake. The parts of a run with a Prefect server of its own lie
+between moments that it tells anyway: the process starts; its first line on stderr says that imports are done; Prefect's
+own records say when the flow and each task began and ended; the summary says what the certificate and the training
+steps took; the process ends. They add up to the run. Its peer is a stock empty Prefect flow of two tasks. Both run once
+more on a Prefect server that is there already; and `mnist-bp train`, which needs none, beside two imports.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from bench.flow_records import TASKS, Interval, records_of
 from bench.loading import in_fresh_process
 from bench.machine import describe, header
 from bench.readers import Sources
+from flows.local_server import LocalServer
 from mnist_bp.config import data_dir_from_environment
 from mnist_bp.download import fetch_dataset
 from mnist_bp.errors import ConfigError, MnistBpError
@@ -69,6 +71,13 @@ if __name__ == "__main__":
     empty()
 """
 
+PAIRS: Final[Mapping[str, tuple[str, str]]] = {
+    "own": ("flows/train.py with a Prefect server of its own", "an empty Prefect flow, likewise"),
+    "running": ("flows/train.py on a Prefect server that runs", "an empty Prefect flow, likewise"),
+    "local": ("mnist-bp train, less its training steps", 'python -c "import torch, pyarrow"'),
+}
+"""Commands of ours, and what each is held against in the same round."""
+
 
 @dataclass(frozen=True)
 class Process:
@@ -93,17 +102,18 @@ class Process:
 
 
 def measure(runs: int, on_progress: Progress | None = None, flags: Sequence[str] = ()) -> dict[str, Any]:
-    """Run the command and an empty flow in turn, and split the command's time into parts.
+    """Run our commands, each in turn with its peer, and split the time of the first into parts.
 
     Args:
-        runs: Counted rounds; one more comes before them, which fills the caches.
+        runs: Counted rounds of each; one more comes before them, which fills the caches.
         on_progress: Told in one line what is going on.
-        flags: For the command, as on the command line.
+        flags: For our commands, as on the command line.
 
     Returns:
         JSON-ready: the machine, the run's summary figures, under `parts` one entry for each part with its raw seconds,
-        and under `whole`, `empty` and `ratio` those of the run, of the empty flow, and of run to empty flow. `loading`
-        is what reading the training images takes in a process of its own; in the run it is part of `train_rest`.
+        and under `pairs` for each of `PAIRS` the seconds of `ours` and of the `peer`, and their `ratio` within a round.
+        `loading` is what reading the training images takes in a process of its own; in the run it is part of
+        `train_rest`.
 
     Raises:
         ConfigError: `runs` is below 1.
@@ -112,9 +122,6 @@ def measure(runs: int, on_progress: Progress | None = None, flags: Sequence[str]
     if runs < 1:
         raise ConfigError(f"bench: {runs} rounds: expected at least 1")
     say, machine = on_progress or (lambda _: None), header()
-    ours: list[Process] = []
-    empty: list[Process] = []
-    loading: list[float] = []
     with tempfile.TemporaryDirectory() as directory:
         script = Path(directory, "empty.py")
         script.write_text(EMPTY_FLOW)
@@ -122,45 +129,63 @@ def measure(runs: int, on_progress: Progress | None = None, flags: Sequence[str]
             **os.environ,
             "MNIST_BP_DATA_DIR": str(Path(data_dir_from_environment()).absolute()),
             "MNIST_BP_ARTIFACTS": f"{directory}/artifacts",
+            "PREFECT_API_URL": "",
             "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
             "DO_NOT_TRACK": "1",
         }
-        command = [sys.executable, str(REPOSITORY / "flows" / "train.py"), "--json", *flags]
-        for number in range(runs + 1):
-            say(f"command: round {number} of {runs}" if number else "command: warming up")
-            ours.append(_run(command, environment))
-            empty.append(_run([sys.executable, str(script)], environment))
-            loading.append(_loading(json.loads(ours[-1].printed)["dataset"], environment))
+        python, end = sys.executable, ["--json", *flags]
+        flow, empty = [python, str(REPOSITORY / "flows" / "train.py"), *end], [python, str(script)]
+        local, imports = [python, "-m", "mnist_bp", "train", *end], [python, "-c", "import torch, pyarrow"]
+        pairs = {"own": _in_turn("own", flow, empty, environment, runs, say)}
+        with LocalServer() as server:
+            there = {**environment, "PREFECT_API_URL": server.url}
+            pairs["running"] = _in_turn("running", flow, empty, there, runs, say)
+        pairs["local"] = _in_turn("local", local, imports, environment, runs, say)
+        ours = [process for process, _ in pairs["own"]]
+        summaries = [json.loads(process.printed) for process in ours]
+        loading = [_loading(summaries[0]["dataset"], environment) for _ in range(runs)]
     say("command: asking Prefect for its records")
-    summaries = [json.loads(process.printed) for process in ours]
-    records = records_of([summary["run_id"] for summary in summaries[1:]])
+    records = records_of([summary["run_id"] for summary in summaries])
     split = [
-        parts_of(process, summary, records[summary["run_id"]])
-        for process, summary in zip(ours[1:], summaries[1:], strict=True)
+        parts_of(process, summary, records[summary["run_id"]]) for process, summary in zip(ours, summaries, strict=True)
     ]
-    about = {key: summaries[-1][key] for key in ("dataset", "engine", "device", "steps")}
     return {
         "bench": "command",
         "machine": machine,
         "flags": list(flags),
         "runs": runs,
-        **about,
-        "loading": _spread(loading[1:]),
-        **_gather(split, [process.seconds for process in ours[1:]], [process.seconds for process in empty[1:]]),
-    }
-
-
-def _gather(split: list[dict[str, float]], whole: list[float], empty: list[float]) -> dict[str, Any]:
-    """Put figures of every round together: parts, whole runs, empty flows and their ratio."""
-    ratios = [run / alone for run, alone in zip(whole, empty, strict=True)]
-    return {
+        **{key: summaries[-1][key] for key in ("dataset", "engine", "device", "steps")},
         "parts": [
             {"name": name, "title": title, **_spread([each[name] for each in split])} for name, title in PARTS.items()
         ],
-        "whole": _spread(whole),
-        "empty": _spread(empty),
-        "ratio": _spread(ratios),
+        "pairs": {name: compare(name, rounds) for name, rounds in pairs.items()},
+        "loading": _spread(loading),
     }
+
+
+def _in_turn(
+    name: str,
+    ours: Sequence[str],
+    peer: Sequence[str],
+    environment: Mapping[str, str],
+    runs: int,
+    say: Progress,
+) -> list[tuple[Process, Process]]:
+    """Run two commands in turn; the first round does not count."""
+    rounds = []
+    for number in range(runs + 1):
+        say(f"command: {name}, round {number} of {runs}" if number else f"command: {name}, warming up")
+        rounds.append((_run(ours, environment), _run(peer, environment)))
+    return rounds[1:]
+
+
+def compare(name: str, rounds: Sequence[tuple[Process, Process]]) -> dict[str, Any]:
+    """Put the seconds of one of `PAIRS` together, and their ratio within each round."""
+    trained = [json.loads(run.printed)["train_seconds"] if name == "local" else 0.0 for run, _ in rounds]
+    ours = [run.seconds - steps for (run, _), steps in zip(rounds, trained, strict=True)]
+    peer = [run.seconds for _, run in rounds]
+    ratios = [one / other for one, other in zip(ours, peer, strict=True)]
+    return {"ours": _spread(ours), "peer": _spread(peer), "ratio": _spread(ratios)}
 
 
 def parts_of(process: Process, summary: Mapping[str, Any], record: Mapping[str, Interval]) -> dict[str, float]:
@@ -224,22 +249,25 @@ def _spread(seconds: list[float]) -> dict[str, Any]:
 
 
 def table(result: dict[str, Any]) -> Table:
-    """Lay out what `measure` found: the parts in their order, the whole, and the empty flow beside it."""
+    """Lay out what `measure` found: the parts in their order, and every command beside its peer."""
     title = (
         f"{result['steps']:,} steps on {result['dataset']}, {result['engine']} engine; seconds, n = {result['runs']}"
     )
     rows = Table(title=title, caption=describe(result["machine"]), caption_justify="left")
-    rows.add_column("part of python flows/train.py")
-    for name in ("median", "min to max", "share"):
+    rows.add_column("part of flows/train.py with a Prefect server of its own")
+    for name in ("median", "min to max", "share, ratio"):
         rows.add_column(name, justify="right", no_wrap=True)
-    whole = result["whole"]["median"]
+    whole = result["pairs"]["own"]["ours"]["median"]
     for part in result["parts"]:
         rows.add_row(part["title"], *_figures(part), f"{part['median'] / whole:.1%}")
     rows.add_section()
-    rows.add_row("the whole command", *_figures(result["whole"]), "")
     rows.add_row("reading the images alone, in a process of its own", *_figures(result["loading"]), "")
-    rows.add_row("an empty Prefect flow of two tasks, in turn with it", *_figures(result["empty"]), "")
-    rows.add_row("ratio of the two, within a round", *_figures(result["ratio"]), "")
+    for name, (ours, peer) in PAIRS.items():
+        pair = result["pairs"][name]
+        rows.add_section()
+        rows.add_row(ours, *_figures(pair["ours"]), "")
+        rows.add_row(peer, *_figures(pair["peer"]), "")
+        rows.add_row("ratio, within a round", *_figures(pair["ratio"]), f"{pair['ratio']['median']:.2f} x")
     return rows
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from bench import command
-from bench.command import PARTS, Process
+from bench.command import PAIRS, PARTS, Process
 from bench.machine import header
 from mnist_bp.errors import ConfigError, MnistBpError
 
@@ -38,12 +38,31 @@ def test_the_parts_of_a_run_add_up_to_it() -> None:
     assert parts["end"] == 1
 
 
-def test_the_table_has_a_row_for_every_part_and_the_ratio_is_taken_within_a_round() -> None:
-    gathered = command._gather([command.parts_of(RUN, SUMMARY, RECORD)] * 3, [20.0, 60.0, 22.0], [10.0, 20.0, 20.0])
-    assert gathered["ratio"]["median"] == 2
-    about = {"machine": header(), "runs": 3, "steps": 10_000, "dataset": "mnist", "engine": "cpu"}
-    result = json.loads(json.dumps({**about, **gathered, "loading": gathered["empty"]}))
-    assert command.table(result).row_count == len(PARTS) + 4
+def lasting(seconds: float, printed: str = "{}") -> Process:
+    return Process(started=0.0, spoke=None, ended=seconds, printed=printed)
+
+
+def test_ratios_are_taken_within_a_round_and_training_steps_count_for_nobody() -> None:
+    rounds = [(lasting(ours, '{"train_seconds": 2}'), lasting(peer)) for ours, peer in [(20, 10), (60, 20), (22, 20)]]
+    assert command.compare("own", rounds)["ratio"]["seconds"] == [2, 3, 1.1]
+    local = command.compare("local", rounds)
+    assert local["ours"]["seconds"] == [18, 58, 20]
+    assert local["ratio"]["median"] == 1.8
+
+
+def test_the_table_has_a_row_for_every_part_and_three_for_every_pair() -> None:
+    spread = {"seconds": [1.0], "median": 1.0, "min": 1.0, "max": 1.0}
+    result = {
+        "machine": header(),
+        "runs": 1,
+        "steps": 10_000,
+        "dataset": "mnist",
+        "engine": "cpu",
+        "loading": spread,
+        "parts": [{"name": name, "title": title, **spread} for name, title in PARTS.items()],
+        "pairs": {name: {"ours": spread, "peer": spread, "ratio": spread} for name in PAIRS},
+    }
+    assert command.table(json.loads(json.dumps(result))).row_count == len(PARTS) + 1 + 3 * len(PAIRS)
 
 
 def test_a_process_is_timed_from_its_start_over_its_first_word_to_its_end() -> None:
