@@ -10,6 +10,7 @@ import os
 import sys
 import threading
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 # Prefect reads its settings when it is imported. A script has a terminal display of its own, so Prefect's console log
@@ -41,6 +42,8 @@ from flows.pipeline import begin, complete, prepare
 from flows.prefect_api import on_a_server
 from mnist_bp.cli import TrainCommand, parse
 from mnist_bp.config import RunConfig
+from mnist_bp.engines import choose_engine
+from mnist_bp.errors import MnistBpError
 from mnist_bp.process import end_when_interrupted
 from mnist_bp.resume import new_or_started
 from mnist_bp.script import Unfinished, run_script
@@ -81,10 +84,12 @@ def train(config: RunConfig = RunConfig(), resume: str | None = None) -> Summary
 # the script
 
 
-def _import_ahead() -> None:
-    """Import what the tasks will need, while the main thread waits for Prefect's server to come up."""
-    for module in ("mnist_bp.runs", "mnist_bp.evaluation", "mnist_bp.publish", "mnist_bp.promotion"):
-        importlib.import_module(module)
+def _load_ahead(config: RunConfig) -> None:
+    """Load what the tasks will need, while the main thread waits for Prefect's server; what is wrong they will say."""
+    with suppress(MnistBpError):
+        for module in ("mnist_bp.runs", "mnist_bp.evaluation", "mnist_bp.publish", "mnist_bp.promotion"):
+            importlib.import_module(module)
+        choose_engine(config.engine, config.hidden, config.batch_size)
 
 
 def main(arguments: Sequence[str] | None = None, server: LocalServer | None = None) -> int:
@@ -106,7 +111,7 @@ def main(arguments: Sequence[str] | None = None, server: LocalServer | None = No
         take_signals()  # Prefect took SIGTERM when the flow began, and might lose the exception that it makes of it
 
     def make(config: RunConfig, resume: str | None) -> Summary:
-        threading.Thread(target=_import_ahead, daemon=True).start()
+        threading.Thread(target=_load_ahead, args=(config,), daemon=True).start()
         terminal.say("starting    the Prefect flow mnist-bp")
         interruptible = train.with_options(on_running=[stay_interruptible])
         # the heartbeat's thread sleeps out 1 s at the end
