@@ -12,7 +12,7 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from flows.local_server import LocalServer
 from tests.bad_http import BadHttp
-from tests.deployments.serving import Served, Webhook, environment, webhook
+from tests.deployments.serving import Served, Webhook, both_are_served, environment, eventually, webhook
 from tests.s3_servers import free_port
 
 ZONE = "Europe/Zurich"
@@ -62,6 +62,8 @@ def operated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Operation]:
         with LocalServer(port, whole=True) as server:
             patch.undo()
             served = Served(FLAGS, variables, directory).ready()
+            with temporary_settings({PREFECT_API_URL: server.url}):
+                eventually(both_are_served, "they are not served")
             operation = Operation(server.url, directory, variables, mirror, hook, served)
             try:
                 yield operation

@@ -107,6 +107,12 @@ class Served:
         self.process.stdout.close()
 
 
+def both_are_served() -> bool:
+    """Whether both deployments are known to the server, which is a moment after they are served."""
+    with get_client(sync_client=True) as client:
+        return {found.name for found in client.read_deployments()} >= {"train", "nightly"}
+
+
 def start_run(deployment: str, parameters: Mapping[str, Any] | None = None) -> UUID:
     """Ask for a run of a deployment."""
     with get_client(sync_client=True) as client:
