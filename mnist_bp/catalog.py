@@ -93,13 +93,17 @@ def list_runs(store: Store) -> Iterator[ListedRun]:
         yield run
 
 
-def catalog_runs(store: Store) -> list[CatalogedRun]:
-    """List every run of a store with its manifest, in order of run id.
+def catalog_runs(store: Store, listed: Iterable[ListedRun] | None = None) -> list[CatalogedRun]:
+    """List runs of a store with their manifests, in order of run id.
+
+    Args:
+        store: Where they were published.
+        listed: Which of them; None for every run.
 
     Raises:
         StoreError: The store cannot be read, which says nothing about its runs.
     """
-    return list(in_parallel(lambda run: _catalog_run(store, run), list_runs(store)))
+    return list(in_parallel(lambda run: _catalog_run(store, run), list_runs(store) if listed is None else listed))
 
 
 def _catalog_run(store: Store, run: ListedRun) -> CatalogedRun:

@@ -36,3 +36,12 @@ def night_of(start: datetime, timezone: str) -> date:
 def seed_of(night: date) -> int:
     """Return the seed of a night: 20261125 for the 25th of November 2026."""
     return night.year * 10_000 + night.month * 100 + night.day
+
+
+def night_of_seed(seed: int) -> date | None:
+    """Return the night whose seed it is, or None if it is not the date of a day in this millennium."""
+    year, month, day = seed // 10_000, seed // 100 % 100, seed % 100
+    try:
+        return date(year, month, day) if 2000 <= year < 3000 else None
+    except ValueError:
+        return None

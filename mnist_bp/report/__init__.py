@@ -41,6 +41,29 @@ def report_html(manifest: Mapping[str, Any], evaluation: Evaluation, model: Mode
         model: The run's own model.
         images: The test images, pixels in [0, 255], shape (N, 784).
     """
+    page = (
+        page_environment()
+        .get_template("report.html")
+        .render(
+            run=manifest,
+            final=evaluation.final,
+            charts=_charts(evaluation),
+            rows=_thinned_rows(manifest["checkpoints"]),
+            confusion=evaluation.confusion,
+            shades=[_shades(row, label) for label, row in enumerate(evaluation.confusion)],
+            totals=[sum(row) for row in evaluation.confusion],
+            mistakes=[_mistake(mistake, images) for mistake in evaluation.mistakes],
+            units=_units(model, evaluation.seed),
+            hidden=model.W1.shape[1],
+            environment={"engine": f"{manifest['engine']} on {manifest['device']}", **manifest["environment"]},
+            config={name: _setting(value) for name, value in manifest["config"].items() if name not in PLACES},
+        )
+    )
+    return page.encode()
+
+
+def page_environment() -> Environment:
+    """Find the templates, and the ways in which they write figures."""
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=True,
@@ -49,21 +72,7 @@ def report_html(manifest: Mapping[str, Any], evaluation: Evaluation, model: Mode
         lstrip_blocks=True,
     )
     environment.filters |= {"count": "{:,}".format, "share": "{:.4f}".format, "percent": "{:.1%}".format}
-    page = environment.get_template("report.html").render(
-        run=manifest,
-        final=evaluation.final,
-        charts=_charts(evaluation),
-        rows=_thinned_rows(manifest["checkpoints"]),
-        confusion=evaluation.confusion,
-        shades=[_shades(row, label) for label, row in enumerate(evaluation.confusion)],
-        totals=[sum(row) for row in evaluation.confusion],
-        mistakes=[_mistake(mistake, images) for mistake in evaluation.mistakes],
-        units=_units(model, evaluation.seed),
-        hidden=model.W1.shape[1],
-        environment={"engine": f"{manifest['engine']} on {manifest['device']}", **manifest["environment"]},
-        config={name: _setting(value) for name, value in manifest["config"].items() if name not in PLACES},
-    )
-    return page.encode()
+    return environment
 
 
 def _charts(evaluation: Evaluation) -> list[Chart]:

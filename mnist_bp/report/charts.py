@@ -1,6 +1,6 @@
 """Line charts as geometry: where every tick, line and mark lies. The template draws them.
 
-Coordinates are those of an SVG of WIDTH by HEIGHT, whose y grows downwards.
+Coordinates are those of an SVG that is HEIGHT high, and WIDTH wide unless told otherwise; its y grows downwards.
 """
 
 from __future__ import annotations
@@ -75,12 +75,13 @@ class Chart:
     bottom: int = HEIGHT - BOTTOM
 
 
-def lay_out(title: str, lines: Sequence[Line]) -> Chart:
+def lay_out(title: str, lines: Sequence[Line], width: int = WIDTH) -> Chart:
     """Find out where everything in a chart lies.
 
     Args:
         title: What the values are.
         lines: At least one with at least one point, in the order they are drawn in; values are finite.
+        width: Of the chart.
     """
     values = [value for line in lines for _, value in line.points]
     x_values = round_values(0, max(step for line in lines for step, _ in line.points))
@@ -88,7 +89,7 @@ def lay_out(title: str, lines: Sequence[Line]) -> Chart:
     last = max(x_values[-1], *(step for line in lines for step, _ in line.points))
 
     def x(step: float) -> float:
-        return round(LEFT + (WIDTH - LEFT - RIGHT) * step / last, 1)
+        return round(LEFT + (width - LEFT - RIGHT) * step / last, 1)
 
     def y(value: float) -> float:
         share = (value - y_values[0]) / (y_values[-1] - y_values[0])
@@ -108,6 +109,8 @@ def lay_out(title: str, lines: Sequence[Line]) -> Chart:
             Mark(x(step), y(value), f"step {step:,}: {value:.4f}") for line in main for step, value in line.points
         ),
         legend={line.name: line.style for line in lines},
+        width=width,
+        right=width - RIGHT,
     )
 
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 from datetime import UTC, date, datetime
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from mnist_bp.errors import ConfigError
-from mnist_bp.nights import night_of, seed_of, zone_of
+from mnist_bp.nights import night_of, night_of_seed, seed_of, zone_of
 
 
 @pytest.mark.parametrize(
@@ -20,6 +22,16 @@ def test_the_night_is_the_date_where_the_clock_hangs(timezone: str, night: date)
 
 def test_the_seed_reads_as_the_date() -> None:
     assert seed_of(date(2026, 11, 25)) == 20261125
+
+
+@given(st.dates(date(2000, 1, 1), date(2999, 12, 31)))
+def test_a_seed_tells_its_night(night: date) -> None:
+    assert night_of_seed(seed_of(night)) == night
+
+
+@pytest.mark.parametrize("seed", [0, 1, 10_101, 20261301, 20260230, 2**53 - 1])
+def test_a_seed_that_is_no_date_tells_no_night(seed: int) -> None:
+    assert night_of_seed(seed) is None
 
 
 @pytest.mark.parametrize("name", ["Mars/Olympus", "", "../UTC", "Europe", "a\0b"])
