@@ -20,7 +20,7 @@ from mnist_bp.resume import new_or_started
 from mnist_bp.summary import Summary
 from tasks.living import FLOW
 from tasks.notify import tell_of_failure
-from tasks.reporting import rename_flow_run, say, show_markdown
+from tasks.reporting import say, show_markdown
 
 NIGHTLY: Final = RunConfig(dataset="mnist")
 
@@ -39,14 +39,13 @@ def nightly(config: RunConfig = NIGHTLY, timezone: str = "UTC", night: date | No
         raise ConfigError("dataset auto: expected a dataset by name, since no night may end in the bundled sample")
     night = night or night_of(flow_run.scheduled_start_time, timezone)
     run = new_or_started(config.model_copy(update={"seed": seed_of(night)}), None)
-    rename_flow_run(f"{config.dataset}-{config.engine}-{night}", f"night:{night}")
-    raw, data = prepare(run)
+    raw, data = prepare(run, night)
 
     from mnist_bp.finished import find_finished  # torch
 
     if finished := find_finished(run.config, data.key):
         message = f"nothing to do: {finished} has the same data, code, settings and seed"
         say(f"finished    {message}")
-        show_markdown("run-summary", f"# {night}: {message}")
+        show_markdown("run-summary", f"# {night}: {message}", f"{night}: {message}")
         return Completed(message=message, data={"run_id": finished, "finished": message})
     return complete(run, raw, data)

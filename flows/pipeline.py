@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import logging
+from datetime import date
 
+from mnist_bp.config import RunConfig
+from mnist_bp.errors import ConfigError
 from mnist_bp.preflight import preflight
 from mnist_bp.records import CachedDataset, RawDataset
 from mnist_bp.resume import WantedRun
 from mnist_bp.run_directory import run_directory, working_on
-from mnist_bp.summary import Summary, markdown, summarize
+from mnist_bp.store import open_store
+from mnist_bp.summary import Summary, headline, markdown, summarize
 from tasks.download import download
 from tasks.evaluate import evaluate
 from tasks.living import bury_dead_runs, sign_flow_run
 from tasks.notify import tell_of_burial, tell_of_refusal
 from tasks.preprocess import preprocess
 from tasks.promote import promote
-from tasks.reporting import decorating, say, show_markdown
+from tasks.reporting import decorating, name_flow_run, say, show_markdown
 from tasks.train import train_network
 from tasks.upload import upload
 
@@ -29,11 +33,33 @@ def begin() -> None:
             tell_of_burial(dead)
 
 
-def prepare(run: WantedRun) -> tuple[RawDataset, CachedDataset]:
-    """Refuse what cannot succeed, then take the first two steps: download and preprocess."""
-    preflight(run.config)
-    raw = run.noticed(download(run.config))
-    return raw, preprocess(run.config, raw)
+def prepare(run: WantedRun, night: date | None = None) -> tuple[RawDataset, CachedDataset]:
+    """Refuse what cannot succeed, then take the first two steps: download and preprocess.
+
+    Then, or once they have failed, the flow run is named and tagged by what `auto` has become; no sooner, since a
+    script loads its engine meanwhile.
+    """
+    dataset: str = run.config.dataset
+    try:
+        preflight(run.config)
+        raw = run.noticed(download(run.config))
+        dataset = raw.name
+        data = preprocess(run.config, raw)
+    except Exception:
+        _name(run, dataset, night)
+        raise
+    _name(run, dataset, night)
+    return raw, data
+
+
+def _name(run: WantedRun, dataset: str, night: date | None) -> None:
+    try:
+        engine = run.engine
+    except ConfigError:  # of which the run fails in any case
+        engine = run.config.engine
+    tags = {"dataset": dataset, "engine": engine, "seed": run.config.seeds_range}
+    seeds = run.config.seeds_label if night is None else str(night)
+    name_flow_run(f"{dataset}-{engine}-{seeds}", tags if night is None else {**tags, "night": str(night)})
 
 
 def complete(run: WantedRun, raw: RawDataset, data: CachedDataset) -> Summary:
@@ -47,5 +73,15 @@ def complete(run: WantedRun, raw: RawDataset, data: CachedDataset) -> Summary:
     if promotion.outcome == "refused":
         tell_of_refusal(promotion)
     summary = summarize(raw, data, trained, evaluation, published, promotion)
-    show_markdown("run-summary", markdown(summary))
+    show_markdown("run-summary", markdown(summary), headline(summary))
+    _show_nights(config, data.name)
     return summary
+
+
+def _show_nights(config: RunConfig, dataset: str) -> None:
+    """Show the last nights of a dataset, of which this run may be one."""
+    from mnist_bp.report.nights import nights_headline, nights_markdown, recent_nights  # NumPy
+
+    with decorating():
+        if rows := recent_nights(open_store(config.artifacts), dataset):
+            show_markdown(f"accuracy-over-nights-{dataset}", nights_markdown(dataset, rows), nights_headline(rows))

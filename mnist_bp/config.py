@@ -116,8 +116,13 @@ class RunConfig(BaseModel):
     @property
     def seeds_label(self) -> str:
         """Name the seeds in a word: `seed1`, or `seeds1..64`."""
+        return f"seed{'s' if len(self.population) > 1 else ''}{self.seeds_range}"
+
+    @property
+    def seeds_range(self) -> str:
+        """Tell the seeds in short: `1`, or `1..64`."""
         first, last = self.population[0], self.population[-1]
-        return f"seed{first}" if first == last else f"seeds{first}..{last}"
+        return f"{first}" if first == last else f"{first}..{last}"
 
     def held_out(self, examples: int) -> int:
         """Tell how many of the training examples are kept for validation.

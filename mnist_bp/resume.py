@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from mnist_bp.catalog import MANIFEST, PROMOTION, RUNS
 from mnist_bp.config import RunConfig, data_dir_from_environment
+from mnist_bp.engines import choose_engine
 from mnist_bp.errors import ConfigError
 from mnist_bp.journal import Journal, RunStart
 from mnist_bp.records import RawDataset
@@ -29,12 +30,21 @@ class WantedRun:
         config: What it is made with; of one that was started before, with the dataset that `auto` became.
         notice: Why the bundled sample stands in for MNIST, or None.
         manifest: URI of its manifest if it is published and was decided about, which leaves nothing to be done.
+        engine_before: Name of the engine that it was started with, if it was started before.
     """
 
     run_id: str
     config: RunConfig
     notice: str | None = None
     manifest: str | None = None
+    engine_before: str | None = None
+
+    @property
+    def engine(self) -> str:
+        """Name the engine: the one that it was started with, or else what `auto` is on this machine."""
+        if self.engine_before is not None:
+            return self.engine_before
+        return choose_engine(self.config.engine, self.config.hidden, self.config.batch_size)[0].name
 
     @property
     def nothing_to_do(self) -> str:
@@ -92,7 +102,7 @@ def find_started(run_id: str, config: RunConfig, given: Mapping[str, Any]) -> Wa
     recorded = _recorded_config(known.start, config.data_dir)
     decided = _put(run_id, recorded.artifacts, PROMOTION)  # the last that a run puts
     manifest = _put(run_id, recorded.artifacts, MANIFEST) if decided else None
-    return WantedRun(run_id, recorded, known.start.dataset_notice, manifest)
+    return WantedRun(run_id, recorded, known.start.dataset_notice, manifest, known.start.engine)
 
 
 def resume_flags(run_id: str, data_dir: str) -> list[str]:

@@ -99,6 +99,12 @@ def accuracy_rows(checkpoints: Sequence[Mapping[str, Any]]) -> list[dict[str, st
     ]
 
 
+def headline(summary: Summary) -> str:
+    """Tell in a line how good it is and what was made; where there is little room, its first words have to do."""
+    made = f"{summary['dataset']}, {summary['engine']} engine, seed {summary['seed']}"
+    return f"{summary['accuracy']:.4f}, {summary['promotion']['outcome']}: {made}"
+
+
 def markdown(summary: Summary) -> str:
     """Summarize a run for the Prefect UI."""
     notice = f"> **Not MNIST.** {summary['notice']}\n\n" if summary["notice"] else ""
@@ -114,6 +120,7 @@ def markdown(summary: Summary) -> str:
         f"({summary['steps_per_second']:,.0f} steps/s) |\n"
         f"| lab correct of 1,000 | {summary['lab_correct_of_1000']} |\n"
         f"| loss | {summary['loss']:.4f} |\n"
+        f"| report | `{summary['artifacts']}/report.html` |\n"
         f"| manifest | `{summary['manifest']}` |\n\n"
         f"{_promotion_markdown(summary['promotion'])}"
     )

@@ -19,7 +19,4 @@ from tasks.retries import TRANSPORT_RETRIES, is_last_attempt
 )
 def download(config: RunConfig) -> RawDataset:
     """Put the dataset's files in the data directory; see `mnist_bp.download`."""
-    raw = steps.download(config, reporting, last_attempt=is_last_attempt())
-    if raw.name != config.dataset:  # `auto` has become a dataset
-        reporting.rename_flow_run(f"{raw.name}-{config.engine}-{config.seeds_label}")
-    return raw
+    return steps.download(config, reporting, last_attempt=is_last_attempt())

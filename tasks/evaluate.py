@@ -20,6 +20,6 @@ def evaluate(data: CachedDataset, trained: TrainedRun) -> Evaluation:
     reporting.show_table(
         "accuracy-per-checkpoint",
         accuracy_rows([asdict(score) for score in evaluation.scores]),
-        f"{trained.run_id}: {data.name}, accuracy on all test images",
+        f"{data.name}, accuracy on all test images: {trained.run_id}",
     )
     return evaluation

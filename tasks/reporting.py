@@ -6,8 +6,8 @@ This module is the `mnist_bp.steps.Teller` of all tasks.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from uuid import UUID
 
 import httpx
@@ -16,7 +16,9 @@ from prefect.artifacts import create_markdown_artifact, create_table_artifact
 from prefect.exceptions import PrefectException
 from prefect.runtime import flow_run
 
+from mnist_bp.errors import MnistBpError
 from mnist_bp.terminal import Terminal
+from tasks.progress import ShownProgress
 
 _terminal = Terminal()
 
@@ -43,15 +45,16 @@ def decorating() -> Iterator[None]:
     """Let what only decorates the UI fail without failing the run."""
     try:
         yield
-    except (PrefectException, httpx.HTTPError) as exc:
+    except (PrefectException, httpx.HTTPError, MnistBpError) as exc:
         say(f"the Prefect UI lacks something of this run: {exc!r}", logging.WARNING)
 
 
-def rename_flow_run(name: str, *tags: str) -> None:
-    """Give the current flow run, or that of the current task, another name in the UI, and further tags."""
+def name_flow_run(name: str, tags: Mapping[str, str]) -> None:
+    """Give the current flow run another name in the UI, and further tags, such as `dataset:mnist`."""
     if (run_id := flow_run.id) is not None:
         with decorating(), get_client(sync_client=True) as client:
-            client.update_flow_run(UUID(run_id), name=name, tags={*flow_run.tags, *tags} if tags else None)
+            all_tags = {*flow_run.tags, *(f"{kind}:{value}" for kind, value in tags.items())}
+            client.update_flow_run(UUID(run_id), name=name, tags=sorted(all_tags))
 
 
 def show_table(key: str, rows: list[dict[str, str]], description: str) -> None:
@@ -60,12 +63,25 @@ def show_table(key: str, rows: list[dict[str, str]], description: str) -> None:
         create_table_artifact(key=key, table=rows, description=description)
 
 
-def show_markdown(key: str, text: str) -> None:
-    """Show a Markdown text in the UI; under a fixed key it has a history."""
+def show_markdown(key: str, text: str, description: str) -> None:
+    """Show a Markdown text in the UI; under a fixed key it has a history, in which the description stands for it."""
     with decorating():
-        create_markdown_artifact(key=key, markdown=text)
+        create_markdown_artifact(key=key, markdown=text, description=description)
 
 
-def progress_bar(what: str, total: float | None = None) -> AbstractContextManager[Callable[..., None]]:
-    """Show a bar on the terminal; see `mnist_bp.terminal.Terminal.progress_bar`."""
-    return _terminal.progress_bar(what, total)
+@contextmanager
+def progress_bar(what: str, total: float | None = None) -> Iterator[Callable[..., None]]:
+    """Show a bar on the terminal and, of a step whose length is known, in the UI; see `mnist_bp.steps.Teller`."""
+    shown = ShownProgress(what, total) if total and flow_run.id else None
+    with _terminal.progress_bar(what, total) as draw:
+
+        def move(*, completed: float, note: str = "", **changes: float | None) -> None:
+            draw(completed=completed, note=note, **changes)
+            if shown is not None:
+                with decorating():
+                    shown.move(completed, note)
+
+        yield move
+    if shown is not None:
+        with decorating():
+            shown.end()

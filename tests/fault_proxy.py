@@ -137,7 +137,7 @@ class _Handler(BaseHTTPRequestHandler):
         else:
             self._reset()
 
-    do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = do_any  # noqa: N815 (the names are http.server's)
+    do_GET = do_HEAD = do_PUT = do_POST = do_PATCH = do_DELETE = do_any  # noqa: N815 (the names are http.server's)
 
     def _forward(self, body: bytes) -> tuple[int, list[tuple[str, str]], bytes]:
         connection = http.client.HTTPConnection(self.server.upstream, timeout=30)

@@ -99,7 +99,8 @@ def test_a_run_asked_for_by_the_command_line_is_six_tasks_with_artifacts_and_a_m
     assert [task.name.partition("-")[0] for task in task_runs_of(run)] == [
         "download", "preprocess", "train", "evaluate", "upload", "promote"
     ]  # fmt: skip
-    assert {"accuracy-per-checkpoint", "run-summary"} <= set(artifacts_of(run))
+    assert set(artifacts_of(run)) == {"accuracy-per-checkpoint", "run-summary", "accuracy-over-nights-mnist-sample"}
+    assert (run.name, run.tags) == ("mnist-sample-cpu-seed7", ["dataset:mnist-sample", "engine:cpu", "seed:7"])
     (manifest,) = manifests(operation)
     recorded = json.loads(manifest.read_text())
     assert (recorded["seed"], recorded["config"]["steps"]) == (7, 60)
@@ -129,8 +130,11 @@ def test_a_schedule_fires_by_itself_and_the_same_night_is_not_trained_twice(oper
     run = wait_for(run.id, "Completed")
     night = soon.astimezone(ZoneInfo(ZONE)).date()
     assert f"night:{night}" in run.tags
-    assert run.name == f"mnist-sample-auto-{night}"
+    assert run.name == f"mnist-sample-cpu-{night}"
     *_, newest = manifests(operation)
+    nights = str(artifacts_of(run)["accuracy-over-nights-mnist-sample"].data)
+    assert nights.count("| `") == 1  # the run before it was no night's
+    assert f"| {night} | `{newest.parent.name}` | 60 |" in nights
     assert json.loads(newest.read_text())["seed"] == seed_of(night)
     assert (newest.parent / "promotion.json").exists()
     assert len(manifests(operation)) == before + 1
@@ -164,6 +168,7 @@ def test_a_wrong_checksum_is_not_retried_and_the_webhook_is_told(operation: Oper
     operation.mirror.faults[name] = [Fault(status=200, body=b"not MNIST <at all>")]
     run_id = start_run("train", {"config": {**SMALL, "dataset": "fashion-mnist"}})
     run = wait_for(run_id, "Failed")
+    assert run.tags == ["dataset:fashion-mnist", "engine:cpu", "seed:1"]
     download, *_ = task_runs_of(run)
     assert download.run_count == 1
     (text,) = eventually(lambda: operation.webhook.texts, "the webhook was not told")
@@ -190,6 +195,8 @@ def test_an_overlapping_run_is_cancelled_and_a_run_that_was_killed_is_found_dead
     first = wait_for(start_run("train", {"config": ENDLESS}), "Running")
     eventually(lambda: read_run(first.id).labels.get("mnist-bp.pid"), "it is not signed")
     assert not is_dead(read_run(first.id))
+    progress = eventually(lambda: artifacts_of(first).get("train-progress"), "its progress is not shown")
+    eventually(lambda: artifacts_of(first)["train-progress"].description != progress.description, "it stands still")
     second = wait_for(start_run("train", {"config": SMALL}), "Cancelled")
     assert "concurrency limit" in str(second.state and second.state.message)
 

@@ -80,7 +80,7 @@ def test_a_run_leaves_its_whole_history_in_prefects_database_and_no_process(star
     assert process.returncode == 0, err
     assert_gone(children)
     run_id = json.loads(out)["run_id"]
-    assert select(home, "SELECT name, state_name FROM flow_run") == [("mnist-sample-auto-seed1", "Completed")]
+    assert select(home, "SELECT name, state_name FROM flow_run") == [("mnist-sample-cpu-seed1", "Completed")]
     assert select(home, "SELECT name, state_name FROM task_run ORDER BY start_time") == [
         ("download-mnist-sample", "Completed"),
         ("preprocess-mnist-sample", "Completed"),

@@ -109,7 +109,8 @@ def test_a_run_is_six_tasks_in_order_with_a_table_and_a_summary_in_the_ui(capsys
     printed = run_json(capsys, *SMALL, "--seed", "5")
     run = newest_flow_run()
     assert run.state_name == "Completed"
-    assert run.name == "mnist-sample-auto-seed5"
+    assert run.name == "mnist-sample-cpu-seed5"
+    assert run.tags == ["dataset:mnist-sample", "engine:cpu", "seed:5"]
     tasks = task_runs_of(run)
     assert [task.name for task in tasks] == [
         "download-mnist-sample",
@@ -127,6 +128,10 @@ def test_a_run_is_six_tasks_in_order_with_a_table_and_a_summary_in_the_ui(capsys
     assert [row["step"] for row in rows] == ["100", "200"]
     assert rows[-1]["accuracy"] == f"{printed['accuracy']:.4f}"
     assert printed["run_id"] in str(artifacts["run-summary"].data)
+    assert f"{printed['artifacts']}/report.html" in str(artifacts["run-summary"].data)
+    assert str(artifacts["run-summary"].description).startswith(f"{printed['accuracy']:.4f}, ")
+    assert printed["run_id"] in str(artifacts["accuracy-over-nights-mnist-sample"].data)
+    assert "train-progress" not in artifacts  # it was over before anyone could have looked
 
 
 def test_json_tells_the_run_and_the_manifest_tells_the_same(capsys: pytest.CaptureFixture[str]) -> None:
@@ -199,7 +204,8 @@ def test_auto_falls_back_to_the_sample_and_says_so_everywhere(
     for notice in (err, printed["notice"], manifest["dataset"]["notice"]):
         assert "NOT comparable" in notice
         assert "127.0.0.1:9" in notice
-    assert newest_flow_run().name == "mnist-sample-auto-seed1"
+    assert newest_flow_run().name == "mnist-sample-cpu-seed1"
+    assert "dataset:mnist-sample" in newest_flow_run().tags
     assert "Not MNIST" in str(artifacts_of(newest_flow_run())["run-summary"].data)
 
 
@@ -231,7 +237,7 @@ def test_auto_is_mnist_where_it_can_be_had(
     monkeypatch.setenv("MNIST_BP_MIRRORS", mnist_mirrors)
     printed = run_json(capsys, "--steps", "10")
     assert (printed["dataset"], printed["notice"]) == ("mnist", None)
-    assert newest_flow_run().name == "mnist-auto-seed1"
+    assert newest_flow_run().name == "mnist-cpu-seed1"
 
 
 def test_the_script_keeps_its_signals_though_prefect_takes_them_when_a_flow_begins(
@@ -334,5 +340,6 @@ def test_an_upload_that_breaks_off_is_finished_by_resuming_the_run(monkeypatch: 
     assert not list(Path("artifacts").rglob("manifest.json"))
     summary = train(RunConfig(), resume=directory.name)
     assert summary["run_id"] == directory.name
+    assert newest_flow_run().name == "mnist-sample-cpu-seed1"
     assert Path(summary["manifest"]).exists()
     assert Path(summary["manifest"]).with_name("promotion.json").exists()

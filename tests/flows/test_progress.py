@@ -1,0 +1,76 @@
+"""What the Prefect UI is told of a step while it runs, counted on the way to a real server."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+from prefect import flow, get_client, task
+from prefect.cache_policies import NO_CACHE
+from prefect.settings import PREFECT_API_URL, temporary_settings
+
+from tasks.reporting import progress_bar
+from tests.fault_proxy import SLOW_DOWN, Fault, FaultProxy
+from tests.flows.test_train import artifacts_of, newest_flow_run
+
+pytestmark = pytest.mark.usefixtures("prefect_server")
+
+
+class ArtifactsProxy(FaultProxy):
+    """A way to Prefect's server on which nothing is lost, except artifacts if `refusing`."""
+
+    refusing = False
+
+    def draw(self, method: str, path: str) -> Fault | None:
+        fault = SLOW_DOWN if self.refusing and path.startswith("/api/artifacts/") else None
+        self.requests.append((method, path, fault))
+        return fault
+
+    def told(self) -> list[str]:
+        """Methods of the requests about artifacts."""
+        return [method for method, path, _ in self.requests if path.startswith("/api/artifacts/")]
+
+
+@task(cache_policy=NO_CACHE)
+def count_for(seconds: float) -> None:
+    began, step = time.monotonic(), 0
+    with progress_bar("count", 100) as move:
+        while (passed := time.monotonic() - began) < seconds:
+            step += 1
+            move(completed=100 * passed / seconds, note=f"step {step}")
+            time.sleep(0.01)
+
+
+@flow
+def counting(seconds: float) -> None:
+    count_for(seconds)
+
+
+def count(seconds: float, *, refusing: bool = False) -> list[str]:
+    """Let a flow count, and return the methods of its requests about artifacts."""
+    with get_client(sync_client=True) as client:
+        upstream = str(client.api_url).removesuffix("/").removesuffix("/api")
+    with ArtifactsProxy(upstream) as proxy, temporary_settings({PREFECT_API_URL: f"{proxy.endpoint}/api"}):
+        proxy.refusing = refusing
+        counting(seconds)
+        return proxy.told()
+
+
+def test_a_short_step_costs_no_request() -> None:
+    assert count(0.5) == []
+
+
+def test_a_longer_step_is_shown_about_once_a_second_and_in_the_end_as_done() -> None:
+    told = count(3.5)
+    assert told[0] == "POST"
+    assert set(told[1:]) == {"PATCH"}
+    assert 3 <= len(told) <= 4
+    shown = artifacts_of(newest_flow_run())["count-progress"]
+    assert (shown.data, shown.description) == (100.0, "count: 100 of 100")
+
+
+def test_a_server_that_takes_no_artifacts_is_asked_once_and_does_not_keep_the_step_waiting() -> None:
+    began = time.monotonic()
+    assert count(4, refusing=True) == ["POST"]  # a refused request takes 2 s
+    assert time.monotonic() - began < 10
+    assert newest_flow_run().state_name == "Completed"
