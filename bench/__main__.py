@@ -15,13 +15,13 @@ from rich.table import Table
 from rich.text import Text
 
 from bench import command as whole_command
-from bench import loading, population, steps
+from bench import loading, population, steps, store
 from mnist_bp.cli import Command, parse
 
 WIDTH: Final = 120
 """Columns that a table needs, also where a terminal is narrower."""
 
-What = Literal["steps", "population", "loading", "layouts", "command"]
+What = Literal["steps", "population", "loading", "layouts", "command", "store"]
 
 
 class BenchCommand(Command):
@@ -31,7 +31,7 @@ class BenchCommand(Command):
 
     what: CliPositionalArg[What] = "steps"
     """`steps` of training against other ways to train; a `population` of models; `loading` of images; Parquet
-    `layouts`; the whole `command`, split into parts."""
+    `layouts`; the whole `command`, split into parts; a `store` of runs."""
 
     runs: int = Field(default=7, ge=1)
     """Counted rounds; one more comes before them."""
@@ -44,6 +44,9 @@ class BenchCommand(Command):
 
     plot: str = Field(default="", pattern=r"^$|\.(png|svg)$")
     """For `steps`, where a picture goes (.png or .svg)."""
+
+    artifacts: str = ""
+    """For `store`, s3://bucket/prefix to measure beside a local directory, or the directory; what is there stays."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -65,6 +68,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         result, table = loading.measure(command.runs, on_progress), loading.table
     elif command.what == "layouts":
         result, table = loading.measure_layouts(command.runs, on_progress), loading.layout_table
+    elif command.what == "store":
+        result, table = store.measure(command.runs, command.artifacts, on_progress), store.table
     else:
         result, table = whole_command.measure(command.runs, on_progress), whole_command.table
     if command.plot and command.what == "steps":

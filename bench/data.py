@@ -7,10 +7,16 @@ from pathlib import Path
 from mnist_bp.config import data_dir_from_environment
 from mnist_bp.download import fetch
 from mnist_bp.preprocess import preprocess_dataset
-from mnist_bp.records import CachedDataset
+from mnist_bp.records import CachedDataset, RawDataset
 
 
 def default_dataset() -> CachedDataset:
     """Return MNIST, or the bundled sample where it cannot be had, from the data directory of the environment."""
+    return default_sources()[1]
+
+
+def default_sources() -> tuple[RawDataset, CachedDataset]:
+    """Return what `default_dataset` does, and the download that it was made from."""
     data_dir = Path(data_dir_from_environment())
-    return preprocess_dataset(fetch("auto", data_dir, last_attempt=True), data_dir)
+    raw = fetch("auto", data_dir, last_attempt=True)
+    return raw, preprocess_dataset(raw, data_dir)

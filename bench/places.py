@@ -1,0 +1,137 @@
+"""A place that runs are published to, as `bench.store` measures it: what is there, and what is done there again and again.
+
+Everything goes through what the pipeline and its commands call themselves.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from mnist_bp.catalog import MANIFEST, RUNS, in_parallel, read_manifest
+from mnist_bp.champion import read_champion, swap_champion
+from mnist_bp.config import PRESETS
+from mnist_bp.errors import StoreError
+from mnist_bp.evaluation import evaluate_run
+from mnist_bp.files import sha256_of_bytes
+from mnist_bp.publish import publish_run
+from mnist_bp.records import CachedDataset, PublishedRun, RawDataset
+from mnist_bp.run_directory import new_run_id
+from mnist_bp.runs import train_run
+from mnist_bp.sealed import seal
+from mnist_bp.store import Store, open_store
+from mnist_bp.verification import verify
+
+MANIFESTS_OWN: Final = 1
+"""Files of a run that its manifest does not name: itself."""
+
+
+@dataclass(frozen=True)
+class Maker:
+    """Makes runs as the default preset has them.
+
+    Args:
+        raw: What was downloaded.
+        data: What they are trained on.
+        directory: Where they are made.
+    """
+
+    raw: RawDataset
+    data: CachedDataset
+    directory: str
+
+    def make(self, artifacts: str) -> Callable[[], PublishedRun]:
+        """Train and evaluate a run, and return what publishes it."""
+        place = {"data_dir": self.directory, "artifacts": artifacts}
+        config = PRESETS["lab-8-4"].model_copy(update=place)
+        trained = train_run(config, self.data)
+        evaluation = evaluate_run(self.data, trained)
+        return lambda: publish_run(config, self.raw, self.data, trained, evaluation)
+
+
+class Place:
+    """Where runs are published: `many` that stay and are verified, and one at a time that is removed again.
+
+    Args:
+        name: For the table.
+        address: A directory or s3://bucket/prefix with nothing in it.
+        maker: Makes the runs.
+        many: How many stay.
+    """
+
+    def __init__(self, name: str, address: str, maker: Maker, many: int) -> None:
+        self.name = name
+        self._maker, self._once = maker, f"{address}/once"
+        self._dataset = maker.data.name
+        self._many = open_store(f"{address}/many")
+        self._digests = dict(self._publish_many(f"{address}/many", many))
+        self.conditions_honoured = self._many.conditions_honoured()
+        self.files_verified = many * (len(self._manifest["files"]) + MANIFESTS_OWN) + 1  # and the pointer
+
+    def measure(self) -> dict[str, float]:
+        """Do everything once.
+
+        Returns:
+            The seconds that each took, by its name.
+
+        Raises:
+            StoreError: The place refused something, or something was lost.
+        """
+        publish, store = self._maker.make(self._once), open_store(self._once)
+        seconds = {}
+        for action in ("publish", "put"):  # the files that the first of them makes are there for the second
+            seconds[action] = seconds_of(publish)
+            clear(store)
+        seconds["swap"] = seconds_of(self._move_champion)
+        seconds["verify"] = seconds_of(self._verify)
+        return seconds
+
+    def _publish_many(self, address: str, many: int) -> list[tuple[str, str]]:
+        """Publish a run, and the same one under other names; ids, and digests of the manifests."""
+        first = self._maker.make(address)()
+        self.size = {"files": first.files, "bytes": first.bytes}
+        self._manifest, _ = read_manifest(self._many, first.run_id)
+        files = self._manifest["files"]
+        contents = [self._many.get(f"{RUNS}{first.run_id}/{name}", proof["sha256"]) for name, proof in files.items()]
+        digests = [proof["sha256"] for proof in files.values()]
+        done = [(first.run_id, first.manifest_sha256)]
+        for run_id in [new_run_id() for _ in range(many - 1)]:
+            keys = [f"{RUNS}{run_id}/{name}" for name in files]
+            _ = list(in_parallel(self._many.put, keys, contents, digests))
+            manifest = seal({**self._manifest, "run_id": run_id})
+            self._many.put(f"{RUNS}{run_id}/{MANIFEST}", manifest, sha256_of_bytes(manifest))
+            done.append((run_id, sha256_of_bytes(manifest)))
+        return done
+
+    def _move_champion(self) -> None:
+        champion = read_champion(self._many, self._dataset)
+        run_id, sha256 = list(self._digests.items())[len(champion.history) % len(self._digests)]
+        if not swap_champion(self._many, champion.changed("promote", run_id, sha256, {})):
+            raise StoreError(f"bench: the champion below {self._many.uri('')} was moved by somebody else")
+
+    def _verify(self) -> None:
+        findings = list(verify(self._many, Path(self._maker.directory, "no-caches"), all_runs=True))
+        for finding in findings:
+            if finding.status != "ok":
+                raise StoreError(f"bench: {finding.uri}: {finding.status}: {finding.detail}; what was put is lost")
+        if len(findings) != self.files_verified:
+            raise StoreError(
+                f"bench: {len(findings):,} files below {self._many.uri('')} were proved, expected "
+                f"{self.files_verified:,}; see mnist-bp store check"
+            )
+
+
+def clear(store: Store) -> None:
+    """Delete everything that is there."""
+    for _ in in_parallel(store.delete, [entry.key for entry in store.list()]):
+        pass
+
+
+def seconds_of(action: Callable[[], object]) -> float:
+    """Time a call."""
+    started = time.perf_counter()
+    action()
+    return time.perf_counter() - started

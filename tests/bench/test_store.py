@@ -1,0 +1,142 @@
+"""What a store costs is measured on real ones, which are left as they were; and what it may cost at most."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from bench import store as measured
+from bench.places import Maker, Place
+from mnist_bp.__main__ import main
+from mnist_bp.errors import ConfigError, StoreError
+from mnist_bp.records import CachedDataset, RawDataset
+from tests.s3_servers import admin_client, environment_of, present_servers, serve
+
+BUCKET = "runs"
+ARTIFACTS = f"s3://{BUCKET}/some/prefix"
+
+on_each_server = pytest.mark.parametrize("name", present_servers())
+
+
+@contextmanager
+def bucket_on(name: str, directory: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """Run a server with a bucket and one object of somebody's in it; the environment points there."""
+    with serve(name, directory) as server, admin_client(server) as client:
+        client.create_bucket(Bucket=BUCKET)
+        client.put_object(Bucket=BUCKET, Key="some/prefix/runs/theirs", Body=b"theirs")
+        for variable, value in environment_of(server).items():
+            monkeypatch.setenv(variable, value)
+        yield client
+
+
+def keys_in(client: Any) -> list[str]:
+    return [entry["Key"] for entry in client.list_objects_v2(Bucket=BUCKET).get("Contents", [])]
+
+
+@on_each_server
+def test_a_bucket_is_measured_beside_a_directory_and_left_as_it_was(
+    name: str, sample_raw: RawDataset, sample: CachedDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+    with bucket_on(name, tmp_path / "server", monkeypatch) as client:
+        found = measured.measure(2, ARTIFACTS, said.append, sources=(sample_raw, sample), many=3)
+        assert keys_in(client) == ["some/prefix/runs/theirs"]
+    result = json.loads(json.dumps(found))
+    assert result["run"]["files"] == 15
+    assert result["verified"] == {"runs": 3, "files": 3 * 15 + 1}
+    local, bucket = result["places"]
+    assert (local["name"], bucket["name"]) == ("local directory", ARTIFACTS)
+    assert [local["conditions_honoured"], bucket["conditions_honoured"]] == [True, name != "rclone"]
+    for place in (local, bucket):
+        assert [action["name"] for action in place["actions"]] == list(measured.ACTIONS)
+        assert all(len(action["seconds"]) == 2 and action["min"] > 0 for action in place["actions"])
+    assert all(action["ratio"] == 1 for action in local["actions"])
+    assert said[-1] == "store: round 2 of 2"
+
+    printed = Console(width=200, record=True, file=io.StringIO())
+    printed.print(measured.table(result))
+    text = printed.export_text()
+    for expected in ("verify --all, 3 runs", "n = 2", "15 files", ARTIFACTS, result["machine"]["cpu"]):
+        assert expected in text
+    assert ("conditional writes are ignored" in text) == (name == "rclone")
+
+
+def test_a_bucket_is_left_as_it_was_when_the_measurement_fails(
+    sample_raw: RawDataset, sample: CachedDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(_: Place) -> dict[str, float]:
+        raise StoreError("no more")
+
+    monkeypatch.setattr(Place, "measure", broken)
+    with bucket_on("rclone", tmp_path / "server", monkeypatch) as client:
+        with pytest.raises(StoreError, match="no more"):
+            measured.measure(1, ARTIFACTS, sources=(sample_raw, sample), many=1)
+        assert keys_in(client) == ["some/prefix/runs/theirs"]
+
+
+def test_a_directory_is_measured_where_it_is_and_left_as_it_was(
+    sample_raw: RawDataset, sample: CachedDataset, tmp_path: Path
+) -> None:
+    (tmp_path / "place").mkdir()
+    (tmp_path / "place" / "file.txt").write_text("theirs")
+    made: list[str] = []
+    result = measured.measure(
+        1, "place", lambda _: made.extend(path.name for path in (tmp_path / "place").iterdir()),
+        sources=(sample_raw, sample), many=1,
+    )  # fmt: skip
+    assert len(set(made)) == 2
+    assert [path.name for path in (tmp_path / "place").iterdir()] == ["file.txt"]
+    assert len(result["places"]) == 1
+
+
+def test_a_run_that_is_lost_under_way_is_an_error_and_no_figure(
+    sample_raw: RawDataset, sample: CachedDataset, tmp_path: Path
+) -> None:
+    def lose(line: str) -> None:
+        if line.startswith("store: round"):
+            next((tmp_path / "place").rglob("many/runs/*/model.safetensors")).unlink()
+
+    with pytest.raises(StoreError, match=r"model\.safetensors: missing: "):
+        measured.measure(1, "place", lose, sources=(sample_raw, sample), many=2)
+
+
+@pytest.mark.parametrize("artifacts", ["gs://bucket/prefix", "file:///somewhere", "s3:/bucket"])
+def test_an_address_where_nothing_can_be_measured_is_refused(artifacts: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=rf"{re.escape(artifacts)}.*expected a directory or s3://bucket/prefix"):
+        measured.measure(1, artifacts)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_no_rounds_at_all_are_refused() -> None:
+    with pytest.raises(ConfigError, match="0 rounds: expected at least 1"):
+        measured.measure(0)
+
+
+def test_a_bucket_without_credentials_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["bench", "store", "--artifacts", ARTIFACTS]) == 1
+    assert "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY" in capsys.readouterr().err
+
+
+# --- what it may cost at most ------------------------------------------------
+
+
+@pytest.mark.slow
+@on_each_server
+def test_publishing_takes_less_than_a_second_and_verifying_100_runs_less_than_ten(
+    name: str, sample_raw: RawDataset, sample: CachedDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A server on this machine; of two turns the quicker, for the first imports, and others work here as well."""
+    with bucket_on(name, tmp_path / "server", monkeypatch):
+        place = Place(name, ARTIFACTS, Maker(sample_raw, sample, str(tmp_path / "data")), measured.MANY)
+        first, second = place.measure(), place.measure()
+    assert place.files_verified == 100 * 15 + 1
+    assert min(first["publish"], second["publish"]) < 1
+    assert min(first["verify"], second["verify"]) < 10
