@@ -1,4 +1,4 @@
-"""A place that runs are published to, as `bench.store` measures it: what is there, and what is done there again and again.
+"""A place that runs are published to, as `bench.store` measures it: what is there, and what is done there in turn.
 
 Everything goes through what the pipeline and its commands call themselves.
 """

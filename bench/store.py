@@ -2,8 +2,8 @@
 
     measure(runs, artifacts) and table(result)
 
-A local directory and, where `artifacts` names one, a bucket take turns; a ratio is taken within a round. What is written
-lies below a prefix of the measurement's own, and is removed at its end.
+A local directory and, where `artifacts` names one, a bucket take turns; a ratio is taken within a round. What is
+written lies below a prefix of the measurement's own, and is removed at its end.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ import secrets
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any, Final
 
 from rich.table import Table
@@ -22,7 +21,6 @@ from bench.loading import spread
 from bench.machine import describe, header
 from bench.places import Maker, Place, clear
 from mnist_bp.errors import ConfigError
-from mnist_bp.files import check_writable
 from mnist_bp.records import CachedDataset, RawDataset
 from mnist_bp.store import open_store
 
@@ -112,8 +110,7 @@ def _check(artifacts: str) -> None:
     if artifacts.startswith("file://"):
         raise ConfigError(f"bench: --artifacts {artifacts}: expected a directory or s3://bucket/prefix")
     if artifacts:
-        store = open_store(artifacts, attempts=3)
-        store.check_writable()
+        open_store(artifacts, attempts=3).check_writable()
 
 
 @contextmanager
@@ -141,7 +138,7 @@ def table(result: dict[str, Any]) -> Table:
     """Lay out what `measure` found: for each action, one row for each place."""
     run, verified = result["run"], result["verified"]
     about = [
-        f"a run: {run['files']} files, {run['bytes']:,} bytes, {result['dataset']}; verified: {verified['files']:,} files",
+        f"{result['dataset']}; a run: {run['files']} files, {run['bytes']:,} bytes; to verify: {verified['files']:,}",
         *(
             f"{place['name']}: conditional writes are ignored, so nothing is promoted there unless told to"
             for place in result["places"]

@@ -3,6 +3,7 @@
     s3.py           the store's methods
     s3_uploads.py   put-if-absent, in one request or in parts
     s3_requests.py  the client; every request with its retries
+    s3_replies.py   whether it is a store that answers
     s3_errors.py    what boto3 raises, in our words
     retries.py      when a request is made again
 

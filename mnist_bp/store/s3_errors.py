@@ -13,7 +13,7 @@ from botocore import exceptions as aws
 
 from mnist_bp.errors import StoreError
 
-MISSING: Final = frozenset({"NoSuchKey", "NotFound", "404"})
+MISSING: Final = frozenset({"NoSuchKey", "NotFound"})
 UNKNOWN_HEADER: Final = frozenset({"NotImplemented"})
 """What a store answers that takes no conditions, and says so."""
 
@@ -49,6 +49,12 @@ _REMEDIES: Final = {
     "PermanentRedirect": "check AWS_DEFAULT_REGION",
     "NotImplemented": "see mnist-bp store check for what this store can do",
 }
+
+
+class OtherServerError(aws.BotoCoreError):  # type: ignore[misc]  # botocore carries no types
+    """The reply of a server that is no S3 store."""
+
+    fmt = "{endpoint} is no S3 store: it answered with HTTP {status} and {kind}"
 
 
 def code_of(exc: aws.ClientError) -> str:
@@ -88,6 +94,9 @@ def in_our_words(what: str) -> Iterator[None]:
         distrusted = "CERTIFICATE_VERIFY_FAILED" in str(exc)
         remedy = "have AWS_CA_BUNDLE name the authority that vouches for the store" if distrusted else "try again"
         raise StoreError(f"{what}: {exc}; {remedy}", transient=not distrusted) from exc
+    except OtherServerError as exc:
+        remedy = "have AWS_ENDPOINT_URL_S3 name a store's address and port, and nothing stand in between"
+        raise StoreError(f"{what}: {exc}; {remedy}") from exc
     except _NETWORK as exc:
         raise StoreError(f"{what}: {exc}; check AWS_ENDPOINT_URL_S3 and the network", transient=True) from exc
     except ValueError as exc:  # an endpoint that is no address

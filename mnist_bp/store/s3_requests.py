@@ -17,8 +17,10 @@ import boto3.session
 from botocore import exceptions as aws
 from botocore.config import Config
 
+from mnist_bp.errors import StoreError
 from mnist_bp.store.retries import Budget, retrying
 from mnist_bp.store.s3_errors import code_of, in_our_words
+from mnist_bp.store.s3_replies import refuse_other_server
 
 _CONNECT_SECONDS: Final = 10
 _READ_SECONDS: Final = 20
@@ -127,17 +129,43 @@ def _client() -> Any:
     for name in ("boto3", "botocore", "s3transfer"):  # at DEBUG, botocore logs headers, a session token among them
         logger = logging.getLogger(name)
         logger.setLevel(max(logger.level, logging.INFO))
-    # not boto3's process-wide session, which would keep the first credentials it ever found
-    return boto3.session.Session().client(
-        "s3",
-        config=Config(
-            connect_timeout=_CONNECT_SECONDS,
-            read_timeout=_READ_SECONDS,
-            retries={"mode": "standard", "total_max_attempts": 1},
-            max_pool_connections=_MOST_AT_ONCE,
-            s3={"addressing_style": "path"},
-            # CRC headers are on by default since boto3 1.36, and several S3-compatible stores reject them
-            request_checksum_calculation="when_required",
-            response_checksum_validation="when_required",
-        ),
-    )
+    client = _made()
+    if client is None or "@" in client.meta.endpoint_url:
+        raise StoreError(
+            "the endpoint (AWS_ENDPOINT_URL_S3) has an @ in it: expected http(s)://host:port alone; "
+            "credentials belong in AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+        )
+
+    def check(operation_model: Any, response_dict: dict[str, Any], **_: Any) -> None:
+        refuse_other_server(client.meta.endpoint_url, operation_model.name, response_dict)
+
+    # by this pattern, to come before botocore's own: that one takes HTML for a reply cut short, worth another attempt
+    client.meta.events.register("before-parse.*.*", check)
+    return client
+
+
+def _made() -> Any:
+    """Make a client; None where its address cannot be used, and must not be told, in any error: it may hold a secret.
+
+    Raises:
+        ValueError: It cannot be used, and holds none.
+    """
+    try:
+        # not boto3's process-wide session, which would keep the first credentials it ever found
+        return boto3.session.Session().client(
+            "s3",
+            config=Config(
+                connect_timeout=_CONNECT_SECONDS,
+                read_timeout=_READ_SECONDS,
+                retries={"mode": "standard", "total_max_attempts": 1},
+                max_pool_connections=_MOST_AT_ONCE,
+                s3={"addressing_style": "path"},
+                # CRC headers are on by default since boto3 1.36, and several S3-compatible stores reject them
+                request_checksum_calculation="when_required",
+                response_checksum_validation="when_required",
+            ),
+        )
+    except ValueError as exc:
+        if "@" not in str(exc):
+            raise
+        return None
