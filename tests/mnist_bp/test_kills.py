@@ -155,6 +155,8 @@ def stages_of_the_killed(nursery: Nursery, orders: Sequence[Order], whole: Whole
             assert_gc_leaves_nothing_lying_about(order)
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(400)
 def test_a_run_killed_at_each_thing_it_does_to_the_disk_ends_as_if_it_never_was(nursery: Nursery, warm: Runs) -> None:
     whole = finish(nursery, warm())
     orders = [replace(warm(), die_at=number) for number in range(1, len(whole.events) + 1)]
@@ -210,3 +212,10 @@ def test_a_run_killed_at_requests_to_a_server_ends_as_if_it_never_was(
     stages = list(stages_of_the_killed(nursery, orders, whole))
     assert len(stages) >= len(orders) - 2 >= 2
     assert {"uploading", "decided"} & set(stages)
+
+
+def test_an_ending_that_nobody_waited_for_is_not_taken_for_the_next(nursery: Nursery, warm: Runs) -> None:
+    """Or one test that takes too long would have all others fail."""
+    nursery.ask(replace(warm(), die_at=1))
+    (ending,) = nursery.make(warm())
+    assert ending.finished, ending.message
