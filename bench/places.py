@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any
 
 from mnist_bp.catalog import MANIFEST, RUNS, in_parallel, read_manifest
 from mnist_bp.champion import read_champion, swap_champion
@@ -24,9 +24,6 @@ from mnist_bp.runs import train_run
 from mnist_bp.sealed import seal
 from mnist_bp.store import Store, open_store
 from mnist_bp.verification import verify
-
-MANIFESTS_OWN: Final = 1
-"""Files of a run that its manifest does not name: itself."""
 
 
 @dataclass(frozen=True)
@@ -64,12 +61,13 @@ class Place:
 
     def __init__(self, name: str, address: str, maker: Maker, many: int) -> None:
         self.name = name
-        self._maker, self._once = maker, f"{address}/once"
-        self._dataset = maker.data.name
-        self._many = open_store(f"{address}/many")
-        self._digests = dict(self._publish_many(f"{address}/many", many))
+        self._maker, self._once, self._many = maker, f"{address}/once", open_store(f"{address}/many")
+        first = maker.make(f"{address}/many")()
+        self.size = {"files": first.files, "bytes": first.bytes}
+        manifest, _ = read_manifest(self._many, first.run_id)
+        self._digests = {first.run_id: first.manifest_sha256, **self._put_again(manifest, many - 1)}
+        self.files_verified = many * first.files + 1  # and the champion's pointer
         self.conditions_honoured = self._many.conditions_honoured()
-        self.files_verified = many * (len(self._manifest["files"]) + MANIFESTS_OWN) + 1  # and the pointer
 
     def measure(self) -> dict[str, float]:
         """Do everything once.
@@ -89,25 +87,23 @@ class Place:
         seconds["verify"] = seconds_of(self._verify)
         return seconds
 
-    def _publish_many(self, address: str, many: int) -> list[tuple[str, str]]:
-        """Publish a run, and the same one under other names; ids, and digests of the manifests."""
-        first = self._maker.make(address)()
-        self.size = {"files": first.files, "bytes": first.bytes}
-        self._manifest, _ = read_manifest(self._many, first.run_id)
-        files = self._manifest["files"]
-        contents = [self._many.get(f"{RUNS}{first.run_id}/{name}", proof["sha256"]) for name, proof in files.items()]
+    def _put_again(self, manifest: dict[str, Any], times: int) -> dict[str, str]:
+        """Publish a run's files under other names, and return the digest of each one's manifest by run id."""
+        first, files = f"{RUNS}{manifest['run_id']}/", manifest["files"]
         digests = [proof["sha256"] for proof in files.values()]
-        done = [(first.run_id, first.manifest_sha256)]
-        for run_id in [new_run_id() for _ in range(many - 1)]:
+        contents = [self._many.get(first + name, sha256) for name, sha256 in zip(files, digests, strict=True)]
+        done = {}
+        for run_id in [new_run_id() for _ in range(times)]:
             keys = [f"{RUNS}{run_id}/{name}" for name in files]
-            _ = list(in_parallel(self._many.put, keys, contents, digests))
-            manifest = seal({**self._manifest, "run_id": run_id})
-            self._many.put(f"{RUNS}{run_id}/{MANIFEST}", manifest, sha256_of_bytes(manifest))
-            done.append((run_id, sha256_of_bytes(manifest)))
+            for _ in in_parallel(self._many.put, keys, contents, digests):
+                pass
+            sealed = seal({**manifest, "run_id": run_id})
+            done[run_id] = sha256_of_bytes(sealed)
+            self._many.put(f"{RUNS}{run_id}/{MANIFEST}", sealed, done[run_id])
         return done
 
     def _move_champion(self) -> None:
-        champion = read_champion(self._many, self._dataset)
+        champion = read_champion(self._many, self._maker.data.name)
         run_id, sha256 = list(self._digests.items())[len(champion.history) % len(self._digests)]
         if not swap_champion(self._many, champion.changed("promote", run_id, sha256, {})):
             raise StoreError(f"bench: the champion below {self._many.uri('')} was moved by somebody else")
