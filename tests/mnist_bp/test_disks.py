@@ -165,3 +165,17 @@ def test_a_directory_that_is_removed_while_the_run_is_made_is_one_line(
     if not ending.finished:
         assert_one_line(ending, str(directory))
     assert_ends_well(nursery, order)
+
+
+def test_a_run_that_is_removed_between_two_checkpoints_is_one_line_and_not_made_again_by_the_next(
+    nursery: Nursery, order: Order, tmp_path: Path
+) -> None:
+    directory = run_directory(order.config.data_dir, order.run_id)
+    elsewhere = {"data_dir": str(tmp_path / "other-data"), "artifacts": str(tmp_path / "other-artifacts")}
+    shutil.copytree(order.config.data_dir, elsewhere["data_dir"])
+    (whole,) = nursery.make(replace(order, config=order.config.model_copy(update=elsewhere)))
+    journalled = [number for number, each in enumerate(whole.events, 1) if each == "fsync journal.jsonl"]
+    (ending,) = nursery.make(replace(order, remove=(journalled[2], str(directory))))
+    assert_one_line(ending, str(directory), "the run was removed while it was being made; start a new one")
+    assert not directory.exists()
+    assert_ends_well(nursery, order)

@@ -365,6 +365,17 @@ def test_publishing_twice_changes_nothing(finished: FinishedRun, published: Publ
 
 
 @pytest.mark.parametrize("damaged", range(len(CHECKPOINTS)))
+def test_a_publication_that_was_broken_off_is_repeated_with_its_bytes_whatever_was_updated_since(
+    finished: FinishedRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = finished.copied_to(tmp_path / "data")
+    first = run.publish(str(tmp_path / "artifacts"))
+    Path(first.manifest).unlink()
+    monkeypatch.setattr("mnist_bp.manifest.code_sha256", lambda: "0" * 64)
+    assert run.publish(str(tmp_path / "artifacts")) == first
+    assert sha256_of_bytes(Path(first.manifest).read_bytes()) == first.manifest_sha256
+
+
 def test_a_damaged_run_gets_no_manifest_where_it_was_made_either(
     damaged: int, finished: FinishedRun, tmp_path: Path
 ) -> None:
