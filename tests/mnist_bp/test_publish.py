@@ -364,7 +364,6 @@ def test_publishing_twice_changes_nothing(finished: FinishedRun, published: Publ
     assert open_store(published.artifacts).get("manifest.json") == manifest
 
 
-@pytest.mark.parametrize("damaged", range(len(CHECKPOINTS)))
 def test_a_publication_that_was_broken_off_is_repeated_with_its_bytes_whatever_was_updated_since(
     finished: FinishedRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -376,6 +375,7 @@ def test_a_publication_that_was_broken_off_is_repeated_with_its_bytes_whatever_w
     assert sha256_of_bytes(Path(first.manifest).read_bytes()) == first.manifest_sha256
 
 
+@pytest.mark.parametrize("damaged", range(len(CHECKPOINTS)))
 def test_a_damaged_run_gets_no_manifest_where_it_was_made_either(
     damaged: int, finished: FinishedRun, tmp_path: Path
 ) -> None:
