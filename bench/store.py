@@ -29,7 +29,7 @@ MANY: Final = 100
 
 ACTIONS: Final[Mapping[str, str]] = {
     "publish": "publish a run",
-    "put": "of that, putting its files",
+    "put": "put its files, once made",
     "verify": "verify --all, {many} runs",
     "swap": "move the champion",
 }
