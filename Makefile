@@ -8,6 +8,8 @@ MINIO_VERSION := v0.0.0-20260212201848-7aac2a2c5b7c
 # uv: the caller's, or else one that pip fetches into the environment
 UV = $(shell command -v uv || echo "$(VENV)/uv/bin/uv")
 ARGS ?=
+# most tests wait for servers and processes of their own; a file's tests share theirs
+ON_CORES := -n logical --maxprocesses 4 --dist loadfile
 
 .DEFAULT_GOAL := help
 .PHONY: help setup train serve test check format lock minio clean
@@ -24,7 +26,7 @@ serve: setup ## serve the flows, the nightly at 02:00 UTC, beside a Prefect serv
 	@$(BIN)/python deployments/serve.py --with-server $(ARGS)
 
 test: setup ## run the tests; flags for pytest go in ARGS
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest $(ON_CORES) $(ARGS)
 
 check: setup ## lint, formatting, types, arrows between the packages, lock in step with pyproject
 	@$(BIN)/ruff check .

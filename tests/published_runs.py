@@ -49,7 +49,7 @@ def publish(
     run_id = run_id_of(number)
     draw = random.Random(number)
     names = [f"checkpoints/step-{step:07d}.safetensors" for step in steps]
-    contents = {name: draw.randbytes(size) for name in (*names, "model.safetensors", "history.parquet")}
+    contents = {name: draw.randbytes(size) for name in (*names, "model.safetensors", "history.parquet", "report.html")}
     for name, content in contents.items():
         store.put(f"{RUNS}{run_id}/{name}", content, sha256_of_bytes(content))
     proofs = {name: {"sha256": sha256_of_bytes(each), "bytes": len(each)} for name, each in contents.items()}

@@ -76,7 +76,11 @@ def _minio(program: str, server: S3Server, address: str) -> tuple[list[str], dic
 def _moto(program: str, server: S3Server, address: str) -> tuple[list[str], dict[str, str]]:
     """Check no signature until there is a user to check it by; see `_make_user`."""
     host, _, port = address.partition(":")
-    return [program, "-H", host, "-p", port], {"INITIAL_NO_AUTH_ACTION_COUNT": str(_ACTIONS_OF_MAKE_USER)}
+    command = [program, "-m", "tests.moto_server", host, port]
+    return command, {
+        "PYTHONPATH": str(Path(__file__).parents[1]),
+        "INITIAL_NO_AUTH_ACTION_COUNT": str(_ACTIONS_OF_MAKE_USER),
+    }
 
 
 _ACTIONS_OF_MAKE_USER: Final = 3
@@ -96,7 +100,7 @@ def _make_user(server: S3Server) -> S3Server:
     return replace(server, access_key=key["AccessKeyId"], secret_key=key["SecretAccessKey"])
 
 
-_PROGRAMS: Final = {"moto": "moto_server"}  # by server, where the names differ
+_PROGRAMS: Final = {"moto": sys.executable}  # by server, where the names differ
 
 _COMMANDS: Final[Mapping[str, Callable[[str, S3Server, str], tuple[list[str], dict[str, str]]]]] = {
     "rclone": _rclone,

@@ -45,4 +45,6 @@ def refuse_other_server(endpoint: str, operation: str, reply: Mapping[str, Any])
         by_status = status in _OF_ANY_SERVER or (status >= 500 and status != 501)
         good = by_status or b"<Code>" in reply["body"] or operation == "HeadBucket"
     if not good:
+        if hasattr(reply.get("body"), "close"):  # a file's, which nobody will read: it holds its connection
+            reply["body"].close()
         raise OtherServerError(endpoint=endpoint, status=status, kind=headers.get("content-type", "no content type"))
