@@ -16,8 +16,8 @@ from rich.text import Text
 from mnist_bp.catalog import catalog_runs
 from mnist_bp.cli import StoreCommand, parse
 from mnist_bp.commands.champion import ChampionDataset
-from mnist_bp.commands.runs import describe, find_champions
 from mnist_bp.files import check_writable, write_bytes
+from mnist_bp.overview import describe, find_champions
 from mnist_bp.plots import history_png
 from mnist_bp.store import Store
 
@@ -66,7 +66,7 @@ def history(store: Store, dataset: str | None = None) -> tuple[list[dict[str, An
         dataset: Only runs on this one; None for all.
 
     Returns:
-        For each run, in order of time, what `mnist_bp.commands.runs.describe` tells; and what is wrong with those that
+        For each run, in order of time, what `mnist_bp.overview.describe` tells; and what is wrong with those that
         cannot be believed.
     """
     champions, problems = find_champions(store)

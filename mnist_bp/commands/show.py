@@ -15,8 +15,8 @@ from rich.text import Text
 
 from mnist_bp.catalog import RUNS, read_manifest, read_promotion
 from mnist_bp.cli import StoreCommand, parse
-from mnist_bp.commands.runs import find_champions
 from mnist_bp.errors import ChecksumError, DataFormatError
+from mnist_bp.overview import find_champions
 from mnist_bp.store import Store
 from mnist_bp.summary import accuracy_rows
 

@@ -14,9 +14,9 @@ from functools import partial
 from typing import Any, Final
 
 from mnist_bp.catalog import CatalogedRun, catalog_runs, in_parallel, list_runs, read_promotion
-from mnist_bp.commands.runs import describe
 from mnist_bp.errors import ChecksumError, DataFormatError
 from mnist_bp.nights import night_of_seed
+from mnist_bp.overview import describe
 from mnist_bp.report import page_environment
 from mnist_bp.report.charts import Chart, Line, Tick, lay_out, thinned
 from mnist_bp.store import Store
@@ -37,7 +37,7 @@ def recent_nights(store: Store, dataset: str) -> list[dict[str, Any]]:
         dataset: Which they were trained on.
 
     Returns:
-        For each night, by date, what `mnist_bp.commands.runs.describe` tells; its `day`; and the `decision`
+        For each night, by date, what `mnist_bp.overview.describe` tells; its `day`; and the `decision`
         about it: `promoted`, `kept` (the champion, that is), `damaged`, or None.
 
     Raises:
