@@ -1,4 +1,4 @@
-"""What a store costs is measured on real ones, which are left as they were; and what it may cost at most."""
+"""What a store costs is measured on real ones, which are left as they were."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pytest
 from rich.console import Console
 
 from bench import store as measured
-from bench.places import Maker, Place
+from bench.places import Place
 from mnist_bp.__main__ import main
 from mnist_bp.errors import ConfigError, StoreError
 from mnist_bp.records import CachedDataset, RawDataset
@@ -123,20 +123,3 @@ def test_no_rounds_at_all_are_refused() -> None:
 def test_a_bucket_without_credentials_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["bench", "store", "--artifacts", ARTIFACTS]) == 1
     assert "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY" in capsys.readouterr().err
-
-
-# --- what it may cost at most ------------------------------------------------
-
-
-@pytest.mark.slow
-@on_each_server
-def test_publishing_takes_less_than_a_second_and_verifying_100_runs_less_than_ten(
-    name: str, sample_raw: RawDataset, sample: CachedDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A server on this machine; of two turns the quicker, for the first imports, and others work here as well."""
-    with bucket_on(name, tmp_path / "server", monkeypatch):
-        place = Place(name, ARTIFACTS, Maker(sample_raw, sample, str(tmp_path / "data")), measured.MANY)
-        first, second = place.measure(), place.measure()
-    assert place.files_verified == 100 * 14 + 1
-    assert min(first["publish"], second["publish"]) < 1
-    assert min(first["verify"], second["verify"]) < 10
