@@ -10,7 +10,7 @@ from typing import Any, Literal
 from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from mnist_bp.catalog import read_manifest
@@ -99,7 +99,8 @@ def report(store: Store, dataset: str) -> dict[str, Any]:
 
 
 def _print(console: Console, about: Mapping[str, Any]) -> None:
-    table = Table("#", "when", "what", "run", "accuracy", "p", title=f"{about['dataset']}: {about['run_id']}")
+    run = Column("run", no_wrap=True, min_width=len("20261125T181500Z-1a2b3c4d"))  # whole, to be copied
+    table = Table("#", "when", "what", run, "accuracy", "p", title=f"{about['dataset']}: {about['run_id']}")
     for change in about["history"]:
         figures = change["figures"]
         accuracy, p = figures.get("challenger_accuracy"), figures.get("p_value")

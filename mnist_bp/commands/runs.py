@@ -44,8 +44,8 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _table(rows: Sequence[Mapping[str, Any]]) -> Table:
-    table = Table(box=SIMPLE_HEAD, pad_edge=False)
-    table.add_column("run", no_wrap=True)
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
+    table.add_column("run", no_wrap=True, min_width=len("20261125T181500Z-1a2b3c4d"))  # whole, to be copied
     table.add_column("dataset", no_wrap=True)
     table.add_column("engine", no_wrap=True)
     for name in ("steps", "accuracy", "seconds"):

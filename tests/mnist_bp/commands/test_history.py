@@ -161,3 +161,13 @@ def test_the_readmes_lines_read_all_complete_runs_from_a_bucket(s3_bucket: str, 
         connection.register("history", names["history"])
         query = "SELECT run_id, max_by(accuracy, step) FROM history WHERE dataset = 'mnist' GROUP BY ALL ORDER BY ALL"
         assert connection.execute(query).fetchall() == [(night.run_id, night.accuracy) for night in nights]
+
+
+@pytest.mark.parametrize("command", ["runs", "history"])
+def test_run_ids_are_whole_on_a_narrow_terminal_to_be_copied(
+    command: str, nights: list[Night], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert promote(open_store("artifacts"), nights[1].run_id)
+    monkeypatch.setenv("COLUMNS", "80")
+    assert main([command]) == 0
+    assert nights[1].run_id in capsys.readouterr().out.replace(f"mnist: {nights[1].run_id}", "")
