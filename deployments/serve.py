@@ -19,6 +19,7 @@ from pydantic import Field, field_validator
 from pydantic_settings import SettingsConfigDict
 
 from flows.local_server import LocalServer, ServerError
+from flows.prefect_api import ask_health
 from mnist_bp.cli import Command, parse
 from mnist_bp.config import RunConfig
 from mnist_bp.errors import ConfigError, MnistBpError
@@ -114,7 +115,7 @@ def settle(command: ServeCommand) -> ServeCommand:
 
 
 def _serve(command: ServeCommand, deployments: list[RunnerDeployment]) -> None:
-    from prefect import get_client, serve
+    from prefect import serve
     from prefect.settings import PREFECT_API_URL
 
     from deployments.late import cancel_superseded
@@ -122,9 +123,11 @@ def _serve(command: ServeCommand, deployments: list[RunnerDeployment]) -> None:
     from tasks.notify import tell_of_burial
 
     url = PREFECT_API_URL.value()
-    with get_client(sync_client=True) as client:
-        if problem := client.api_healthcheck():
-            raise ServerError(f"the Prefect server at {url} does not answer ({type(problem).__name__}): start it")
+    if problem := ask_health():
+        raise ServerError(
+            f"the Prefect server at {url} does not answer as one ({type(problem).__name__}): start it, or have one "
+            "started by --with-server"
+        )
     for dead in bury_dead_runs():  # each would keep its deployment's one place
         _say(f"the flow run {dead.name} was killed, and is marked as crashed")
         tell_of_burial(dead)

@@ -59,7 +59,8 @@ def on_a_server(own: LocalServer | None) -> Iterator[None]:
             if named:
                 if own is not None:
                     own.stop()
-                _expect_answer(named)
+                if problem := ask_health():
+                    raise _unreachable(named) from problem
             else:
                 server = held.enter_context(own or LocalServer())
                 held.enter_context(temporary_settings({PREFECT_API_URL: server.url}))
@@ -71,16 +72,15 @@ def on_a_server(own: LocalServer | None) -> Iterator[None]:
         raise _unreachable(named) from exc
 
 
-def _expect_answer(url: str) -> None:
+def ask_health() -> Exception | None:
+    """Return why the server that Prefect's settings name does not answer, within seconds; None if it does."""
     import httpx
     from prefect import get_client
     from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 
     limits = {"timeout": httpx.Timeout(REPLY_LIMIT, connect=CONNECT_LIMIT)}
     with temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0}), get_client(limits, sync_client=True) as client:
-        problem = client.api_healthcheck()
-    if problem is not None:
-        raise _unreachable(url) from problem
+        return client.api_healthcheck()
 
 
 def _unreachable(named: str | None) -> ServerError:
