@@ -8,7 +8,7 @@ MINIO_VERSION := v0.0.0-20260212201848-7aac2a2c5b7c
 # uv: the caller's, or else one that pip fetches into the environment
 UV = $(shell command -v uv || echo "$(VENV)/uv/bin/uv")
 ARGS ?=
-# most tests wait for servers and processes of their own; a file's tests share theirs
+# on up to four cores, each with servers of its own and 1 GB for them; most tests wait for those
 ON_CORES := -n logical --maxprocesses 4 --dist loadfile
 
 .DEFAULT_GOAL := help

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import json
 import os
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -29,10 +28,11 @@ from bench.flow_records import TASKS, Interval, records_of
 from bench.loading import in_fresh_process
 from bench.machine import describe, header
 from bench.readers import Sources
+from bench.rounds import check_rounds, spread
 from flows.local_server import LocalServer
 from mnist_bp.config import data_dir_from_environment
 from mnist_bp.download import fetch_dataset
-from mnist_bp.errors import ConfigError, MnistBpError
+from mnist_bp.errors import MnistBpError
 from mnist_bp.preprocess import preprocess_dataset
 
 REPOSITORY: Final = Path(__file__).parents[1]
@@ -119,9 +119,34 @@ def measure(runs: int, on_progress: Progress | None = None, flags: Sequence[str]
         ConfigError: `runs` is below 1.
         MnistBpError: A run failed, or Prefect kept no record of it.
     """
-    if runs < 1:
-        raise ConfigError(f"bench: {runs} rounds: expected at least 1")
+    check_rounds(runs)
     say, machine = on_progress or (lambda _: None), header()
+    pairs, loading = _all_rounds(runs, flags, say)
+    ours = [process for process, _ in pairs["own"]]
+    summaries = [json.loads(process.printed) for process in ours]
+    say("command: asking Prefect for its records")
+    records = records_of([summary["run_id"] for summary in summaries])
+    split = [
+        parts_of(process, summary, records[summary["run_id"]]) for process, summary in zip(ours, summaries, strict=True)
+    ]
+    return {
+        "bench": "command",
+        "machine": machine,
+        "flags": list(flags),
+        "runs": runs,
+        **{key: summaries[-1][key] for key in ("dataset", "engine", "device", "steps")},
+        "parts": [
+            {"name": name, "title": title, **spread([each[name] for each in split])} for name, title in PARTS.items()
+        ],
+        "pairs": {name: compare(name, rounds) for name, rounds in pairs.items()},
+        "loading": spread(loading),
+    }
+
+
+def _all_rounds(
+    runs: int, flags: Sequence[str], say: Progress
+) -> tuple[dict[str, list[tuple[Process, Process]]], list[float]]:
+    """Make the counted rounds of all `PAIRS`, and as many readings of the images, in a place that is removed again."""
     with tempfile.TemporaryDirectory() as directory:
         script = Path(directory, "empty.py")
         script.write_text(EMPTY_FLOW)
@@ -141,26 +166,8 @@ def measure(runs: int, on_progress: Progress | None = None, flags: Sequence[str]
             there = {**environment, "PREFECT_API_URL": server.url}
             pairs["running"] = _in_turn("running", flow, empty, there, runs, say)
         pairs["local"] = _in_turn("local", local, imports, environment, runs, say)
-        ours = [process for process, _ in pairs["own"]]
-        summaries = [json.loads(process.printed) for process in ours]
-        loading = [_loading(summaries[0]["dataset"], environment) for _ in range(runs)]
-    say("command: asking Prefect for its records")
-    records = records_of([summary["run_id"] for summary in summaries])
-    split = [
-        parts_of(process, summary, records[summary["run_id"]]) for process, summary in zip(ours, summaries, strict=True)
-    ]
-    return {
-        "bench": "command",
-        "machine": machine,
-        "flags": list(flags),
-        "runs": runs,
-        **{key: summaries[-1][key] for key in ("dataset", "engine", "device", "steps")},
-        "parts": [
-            {"name": name, "title": title, **_spread([each[name] for each in split])} for name, title in PARTS.items()
-        ],
-        "pairs": {name: compare(name, rounds) for name, rounds in pairs.items()},
-        "loading": _spread(loading),
-    }
+        dataset = json.loads(pairs["own"][0][0].printed)["dataset"]
+        return pairs, [_loading(dataset, environment) for _ in range(runs)]
 
 
 def _in_turn(
@@ -185,7 +192,7 @@ def compare(name: str, rounds: Sequence[tuple[Process, Process]]) -> dict[str, A
     ours = [run.seconds - steps for (run, _), steps in zip(rounds, trained, strict=True)]
     peer = [run.seconds for _, run in rounds]
     ratios = [one / other for one, other in zip(ours, peer, strict=True)]
-    return {"ours": _spread(ours), "peer": _spread(peer), "ratio": _spread(ratios)}
+    return {"ours": spread(ours), "peer": spread(peer), "ratio": spread(ratios)}
 
 
 def parts_of(process: Process, summary: Mapping[str, Any], record: Mapping[str, Interval]) -> dict[str, float]:
@@ -242,10 +249,6 @@ def _loading(dataset: str, environment: Mapping[str, str]) -> float:
     data_dir = Path(environment["MNIST_BP_DATA_DIR"])
     train = preprocess_dataset(fetch_dataset(dataset, data_dir), data_dir).train
     return in_fresh_process("parquet", Sources(train, Path(), ("", "")))["first_seconds"]
-
-
-def _spread(seconds: list[float]) -> dict[str, Any]:
-    return {"seconds": seconds, "median": statistics.median(seconds), "min": min(seconds), "max": max(seconds)}
 
 
 def table(result: dict[str, Any]) -> Table:

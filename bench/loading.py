@@ -10,7 +10,6 @@ round; its median is what is reported.
 from __future__ import annotations
 
 import json
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -26,7 +25,7 @@ from bench.data import default_dataset
 from bench.layouts import LAYOUTS, Pixels, read_layout, write_layout
 from bench.machine import describe, header, peak_memory_mb
 from bench.readers import OURS, WAYS, Sources, Way, prepare
-from mnist_bp.errors import ConfigError
+from bench.rounds import check_rounds, ratio, spread
 from mnist_bp.preprocess import load_split
 from mnist_bp.records import CachedDataset, StoredFile
 
@@ -61,7 +60,8 @@ def measure(runs: int, on_progress: Progress | None = None, *, data: CachedDatas
                     "name": name,
                     "title": way.title,
                     "bytes": sum(path.stat().st_size for path in way.files(sources)),
-                    **spread(seconds[name], seconds[OURS]),
+                    **spread(seconds[name]),
+                    "ratio": ratio(seconds[name], seconds[OURS]),
                     **in_fresh_process(name, sources),
                 }
             )
@@ -94,7 +94,8 @@ def measure_layouts(
                 **asdict(layout),
                 "bytes": paths[layout.name].stat().st_size,
                 "write_seconds": written[layout.name],
-                **spread(seconds[layout.name], seconds[LAYOUTS[0].name]),
+                **spread(seconds[layout.name]),
+                "ratio": ratio(seconds[layout.name], seconds[LAYOUTS[0].name]),
             }
             for layout in LAYOUTS
         ]
@@ -119,22 +120,6 @@ def in_turn(runs: int, readers: Mapping[str, Callable[[], object]], say: Progres
             if number:
                 seconds[name].append(ended - started)
     return seconds
-
-
-def spread(seconds: list[float], ours: list[float]) -> dict[str, Any]:
-    """Summarize rounds.
-
-    Args:
-        seconds: One for each round.
-        ours: Those of what the ratio is taken to.
-    """
-    return {
-        "seconds": seconds,
-        "median": statistics.median(seconds),
-        "min": min(seconds),
-        "max": max(seconds),
-        "ratio": statistics.median(own / our for own, our in zip(seconds, ours, strict=True)),
-    }
 
 
 def in_fresh_process(name: str, sources: Sources) -> dict[str, float]:
@@ -200,8 +185,7 @@ def _layout_reader(pixels: Pixels, path: Path) -> Callable[[], object]:
 
 
 def _checked(runs: int, data: CachedDataset | None) -> CachedDataset:
-    if runs < 1:
-        raise ConfigError(f"bench: {runs} rounds: expected at least 1")
+    check_rounds(runs)
     return data or default_dataset()
 
 

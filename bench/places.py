@@ -57,6 +57,9 @@ class Place:
         address: A directory or s3://bucket/prefix with nothing in it.
         maker: Makes the runs.
         many: How many stay.
+
+    Raises:
+        StoreError: The place refuses something.
     """
 
     def __init__(self, name: str, address: str, maker: Maker, many: int) -> None:

@@ -11,15 +11,16 @@ from __future__ import annotations
 import secrets
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from typing import Any, Final
 
 from rich.table import Table
 
 from bench.data import default_sources
-from bench.loading import spread
 from bench.machine import describe, header
 from bench.places import Maker, Place, clear
+from bench.rounds import check_rounds, ratio, spread
 from mnist_bp.errors import ConfigError
 from mnist_bp.records import CachedDataset, RawDataset
 from mnist_bp.store import open_store
@@ -66,22 +67,21 @@ def measure(
         ConfigError: `runs` is below 1, or `artifacts` is neither a directory nor a bucket.
         StoreError: A place refused something, or lost something.
     """
-    if runs < 1:
-        raise ConfigError(f"bench: {runs} rounds: expected at least 1")
+    check_rounds(runs)
     _check(artifacts)
     say, machine = on_progress or (lambda _: None), header()
     raw, data = sources or default_sources()
     bucket = artifacts if "://" in artifacts else ""
-    with (
-        tempfile.TemporaryDirectory(dir=None if bucket else artifacts or None) as directory,
-        _below(bucket) as prefix,
-    ):
+    with ExitStack() as held:
+        directory = held.enter_context(tempfile.TemporaryDirectory(dir=None if bucket else artifacts or None))
+        addresses = {LOCAL: f"{directory}/artifacts"}
+        if bucket:
+            addresses[bucket] = held.enter_context(_below(bucket))
         maker = Maker(raw, data, directory)
         places = []
-        for name, address in {LOCAL: f"{directory}/artifacts", bucket: prefix}.items():
-            if name:
-                say(f"store: {name}: publishing {many} runs")
-                places.append(Place(name, address, maker, many))
+        for name, address in addresses.items():
+            say(f"store: {name}: publishing {many} runs")
+            places.append(Place(name, address, maker, many))
         rounds: list[dict[str, dict[str, float]]] = []
         for number in range(runs + 1):
             say(f"store: round {number} of {runs}" if number else "store: warming up")
@@ -107,18 +107,16 @@ def measure(
 
 def _check(artifacts: str) -> None:
     """Refuse an address where nothing can be measured, before anything is done."""
-    if artifacts.startswith("file://"):
-        raise ConfigError(f"bench: --artifacts {artifacts}: expected a directory or s3://bucket/prefix")
-    if artifacts:
-        open_store(artifacts, attempts=3).check_writable()
+    if not artifacts:
+        return
+    if not artifacts.startswith("s3://") and not Path(artifacts).is_dir():
+        raise ConfigError(f"bench: --artifacts {artifacts}: expected a directory or s3://bucket/prefix that is there")
+    open_store(artifacts, attempts=3).check_writable()
 
 
 @contextmanager
 def _below(bucket: str) -> Iterator[str]:
-    """Make an address below a bucket's for the measurement alone, and leave nothing there; "" where there is none."""
-    if not bucket:
-        yield ""
-        return
+    """Make an address below a bucket's for the measurement alone, and leave nothing there."""
     address = f"{bucket.rstrip('/')}/bench-{secrets.token_hex(8)}"
     try:
         yield address
@@ -129,7 +127,11 @@ def _below(bucket: str) -> Iterator[str]:
 def _summarize(own: list[dict[str, float]], local: list[dict[str, float]]) -> list[dict[str, Any]]:
     """Put the seconds of all rounds together, action by action."""
     return [
-        {"name": action, **spread([each[action] for each in own], [each[action] for each in local])}
+        {
+            "name": action,
+            **spread([each[action] for each in own]),
+            "ratio": ratio([each[action] for each in own], [each[action] for each in local]),
+        }
         for action in ACTIONS
     ]
 

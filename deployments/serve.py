@@ -108,7 +108,6 @@ def settle(command: ServeCommand) -> ServeCommand:
     places = {"data_dir": str(Path(command.data_dir).absolute()), "artifacts": command.config.record["artifacts"]}
     os.environ["MNIST_BP_DATA_DIR"], os.environ["MNIST_BP_ARTIFACTS"] = places["data_dir"], places["artifacts"]
     os.environ.setdefault("DO_NOT_TRACK", "1")
-    os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
     if command.with_server:
         os.environ["PREFECT_API_URL"] = f"http://127.0.0.1:{command.port}/api"
     return command.model_copy(update=places)

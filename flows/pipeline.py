@@ -6,7 +6,7 @@ import logging
 from datetime import date
 
 from mnist_bp.config import RunConfig
-from mnist_bp.errors import ConfigError
+from mnist_bp.errors import ConfigError, StoreError
 from mnist_bp.preflight import preflight
 from mnist_bp.records import CachedDataset, RawDataset
 from mnist_bp.resume import WantedRun
@@ -55,7 +55,7 @@ def prepare(run: WantedRun, night: date | None = None) -> tuple[RawDataset, Cach
 def _name(run: WantedRun, dataset: str, night: date | None) -> None:
     try:
         engine = run.engine
-    except ConfigError:  # of which the run fails in any case
+    except ConfigError:  # the run fails of it too, and says so
         engine = run.config.engine
     tags = {"dataset": dataset, "engine": engine, "seed": run.config.seeds_range}
     seeds = run.config.seeds_label if night is None else str(night)
@@ -82,6 +82,6 @@ def _show_nights(config: RunConfig, dataset: str) -> None:
     """Show the last nights of a dataset, of which this run may be one."""
     from mnist_bp.report.nights import nights_headline, nights_markdown, recent_nights  # NumPy
 
-    with decorating():
+    with decorating(StoreError):
         if rows := recent_nights(open_store(config.artifacts), dataset):
             show_markdown(f"accuracy-over-nights-{dataset}", nights_markdown(dataset, rows), nights_headline(rows))

@@ -15,7 +15,7 @@ REPLY_LIMIT: Final = 4.0
 """Seconds for somebody else's server to answer."""
 
 CONNECT_LIMIT: Final = 1.5
-"""Seconds for it to take a connection; Prefect's client asks four times, with waits of 1.5 between."""
+"""Seconds for it to take a connection; Prefect's client tries four times, with waits that add up to 1.5 s."""
 
 _WITHOUT: Final = "do without it: mnist-bp train, with the same flags"
 
@@ -25,8 +25,12 @@ def start_ahead() -> LocalServer | None:
 
     A guess, on which nothing depends but time: `on_a_server` asks Prefect itself.
     """
-    named = os.environ.get("PREFECT_API_URL", _named_by_profile())
-    return None if named else LocalServer()
+    if os.environ.get("PREFECT_API_URL", _named_by_profile()):
+        return None
+    try:
+        return LocalServer()
+    except (ServerError, OSError):
+        return None  # `on_a_server` tries again, and tells
 
 
 def _named_by_profile() -> str | None:
@@ -35,7 +39,7 @@ def _named_by_profile() -> str | None:
     try:
         profiles = tomllib.loads(Path(path).expanduser().read_text())
         url: str = profiles["profiles"][ask("PREFECT_PROFILE") or profiles["active"]]["PREFECT_API_URL"]
-    except (OSError, ValueError, KeyError):
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError):  # RuntimeError: there is no home
         return None
     return url
 
@@ -86,7 +90,7 @@ def ask_health() -> Exception | None:
 def _unreachable(named: str | None) -> ServerError:
     if named is None:
         return ServerError(f"this script's own Prefect server is gone; {_WITHOUT}")
-    return ServerError(f"cannot reach the Prefect server at {named}: start it, unset PREFECT_API_URL, or {_WITHOUT}")
+    return ServerError(f"cannot reach the Prefect server at {named}: start it, empty PREFECT_API_URL, or {_WITHOUT}")
 
 
 def _drain(server: LocalServer) -> None:

@@ -14,11 +14,9 @@ from contextlib import suppress
 from typing import Any
 
 # Prefect reads its settings when it is imported. A script has a terminal display of its own, so Prefect's console log
-# (not the log in its UI) is kept to what is fatal. Its telemetry would call out, print a notice before the first line,
-# and fail with a traceback where its SQLite database is busy.
+# (not the log in its UI) is kept to what is fatal. Its telemetry would call out, and print a notice first.
 if __name__ == "__main__":
     os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
-    os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
     os.environ.setdefault("DO_NOT_TRACK", "1")
 
     from mnist_bp.process import LastExit, collect_garbage_seldom, leave_when_interrupted
@@ -45,7 +43,7 @@ from mnist_bp.config import RunConfig
 from mnist_bp.engines import choose_engine
 from mnist_bp.errors import MnistBpError
 from mnist_bp.process import end_when_interrupted
-from mnist_bp.resume import new_or_started
+from mnist_bp.resume import WantedRun, new_or_started
 from mnist_bp.script import Unfinished, run_script
 from mnist_bp.summary import Summary
 from mnist_bp.terminal import Terminal
@@ -85,7 +83,7 @@ def train(config: RunConfig = RunConfig(), resume: str | None = None) -> Summary
 
 
 def _load_ahead(config: RunConfig) -> None:
-    """Load what the tasks will need, while the main thread waits for Prefect's server; what is wrong they will say."""
+    """Load what the tasks will need, while the main thread waits for Prefect's server; errors are left to the tasks."""
     with suppress(MnistBpError):
         for module in ("mnist_bp.runs", "mnist_bp.evaluation", "mnist_bp.publish", "mnist_bp.promotion"):
             importlib.import_module(module)
@@ -110,15 +108,19 @@ def main(arguments: Sequence[str] | None = None, server: LocalServer | None = No
     def stay_interruptible(flow: Any, flow_run: Any, state: Any) -> None:  # noqa: ARG001 - Prefect calls by name
         take_signals()  # Prefect took SIGTERM when the flow began, and might lose the exception that it makes of it
 
-    def make(config: RunConfig, resume: str | None) -> Summary:
+    def make(config: RunConfig, started: WantedRun | None) -> Summary:
         threading.Thread(target=_load_ahead, args=(config,), daemon=True).start()
         terminal.say("starting    the Prefect flow mnist-bp")
         interruptible = train.with_options(on_running=[stay_interruptible])
         # the heartbeat's thread sleeps out 1 s at the end
         with on_a_server(server), temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
-            return interruptible(config, resume)
+            return interruptible(config, started.run_id if started else None)
 
-    return run_script(command, make, _unfinished, terminal)
+    try:
+        return run_script(command, make, _unfinished, terminal)
+    finally:
+        if server is not None:
+            server.stop()  # where no flow was begun
 
 
 if __name__ == "__main__":

@@ -115,14 +115,16 @@ class RunConfig(BaseModel):
 
     @property
     def seeds_label(self) -> str:
-        """Name the seeds in a word: `seed1`, or `seeds1..64`."""
+        """Name the seeds in a word: `seed1`, `seeds1..64`, or `seeds3,5,8`."""
         return f"seed{'s' if len(self.population) > 1 else ''}{self.seeds_range}"
 
     @property
     def seeds_range(self) -> str:
-        """Tell the seeds in short: `1`, or `1..64`."""
-        first, last = self.population[0], self.population[-1]
-        return f"{first}" if first == last else f"{first}..{last}"
+        """Tell the seeds in short: `1`, `1..64`, or `3,5,8`."""
+        seeds = self.population
+        if len(seeds) > 1 and list(seeds) == [*range(seeds[0], seeds[0] + len(seeds))]:
+            return f"{seeds[0]}..{seeds[-1]}"
+        return ",".join(map(str, seeds))
 
     def held_out(self, examples: int) -> int:
         """Tell how many of the training examples are kept for validation.

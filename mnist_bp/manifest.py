@@ -43,7 +43,7 @@ HISTORY: Final = pa.schema(
 """Columns of `history.parquet`: of one type in every run, so that the files of many runs are one table."""
 
 
-_SOURCES: Final = {".py", ".html", ".css"}
+_SOURCES: Final = {".py", ".html", ".css", ".svg"}
 
 
 def history_parquet(trained: TrainedRun, dataset: str, evaluation: Evaluation) -> bytes:
@@ -62,7 +62,7 @@ def history_parquet(trained: TrainedRun, dataset: str, evaluation: Evaluation) -
     ]
     lines = BytesIO("".join(f"{json.dumps(row)}\n" for row in rows).encode())
     # not Table.from_pylist, which imports pandas to ask whether what it is given is pandas'
-    table = read_json(lines, parse_options=ParseOptions(explicit_schema=HISTORY))
+    table = read_json(lines, parse_options=ParseOptions(explicit_schema=HISTORY, unexpected_field_behavior="error"))
     sink = BytesIO()
     pq.write_table(table, sink, compression="zstd")
     return sink.getvalue()

@@ -1,4 +1,4 @@
-"""Pictures of many runs, as PNG. Of a single one its report draws them."""
+"""Pictures of many runs, as PNG. Those of a single run are in its report."""
 
 from __future__ import annotations
 

@@ -20,10 +20,11 @@ INTERRUPTED: Final = 130
 """Exit code: 128 and the number of SIGINT, as a shell has it."""
 
 _ALLOCATIONS: Final = 100_000
+"""New objects after which garbage is looked for; 700 by default."""
 
 
 def collect_garbage_seldom() -> None:
-    """Look for garbage after 100,000 new objects, not after 700. To be called before anything large is imported.
+    """Look for garbage more seldom than Python does. To be called before anything large is imported.
 
     Importing torch and Prefect makes a million objects and hardly any garbage; looking for it took a tenth of the time.
     """
@@ -98,6 +99,12 @@ class LastExit:
 
     def _leave(self) -> None:
         for stream in (sys.stdout, sys.stderr):
-            with suppress(OSError, ValueError):  # a reader that is gone, or a stream that is closed
+            try:
                 stream.flush()
+            except (BrokenPipeError, ValueError):  # a reader that is gone, or a stream that is closed
+                pass
+            except OSError as exc:
+                self._code = self._code or 1
+                with suppress(OSError):
+                    print_error(f"the output could not be written: {exc.strerror}")
         os._exit(self._code)

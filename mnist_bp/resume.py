@@ -30,20 +30,20 @@ class WantedRun:
         config: What it is made with; of one that was started before, with the dataset that `auto` became.
         notice: Why the bundled sample stands in for MNIST, or None.
         manifest: URI of its manifest if it is published and was decided about, which leaves nothing to be done.
-        engine_before: Name of the engine that it was started with, if it was started before.
+        started_engine: Name of the engine that it was started with, if it was started before.
     """
 
     run_id: str
     config: RunConfig
     notice: str | None = None
     manifest: str | None = None
-    engine_before: str | None = None
+    started_engine: str | None = None
 
     @property
     def engine(self) -> str:
         """Name the engine: the one that it was started with, or else what `auto` is on this machine."""
-        if self.engine_before is not None:
-            return self.engine_before
+        if self.started_engine is not None:
+            return self.started_engine
         return choose_engine(self.config.engine, self.config.hidden, self.config.batch_size)[0].name
 
     @property

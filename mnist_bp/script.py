@@ -19,8 +19,8 @@ from mnist_bp.run_directory import run_directory
 from mnist_bp.summary import Summary, print_summary
 from mnist_bp.terminal import Terminal
 
-Make = Callable[[RunConfig, str | None], Summary]
-"""Makes the run of a configuration, or continues the one of an id."""
+Make = Callable[[RunConfig, WantedRun | None], Summary]
+"""Makes the run of a configuration, or continues the one that was started with it."""
 
 
 class Unfinished:
@@ -76,15 +76,15 @@ def run_script(command: TrainCommand, make: Make, unfinished: Unfinished, termin
 
 
 def _make(command: TrainCommand, make: Make, unfinished: Unfinished, terminal: Terminal) -> Summary:
-    config = command.config
+    config, started = command.config, None
     if command.resume is not None:  # what is refused, is refused before anything slow is begun
-        run = find_started(command.resume, config, command.given)
-        if run.manifest is not None:
-            terminal.say(run.nothing_to_do)
-            return run.finished
-        config = run.config
+        started = find_started(command.resume, config, command.given)
+        if started.manifest is not None:
+            terminal.say(started.nothing_to_do)
+            return started.finished
+        config = started.config
     try:
-        return make(config, command.resume)
+        return make(config, started)
     except Exception as exc:
         if not isinstance(exc, ConfigError | CertificateError | DivergenceError) and (
             how := unfinished.how_to_continue

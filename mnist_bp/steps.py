@@ -33,11 +33,12 @@ from mnist_bp.run_directory import run_directory, working_on
 from mnist_bp.summary import Summary, describe, summarize
 
 DOWNLOAD_WAITS: Final = (1.0, 2.0, 4.0)
-"""Seconds before a download is tried again after a transport fault; each is lengthened by up to a half, by chance."""
+"""Seconds before a download is tried again after a transport fault, varied by chance: lengthened by up to a half here,
+some of them shortened by Prefect for the pipeline's task, so that the average stays."""
 
 
-class Teller(Protocol):
-    """Whoever is told what a step does, and tells its readers."""
+class Reporter(Protocol):
+    """Told what a step does, for those who follow it."""
 
     def say(self, message: str, level: int = logging.INFO) -> None:
         """Pass on a line."""
@@ -50,53 +51,53 @@ class Teller(Protocol):
 # each
 
 
-def download(config: RunConfig, tell: Teller, *, last_attempt: bool) -> RawDataset:
+def download(config: RunConfig, report: Reporter, *, last_attempt: bool) -> RawDataset:
     """Put the dataset's files in the data directory, or find them intact; see `mnist_bp.download`."""
-    with tell.progress_bar("download") as move:
+    with report.progress_bar("download") as move:
 
         def on_progress(name: str, received: int, size: int | None) -> None:
             move(completed=received, total=size, note=name)
 
         raw = fetch(config.dataset, Path(config.data_dir), last_attempt=last_attempt, on_progress=on_progress)
     if raw.notice:
-        tell.say(raw.notice, logging.WARNING)
+        report.say(raw.notice, logging.WARNING)
     size = sum(file.bytes for file in raw.files)
-    tell.say(f"download    {raw.name}: {raw.cache}, {size:,} bytes, digests verified")
+    report.say(f"download    {raw.name}: {raw.cache}, {size:,} bytes, digests verified")
     return raw
 
 
-def preprocess(config: RunConfig, raw: RawDataset, tell: Teller) -> CachedDataset:
+def preprocess(config: RunConfig, raw: RawDataset, report: Reporter) -> CachedDataset:
     """Build the Parquet cache, or find it intact; see `mnist_bp.preprocess`."""
     data = preprocess_dataset(raw, Path(config.data_dir))
     if data.rebuilt:
-        tell.say(f"the Parquet cache was damaged and has been rebuilt: {data.rebuilt}", logging.WARNING)
-    tell.say(
+        report.say(f"the Parquet cache was damaged and has been rebuilt: {data.rebuilt}", logging.WARNING)
+    report.say(
         f"preprocess  {data.name}: {data.cache}, {data.train_examples:,} + {data.test_examples:,} images in Parquet"
     )
     return data
 
 
-def train(config: RunConfig, data: CachedDataset, run_id: str, tell: Teller) -> TrainedRun:
+def train(config: RunConfig, data: CachedDataset, run_id: str, report: Reporter) -> TrainedRun:
     """Certify the engine, train with it, and write checkpoints as they come; see `mnist_bp.runs`."""
     from mnist_bp.runs import train_run  # torch
 
     models = len(config.population)
-    tell.say(f"train       run {run_id}, to be continued with --resume if it is broken off")
-    with tell.progress_bar("train", config.steps) as move:
+    report.say(f"train       run {run_id}, to be continued with --resume if it is broken off")
+    with report.progress_bar("train", config.steps) as move:
 
         def on_certified(summary: str, notice: str | None) -> None:
             if notice:
-                tell.say(notice, logging.WARNING)
-            tell.say(f"train       {summary}")
+                report.say(notice, logging.WARNING)
+            report.say(f"train       {summary}")
 
         def on_progress(step: int, seconds: float) -> None:
             move(completed=step, note=f"{models * step / seconds:,.0f} steps/s")
 
         def on_checkpoint(point: CheckpointFile) -> None:
-            tell.say(f"train       step {point.step:>9,}  {models * point.step / point.seconds:>9,.0f} steps/s")
+            report.say(f"train       step {point.step:>9,}  {models * point.step / point.seconds:>9,.0f} steps/s")
 
         def on_warning(message: str) -> None:
-            tell.say(message, logging.WARNING)
+            report.say(message, logging.WARNING)
 
         trained = train_run(
             config,
@@ -109,22 +110,22 @@ def train(config: RunConfig, data: CachedDataset, run_id: str, tell: Teller) -> 
         )
     if trained.resumed:
         steps = ", then ".join(f"{point.step:,}" for point in trained.resumed)
-        tell.say(f"train       continued from step {steps}")
+        report.say(f"train       continued from step {steps}")
     return trained
 
 
-def evaluate(data: CachedDataset, trained: TrainedRun, tell: Teller) -> Evaluation:
+def evaluate(data: CachedDataset, trained: TrainedRun, report: Reporter) -> Evaluation:
     """Score every checkpoint on the test images, which training has not seen; see `mnist_bp.evaluation`."""
     from mnist_bp.evaluation import evaluate_run  # torch
 
-    with tell.progress_bar("evaluate", len(trained.checkpoints)) as move:
+    with report.progress_bar("evaluate", len(trained.checkpoints)) as move:
         done = 0
 
         def on_scores(scores: list[CheckpointScore]) -> None:
             nonlocal done
             done += 1
             move(completed=done)
-            tell.say(f"evaluate    step {scores[0].step:>9,}  {describe(scores)}")
+            report.say(f"evaluate    step {scores[0].step:>9,}  {describe(scores)}")
 
         return evaluate_run(data, trained, on_scores=on_scores)
 
@@ -135,23 +136,23 @@ def upload(
     data: CachedDataset,
     trained: TrainedRun,
     evaluation: Evaluation,
-    tell: Teller,
+    report: Reporter,
 ) -> PublishedRun:
     """Put the run's files where readers look, the manifest last; see `mnist_bp.publish`."""
     from mnist_bp.publish import publish_run  # torch
 
     published = publish_run(config, raw, data, trained, evaluation)
-    tell.say(f"upload      {published.files} files, {published.bytes:,} bytes to {published.artifacts}")
+    report.say(f"upload      {published.files} files, {published.bytes:,} bytes to {published.artifacts}")
     return published
 
 
-def promote(config: RunConfig, data: CachedDataset, published: PublishedRun, tell: Teller) -> Promotion:
+def promote(config: RunConfig, data: CachedDataset, published: PublishedRun, report: Reporter) -> Promotion:
     """Compare the run with the champion and make it champion if it is better; see `mnist_bp.promotion`."""
     from mnist_bp.promotion import promote_run  # safetensors
 
     promotion = promote_run(config, data, published)
     level = logging.WARNING if promotion.outcome == "refused" or "unsafe" in promotion.figures else logging.INFO
-    tell.say(f"promote     {promotion.outcome}: {promotion.reason}", level)
+    report.say(f"promote     {promotion.outcome}: {promotion.reason}", level)
     return promotion
 
 
@@ -159,37 +160,41 @@ def promote(config: RunConfig, data: CachedDataset, published: PublishedRun, tel
 # all
 
 
-def take_steps(run: WantedRun, tell: Teller) -> Summary:
+def take_steps(run: WantedRun, report: Reporter) -> Summary:
     """Make a run, from download to promotion.
 
     Args:
         run: One that is not finished.
-        tell: Told what every step does.
+        report: Told what every step does.
 
     Raises:
         MnistBpError: As the steps do.
     """
     config = run.config
     preflight(config)
-    raw = run.noticed(_download_patiently(config, tell))
-    data = preprocess(config, raw, tell)
+    raw = run.noticed(_download_patiently(config, report))
+    data = preprocess(config, raw, report)
     with working_on(run_directory(config.data_dir, run.run_id)):
-        trained = train(config, data, run.run_id, tell)
-        evaluation = evaluate(data, trained, tell)
-        published = upload(config, raw, data, trained, evaluation, tell)
-        promotion = promote(config, data, published, tell)
+        trained = train(config, data, run.run_id, report)
+        evaluation = evaluate(data, trained, report)
+        published = upload(config, raw, data, trained, evaluation, report)
+        promotion = promote(config, data, published, report)
     return summarize(raw, data, trained, evaluation, published, promotion)
 
 
-def _download_patiently(config: RunConfig, tell: Teller) -> RawDataset:
+def attempt_failed(step: str, attempt: int, error: object) -> str:
+    """Say that a download is tried again."""
+    return f"{step}: attempt {attempt} of {len(DOWNLOAD_WAITS) + 1} failed: {error}"
+
+
+def _download_patiently(config: RunConfig, report: Reporter) -> RawDataset:
     """Download, and try again after transport faults: what Prefect does for the task of the pipeline."""
-    attempts = len(DOWNLOAD_WAITS) + 1
     for attempt, wait in enumerate(DOWNLOAD_WAITS, start=1):
         try:
-            return download(config, tell, last_attempt=False)
+            return download(config, report, last_attempt=False)
         except DownloadError as exc:
             if not exc.transient:
                 raise
-            tell.say(f"download: attempt {attempt} of {attempts} failed: {exc}", logging.WARNING)
+            report.say(attempt_failed("download", attempt, exc), logging.WARNING)
         time.sleep(wait * random.uniform(1, 1.5))  # noqa: S311 - no secret
-    return download(config, tell, last_attempt=True)
+    return download(config, report, last_attempt=True)

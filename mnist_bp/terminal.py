@@ -15,7 +15,7 @@ _STYLES: Final = {logging.WARNING: "bold yellow"}
 
 
 class Terminal:
-    """A `mnist_bp.steps.Teller` that writes lines and draws bars; without a console, one that is silent.
+    """A `mnist_bp.steps.Reporter` that writes lines and draws bars; without a console, one that is silent.
 
     Args:
         console: Where to.

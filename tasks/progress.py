@@ -12,8 +12,8 @@ from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 BETWEEN: Final = 1.0
 """Seconds until a step is worth a request to Prefect's server, and from one request to the next."""
 
-_AFTER_FAILURE: Final = 60.0
-"""Seconds until a server that failed is asked again, for the step waits meanwhile."""
+_AFTER_FAILURE: Final = 600.0
+"""Seconds until a server that failed is asked again: one that is silent keeps the step waiting for up to 60."""
 
 
 class ShownProgress:
@@ -27,6 +27,7 @@ class ShownProgress:
     def __init__(self, what: str, total: float) -> None:
         self._what, self._total = what, total
         self._artifact: UUID | None = None
+        self._failed = False
         self._due = time.monotonic() + BETWEEN
 
     def move(self, completed: float, note: str) -> None:
@@ -39,19 +40,25 @@ class ShownProgress:
             self._tell(completed, note)
 
     def end(self) -> None:
-        """Tell that the step is done, if anything was told of it before; raises what `move` does."""
-        if self._artifact is not None:
+        """Tell that the step is done, if what was told of it last was heard; raises what `move` does."""
+        if self._artifact is not None and not self._failed:
             self._tell(self._total, "")
 
     def _tell(self, completed: float, note: str) -> None:
-        self._due = time.monotonic() + _AFTER_FAILURE
         about = f"{self._what}: {completed:,.0f} of {self._total:,.0f}" + (f", {note}" if note else "")
         percent = round(100 * completed / self._total, 1)
-        with temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0}):
-            if self._artifact is None:
-                created = create_progress_artifact(percent, f"{self._what}-progress", about)
-                assert isinstance(created, UUID)  # a coroutine where there is an event loop, which no task of ours has
-                self._artifact = created
-            else:
-                update_progress_artifact(self._artifact, percent, about)
-        self._due = time.monotonic() + BETWEEN
+        self._failed = True
+        try:
+            with temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0}):
+                self._show(percent, about)
+            self._failed = False
+        finally:
+            self._due = time.monotonic() + (_AFTER_FAILURE if self._failed else BETWEEN)
+
+    def _show(self, percent: float, about: str) -> None:
+        if self._artifact is None:
+            created = create_progress_artifact(percent, f"{self._what}-progress", about)
+            assert isinstance(created, UUID)  # a coroutine where there is an event loop, which no task of ours has
+            self._artifact = created
+        else:
+            update_progress_artifact(self._artifact, percent, about)

@@ -1,6 +1,6 @@
 """Says what happens to both of a run's readers: the Prefect log and, in a script, the terminal.
 
-This module is the `mnist_bp.steps.Teller` of all tasks.
+This module is the `mnist_bp.steps.Reporter` of all tasks.
 """
 
 from __future__ import annotations
@@ -41,11 +41,13 @@ def say(message: str, level: int = logging.INFO) -> None:
 
 
 @contextmanager
-def decorating() -> Iterator[None]:
-    """Let what only decorates the UI fail without failing the run."""
+def decorating(*others: type[MnistBpError]) -> Iterator[None]:
+    """Let what only decorates the UI fail without failing the run: of Prefect's errors and, if named, of `others`."""
     try:
         yield
-    except (PrefectException, httpx.HTTPError, MnistBpError) as exc:
+    except Exception as exc:
+        if not isinstance(exc, (PrefectException, httpx.HTTPError, *others)):
+            raise
         say(f"the Prefect UI lacks something of this run: {exc!r}", logging.WARNING)
 
 
@@ -71,7 +73,7 @@ def show_markdown(key: str, text: str, description: str) -> None:
 
 @contextmanager
 def progress_bar(what: str, total: float | None = None) -> Iterator[Callable[..., None]]:
-    """Show a bar on the terminal and, of a step whose length is known, in the UI; see `mnist_bp.steps.Teller`."""
+    """Show a bar on the terminal and, of a step whose length is known, in the UI; see `mnist_bp.steps.Reporter`."""
     shown = ShownProgress(what, total) if total and flow_run.id else None
     with _terminal.progress_bar(what, total) as draw:
 

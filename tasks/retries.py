@@ -13,7 +13,7 @@ from prefect.client.schemas.objects import State, TaskRun
 from prefect.context import TaskRunContext
 
 from mnist_bp.errors import MnistBpError
-from mnist_bp.steps import DOWNLOAD_WAITS
+from mnist_bp.steps import DOWNLOAD_WAITS, attempt_failed
 from tasks.reporting import show
 
 RETRIES: Final = len(DOWNLOAD_WAITS)
@@ -24,7 +24,7 @@ def worth_retrying(task: Task[Any, Any], run: TaskRun, state: State[Any]) -> boo
     error = state.data
     transient = isinstance(error, MnistBpError) and error.transient
     if transient:
-        show(f"{task.name}: attempt {run.run_count} of {RETRIES + 1} failed: {error}", logging.WARNING)
+        show(attempt_failed(task.name, run.run_count, error), logging.WARNING)
     return transient
 
 
@@ -40,7 +40,7 @@ TRANSPORT_RETRIES: Final[dict[str, Any]] = {
     "retry_jitter_factor": 0.5,
     "retry_condition_fn": worth_retrying,
 }
-"""For the steps that use the network: waits of about 1, 2 and 4 seconds, each jittered by up to a half."""
+"""For the steps that use the network: waits of about 1, 2 and 4 seconds; see `DOWNLOAD_WAITS`."""
 
 
 def worth_continuing(task: Task[Any, Any], run: TaskRun, state: State[Any]) -> bool:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +14,9 @@ from mnist_bp.download import fetch_dataset
 from mnist_bp.preprocess import preprocess_dataset
 from mnist_bp.records import CachedDataset, RawDataset
 from tests.s3_servers import present_servers
+
+SMALL = ["--dataset", "mnist-sample", "--steps", "200", "--checkpoint-every", "100"]
+"""Flags of a run that takes a moment."""
 
 MIRRORS_OF_THE_SESSION = os.environ.get("MNIST_BP_MIRRORS")
 
@@ -68,6 +73,21 @@ def sample_raw(tmp_path_factory: pytest.TempPathFactory) -> RawDataset:
 def sample(sample_raw: RawDataset) -> CachedDataset:
     """The bundled sample, preprocessed."""
     return preprocess_dataset(sample_raw, data_dir_of(sample_raw))
+
+
+@pytest.fixture
+def warm_caches(sample_raw: RawDataset, sample: CachedDataset, tmp_path: Path) -> None:
+    """The bundled sample, downloaded and preprocessed, in the default data directory of the test."""
+    shutil.copytree(data_dir_of(sample_raw), tmp_path / "data")
+
+
+@pytest.fixture
+def own_signals() -> Iterator[None]:
+    """For tests that call a main: its signal handlers are let go afterwards."""
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    yield
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
 
 
 def data_dir_of(raw: RawDataset) -> Path:

@@ -100,7 +100,7 @@ def _make_user(server: S3Server) -> S3Server:
     return replace(server, access_key=key["AccessKeyId"], secret_key=key["SecretAccessKey"])
 
 
-_PROGRAMS: Final = {"moto": sys.executable}  # by server, where the names differ
+_PROGRAMS: Final = {"moto": sys.executable}  # by server; moto runs in tests.moto_server, one request at a time
 
 _COMMANDS: Final[Mapping[str, Callable[[str, S3Server, str], tuple[list[str], dict[str, str]]]]] = {
     "rclone": _rclone,

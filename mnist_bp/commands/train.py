@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 
 from pydantic_settings import SettingsConfigDict
@@ -10,7 +11,8 @@ from rich.console import Console
 from mnist_bp.cli import TrainCommand, parse
 from mnist_bp.config import RunConfig
 from mnist_bp.process import end_when_interrupted
-from mnist_bp.resume import new_or_started
+from mnist_bp.resume import WantedRun
+from mnist_bp.run_directory import new_run_id
 from mnist_bp.script import Unfinished, run_script
 from mnist_bp.steps import take_steps
 from mnist_bp.summary import Summary
@@ -30,11 +32,11 @@ def main(arguments: Sequence[str]) -> int:
         The exit code: 0, 1 (failed) or 130 (interrupted); 2 (bad usage) is raised as SystemExit.
     """
     command, terminal = parse(LocalTrainCommand, arguments), Terminal(Console(stderr=True))
-    unfinished = Unfinished(["mnist-bp", "train"])
+    unfinished = Unfinished([sys.executable, "-m", "mnist_bp", "train"])
     end_when_interrupted(unfinished.what_is_kept)
 
-    def make(config: RunConfig, resume: str | None) -> Summary:
-        unfinished.run = run = new_or_started(config, resume)
+    def make(config: RunConfig, started: WantedRun | None) -> Summary:
+        unfinished.run = run = started or WantedRun(new_run_id(), config)
         return take_steps(run, terminal)
 
     return run_script(command, make, unfinished, terminal)

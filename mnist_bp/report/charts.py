@@ -81,7 +81,7 @@ def lay_out(title: str, lines: Sequence[Line], width: int = WIDTH) -> Chart:
     Args:
         title: What the values are.
         lines: At least one with at least one point, in the order they are drawn in; values are finite.
-        width: Of the chart.
+        width: Of the chart, in pixels.
     """
     values = [value for line in lines for _, value in line.points]
     x_values = round_values(0, max(step for line in lines for step, _ in line.points))

@@ -1,12 +1,13 @@
 """The last nights of a dataset at a glance, for whoever looks in the morning: a line of their accuracy, and a table.
 
-A night is a run whose seed is a date. Until there is one, all runs stand in for nights; from then on, what was tried in
-between, with fewer steps or worse settings, is left out of the line.
+A night is a run whose seed is a date. As long as a store has none, all runs stand in for nights; from then on, what was
+tried in between, with fewer steps or worse settings, is left out of the line.
 """
 
 from __future__ import annotations
 
 import base64
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import date
@@ -21,11 +22,13 @@ from mnist_bp.report import page_environment
 from mnist_bp.report.charts import Chart, Line, Tick, lay_out, thinned
 from mnist_bp.store import Store
 
-MOST: Final = 30
-_LOOKED_AT: Final = 4 * MOST
-"""Runs among which nights of one dataset are looked for, since the manifest of each has to be read."""
+NIGHTS_SHOWN: Final = 30
+RUNS_SEARCHED: Final = 4 * NIGHTS_SHOWN
+"""The newest runs, among which nights of one dataset are looked for: the manifest of each has to be read."""
 
 _WIDTH: Final = 720
+"""Of the picture, in pixels."""
+
 _MOST_DATES: Final = 8
 
 
@@ -37,26 +40,38 @@ def recent_nights(store: Store, dataset: str) -> list[dict[str, Any]]:
         dataset: Which they were trained on.
 
     Returns:
-        For each night, by date, what `mnist_bp.overview.describe` tells; its `day`; and the `decision`
-        about it: `promoted`, `kept` (the champion, that is), `damaged`, or None.
+        For each night, by date: its `day`, `run_id`, `steps` and `accuracy`, and the `decision` about it: `promoted`,
+        `kept` (the champion, that is), `refused`, `damaged`, or None. Empty where all that was looked at is no night's.
 
     Raises:
         StoreError: The store cannot be read.
     """
-    listed = [run for run in list_runs(store) if run.complete][-_LOOKED_AT:]
-    rows = [{**describe(run, set()), "night": _night(run)} for run in catalog_runs(store, listed)]
-    ours = [row for row in rows if row["status"] == "complete" and row["dataset"] == dataset]
+    complete = [run for run in list_runs(store) if run.complete]
+    looked_at = complete[-RUNS_SEARCHED:]
+    ours = [row for run in catalog_runs(store, looked_at) if (row := _row(run, dataset)) is not None]
     nights = [row for row in ours if row["night"]]
-    dated = [{**row, "day": row["night"] or date.fromisoformat(row["created"][:10])} for row in nights or ours]
-    shown = sorted(dated, key=lambda row: (row["day"], row["run_id"]))[-MOST:]
+    if not nights and len(looked_at) == len(complete):
+        nights = ours
+    shown = sorted(nights, key=lambda row: (row["day"], row["run_id"]))[-NIGHTS_SHOWN:]
     decisions = in_parallel(partial(_decision, store), [row["run_id"] for row in shown])
     return [{**row, "decision": decision} for row, decision in zip(shown, decisions, strict=True)]
 
 
-def _night(run: CatalogedRun) -> date | None:
-    """Return the date in the settings, which is also that of a night whose model has another of several seeds."""
-    seed = (run.manifest or {}).get("config", {}).get("seed")
-    return night_of_seed(seed) if isinstance(seed, int) else None
+def _row(run: CatalogedRun, dataset: str) -> dict[str, Any] | None:
+    """Describe a run of a dataset; None where it is of another, or its manifest makes no sense."""
+    about = describe(run, set())
+    if about["status"] != "complete" or about["dataset"] != dataset or run.manifest is None:
+        return None
+    try:
+        night = night_of_seed(int(run.manifest["config"]["seed"]))  # of several seeds, not that of the model
+        day = night or date.fromisoformat(about["created"][:10])
+        accuracy = float(about["accuracy"])
+        steps = int(about["steps"])
+    except (KeyError, TypeError, ValueError, OverflowError):
+        return None
+    if not math.isfinite(accuracy):
+        return None
+    return {"run_id": about["run_id"], "night": night, "day": day, "accuracy": accuracy, "steps": steps}
 
 
 def _decision(store: Store, run_id: str) -> str | None:

@@ -7,8 +7,11 @@ from typing import Any, Final
 
 from mnist_bp.store.s3_errors import OtherServerError
 
-_HEADERS: Final = {"GetObject": "etag", "PutObject": "etag", "UploadPart": "etag"}
-"""What a success carries, by operation."""
+_WITH_ETAG: Final = frozenset({"GetObject", "PutObject", "UploadPart"})
+"""Operations whose success carries an ETag."""
+
+_EMPTY: Final = frozenset({"DeleteObject", "AbortMultipartUpload"})
+"""Operations whose success says nothing."""
 
 _BODIES: Final = {
     "ListObjectsV2": b"ListBucketResult",
@@ -37,8 +40,10 @@ def refuse_other_server(endpoint: str, operation: str, reply: Mapping[str, Any])
     if status < 300:
         if operation in _BODIES:
             good = _BODIES[operation] in reply["body"] or b"<Error" in reply["body"]
+        elif operation in _EMPTY:
+            good = not reply["body"]
         else:
-            good = operation not in _HEADERS or _HEADERS[operation] in headers
+            good = operation not in _WITH_ETAG or "etag" in headers
     elif status < 400:  # a store that sends one to another region says so
         good = b"<Error" in reply["body"] or "x-amz-bucket-region" in headers
     else:

@@ -129,7 +129,7 @@ def _client() -> Any:
     for name in ("boto3", "botocore", "s3transfer"):  # at DEBUG, botocore logs headers, a session token among them
         logger = logging.getLogger(name)
         logger.setLevel(max(logger.level, logging.INFO))
-    client = _made()
+    client = _make_client()
     if client is None or "@" in client.meta.endpoint_url:
         raise StoreError(
             "the endpoint (AWS_ENDPOINT_URL_S3) has an @ in it: expected http(s)://host:port alone; "
@@ -144,7 +144,7 @@ def _client() -> Any:
     return client
 
 
-def _made() -> Any:
+def _make_client() -> Any:
     """Make a client; None where its address cannot be used, and must not be told, in any error: it may hold a secret.
 
     Raises:

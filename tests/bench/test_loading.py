@@ -37,16 +37,6 @@ def test_every_layout_holds_the_same_images_and_labels(layout: Layout, sample: C
     assert np.array_equal(found_labels, labels)
 
 
-def test_a_ratio_is_the_median_of_those_within_a_round() -> None:
-    assert loading.spread([2.0, 30.0, 6.0], [1.0, 10.0, 6.0]) == {
-        "seconds": [2.0, 30.0, 6.0],
-        "median": 6.0,
-        "min": 2.0,
-        "max": 30.0,
-        "ratio": 2.0,
-    }
-
-
 def test_ways_take_turns_and_the_first_round_is_not_counted() -> None:
     calls: list[str] = []
     seconds = loading.in_turn(2, {"a": lambda: calls.append("a"), "b": lambda: calls.append("b")}, lambda _: None)

@@ -104,11 +104,12 @@ def test_a_run_that_is_lost_under_way_is_an_error_and_no_figure(
         if line.startswith("store: round"):
             next((tmp_path / "place").rglob("many/runs/*/model.safetensors")).unlink()
 
+    (tmp_path / "place").mkdir()
     with pytest.raises(StoreError, match=r"model\.safetensors: missing: "):
         measured.measure(1, "place", lose, sources=(sample_raw, sample), many=2)
 
 
-@pytest.mark.parametrize("artifacts", ["gs://bucket/prefix", "file:///somewhere", "s3:/bucket"])
+@pytest.mark.parametrize("artifacts", ["gs://bucket/prefix", "file:///somewhere", "s3:/bucket", "no/such/directory"])
 def test_an_address_where_nothing_can_be_measured_is_refused(artifacts: str, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=rf"{re.escape(artifacts)}.*expected a directory or s3://bucket/prefix"):
         measured.measure(1, artifacts)

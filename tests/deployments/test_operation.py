@@ -24,7 +24,7 @@ from tasks.living import is_dead
 from tests.bad_http import Fault, status
 from tests.deployments.conftest import ZONE, Operation
 from tests.deployments.serving import REPOSITORY, eventually, read_run, start_run, wait_for
-from tests.flows.test_train import artifacts_of, task_runs_of
+from tests.prefect_records import artifacts_of, task_runs_of
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 

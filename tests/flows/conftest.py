@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -16,13 +15,10 @@ import pytest
 from prefect.testing.utilities import prefect_test_harness
 
 from flows.local_server import LocalServer
-from mnist_bp.records import CachedDataset, RawDataset
 from mnist_bp.terminal import Terminal
 from tasks import reporting
-from tests.conftest import data_dir_of
 
 SCRIPT = Path(__file__).parents[2] / "flows" / "train.py"
-SMALL = ["--dataset", "mnist-sample", "--steps", "200", "--checkpoint-every", "100"]
 
 Start = Callable[..., "subprocess.Popen[str]"]
 
@@ -35,19 +31,10 @@ def prefect_server() -> Iterator[None]:
 
 
 @pytest.fixture
-def terminal(prefect_server: None) -> Iterator[None]:
-    """For tests that call a script's main: its terminal and its signal handlers are let go afterwards."""
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+def terminal(prefect_server: None, own_signals: None) -> Iterator[None]:
+    """For tests that call the script's main: its terminal is let go afterwards, as its signal handlers are."""
     yield
     reporting.show_on(Terminal())
-    for number, handler in handlers.items():
-        signal.signal(number, handler)
-
-
-@pytest.fixture
-def warm_caches(sample_raw: RawDataset, sample: CachedDataset, tmp_path: Path) -> None:
-    """The bundled sample, downloaded and preprocessed, in the default data directory of the test."""
-    shutil.copytree(data_dir_of(sample_raw), tmp_path / "data")
 
 
 @pytest.fixture
@@ -74,7 +61,7 @@ def start() -> Iterator[Start]:
 
 @pytest.fixture(scope="session")
 def migrated_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A Prefect database that a server has been started with: a new one costs each start 5 s."""
+    """A Prefect database that a server has been started with: a new one costs each start 4 s."""
     home = tmp_path_factory.mktemp("migrated")
     with pytest.MonkeyPatch.context() as environment:
         environment.setenv("PREFECT_HOME", str(home))

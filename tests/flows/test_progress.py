@@ -11,18 +11,19 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from tasks.reporting import progress_bar
 from tests.fault_proxy import SLOW_DOWN, Fault, FaultProxy
-from tests.flows.test_train import artifacts_of, newest_flow_run
+from tests.prefect_records import artifacts_of, newest_flow_run
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
 
 
 class ArtifactsProxy(FaultProxy):
-    """A way to Prefect's server on which nothing is lost, except artifacts if `refusing`."""
+    """A way to Prefect's server on which all goes well, but with artifacts `after` so many requests about them."""
 
-    refusing = False
+    fault: Fault | None = None
+    after = 0
 
     def draw(self, method: str, path: str) -> Fault | None:
-        fault = SLOW_DOWN if self.refusing and path.startswith("/api/artifacts/") else None
+        fault = self.fault if path.startswith("/api/artifacts/") and len(self.told()) >= self.after else None
         self.requests.append((method, path, fault))
         return fault
 
@@ -46,12 +47,12 @@ def counting(seconds: float) -> None:
     count_for(seconds)
 
 
-def count(seconds: float, *, refusing: bool = False) -> list[str]:
+def count(seconds: float, fault: Fault | None = None, after: int = 0) -> list[str]:
     """Let a flow count, and return the methods of its requests about artifacts."""
     with get_client(sync_client=True) as client:
         upstream = str(client.api_url).removesuffix("/").removesuffix("/api")
     with ArtifactsProxy(upstream) as proxy, temporary_settings({PREFECT_API_URL: f"{proxy.endpoint}/api"}):
-        proxy.refusing = refusing
+        proxy.fault, proxy.after = fault, after
         counting(seconds)
         return proxy.told()
 
@@ -71,6 +72,12 @@ def test_a_longer_step_is_shown_about_once_a_second_and_in_the_end_as_done() -> 
 
 def test_a_server_that_takes_no_artifacts_is_asked_once_and_does_not_keep_the_step_waiting() -> None:
     began = time.monotonic()
-    assert count(4, refusing=True) == ["POST"]  # a refused request takes 2 s
+    assert count(4, SLOW_DOWN) == ["POST"]  # a refused request takes 2 s
     assert time.monotonic() - began < 10
+    assert newest_flow_run().state_name == "Completed"
+
+
+def test_a_server_that_fails_on_the_way_is_not_asked_again_in_the_end() -> None:
+    told = count(4, SLOW_DOWN, after=1)
+    assert told == ["POST", "PATCH"]
     assert newest_flow_run().state_name == "Completed"

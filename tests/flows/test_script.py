@@ -15,7 +15,8 @@ import psutil
 import pytest
 from prefect.settings import PREFECT_API_URL
 
-from tests.flows.conftest import SMALL, Start
+from tests.conftest import SMALL
+from tests.flows.conftest import SCRIPT, Start
 
 pytestmark = pytest.mark.usefixtures("warm_caches")
 
@@ -129,8 +130,9 @@ def test_a_script_that_is_killed_outright_leaves_no_process(start_alone: Start) 
 
 def test_ctrl_c_while_everything_is_imported_is_one_line_and_leaves_no_process(start_alone: Start) -> None:
     process = start_alone(*SMALL)
-    watched = psutil.Process(process.pid)
+    watched, deadline = psutil.Process(process.pid), time.monotonic() + 30
     while not (children := watched.children(recursive=True)):
+        assert time.monotonic() < deadline
         time.sleep(0.01)
     process.send_signal(signal.SIGINT)
     assert process.communicate(timeout=30) == ("", "error: interrupted; nothing was begun\n")
@@ -149,14 +151,48 @@ def test_ctrl_c_ends_the_script_soon_though_prefects_server_is_gone_before_it(st
     assert "error: interrupted" in err
 
 
+@pytest.fixture
+def begun(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A file in which every Python process writes down, when it starts, with which arguments."""
+    noted = tmp_path / "begun"
+    noted.touch()
+    (tmp_path / "hooks").mkdir()
+    hook = f"import sys\nwith open({str(noted)!r}, 'a') as file:\n    print(sys.orig_argv, file=file)\n"
+    (tmp_path / "hooks" / "sitecustomize.py").write_text(hook)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "hooks"))
+    return noted
+
+
 @pytest.mark.parametrize(("flags", "code"), [(["--help"], 0), (["--steps", "0"], 2)])
-def test_help_and_bad_usage_start_no_server(flags: list[str], code: int, start_alone: Start, home: Path) -> None:
-    """A server would have changed its database's time, if only by opening it."""
-    before = {path: path.stat().st_mtime_ns for path in home.iterdir()}
+def test_help_and_bad_usage_start_no_server(flags: list[str], code: int, start_alone: Start, begun: Path) -> None:
     process = start_alone(*flags)
     process.communicate(timeout=30)
     assert process.returncode == code
-    assert {path: path.stat().st_mtime_ns for path in home.iterdir()} == before
+    time.sleep(1)  # a server that was started is a process of its own
+    (script,) = begun.read_text().splitlines()
+    assert str(SCRIPT) in script
+
+
+def test_what_lies_in_the_working_directory_is_not_imported_by_the_server(start_alone: Start) -> None:
+    Path("random.py").write_text("raise SystemExit('the wrong random')")
+    Path("flows").mkdir()
+    Path("flows/local_server.py").write_text("raise SystemExit('the wrong server')")
+    process = start_alone(*SMALL)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 0, err
+
+
+def test_a_run_with_nothing_left_to_do_ends_the_server_that_was_started_ahead(start_alone: Start) -> None:
+    run_id = json.loads(start_alone(*SMALL, "--json").communicate(timeout=60)[0])["run_id"]
+    process = start_alone("--resume", run_id)
+    children: list[psutil.Process] = []
+    while process.poll() is None:
+        children = children or psutil.Process(process.pid).children()
+        time.sleep(0.01)
+    _, err = process.communicate(timeout=30)
+    assert process.returncode == 0, err
+    assert "published already" in err
+    assert_gone(children)
 
 
 # --- somebody else's server --------------------------------------------------
@@ -189,5 +225,5 @@ def test_a_dead_prefect_server_is_one_line_that_offers_to_do_without(start: Star
     assert out == ""
     (line,) = [line for line in err.splitlines() if not line.startswith("starting ")]
     assert line.startswith("error: cannot reach the Prefect server at http://127.0.0.1:9/api")
-    assert "unset PREFECT_API_URL" in line
+    assert "empty PREFECT_API_URL" in line
     assert "mnist-bp train" in line

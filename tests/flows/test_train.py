@@ -2,28 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import io
 import json
 import re
 import shutil
 import signal
-import time
 from pathlib import Path
 from typing import Any, NoReturn
 
 import pytest
-from prefect import get_client
-from prefect.client.schemas.filters import (
-    ArtifactFilter,
-    ArtifactFilterFlowRunId,
-    FlowRunFilter,
-    FlowRunFilterId,
-    LogFilter,
-    LogFilterFlowRunId,
-)
-from prefect.client.schemas.objects import Artifact, FlowRun, TaskRun
 from rich.console import Console
 
 import mnist_bp.__main__
@@ -36,44 +24,10 @@ from mnist_bp.store.local import LocalStore
 from mnist_bp.terminal import Terminal
 from tasks.reporting import show_on
 from tests.bad_http import BadHttp, status
-from tests.flows.conftest import SMALL
+from tests.conftest import SMALL
+from tests.prefect_records import artifacts_of, logs_of, newest_flow_run, task_runs_of
 
 pytestmark = pytest.mark.usefixtures("terminal", "warm_caches")
-
-
-def newest_flow_run() -> FlowRun:
-    with get_client(sync_client=True) as client:
-        return max(client.read_flow_runs(), key=lambda run: str(run.created))
-
-
-def task_runs_of(run: FlowRun) -> list[TaskRun]:
-    """Task runs reach the server through its event stream, a moment after they end."""
-    deadline = time.monotonic() + 20
-    while True:
-        with get_client(sync_client=True) as client:
-            runs = client.read_task_runs(flow_run_filter=FlowRunFilter(id=FlowRunFilterId(any_=[run.id])))
-        if runs and all(task.state is not None and task.state.is_final() for task in runs):
-            return sorted(runs, key=lambda task: str(task.start_time))
-        assert time.monotonic() < deadline, [(task.name, task.state_name) for task in runs]
-        time.sleep(0.2)
-
-
-def logs_of(run: FlowRun) -> list[str]:
-    only = LogFilter(flow_run_id=LogFilterFlowRunId(any_=[run.id]))
-    with get_client(sync_client=True) as client:
-        deadline = time.monotonic() + 20
-        while not (logs := client.read_logs(log_filter=only)) and time.monotonic() < deadline:
-            time.sleep(0.2)
-    return [log.message for log in logs]
-
-
-def artifacts_of(run: FlowRun) -> dict[str, Artifact]:
-    async def read() -> list[Artifact]:
-        async with get_client() as client:
-            only = ArtifactFilter(flow_run_id=ArtifactFilterFlowRunId(any_=[run.id]))
-            return await client.read_artifacts(artifact_filter=only)
-
-    return {str(artifact.key): artifact for artifact in asyncio.run(read())}
 
 
 def run_json(capsys: pytest.CaptureFixture[str], *flags: str) -> dict[str, Any]:
@@ -82,12 +36,18 @@ def run_json(capsys: pytest.CaptureFixture[str], *flags: str) -> dict[str, Any]:
     return printed
 
 
+TOLD_BY_TIME = {
+    "run_id", "seal", "created", "seconds", "train_seconds", "steps_per_second", "at", "manifest_sha256",
+    "champion_after", "history.parquet", "report.html",
+}  # fmt: skip
+"""What differs between two equal runs, by its key: ids, moments, durations, and what is made of them."""
+
+
 def without_time(record: object) -> object:
-    """A manifest or a summary without what differs between two equal runs: ids, moments, durations."""
-    names = ("run_id", "seal", "created", "seconds", "per_second", "at", "manifest_sha256", "champion_after")
+    """A manifest or a summary without what differs between two equal runs."""
     match record:
         case dict():
-            return {k: without_time(v) for k, v in record.items() if not k.endswith(names) and k != "files"}
+            return {key: without_time(value) for key, value in record.items() if key not in TOLD_BY_TIME}
         case list():
             return [without_time(each) for each in record]
     return record

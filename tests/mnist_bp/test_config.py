@@ -141,3 +141,11 @@ def test_what_decides_the_weights_at_a_step_holds_no_place_and_no_length() -> No
     assert RunConfig(data_dir="a", artifacts="b").training_record == RunConfig(data_dir="c").training_record
     for change in ({"hidden": 31}, {"batch_size": 11}, {"learning_rate": 0.4}, {"bias_gradient": "sum"}):
         assert RunConfig.model_validate(change).training_record != RunConfig().training_record
+
+
+@pytest.mark.parametrize(
+    ("seeds", "label"),
+    [(None, "seed7"), ("7", "seeds7..13"), ("1..64", "seeds1..64"), ("3,5,8", "seeds3,5,8"), ("9,8", "seeds9,8")],
+)
+def test_a_label_names_the_seeds_that_are_trained_and_no_others(seeds: str | None, label: str) -> None:
+    assert RunConfig(seed=7, seeds=seeds).seeds_label == label

@@ -423,7 +423,10 @@ def test_the_same_code_elsewhere_has_the_same_digest(package_copy: Path, monkeyp
     assert code_sha256() == elsewhere
 
 
-@pytest.mark.parametrize("name", ["backprop.py", "store/s3.py", "__init__.py"])
+@pytest.mark.parametrize(
+    "name",
+    ["backprop.py", "store/s3.py", "__init__.py", "report/report.html", "report/report.css", "report/nights.svg"],
+)
 def test_a_changed_source_file_changes_the_digest_of_the_code(name: str, package_copy: Path) -> None:
     before = code_sha256()
     path = package_copy / name

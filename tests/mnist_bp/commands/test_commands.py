@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -116,3 +119,15 @@ def test_a_picture_that_cannot_be_written_is_refused_before_training(capsys: pyt
     (line,) = capsys.readouterr().err.splitlines()
     assert "file" in line
     assert not Path("nowhere").exists()
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full, a disk that is full")
+def test_output_that_cannot_be_written_is_an_error_and_not_lost_in_silence() -> None:
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "mnist_bp", "runs", "--json"],
+            stdout=full, stderr=subprocess.PIPE, text=True, env=environment,
+        )  # fmt: skip
+    assert done.returncode == 1
+    assert done.stderr == "error: the output could not be written: No space left on device\n"

@@ -6,12 +6,13 @@ import base64
 import re
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree as ET
 
 import pytest
 
 from mnist_bp.nights import seed_of
-from mnist_bp.report.nights import MOST, nights_headline, nights_markdown, nights_svg, recent_nights
+from mnist_bp.report.nights import NIGHTS_SHOWN, nights_headline, nights_markdown, nights_svg, recent_nights
 from mnist_bp.store.local import LocalStore
 from tests.published_runs import publish, put_promotion
 
@@ -69,11 +70,43 @@ def test_what_is_damaged_is_left_out_or_called_so(store: LocalStore, tmp_path: P
 
 
 def test_only_the_last_nights_are_told(store: LocalStore) -> None:
-    nights = [put_night(store, number) for number in range(MOST + 2)]
-    assert [row["run_id"] for row in recent_nights(store, "mnist")] == nights[-MOST:]
+    nights = [put_night(store, number) for number in range(NIGHTS_SHOWN + 2)]
+    assert [row["run_id"] for row in recent_nights(store, "mnist")] == nights[-NIGHTS_SHOWN:]
 
 
-@pytest.mark.parametrize("count", [1, 2, MOST])
+def test_experiments_never_stand_in_for_nights_that_lie_too_far_back(
+    store: LocalStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mnist_bp.report.nights.RUNS_SEARCHED", 3)
+    put_night(store, 0)
+    night = put_night(store, 1)
+    for number in (2, 3):
+        put(store, number, 0.5, seed=number)
+    assert [row["run_id"] for row in recent_nights(store, "mnist")] == [night]
+    put(store, 4, 0.5, seed=4)
+    assert recent_nights(store, "mnist") == []
+
+
+@pytest.mark.parametrize(
+    "senseless",
+    [
+        {"checkpoints": [{"step": 1, "accuracy": None, "loss": 0.1, "lab_correct_of_1000": 1}]},
+        {"checkpoints": [{"step": 1, "accuracy": "high", "loss": 0.1, "lab_correct_of_1000": 1}]},
+        {"created": "yesterday"},
+        {"created": None},
+        {"config": []},
+        {"config": {"seed": "x"}},
+    ],
+)
+def test_a_manifest_that_makes_no_sense_is_left_out(senseless: dict[str, Any], store: LocalStore) -> None:
+    night = put_night(store, 1)
+    score = {"step": 1, "accuracy": 0.9, "loss": 0.1, "lab_correct_of_1000": 1}
+    sensible = {"created": datetime(2026, 11, 3, tzinfo=UTC).isoformat(), "config": {"seed": 7}, "checkpoints": [score]}
+    publish(store, 2, "mnist", changes={**sensible, **senseless})
+    assert [row["run_id"] for row in recent_nights(store, "mnist")] == [night]
+
+
+@pytest.mark.parametrize("count", [1, 2, NIGHTS_SHOWN])
 def test_the_picture_has_a_mark_for_each_night_filled_for_champions_and_names_each_day_once(
     store: LocalStore, count: int
 ) -> None:

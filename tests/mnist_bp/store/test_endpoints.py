@@ -117,6 +117,15 @@ def test_a_web_server_that_is_no_store_is_told_as_one_at_the_first_request(name:
     assert web_server.asked == 1
 
 
+def test_a_page_in_answer_to_a_deletion_is_no_success(web_server: WebServer) -> None:
+    """Of a server that says nothing but 200 this cannot be told; it is refused by whatever came before."""
+    if web_server.page == Page("nothing for everything", 200):
+        return
+    error = error_of(lambda: open_store(PLACE).delete("key"))
+    assert f"is no S3 store: it answered with HTTP {web_server.page.status}" in str(error)
+    assert web_server.asked == 1
+
+
 def test_store_check_and_runs_say_it_in_a_line(web_server: WebServer, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["runs", "--artifacts", PLACE]) == 1
     (line,) = capsys.readouterr().err.splitlines()
