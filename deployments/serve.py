@@ -23,7 +23,7 @@ from flows.prefect_api import ask_health
 from mnist_bp.cli import Command, parse
 from mnist_bp.config import RunConfig
 from mnist_bp.errors import ConfigError, MnistBpError
-from mnist_bp.nights import zone_of
+from mnist_bp.nights import ZONE_EXPECTED, zone_of
 from mnist_bp.process import print_error
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ class ServeCommand(RunConfig, Command):
         try:
             zone_of(value)
         except ConfigError as exc:
-            raise ValueError(str(exc)) from exc
+            raise ValueError(ZONE_EXPECTED) from exc
         return value
 
     @property
@@ -87,7 +87,10 @@ def deployments_of(command: ServeCommand) -> list[RunnerDeployment]:
     try:
         schedule = CronSchedule(cron=command.cron, timezone=command.timezone)
     except ValueError as exc:
-        raise ConfigError(f"--cron {command.cron!r}: expected five fields, as in '0 2 * * *'; see --help") from exc
+        raise ConfigError(
+            f"--cron {command.cron!r}: expected five fields, each within its range: minute, hour, day of the month, "
+            "month, day of the week, as in '0 2 * * *'"
+        ) from exc
     common: dict[str, Any] = {
         # PENDING runs of a process that is gone hold their place for a minute, no longer
         "concurrency_limit": ConcurrencyLimitConfig(
@@ -154,9 +157,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     command = settle(parse(ServeCommand, arguments))
     from prefect.settings import PREFECT_API_URL
 
+    from tasks.notify import check_webhook
+
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C, until Prefect's runner listens for it
     try:
         deployments = deployments_of(command)
+        check_webhook()
         if PREFECT_API_URL.value() is None:
             raise ServerError("there is no Prefect server to serve: set PREFECT_API_URL, or start one by --with-server")
         with LocalServer(command.port, whole=True) if command.with_server else nullcontext():

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from datetime import date, datetime
+from typing import Final
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from mnist_bp.errors import ConfigError
+
+ZONE_EXPECTED: Final = "expected a name such as UTC or Europe/Zurich"
 
 
 def zone_of(name: str) -> ZoneInfo:
@@ -17,7 +20,7 @@ def zone_of(name: str) -> ZoneInfo:
     try:
         return ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError, OSError) as exc:  # no such key; one that is no path; a directory
-        raise ConfigError(f"time zone {name!r}: expected a name such as UTC or Europe/Zurich") from exc
+        raise ConfigError(f"time zone {name!r}: {ZONE_EXPECTED}") from exc
 
 
 def night_of(start: datetime, timezone: str) -> date:

@@ -28,5 +28,5 @@ def preflight(config: RunConfig) -> None:
         check_memory(memory_needed(models, PIXELS, config.hidden, CLASSES, spec.train_examples), models)
     if config.engine != "auto":
         choose_engine(config.engine)
+    open_store(config.artifacts, attempts=3).check_writable()  # before the data directory is made, if it is new
     check_writable(Path(config.data_dir))
-    open_store(config.artifacts, attempts=3).check_writable()

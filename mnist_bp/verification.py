@@ -1,8 +1,9 @@
 """Verify: follow every digest, from the champion's pointer to its run's manifest, to every file, to the dataset.
 
-    champion/<dataset>.json -> runs/<run id>/manifest.json -> checkpoints, model, history, plot
+    champion/<dataset>.json -> runs/<run id>/manifest.json -> checkpoints, model, history, report
                                                            -> the dataset's sources, as `mnist_bp.datasets` has them
-                               runs/<run id>/promotion.json, which is sealed
+                               runs/<run id>/promotion.json, which is sealed; if it tells of a champion, there is a
+                                                           pointer to one
     <data dir>/raw, parquet    see `mnist_bp.caches`
 
 Nothing is parsed whose digest is wrong, and nothing is changed. A run that is removed while it is being verified is no
@@ -30,8 +31,9 @@ from mnist_bp.catalog import (
     read_promotion,
 )  # fmt: skip
 from mnist_bp.champion import Champion, champion_key, list_champions, read_champion
-from mnist_bp.errors import ChecksumError, DataFormatError, StoreError
+from mnist_bp.errors import ChecksumError, DataFormatError, MnistBpError, StoreError
 from mnist_bp.findings import Finding, Status, prove
+from mnist_bp.records import Promotion
 from mnist_bp.store import Store
 
 _REMEDY: Final = "restore it from a copy"
@@ -82,9 +84,12 @@ def verify(store: Store, data_dir: Path, run_id: str | None = None, *, all_runs:
     yield from (finding for _, finding in pointers)
     expected = _expectations([champion for champion, _ in pointers if champion is not None], sources)
     wanted = None if all_runs else expected.champions if run_id is None else {run_id}
-    runs = {run.run_id: run for run in list_runs(store) if wanted is None or run.run_id in wanted}
-    for gone in sorted(expected.champions - set(runs)) if run_id is None else ():
-        yield Finding(store.uri(RUNS + gone), "missing", f"it is a champion; {_REMEDY}, or see mnist-bp rollback")
+    listed = list(list_runs(store))
+    runs = {run.run_id: run for run in listed if wanted is None or run.run_id in wanted}
+    if run_id is None:
+        yield from _find_lost_pointers(store, listed)
+        for gone in sorted(expected.champions - set(runs)):
+            yield Finding(store.uri(RUNS + gone), "missing", f"it is a champion; {_REMEDY}, or see mnist-bp rollback")
     files: list[_File] = []
     for findings, named in in_parallel(partial(_verify_manifest, store, expected), runs.values()):
         yield from findings
@@ -94,6 +99,23 @@ def verify(store: Store, data_dir: Path, run_id: str | None = None, *, all_runs:
 
 def _read_pointer(store: Store, dataset: str) -> tuple[Champion | None, Finding]:
     return prove(store.uri(champion_key(dataset)), read_champion, store, dataset)
+
+
+def _find_lost_pointers(store: Store, runs: list[ListedRun]) -> Iterator[Finding]:
+    """Look for datasets that have no pointer though one of their runs, by its own record, became champion."""
+    decided = in_parallel(partial(_promotion_of, store), [run for run in runs if PROMOTION in run.files])
+    champions = {each.dataset: each.run_id for each in decided if each is not None and each.outcome == "promoted"}
+    for dataset in sorted(
+        set(champions) - set(list_champions(store))
+    ):  # listed after what was decided, which it precedes
+        detail = f"{champions[dataset]} became champion; {_REMEDY}, or name a champion with mnist-bp rollback RUN"
+        yield Finding(store.uri(champion_key(dataset)), "missing", detail)
+
+
+def _promotion_of(store: Store, run: ListedRun) -> Promotion | None:
+    with suppress(MnistBpError):  # to be found with its run
+        return read_promotion(store, run.run_id)
+    return None
 
 
 def _expectations(champions: list[Champion], sources: Sources) -> _Expected:

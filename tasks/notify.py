@@ -19,7 +19,7 @@ from prefect.context import FlowRunContext
 from prefect.events import emit_event
 from prefect.logging.loggers import flow_run_logger
 
-from mnist_bp.errors import without_secrets
+from mnist_bp.errors import ConfigError, without_secrets
 from mnist_bp.records import Promotion
 
 WEBHOOK_VARIABLE: Final = "MNIST_BP_WEBHOOK_URL"
@@ -28,6 +28,17 @@ REFUSED: Final = "mnist-bp.promotion.refused"
 
 _PATIENCE: Final = 10.0
 """Seconds that a webhook may take."""
+
+
+def check_webhook() -> None:
+    """Refuse a webhook's address that is none, before it is needed.
+
+    Raises:
+        ConfigError: It is not http(s)://host/...; the message does not repeat it.
+    """
+    url = os.environ.get(WEBHOOK_VARIABLE)
+    if url and not (url.startswith(("https://", "http://")) and _host(url)):
+        raise ConfigError(f"{WEBHOOK_VARIABLE}: expected an address such as https://hooks.example.org/services/...")
 
 
 def tell_of_failure(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:  # noqa: ARG001 - Prefect's
@@ -74,12 +85,12 @@ def post(url: str, text: str) -> str | None:
     try:
         reply = httpx.post(url, json={"text": html.escape(text, quote=False)}, timeout=_PATIENCE)
     except (httpx.HTTPError, httpx.InvalidURL, OSError, ValueError) as exc:
-        return f"{WEBHOOK_VARIABLE} ({_host(url)}) could not be told: {type(exc).__name__}"
+        return f"{WEBHOOK_VARIABLE} ({_host(url) or 'no address'}) could not be told: {type(exc).__name__}"
     return None if reply.is_success else f"{WEBHOOK_VARIABLE} ({_host(url)}) refused: HTTP {reply.status_code}"
 
 
-def _host(url: str) -> str:
+def _host(url: str) -> str | None:
     try:
-        return urlsplit(url).hostname or "no address"
+        return urlsplit(url).hostname
     except ValueError:
-        return "no address"
+        return None

@@ -13,7 +13,7 @@ from mnist_bp.catalog import MANIFEST, PROMOTION, RUNS, read_manifest
 from mnist_bp.champion import Action, read_champion, swap_champion
 from mnist_bp.datasets import DATASETS
 from mnist_bp.files import sha256_of_bytes
-from mnist_bp.records import Promotion
+from mnist_bp.records import Promotion, PromotionOutcome
 from mnist_bp.sealed import seal
 from mnist_bp.store import Store
 
@@ -93,10 +93,11 @@ def manifest_of(run_id: str, dataset: str, steps: Sequence[int], files: dict[str
     }
 
 
-def put_promotion(store: Store, run_id: str) -> None:
-    """Put the record of a promotion beside a manifest."""
+def put_promotion(store: Store, run_id: str, dataset: str = "mnist", outcome: PromotionOutcome = "promoted") -> None:
+    """Put the record of what came of a challenge beside a manifest."""
     reason, at = "it is better by 12 of 10,000 images", "2026-11-23T18:15:00+00:00"
-    content = seal(asdict(Promotion(run_id, "mnist", "promoted", reason, {}, None, run_id, at)))
+    after = run_id if outcome == "promoted" else None
+    content = seal(asdict(Promotion(run_id, dataset, outcome, reason, {}, None, after, at)))
     store.put(f"{RUNS}{run_id}/{PROMOTION}", content, sha256_of_bytes(content))
 
 

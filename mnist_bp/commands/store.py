@@ -16,11 +16,11 @@ from mnist_bp.cli import StoreCommand, parse
 from mnist_bp.store import probe
 
 _CONDITIONAL: Final = "conditional"
-"""How the names of the findings begin that promotion alone needs."""
+"""How the names of the findings begin that champions alone need."""
 
 
 class StoreCheckCommand(StoreCommand):
-    """Try what a store honours, on small files of its own; exit code 1 if runs cannot be published there."""
+    """Try what a store honours, on small files of its own; exit code 1 if that is not everything."""
 
     model_config = SettingsConfigDict(cli_prog_name="mnist-bp store")
 
@@ -32,7 +32,7 @@ def main(arguments: Sequence[str]) -> int:
     """Check a store.
 
     Returns:
-        0, or 1 if it does not take, list, give back or delete files.
+        0, or 1 if anything fails; where only conditional writes do, the store takes runs, but moves no champion safely.
     """
     command = parse(StoreCheckCommand, arguments)
     findings = probe(command.store)
@@ -41,7 +41,7 @@ def main(arguments: Sequence[str]) -> int:
     if command.json_output:
         report = {"artifacts": command.artifacts, "findings": [asdict(each) for each in findings]}
         print(json.dumps({**report, "takes_runs": runs, "takes_champions": champions}))
-        return 0 if runs else 1
+        return 0 if champions else 1
     table = Table("", "", "what was found", title=command.artifacts)
     for finding in findings:
         table.add_row(finding.name, "yes" if finding.ok else "NO", Text(finding.detail))
@@ -50,6 +50,8 @@ def main(arguments: Sequence[str]) -> int:
     console.print(f"runs can {'' if runs else 'NOT '}be published here")
     if runs and not champions:
         console.print(
-            Text("champions cannot be moved safely here: promotion refuses to, and so does mnist-bp rollback")
+            "champions cannot be moved safely here: promotion and mnist-bp rollback refuse to without "
+            "--allow-unsafe-promotion",
+            soft_wrap=True,
         )
-    return 0 if runs else 1
+    return 0 if champions else 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -37,6 +38,12 @@ _NETWORK: Final = (
     http.ProtocolError,
     http.ReadTimeoutError,
 )
+_LASTING_TLS: Final = {
+    "CERTIFICATE_VERIFY_FAILED": "have AWS_CA_BUNDLE name the authority that vouches for the store",
+    "WRONG_VERSION_NUMBER": "no TLS is spoken there: have AWS_ENDPOINT_URL_S3 begin with http://, or correct its port",
+}
+"""What to do about errors of TLS that no further attempt mends, by OpenSSL's names."""
+
 _REMEDIES: Final = {
     "NoSuchBucket": "create the bucket or correct the address",
     "NoSuchKey": "no such file there",
@@ -91,18 +98,26 @@ def in_our_words(what: str) -> Iterator[None]:
     except (aws.NoCredentialsError, aws.PartialCredentialsError, aws.CredentialRetrievalError) as exc:
         raise StoreError(f"{what}: {exc}; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY") from exc
     except aws.SSLError as exc:
-        distrusted = "CERTIFICATE_VERIFY_FAILED" in str(exc)
-        remedy = "have AWS_CA_BUNDLE name the authority that vouches for the store" if distrusted else "try again"
-        raise StoreError(f"{what}: {exc}; {remedy}", transient=not distrusted) from exc
+        remedy = next((remedy for sign, remedy in _LASTING_TLS.items() if sign in str(exc)), None)
+        raise StoreError(f"{what}: {exc}; {remedy or 'try again'}", transient=remedy is None) from exc
     except OtherServerError as exc:
         remedy = "have AWS_ENDPOINT_URL_S3 name a store's address and port, and nothing stand in between"
         raise StoreError(f"{what}: {exc}; {remedy}") from exc
     except _NETWORK as exc:
+        if _no_such_host(exc):
+            raise StoreError(f"{what}: {exc}: no host has this name; check AWS_ENDPOINT_URL_S3") from exc
         raise StoreError(f"{what}: {exc}; check AWS_ENDPOINT_URL_S3 and the network", transient=True) from exc
     except ValueError as exc:  # an endpoint that is no address
         raise StoreError(f"{what}: {exc}; check AWS_ENDPOINT_URL_S3") from exc
     except aws.BotoCoreError as exc:
         raise StoreError(f"{what}: {exc}; check the AWS_* environment") from exc
+
+
+def _no_such_host(exc: BaseException | None) -> bool:
+    """Tell whether a name was looked up, and there is none; not that it could not be looked up, which may pass."""
+    while exc is not None and not isinstance(exc, socket.gaierror):
+        exc = exc.__cause__ or exc.__context__
+    return exc is not None and exc.errno == socket.EAI_NONAME
 
 
 def _clocks(exc: aws.ClientError) -> str:

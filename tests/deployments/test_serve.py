@@ -25,7 +25,8 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
     ("flags", "code", "parts"),
     [
         (["--cron", "0 2 * *"], 2, ["--cron '0 2 * *'", "five fields"]),
-        (["--timezone", "Mars/Olympus"], 2, ["--timezone 'Mars/Olympus'", "Europe/Zurich"]),
+        (["--cron", "99 2 * * *"], 2, ["--cron '99 2 * * *'", "within its range"]),
+        (["--timezone", "Mars/Olympus"], 2, ["--timezone 'Mars/Olympus': expected a name such as", "Europe/Zurich"]),
         (["--timezone", "../etc"], 2, ["--timezone '../etc'", "Europe/Zurich"]),
         (["--seed", "3"], 2, ["--seed 3", "date"]),
         (["--dataset", "auto"], 2, ["--dataset 'auto'", "mnist"]),
@@ -41,6 +42,13 @@ def test_what_cannot_work_is_refused_in_one_line(flags: list[str], code: int, pa
     assert line.startswith("error: ")
     for part in parts:
         assert part in line
+
+
+def test_a_webhook_that_is_no_address_is_refused_in_one_line(tmp_path: Path) -> None:
+    variables = environment(tmp_path, MNIST_BP_WEBHOOK_URL="hooks/secret")
+    refused = subprocess.run([sys.executable, SCRIPT], env=variables, cwd=tmp_path, capture_output=True, text=True)
+    (line,) = refused.stderr.splitlines()
+    assert (refused.returncode, "MNIST_BP_WEBHOOK_URL: expected" in line, "secret" in line) == (2, True, False)
 
 
 def test_a_server_that_does_not_answer_is_named(tmp_path: Path) -> None:

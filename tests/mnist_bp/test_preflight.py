@@ -106,6 +106,7 @@ def test_a_directory_that_cannot_be_written_to_is_refused(field: str, place: str
     assert str(error).startswith(f"cannot write {place if field == 'data_dir' else tmp_path / place}: ")
     assert f"--{field.replace('_', '-')}" in str(error)
     assert files_below(tmp_path) == [tmp_path / "a-file"]
+    assert not (tmp_path / "data").exists()
 
 
 @pytest.mark.parametrize(

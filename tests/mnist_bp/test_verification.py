@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,7 +24,7 @@ from mnist_bp.publish import publish_run
 from mnist_bp.records import CachedDataset, RawDataset
 from mnist_bp.runs import train_run
 from mnist_bp.sealed import seal
-from mnist_bp.store import Store
+from mnist_bp.store import Entry, Store
 from mnist_bp.store.local import LocalStore
 from mnist_bp.verification import verify
 from tests.conftest import data_dir_of
@@ -68,7 +68,7 @@ def real_run(
     trained = train_run(config, sample)
     publish_run(config, sample_raw, sample, trained, evaluate_run(sample, trained))
     store = LocalStore(place / "a")
-    put_promotion(store, trained.run_id)
+    put_promotion(store, trained.run_id, "mnist-sample")
     assert promote(store, trained.run_id, "mnist-sample")
     return place / "a", trained.run_id
 
@@ -149,7 +149,7 @@ def test_a_run_without_a_manifest_is_incomplete_and_no_damage(store: LocalStore)
 
 def test_a_file_that_no_manifest_names_is_foreign_and_no_damage(store: LocalStore) -> None:
     run_id = publish(store, 1)
-    put_promotion(store, run_id)
+    put_promotion(store, run_id, outcome="kept")
     store.put(f"{RUNS}{run_id}/notes.txt", b"mine", sha256_of_bytes(b"mine"))
     (finding,) = found_in(store, all_runs=True)
     assert (finding.status, finding.uri) == ("foreign", store.uri(f"{RUNS}{run_id}/notes.txt"))
@@ -196,6 +196,35 @@ def test_a_former_champion_that_was_collected_is_no_finding(store: LocalStore) -
     for entry in list(store.list(f"{RUNS}{first}/")):
         store.delete(entry.key)
     assert found_in(store, all_runs=True) == []
+
+
+def test_a_pointer_that_is_gone_is_missing_where_a_run_tells_of_its_promotion(store: LocalStore, place: Path) -> None:
+    kept, promoted = publish(store, 1), publish(store, 2)
+    put_promotion(store, kept, outcome="kept")
+    put_promotion(store, promoted)
+    assert promote(store, promoted)
+    assert found_in(store) == []
+    (place / CHAMPION / "mnist.json").unlink()
+    for all_runs in (False, True):
+        (finding,) = found_in(store, all_runs=all_runs)
+        assert (finding.status, finding.uri) == ("missing", store.uri(CHAMPION + "mnist.json"))
+        assert f"{promoted} became champion" in finding.detail
+    assert found_in(store, promoted) == []
+
+
+def test_a_champion_made_while_verifying_lacks_no_pointer(store: LocalStore) -> None:
+    run_id = publish(store, 1)
+    listed = store.list
+
+    def promote_after(prefix: str = "") -> Iterator[Entry]:
+        yield from listed(prefix)
+        if prefix == CHAMPION:
+            store.list = listed  # type: ignore[method-assign]
+            assert promote(store, run_id)
+            put_promotion(store, run_id)
+
+    store.list = promote_after  # type: ignore[method-assign]
+    assert found_in(store) == []
 
 
 def test_a_damaged_pointer_hides_no_damaged_run(store: LocalStore, place: Path) -> None:

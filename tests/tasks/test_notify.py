@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tasks.notify import post
+from mnist_bp.errors import ConfigError
+from tasks.notify import WEBHOOK_VARIABLE, check_webhook, post
 from tests.deployments.serving import webhook
 
 
@@ -29,3 +30,17 @@ def test_a_webhook_that_cannot_be_told_fails_nothing_and_gives_no_secret_away(ur
     problem = post(url, "text")
     assert problem is not None
     assert "secret" not in problem
+
+
+@pytest.mark.parametrize("url", ["nonsense/secret", "https:///secret", "ftp://host/secret", "http://[secret"])
+def test_an_address_that_is_none_is_refused_without_being_repeated(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(WEBHOOK_VARIABLE, url)
+    with pytest.raises(ConfigError, match=f"{WEBHOOK_VARIABLE}: expected an address") as refused:
+        check_webhook()
+    assert "secret" not in str(refused.value)
+
+
+@pytest.mark.parametrize("url", ["", "http://127.0.0.1:9/secret", "https://hooks.example.org/services/secret"])
+def test_an_address_is_accepted_and_so_is_none_at_all(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(WEBHOOK_VARIABLE, url)
+    check_webhook()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import traceback
 from collections.abc import Callable
@@ -12,6 +13,7 @@ from typing import Any, Final
 
 import pytest
 
+from mnist_bp.__main__ import main
 from mnist_bp.errors import ChecksumError, ConflictError, StoreError
 from mnist_bp.files import sha256_of_bytes
 from mnist_bp.store import Store, open_store, probe
@@ -223,6 +225,18 @@ class StoreContract:
         assert any(stored)
         if store.conditions_honoured():
             assert sorted(stored) == [False, False, False, True]
+
+    def test_store_check_succeeds_only_where_champions_can_be_moved_safely(
+        self, address: str, honours_conditions: bool, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        assert main(["store", "check", "--artifacts", address, "--json"]) == (0 if honours_conditions else 1)
+        report = json.loads(capsys.readouterr().out)
+        assert (report["takes_runs"], report["takes_champions"]) == (True, honours_conditions)
+        assert main(["store", "check", "--artifacts", address]) == (0 if honours_conditions else 1)
+        refused = (
+            "promotion and mnist-bp rollback refuse to without --allow-unsafe-promotion" in capsys.readouterr().out
+        )
+        assert refused is not honours_conditions
 
     def test_check_writable_leaves_nothing_behind(self, store: Store, listing: Callable[[], list[str]]) -> None:
         store.check_writable()

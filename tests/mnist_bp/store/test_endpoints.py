@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import socket
 import threading
 import traceback
 from collections.abc import Callable, Iterator
@@ -173,3 +174,39 @@ def test_an_endpoint_that_is_no_address_is_named(monkeypatch: pytest.MonkeyPatch
     assert "127.0.0.1:9000; check AWS_ENDPOINT_URL_S3" in str(error_of(lambda: open_store(PLACE).get("key")))
     monkeypatch.setenv("AWS_ENDPOINT_URL_S3", endpoint := free_endpoint())
     assert endpoint in str(error_of(lambda: open_store(PLACE, attempts=1).get("key")))
+
+
+@pytest.mark.usefixtures("_credentials")
+def test_a_host_that_does_not_exist_is_not_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    def look_up(*_: object, **__: object) -> None:
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", look_up)
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "http://no-such-host.invalid:9000")
+    error = error_of(lambda: open_store(PLACE).get("key"))
+    assert "http://no-such-host.invalid:9000/bucket/prefix/key" in str(error)
+    assert "no host has this name; check AWS_ENDPOINT_URL_S3" in str(error)
+    assert not error.transient
+
+
+@pytest.mark.usefixtures("_credentials")
+def test_a_name_that_cannot_be_looked_up_now_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def look_up(*_: object, **__: object) -> None:
+        asked.append(1)
+        raise socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
+
+    monkeypatch.setattr(socket, "getaddrinfo", look_up)
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "http://host.invalid:9000")
+    error = error_of(lambda: open_store(PLACE, attempts=2).get("key"))
+    assert (error.transient, len(asked)) == (True, 2)
+
+
+def test_https_where_http_is_spoken_is_told_at_the_first_request(
+    web_server: WebServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", web_server.endpoint.replace("http:", "https:"))
+    error = error_of(lambda: open_store(PLACE).get("key"))
+    assert "no TLS is spoken there: have AWS_ENDPOINT_URL_S3 begin with http://" in str(error)
+    assert not error.transient
