@@ -23,7 +23,7 @@ PROMOTION: Final = "promotion.json"
 RUN_ID: Final = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{8}")
 """What `new_run_id` makes."""
 
-_REMEDY: Final = "restore it from a copy, or see mnist-bp verify"
+_REMEDY: Final = "restore it from a copy; mnist-bp verify tells what else is damaged"
 _NEAREST: Final = 3
 _AT_ONCE: Final = 8
 """Requests under way at the same time; fewer than the connections that boto3 keeps (10)."""
@@ -47,6 +47,11 @@ class ListedRun:
     def complete(self) -> bool:
         """Whether its manifest, which is put last, is there."""
         return MANIFEST in self.files
+
+    @property
+    def lost_manifest(self) -> bool:
+        """Whether its manifest was there and is gone: only a complete run is decided about."""
+        return not self.complete and PROMOTION in self.files
 
     @property
     def newest(self) -> datetime:
@@ -141,7 +146,7 @@ def read_manifest(store: Store, run_id: str, sha256: str | None = None) -> tuple
         ChecksumError, DataFormatError: It is damaged.
     """
     key = f"{RUNS}{run_id}/{MANIFEST}"
-    found = store.read(key)
+    found = store.read(key) if RUN_ID.fullmatch(run_id) else None
     if found is None:
         raise StoreError(_unknown(store, run_id))
     digest = sha256_of_bytes(found.content)
@@ -175,9 +180,12 @@ def read_promotion(store: Store, run_id: str) -> Promotion | None:
     document = unseal(found.content, store.uri(key), remedy)
     document.pop("promotion_version", None)
     try:
-        return Promotion(**document)
+        promotion = Promotion(**document)
     except TypeError as exc:
         raise DataFormatError(f"{store.uri(key)} is no record of a promotion ({exc}); {remedy}") from exc
+    if promotion.run_id != run_id:
+        raise DataFormatError(f"{store.uri(key)} is the record of {promotion.run_id}, expected {run_id}; {remedy}")
+    return promotion
 
 
 def _unknown(store: Store, run_id: str) -> str:

@@ -134,7 +134,7 @@ def read_champion(store: Store, dataset: str) -> Champion:
     uri = store.uri(key)
     remedy = (
         "restore it from a copy, or delete it: the next run then becomes champion, "
-        "or name one with mnist-bp rollback RUN"
+        f"or name one with mnist-bp rollback --dataset {dataset} RUN"
     )
     document = unseal(found.content, uri, remedy)
     try:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, TypeVar
+from typing import Any, Final, Literal, TypeVar, get_args
 
 from pydantic import Field, ValidationError, model_validator
 from pydantic_settings import (
     BaseSettings,
     CliApp,
+    CliPositionalArg,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
     SettingsError,
@@ -21,6 +22,9 @@ from mnist_bp.process import print_error
 from mnist_bp.store import Store, open_store
 
 AnyCommand = TypeVar("AnyCommand", bound="Command")
+
+_POSITIONAL: Final = get_args(CliPositionalArg[str])[1]
+"""What marks a field that is given without a flag."""
 
 
 class Command(BaseSettings):
@@ -107,14 +111,20 @@ def parse(command: type[AnyCommand], arguments: Sequence[str] | None = None) -> 
         return CliApp.run(command, cli_args=list(sys.argv[1:] if arguments is None else arguments))
     except ValidationError as exc:
         for error in exc.errors():
-            print_error(_describe(error))
+            print_error(_describe(command, error))
         raise SystemExit(2) from exc
     except SettingsError as exc:
         print_error(f"{str(exc).removeprefix('error parsing CLI: ')}; see --help")
         raise SystemExit(2) from exc
 
 
-def _describe(error: Mapping[str, Any]) -> str:
-    field = "".join(f" --{str(part).replace('_', '-')}" for part in error["loc"]).strip()
+def _describe(command: type[Command], error: Mapping[str, Any]) -> str:
     expectation = error["msg"].removeprefix("Value error, ").replace("Input should be", "expected", 1)
-    return without_secrets(f"{field} {error['input']!r}: {expectation}; see --help")
+    if not error["loc"]:
+        return without_secrets(f"{expectation}; see --help")
+    name = str(error["loc"][0])
+    field = command.model_fields.get(name)
+    flag = name.upper() if field and _POSITIONAL in field.metadata else f"--{name.replace('_', '-')}"
+    if error["type"] == "missing":
+        return f"{flag}: expected, and not given; see --help"
+    return without_secrets(f"{flag} {error['input']!r}: {expectation}; see --help")

@@ -28,6 +28,9 @@ def artifacts_from_environment() -> str:
     return os.environ.get("MNIST_BP_ARTIFACTS") or "artifacts"
 
 
+MOST_CHECKPOINTS: Final = 100_000
+"""In a run: every one of them is a file, and an entry in its manifest."""
+
 PLACES: Final = frozenset({"data_dir", "artifacts"})
 """Settings that say where a run is made and published, not what it is."""
 
@@ -46,7 +49,7 @@ class RunConfig(BaseModel):
     dataset: DatasetChoice = "auto"
     """Images to train on; auto = mnist if it is cached or reachable, else the bundled mnist-sample."""
 
-    steps: int = Field(default=10_000, ge=1)
+    steps: int = Field(default=10_000, ge=1, le=10**12)
     """Training steps, one batch each; one epoch of MNIST is 6,000 at batch size 10."""
 
     batch_size: int = Field(default=10, ge=1)
@@ -70,8 +73,8 @@ class RunConfig(BaseModel):
     validation_examples: int | None = Field(default=None, ge=0)
     """Held out at the end of the training split, to choose among --seeds; default: 1 in 12 for --seeds, else none."""
 
-    checkpoint_every: int = Field(default=1_000, ge=1)
-    """Steps between checkpoints; the last step always gets one."""
+    checkpoint_every: int = Field(default=1_000, ge=1, validate_default=True)
+    """Steps between checkpoints, of which a run has at most 100,000; the last step always gets one."""
 
     engine: EngineChoice = "auto"
     """What computes the steps; auto = cuda where there is a GPU, else cpu, else reference."""
@@ -99,6 +102,14 @@ class RunConfig(BaseModel):
     def _names_a_place(cls, value: str) -> str:
         if problem := address_problem(value):
             raise ValueError(problem)
+        return value
+
+    @field_validator("checkpoint_every")
+    @classmethod
+    def _makes_no_endless_list(cls, value: int, others: ValidationInfo) -> int:
+        checkpoints = -(-others.data.get("steps", 1) // value)
+        if checkpoints > MOST_CHECKPOINTS:
+            raise ValueError(f"{checkpoints:,} checkpoints, expected at most {MOST_CHECKPOINTS:,}")
         return value
 
     @field_validator("seeds")

@@ -20,10 +20,12 @@ complete run be about to be chosen: so they all stay until there is a champion. 
 `collecting` would bind nobody, and writing it could undo another's change: it is not written. Rollback is refused
 there, and an unsafe promotion promotes a run that it has just published, which the grace protects.
 
-Within a run the manifest goes first: no reader finds one that names a missing file. A collection that is killed leaves
-a run without a manifest, or one in `collecting`; the next one finishes either. A run's directory on this machine goes
-before the run does, under the lock of whoever works on it, so nobody here publishes what is being collected. A machine
-elsewhere that publishes a run anew, more than the grace after its last file was put, is noticed by young files alone.
+Within a run, what was put last goes first: the record of its promotion, then the manifest, so that no reader finds one
+that names a missing file, and a record without a manifest tells that the manifest was lost. A collection that is killed
+leaves a run without a manifest, or one in `collecting`; the next one finishes either. A run's directory on this machine
+goes before the run does, under the lock of whoever works on it, so nobody here publishes what is being collected. A
+machine elsewhere that publishes a run anew, more than the grace after its last file was put, is noticed by young files
+alone.
 """
 
 from __future__ import annotations
@@ -34,7 +36,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from mnist_bp.abandoned import RunDirectory, list_directories, remove_directory
-from mnist_bp.catalog import MANIFEST, RUNS, catalog_runs, in_parallel
+from mnist_bp.catalog import MANIFEST, PROMOTION, RUNS, catalog_runs, in_parallel
 from mnist_bp.champion import read_champion, rounds, swap_champion
 from mnist_bp.errors import StoreError
 from mnist_bp.reachability import Removal, Rules, Verdict, judge
@@ -153,13 +155,13 @@ def _lift_fences(store: Store, verdict: Verdict) -> None:
 
 
 def _remove_run(store: Store, run_id: str, before: datetime) -> bool:
-    """Delete a run's files, the manifest first; False where files turn up that are young: it is published again."""
+    """Delete a run's files, the last that was put first; False where some are young: it is published again."""
     while files := {entry.key: entry for entry in store.list(f"{RUNS}{run_id}/")}:
         if max(entry.modified for entry in files.values()) >= before:
             return False
-        manifest = f"{RUNS}{run_id}/{MANIFEST}"
-        if files.pop(manifest, None):
-            store.delete(manifest)
+        for key in (f"{RUNS}{run_id}/{PROMOTION}", f"{RUNS}{run_id}/{MANIFEST}"):
+            if files.pop(key, None):
+                store.delete(key)
         for _ in in_parallel(store.delete, files):
             pass
     return True

@@ -23,6 +23,9 @@ _ALLOCATIONS: Final = 100_000
 """New objects after which garbage is looked for; 700 by default."""
 
 
+_interrupted: Final = threading.Event()
+
+
 def collect_garbage_seldom() -> None:
     """Look for garbage more seldom than Python does. To be called before anything large is imported.
 
@@ -63,6 +66,7 @@ def end_when_interrupted(kept: Callable[[], str], grace: float = 10) -> Callable
     """
 
     def interrupt(_number: int, _frame: FrameType | None) -> None:
+        _interrupted.set()
         for each in (signal.SIGINT, signal.SIGTERM):
             signal.signal(each, signal.SIG_DFL)
         print_error(f"interrupted; {kept()}")
@@ -96,9 +100,14 @@ class LastExit:
             self._code = main()
         except SystemExit as exc:
             self._code = exc.code if isinstance(exc.code, int) else int(exc.code is not None)
+        except Exception as exc:
+            if _interrupted.is_set():  # of the KeyboardInterrupt something else was made on its way
+                self._code = INTERRUPTED
+            elif not (isinstance(exc, OSError) and _output_is_lost()):  # which `_leave` tells
+                raise
 
     def _leave(self) -> None:
-        for stream in (sys.stdout, sys.stderr):
+        for stream in filter(None, (sys.stdout, sys.stderr)):  # None where a process was started without one
             try:
                 stream.flush()
             except (BrokenPipeError, ValueError):  # a reader that is gone, or a stream that is closed
@@ -108,3 +117,12 @@ class LastExit:
                 with suppress(OSError):
                     print_error(f"the output could not be written: {exc.strerror}")
         os._exit(self._code)
+
+
+def _output_is_lost() -> bool:
+    """Tell whether what was printed so far cannot be written."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        return True
+    return False

@@ -112,8 +112,8 @@ def _why_it_stays(run: CatalogedRun, protected: Mapping[str, str], begun: set[st
         return "it is younger than the grace"
     if run.listed.run_id in begun:
         return None
-    if run.damage:
-        return protected.get(run.listed.run_id, "its manifest is damaged: see mnist-bp verify")
+    if run.damage or run.listed.lost_manifest:
+        return protected.get(run.listed.run_id, "its manifest is damaged or lost: see mnist-bp verify")
     return protected.get(run.listed.run_id)
 
 

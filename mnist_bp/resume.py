@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import Any
 
 from pydantic import ValidationError
 
-from mnist_bp.catalog import MANIFEST, PROMOTION, RUNS
+from mnist_bp.catalog import MANIFEST, PROMOTION, RUN_ID, RUNS
 from mnist_bp.config import RunConfig, data_dir_from_environment
 from mnist_bp.engines import choose_engine
 from mnist_bp.errors import ConfigError
@@ -17,8 +16,6 @@ from mnist_bp.journal import Journal, RunStart
 from mnist_bp.records import RawDataset
 from mnist_bp.run_directory import nearest_runs, new_run_id, run_directory, working_on
 from mnist_bp.store import open_store
-
-_RUN_ID: Final = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{8}")
 
 
 @dataclass(frozen=True)
@@ -88,7 +85,7 @@ def find_started(run_id: str, config: RunConfig, given: Mapping[str, Any]) -> Wa
         ChecksumError, DataFormatError: Its journal is damaged.
         StoreError: It cannot be read, or another process is working on it.
     """
-    if not _RUN_ID.fullmatch(run_id):
+    if not RUN_ID.fullmatch(run_id):
         raise _unknown(run_id, config.data_dir)
     directory = run_directory(config.data_dir, run_id)
     known = Journal(directory).read()
@@ -117,6 +114,11 @@ def _put(run_id: str, artifacts: str, name: str) -> str | None:
 
 
 def _unknown(run_id: str, data_dir: str) -> ConfigError:
+    if run_id in nearest_runs(data_dir, run_id):
+        return ConfigError(
+            f"--resume {run_id}: {run_directory(data_dir, run_id)} has no journal: the run was broken off before its "
+            "first step, or its journal is lost; start a new run"
+        )
     near = nearest_runs(data_dir, run_id)
     expected = f"the nearest are {', '.join(near)}" if near else "there is none yet"
     return ConfigError(

@@ -32,7 +32,7 @@ from mnist_bp.catalog import (
 )  # fmt: skip
 from mnist_bp.champion import Champion, champion_key, list_champions, read_champion
 from mnist_bp.errors import ChecksumError, DataFormatError, MnistBpError, StoreError
-from mnist_bp.findings import Finding, Status, prove
+from mnist_bp.findings import Finding, prove
 from mnist_bp.records import Promotion
 from mnist_bp.store import Store
 
@@ -82,11 +82,14 @@ def verify(store: Store, data_dir: Path, run_id: str | None = None, *, all_runs:
     yield from caches
     pointers = list(in_parallel(partial(_read_pointer, store), list_champions(store)))
     yield from (finding for _, finding in pointers)
-    expected = _expectations([champion for champion, _ in pointers if champion is not None], sources)
+    champions = [champion for champion, _ in pointers if champion is not None]
+    expected = _expectations(champions, sources)
     wanted = None if all_runs else expected.champions if run_id is None else {run_id}
     listed = list(list_runs(store))
     runs = {run.run_id: run for run in listed if wanted is None or run.run_id in wanted}
     if run_id is None:
+        if not listed and not pointers:
+            yield Finding(store.uri(""), "missing", "nothing is published here; check --artifacts")
         yield from _find_lost_pointers(store, listed)
         for gone in sorted(expected.champions - set(runs)):
             yield Finding(store.uri(RUNS + gone), "missing", f"it is a champion; {_REMEDY}, or see mnist-bp rollback")
@@ -95,6 +98,7 @@ def verify(store: Store, data_dir: Path, run_id: str | None = None, *, all_runs:
         yield from findings
         files += named
     yield from (finding for finding in in_parallel(partial(_verify_file, store), files) if finding is not None)
+    yield from _find_lost_records(store, champions, runs)
 
 
 def _read_pointer(store: Store, dataset: str) -> tuple[Champion | None, Finding]:
@@ -105,11 +109,24 @@ def _find_lost_pointers(store: Store, runs: list[ListedRun]) -> Iterator[Finding
     """Look for datasets that have no pointer though one of their runs, by its own record, became champion."""
     decided = in_parallel(partial(_promotion_of, store), [run for run in runs if PROMOTION in run.files])
     champions = {each.dataset: each.run_id for each in decided if each is not None and each.outcome == "promoted"}
-    for dataset in sorted(
-        set(champions) - set(list_champions(store))
-    ):  # listed after what was decided, which it precedes
-        detail = f"{champions[dataset]} became champion; {_REMEDY}, or name a champion with mnist-bp rollback RUN"
+    there = list_champions(store)  # after the records were read, which a pointer precedes
+    for dataset in sorted(set(champions).difference(there)):
+        remedy = f"{_REMEDY}, or name a champion with mnist-bp rollback --dataset {dataset} RUN"
+        detail = f"{champions[dataset]} became champion; {remedy}"
         yield Finding(store.uri(champion_key(dataset)), "missing", detail)
+
+
+def _find_lost_records(store: Store, champions: list[Champion], runs: Mapping[str, ListedRun]) -> Iterator[Finding]:
+    """Look for runs that became champion, by the history, and whose own record of it is gone."""
+    for champion in champions:
+        promoted = {change.run_id for change in champion.history if change.action == "promote"}
+        for run_id in sorted(promoted.intersection(runs).difference(champion.collecting)):
+            if not runs[run_id].complete or PROMOTION in runs[run_id].files:
+                continue
+            there = _names_of(store, run_id, [MANIFEST, PROMOTION])  # by now: it is put, or removed, at any moment
+            if MANIFEST in there and PROMOTION not in there:
+                detail = f"the champion's history tells of its promotion; {_REMEDY}, or run with --resume {run_id}"
+                yield Finding(store.uri(f"{RUNS}{run_id}/{PROMOTION}"), "missing", detail)
 
 
 def _promotion_of(store: Store, run: ListedRun) -> Promotion | None:
@@ -136,8 +153,9 @@ def _verify_manifest(store: Store, expected: _Expected, run: ListedRun) -> tuple
     prefix = f"{RUNS}{run.run_id}/"
     uri = store.uri(prefix + MANIFEST)
     if not run.complete:
-        status: Status = "missing" if run.run_id in expected.champions else "incomplete"
-        return [Finding(uri, status, "there is none: the run was not finished, is being published, or removed")], []
+        if run.run_id in expected.champions or run.lost_manifest:
+            return [Finding(uri, "missing", f"the run was complete; {_REMEDY}")], []
+        return [Finding(uri, "incomplete", "the run was not finished, is being published, or removed")], []
     found, finding = prove(uri, _read_run, store, run.run_id)
     if found is None:
         removed = finding.status == "unreadable" and MANIFEST not in _names_of(store, run.run_id, [MANIFEST])

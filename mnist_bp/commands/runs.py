@@ -18,7 +18,7 @@ from mnist_bp.overview import describe, find_champions
 
 
 class RunsCommand(StoreCommand):
-    """List the published runs, the newest last."""
+    """List the published runs, the newest last; * is a champion."""
 
     model_config = SettingsConfigDict(cli_prog_name="mnist-bp runs")
 
@@ -44,18 +44,17 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _table(rows: Sequence[Mapping[str, Any]]) -> Table:
-    table = Table(box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
-    table.add_column("run", no_wrap=True, min_width=len("20261125T181500Z-1a2b3c4d"))  # whole, to be copied
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)  # as wide as 80 columns allow
+    table.add_column("run", no_wrap=True, min_width=len("20261125T181500Z-1a2b3c4d *"))  # whole, to be copied
     table.add_column("dataset", no_wrap=True)
     table.add_column("engine", no_wrap=True)
     for name in ("steps", "accuracy", "seconds"):
         table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("", no_wrap=True)
     for row in rows:
-        mark = "champion " * row["champion"] + (row["status"] if row["status"] != "complete" else "")
-        if row["steps"] is None:
-            table.add_row(row["run_id"], "", "", "", "", "", mark)
+        run = row["run_id"] + (" *" if row["champion"] else "")
+        if row["status"] != "complete":
+            table.add_row(run, row["status"])
             continue
         figures = (f"{row['steps']:,}", f"{row['accuracy']:.4f}", f"{row['train_seconds']:.2f}")
-        table.add_row(row["run_id"], row["dataset"], row["engine"], *figures, mark.strip())
+        table.add_row(run, row["dataset"], row["engine"], *figures)
     return table

@@ -25,7 +25,7 @@ class StoreCheckCommand(StoreCommand):
     model_config = SettingsConfigDict(cli_prog_name="mnist-bp store")
 
     what: CliPositionalArg[Literal["check"]]
-    """What to do."""
+    """What to do: check."""
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -29,7 +29,7 @@ from tests.prefect_records import artifacts_of, task_runs_of
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 
 SMALL = {"dataset": "mnist-sample", "steps": 60, "checkpoint_every": 30}
-ENDLESS = {"dataset": "mnist-sample", "steps": 10**9, "engine": "reference"}
+ENDLESS = {"dataset": "mnist-sample", "steps": 10**9, "checkpoint_every": 10**5, "engine": "reference"}
 
 
 def prefect(operation: Operation, *arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:

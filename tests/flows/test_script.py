@@ -20,7 +20,7 @@ from tests.flows.conftest import SCRIPT, Start
 
 pytestmark = pytest.mark.usefixtures("warm_caches")
 
-ENDLESS = [*SMALL, "--steps", "1000000000"]
+ENDLESS = ["--dataset", "mnist-sample", "--steps", "1000000000", "--checkpoint-every", "100000"]
 
 
 def select(home: Path, query: str) -> list[tuple[Any, ...]]:

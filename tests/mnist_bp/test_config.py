@@ -19,6 +19,7 @@ BAD_FLAGS = [
     ("--steps", "-5", "greater than or equal to 1"),
     ("--steps", "many", "valid integer"),
     ("--steps", "1.5", "valid integer"),
+    ("--steps", "1000000000001", "less than or equal to 1000000000000"),
     ("--batch-size", "0", "greater than or equal to 1"),
     ("--hidden", "0", "greater than or equal to 1"),
     ("--hidden", "1000000", "less than or equal to 16384"),
@@ -49,6 +50,16 @@ def test_a_bad_value_gives_one_line_with_flag_value_and_expectation(
     (line,) = err.splitlines()
     assert line.startswith(f"error: {flag} {value!r}: ")
     assert expected in line
+
+
+@pytest.mark.parametrize("flags", [["--steps", "100000001"], ["--checkpoint-every", "1000", "--steps", "100000001"]])
+def test_more_checkpoints_than_anybody_wants_are_refused(flags: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert parse(TrainCommand, ["--steps", "100000000"]).steps == 100_000_000
+    with pytest.raises(SystemExit):
+        parse(TrainCommand, flags)
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "--checkpoint-every" in line
+    assert "100,001 checkpoints, expected at most 100,000" in line
 
 
 def test_every_bad_value_gets_its_own_line(capsys: pytest.CaptureFixture[str]) -> None:

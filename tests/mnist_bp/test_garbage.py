@@ -20,7 +20,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mnist_bp.catalog import MANIFEST, RUNS, catalog_runs, list_runs, read_manifest
+from mnist_bp.catalog import MANIFEST, PROMOTION, RUNS, catalog_runs, list_runs, read_manifest
 from mnist_bp.champion import CHAMPION, list_champions, read_champion, swap_champion
 from mnist_bp.errors import ChecksumError, StoreError
 from mnist_bp.files import locked, sha256_of_bytes
@@ -113,7 +113,17 @@ def test_a_run_whose_manifest_is_damaged_stays_to_be_looked_at(store: MemoryStor
     store.files[key] = store.files[key][0].replace(b"cpu", b"gpu"), store.files[key][1]
     assert gc(store, keep=0) == []
     kept = plan(store, NOWHERE, Rules(0, 1, DAY), now=NOW).kept
-    assert kept[run_id] == "its manifest is damaged: see mnist-bp verify"
+    assert kept[run_id] == "its manifest is damaged or lost: see mnist-bp verify"
+
+
+def test_a_run_whose_manifest_is_lost_stays_to_be_looked_at(store: MemoryStore) -> None:
+    with_champion(store, 9)
+    run_id = publish(store, 1)
+    put_promotion(store, run_id, outcome="kept")
+    store.delete(f"{RUNS}{run_id}/{MANIFEST}")
+    assert gc(store, keep=0) == []
+    kept = plan(store, NOWHERE, Rules(0, 1, DAY), now=NOW).kept
+    assert kept[run_id] == "its manifest is damaged or lost: see mnist-bp verify"
 
 
 def test_a_damaged_pointer_stops_everything(store: MemoryStore) -> None:
@@ -166,20 +176,20 @@ def test_planning_changes_nothing_and_tells_what_collecting_does(store: MemorySt
 
 def test_a_run_is_fenced_before_its_first_file_goes_and_the_fence_lifted_after_the_last(store: MemoryStore) -> None:
     old, _ = with_champion(store, 1, 2)
+    put_promotion(store, old)
     states = []
 
     def look() -> None:
-        files = sum(key.startswith(f"{RUNS}{old}/") for key in store.files)
-        states.append(
-            (files, f"{RUNS}{old}/{MANIFEST}" in store.files, old in read_champion(store, "mnist").collecting)
-        )
+        files = {key.removeprefix(f"{RUNS}{old}/") for key in store.files if key.startswith(f"{RUNS}{old}/")}
+        states.append((files, old in read_champion(store, "mnist").collecting))
 
     gc(EventfulStore(store, {}, look), keep=0)
-    assert (6, True, True) in states
-    for files, manifest, fenced in states:
-        assert manifest == (files == 6), "the manifest goes first"
-        assert fenced or files in (0, 6)
-    assert states[-1] == (0, False, False)
+    assert max(len(files) for files, fenced in states if fenced) == 7
+    for files, fenced in states:
+        assert (PROMOTION in files) == (len(files) == 7), "the record goes first"
+        assert (MANIFEST in files) == (len(files) >= 6), "then the manifest"
+        assert fenced or len(files) in (0, 7)
+    assert states[-1] == (set(), False)
 
 
 def test_a_removal_that_was_begun_is_finished_even_if_more_is_to_be_kept_by_now(store: MemoryStore) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from mnist_bp.caches import verify_caches
-from mnist_bp.catalog import MANIFEST, RUNS
+from mnist_bp.catalog import MANIFEST, PROMOTION, RUNS
 from mnist_bp.champion import CHAMPION
 from mnist_bp.config import RunConfig
 from mnist_bp.datasets import DATASETS
@@ -210,6 +210,39 @@ def test_a_pointer_that_is_gone_is_missing_where_a_run_tells_of_its_promotion(st
         assert (finding.status, finding.uri) == ("missing", store.uri(CHAMPION + "mnist.json"))
         assert f"{promoted} became champion" in finding.detail
     assert found_in(store, promoted) == []
+
+
+def test_a_record_of_a_promotion_that_is_gone_is_missing_where_the_history_tells_of_it(store: LocalStore) -> None:
+    promoted, by_hand = publish(store, 1), publish(store, 2)
+    assert promote(store, promoted)
+    assert promote(store, by_hand, action="rollback")
+    for run_id, all_runs in ((None, True), (promoted, False)):
+        (finding,) = found_in(store, run_id, all_runs=all_runs)
+        assert (finding.status, finding.uri) == ("missing", store.uri(f"{RUNS}{promoted}/promotion.json"))
+    put_promotion(store, promoted)
+    assert found_in(store, all_runs=True) == []
+
+
+def test_a_record_of_another_runs_promotion_is_damage(store: LocalStore, place: Path) -> None:
+    run_id, other = publish(store, 1), publish(store, 2)
+    put_promotion(store, other, outcome="kept")
+    (place / RUNS / run_id / PROMOTION).write_bytes((place / RUNS / other / PROMOTION).read_bytes())
+    (finding,) = found_in(store, all_runs=True)
+    assert (finding.status, f"is the record of {other}, expected {run_id}" in finding.detail) == ("damaged", True)
+
+
+def test_a_manifest_that_is_gone_is_missing_where_the_run_was_decided_about(store: LocalStore, place: Path) -> None:
+    run_id = publish(store, 1)
+    put_promotion(store, run_id, outcome="kept")
+    (place / RUNS / run_id / MANIFEST).unlink()
+    (finding,) = found_in(store, all_runs=True)
+    assert (finding.status, finding.uri) == ("missing", store.uri(f"{RUNS}{run_id}/{MANIFEST}"))
+
+
+@pytest.mark.parametrize("all_runs", [False, True])
+def test_a_place_where_nothing_is_published_is_not_called_intact(all_runs: bool, store: LocalStore) -> None:
+    (finding,) = found_in(store, all_runs=all_runs)
+    assert (finding.status, "check --artifacts" in finding.detail) == ("missing", True)
 
 
 def test_a_champion_made_while_verifying_lacks_no_pointer(store: LocalStore) -> None:

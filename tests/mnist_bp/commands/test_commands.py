@@ -121,13 +121,44 @@ def test_a_picture_that_cannot_be_written_is_refused_before_training(capsys: pyt
     assert not Path("nowhere").exists()
 
 
+@pytest.mark.parametrize("flags", [["--json"], []])
+@pytest.mark.parametrize("unbuffered", ["", "1"])
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full, a disk that is full")
-def test_output_that_cannot_be_written_is_an_error_and_not_lost_in_silence() -> None:
-    environment = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+def test_output_that_cannot_be_written_is_an_error_and_not_lost_in_silence(unbuffered: str, flags: list[str]) -> None:
     with Path("/dev/full").open("w") as full:
         done = subprocess.run(
-            [sys.executable, "-m", "mnist_bp", "runs", "--json"],
-            stdout=full, stderr=subprocess.PIPE, text=True, env=environment,
+            [sys.executable, "-m", "mnist_bp", "runs", *flags],
+            stdout=full, stderr=subprocess.PIPE, text=True, env={**os.environ, "PYTHONUNBUFFERED": unbuffered},
         )  # fmt: skip
     assert done.returncode == 1
     assert done.stderr == "error: the output could not be written: No space left on device\n"
+
+
+def test_a_command_without_an_output_says_nothing() -> None:
+    done = subprocess.run(
+        ["/bin/sh", "-c", '"$0" -m mnist_bp runs >&-', sys.executable], capture_output=True, text=True
+    )  # fmt: skip
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (["gc"], "--keep: expected, and not given; see --help"),
+        (["gc", "--json"], "--keep: expected, and not given; see --help"),
+        (["verify", "RUN", "--all"], "expected a run or --all, not both; see --help"),
+        (["store", "chek"], "WHAT 'chek': expected 'check'; see --help"),
+    ],
+)
+def test_usage_that_cannot_be_meant_is_told_in_a_line(
+    arguments: list[str], line: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        main(arguments)
+    assert capsys.readouterr().err == f"error: {line}\n"
+
+
+def test_what_is_no_run_id_is_an_unknown_run_and_no_path(capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("../../x", "", "."):
+        assert main(["show", name]) == 1
+        assert "no such run; there is none yet" in capsys.readouterr().err

@@ -1,0 +1,40 @@
+"""How a process of ours ends."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+
+def test_an_interruption_of_which_something_else_was_made_ends_without_a_traceback() -> None:
+    """A library that is interrupted in a callback may raise an exception of its own."""
+    script = """
+import os, signal
+from mnist_bp.process import LastExit, end_when_interrupted
+
+def main():
+    end_when_interrupted(lambda: "nothing is kept")
+    try:
+        os.kill(os.getpid(), signal.SIGINT)
+    except KeyboardInterrupt as exc:
+        raise RuntimeError("the library cannot go on") from exc
+
+LastExit().run(main)
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "error: interrupted; nothing is kept\n")
+
+
+def test_an_exception_that_nobody_expected_is_told_whole() -> None:
+    script = """
+from mnist_bp.process import LastExit
+
+def main():
+    raise OSError("no one expected this")
+
+LastExit().run(main)
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "Traceback" in done.stderr
+    assert "no one expected this" in done.stderr
