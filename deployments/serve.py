@@ -24,7 +24,7 @@ from mnist_bp.cli import Command, parse
 from mnist_bp.config import RunConfig
 from mnist_bp.errors import ConfigError, MnistBpError
 from mnist_bp.nights import ZONE_EXPECTED, zone_of
-from mnist_bp.process import print_error
+from mnist_bp.process import SERVED_BY, print_error
 
 if TYPE_CHECKING:
     from prefect.deployments.runner import RunnerDeployment
@@ -52,6 +52,9 @@ class ServeCommand(RunConfig, Command):
     port: int = Field(default=4200, ge=1, le=65_535)
     """Where the server of --with-server listens, on this machine alone."""
 
+    end_with_parent: bool = False
+    """End when the process that has started this one does, however it ends."""
+
     @field_validator("timezone")
     @classmethod
     def _names_a_zone(cls, value: str) -> str:
@@ -64,7 +67,7 @@ class ServeCommand(RunConfig, Command):
     @property
     def config(self) -> RunConfig:
         """The nightly's configuration, without what concerns serving alone."""
-        own = {"json_output", "cron", "timezone", "with_server", "port"}
+        own = {"json_output", "cron", "timezone", "with_server", "port", "end_with_parent"}
         return RunConfig.model_validate(self.model_dump(exclude=own))
 
 
@@ -113,6 +116,7 @@ def settle(command: ServeCommand) -> ServeCommand:
     os.environ.setdefault("DO_NOT_TRACK", "1")
     if command.with_server:
         os.environ["PREFECT_API_URL"] = f"http://127.0.0.1:{command.port}/api"
+        os.environ[SERVED_BY] = str(os.getpid())
     return command.model_copy(update=places)
 
 
@@ -157,8 +161,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     command = settle(parse(ServeCommand, arguments))
     from prefect.settings import PREFECT_API_URL
 
+    from tasks.living import end_with
     from tasks.notify import check_webhook
 
+    if command.end_with_parent:
+        end_with(os.getppid(), lambda: os.kill(os.getpid(), signal.SIGTERM))
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C, until Prefect's runner listens for it
     try:
         deployments = deployments_of(command)

@@ -15,7 +15,7 @@ from mnist_bp.store import open_store
 from mnist_bp.summary import Summary, headline, markdown, summarize
 from tasks.download import download
 from tasks.evaluate import evaluate
-from tasks.living import bury_dead_runs, sign_flow_run
+from tasks.living import bury_dead_runs, end_with_server, sign_flow_run
 from tasks.notify import tell_of_burial, tell_of_refusal
 from tasks.preprocess import preprocess
 from tasks.promote import promote
@@ -25,7 +25,8 @@ from tasks.upload import upload
 
 
 def begin() -> None:
-    """Sign the current flow run, and mark those that were killed before it."""
+    """Sign the current flow run, mark those that were killed before it, and go on no longer than the server."""
+    end_with_server()
     with decorating():
         sign_flow_run()
         for dead in bury_dead_runs():

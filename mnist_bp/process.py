@@ -19,6 +19,9 @@ from typing import Final
 INTERRUPTED: Final = 130
 """Exit code: 128 and the number of SIGINT, as a shell has it."""
 
+SERVED_BY: Final = "MNIST_BP_SERVED_BY"
+"""Environment variable: the process without which runs are not to go on, since Prefect's server ends with it."""
+
 _ALLOCATIONS: Final = 100_000
 """New objects after which garbage is looked for; 700 by default."""
 

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -22,6 +22,8 @@ from prefect.client.schemas.objects import FlowRun
 REPOSITORY: Final = Path(__file__).parents[2]
 SCRIPT: Final = REPOSITORY / "deployments" / "serve.py"
 PATIENCE: Final = 60.0
+ENDLESS: Final = {"dataset": "mnist-sample", "steps": 10**9, "checkpoint_every": 10**5, "engine": "reference"}
+"""What a run is asked for that is to be broken off."""
 
 Found = TypeVar("Found")
 
@@ -54,13 +56,16 @@ class Served:
         flags: Of `deployments/serve.py`.
         variables: Its environment.
         directory: Where it is started.
+        parent: What starts it, if not this process: the beginning of a command.
     """
 
-    def __init__(self, flags: list[str], variables: Mapping[str, str], directory: Path) -> None:
+    def __init__(
+        self, flags: list[str], variables: Mapping[str, str], directory: Path, parent: Sequence[str] = ()
+    ) -> None:
         self.log = directory / "serve.log"
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, SCRIPT, *flags, "--json"],
+                [*parent, sys.executable, SCRIPT, *flags, "--json"],
                 env=variables,
                 cwd=directory,
                 stdout=subprocess.PIPE,

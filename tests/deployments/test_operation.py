@@ -23,13 +23,12 @@ from mnist_bp.nights import seed_of
 from tasks.living import is_dead
 from tests.bad_http import Fault, status
 from tests.deployments.conftest import ZONE, Operation
-from tests.deployments.serving import REPOSITORY, eventually, read_run, start_run, wait_for
+from tests.deployments.serving import ENDLESS, REPOSITORY, eventually, read_run, start_run, wait_for
 from tests.prefect_records import artifacts_of, task_runs_of
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 
 SMALL = {"dataset": "mnist-sample", "steps": 60, "checkpoint_every": 30}
-ENDLESS = {"dataset": "mnist-sample", "steps": 10**9, "checkpoint_every": 10**5, "engine": "reference"}
 
 
 def prefect(operation: Operation, *arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:

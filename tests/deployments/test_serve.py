@@ -9,13 +9,26 @@ import socket
 import subprocess
 import sys
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Protocol
 
 import psutil
 import pytest
+from prefect.settings import PREFECT_API_URL, temporary_settings
 
-from tests.deployments.serving import SCRIPT, Served, environment, eventually
+from tests.deployments.serving import (
+    ENDLESS,
+    REPOSITORY,
+    SCRIPT,
+    Served,
+    both_are_served,
+    environment,
+    eventually,
+    start_run,
+    wait_for,
+)
+from tests.prefect_records import artifacts_of
 from tests.s3_servers import free_port
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
@@ -59,15 +72,21 @@ def test_a_server_that_does_not_answer_is_named(tmp_path: Path) -> None:
     assert "http://127.0.0.1:9/api does not answer" in line
 
 
+class Start(Protocol):
+    """Starts a serving process with a server."""
+
+    def __call__(self, directory: Path, *flags: str, parent: Sequence[str] = ()) -> Served: ...
+
+
 @pytest.fixture
-def start_with_server() -> Iterator[Callable[[Path], Served]]:
+def start_with_server() -> Iterator[Start]:
     """Starts serving processes, and kills those that a failed test has left."""
     started = []
 
-    def start(directory: Path) -> Served:
+    def start(directory: Path, *flags: str, parent: Sequence[str] = ()) -> Served:
         directory.mkdir(exist_ok=True)
-        flags = ["--with-server", "--port", str(free_port())]
-        started.append(Served(flags, environment(directory / "prefect"), directory))
+        where = ["--with-server", "--port", str(free_port()), *flags]
+        started.append(Served(where, environment(directory / "prefect"), directory, parent))
         return started[-1]
 
     yield start
@@ -77,7 +96,7 @@ def start_with_server() -> Iterator[Callable[[Path], Served]]:
 
 
 def test_its_server_ends_with_it_however_it_ends_and_has_a_ui_that_works_on_any_port(
-    tmp_path: Path, start_with_server: Callable[[Path], Served]
+    tmp_path: Path, start_with_server: Start
 ) -> None:
     migrated = start_with_server(tmp_path / "SIGINT").ready()
     served = {signal.SIGINT: migrated}
@@ -100,9 +119,7 @@ def test_its_server_ends_with_it_however_it_ends_and_has_a_ui_that_works_on_any_
         assert not psutil.wait_procs(children, timeout=10)[1]
 
 
-def test_a_plain_kill_before_it_serves_ends_it_and_its_server(
-    tmp_path: Path, start_with_server: Callable[[Path], Served]
-) -> None:
+def test_a_plain_kill_before_it_serves_ends_it_and_its_server(tmp_path: Path, start_with_server: Start) -> None:
     served = start_with_server(tmp_path)
     children = eventually(lambda: served.descendants, "it should start a Prefect server")
     served.process.terminate()
@@ -110,6 +127,33 @@ def test_a_plain_kill_before_it_serves_ends_it_and_its_server(
     served.close()
     assert (code, "Traceback" in served.log.read_text()) == (0, False), served.log.read_text()
     assert not psutil.wait_procs(children, timeout=10)[1]
+
+
+def test_a_run_ends_with_the_process_that_has_the_server_even_if_that_is_killed(
+    tmp_path: Path, start_with_server: Start
+) -> None:
+    served = start_with_server(tmp_path).ready()
+    with temporary_settings({PREFECT_API_URL: served.about["api"]}):
+        eventually(both_are_served, "they are not served")
+        run = wait_for(start_run("train", {"config": ENDLESS}), "Running")
+        eventually(lambda: artifacts_of(run).get("train-progress"), "it does not train")
+    processes = served.descendants
+    assert len(processes) > 1, "it should have a server, and a run"
+    served.kill(with_runs=False)
+    assert not psutil.wait_procs(processes, timeout=10)[1]
+
+
+def test_it_ends_with_its_parent_where_it_is_told_to_as_make_serve_does(
+    tmp_path: Path, start_with_server: Start
+) -> None:
+    """What make does, without its setup: a recipe that takes the place of its shell."""
+    makefile = (REPOSITORY / "Makefile").read_text()
+    assert "@exec $(BIN)/python deployments/serve.py --with-server --end-with-parent $(ARGS)" in makefile
+    served = start_with_server(tmp_path, "--end-with-parent", parent=["/bin/sh", "-c", '"$@"; :', "make"]).ready()
+    processes = served.descendants
+    assert len(processes) > 1, "there should be the serving process, and a server"
+    served.kill(with_runs=False)
+    assert not psutil.wait_procs(processes, timeout=20)[1]
 
 
 def test_a_port_that_is_taken_is_named(tmp_path: Path) -> None:
