@@ -148,6 +148,13 @@ def _serve(command: ServeCommand, deployments: list[RunnerDeployment]) -> None:
     serve(*deployments, pause_on_shutdown=False, print_starting_message=False)
 
 
+def _end_without(server: LocalServer) -> None:
+    """End at once where the server has ended by itself: Prefect's runner would try for minutes to speak to it."""
+    if not server.stopped:
+        print_error("Prefect's server has ended unexpectedly, and so do its runs; they are kept: start again")
+        os._exit(1)
+
+
 def _say(message: str) -> None:
     print(message, file=sys.stderr, flush=True)
 
@@ -172,7 +179,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         check_webhook()
         if PREFECT_API_URL.value() is None:
             raise ServerError("there is no Prefect server to serve: set PREFECT_API_URL, or start one by --with-server")
-        with LocalServer(command.port, whole=True) if command.with_server else nullcontext():
+        with LocalServer(command.port, whole=True) if command.with_server else nullcontext() as server:
+            if server is not None:
+                end_with(server.pid, lambda: _end_without(server))
             _serve(command, deployments)
     except ConfigError as exc:
         print_error(str(exc))

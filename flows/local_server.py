@@ -79,6 +79,8 @@ class LocalServer:
         self.url: Final = f"http://127.0.0.1:{self.port}/api"
         self._complaints = None if whole else tempfile.TemporaryFile("w+", errors="replace")  # noqa: SIM115 - stop()
         self._process = self._spawn()
+        self.pid: Final = self._process.pid
+        self.stopped = False
 
     def __enter__(self) -> Self:
         try:
@@ -121,10 +123,14 @@ class LocalServer:
                 )
             if now > begun + limit:
                 raise ServerError(f"Prefect's server does not answer at {self.url} within {limit:.0f} s")
-        raise ServerError(f"Prefect's server ended when it was started: {self._last_words()}")
+        raise ServerError(
+            f"Prefect's server ended when it was started: {self._last_words()}; its database is {database()} "
+            "(PREFECT_HOME)"
+        )
 
     def stop(self) -> None:
         """End the server, once it has written down what it was told. May be called again."""
+        self.stopped = True
         self._listening.close()
         self._process.terminate()
         try:

@@ -6,11 +6,12 @@ import difflib
 import re
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final, TypeVar
 
-from mnist_bp.errors import ChecksumError, DataFormatError, StoreError
+from mnist_bp.errors import ChecksumError, DataFormatError, MnistBpError, StoreError
 from mnist_bp.files import expect_digest, sha256_of_bytes
 from mnist_bp.records import Promotion
 from mnist_bp.sealed import unseal
@@ -22,6 +23,8 @@ PROMOTION: Final = "promotion.json"
 """How a run did against the champion. Put after its manifest, which therefore does not name it."""
 RUN_ID: Final = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{8}")
 """What `new_run_id` makes."""
+_ONE_NAME: Final = re.compile(r"[\w-]+")
+"""What may be asked for: no path to somewhere else."""
 
 _REMEDY: Final = "restore it from a copy; mnist-bp verify tells what else is damaged"
 _NEAREST: Final = 3
@@ -146,7 +149,7 @@ def read_manifest(store: Store, run_id: str, sha256: str | None = None) -> tuple
         ChecksumError, DataFormatError: It is damaged.
     """
     key = f"{RUNS}{run_id}/{MANIFEST}"
-    found = store.read(key) if RUN_ID.fullmatch(run_id) else None
+    found = store.read(key) if _ONE_NAME.fullmatch(run_id) else None
     if found is None:
         raise StoreError(_unknown(store, run_id))
     digest = sha256_of_bytes(found.content)
@@ -186,6 +189,27 @@ def read_promotion(store: Store, run_id: str) -> Promotion | None:
     if promotion.run_id != run_id:
         raise DataFormatError(f"{store.uri(key)} is the record of {promotion.run_id}, expected {run_id}; {remedy}")
     return promotion
+
+
+def promoted_runs(store: Store, runs: Iterable[ListedRun] | None = None) -> dict[str, str]:
+    """Find the datasets that have had a champion, by what is recorded beside runs.
+
+    Args:
+        store: Where runs were published.
+        runs: Which to ask; None for every run. A record that is damaged tells nothing.
+
+    Returns:
+        By dataset, the newest run that became its champion.
+    """
+
+    def read(run: ListedRun) -> Promotion | None:
+        with suppress(MnistBpError):
+            return read_promotion(store, run.run_id)
+        return None
+
+    asked = [run for run in (list_runs(store) if runs is None else runs) if PROMOTION in run.files]
+    decided = in_parallel(read, asked)
+    return {each.dataset: each.run_id for each in decided if each is not None and each.outcome == "promoted"}
 
 
 def _unknown(store: Store, run_id: str) -> str:

@@ -112,6 +112,14 @@ def champion_key(dataset: str) -> str:
     return f"{CHAMPION}{dataset}.json"
 
 
+def repair_of_pointer(dataset: str) -> str:
+    """Tell what to do about a pointer that is damaged or gone."""
+    return (
+        "restore it from a copy, or delete what is there, and name a champion with mnist-bp rollback "
+        f"--dataset {dataset} RUN"
+    )
+
+
 def list_champions(store: Store) -> list[str]:
     """Name the datasets that have a pointer."""
     keys = [entry.key for entry in store.list(CHAMPION) if entry.key.endswith(".json")]
@@ -132,10 +140,7 @@ def read_champion(store: Store, dataset: str) -> Champion:
     if found is None:
         return Champion(dataset)
     uri = store.uri(key)
-    remedy = (
-        "restore it from a copy, or delete it: the next run then becomes champion, "
-        f"or name one with mnist-bp rollback --dataset {dataset} RUN"
-    )
+    remedy = repair_of_pointer(dataset)
     document = unseal(found.content, uri, remedy)
     try:
         history = tuple(Change(**change) for change in document["history"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, Literal, TypeVar, get_args
@@ -114,7 +115,9 @@ def parse(command: type[AnyCommand], arguments: Sequence[str] | None = None) -> 
             print_error(_describe(command, error))
         raise SystemExit(2) from exc
     except SettingsError as exc:
-        print_error(f"{str(exc).removeprefix('error parsing CLI: ')}; see --help")
+        problem = str(exc).removeprefix("error parsing CLI: ")
+        unknown = re.match(r"unrecognized arguments: ([^\s=]+)", problem)  # not their values, which may be secrets
+        print_error(f"{f'{unknown[1]}: no such flag or argument' if unknown else problem}; see --help")
         raise SystemExit(2) from exc
 
 

@@ -58,8 +58,10 @@ def preprocess_dataset(raw: RawDataset, data_dir: Path) -> CachedDataset:
     if found is not None:
         return _describe(raw, key, found, "hit")
     with locked(directory):  # of two runs, one builds and the other finds it done
-        splits = _look(directory)[0] or _build(raw, key, directory)
-    return _describe(raw, key, splits, "miss", damage)
+        found = _look(directory)[0]
+        if found is None:
+            return _describe(raw, key, _build(raw, key, directory), "miss", damage)
+    return _describe(raw, key, found, "hit")
 
 
 def cache_key(raw: RawDataset) -> str:

@@ -95,6 +95,7 @@ class LastExit:
 
     def __init__(self) -> None:
         self._code = 1
+        self._told = False
         atexit.register(self._leave)
 
     def run(self, main: Callable[[], int]) -> None:
@@ -106,26 +107,34 @@ class LastExit:
         except Exception as exc:
             if _interrupted.is_set():  # of the KeyboardInterrupt something else was made on its way
                 self._code = INTERRUPTED
-            elif not (isinstance(exc, OSError) and _output_is_lost()):  # which `_leave` tells
+            elif isinstance(exc, OSError) and _output_is_lost():
+                self._tell_of_lost_output(exc)
+            else:
                 raise
 
     def _leave(self) -> None:
         for stream in filter(None, (sys.stdout, sys.stderr)):  # None where a process was started without one
             try:
                 stream.flush()
-            except (BrokenPipeError, ValueError):  # a reader that is gone, or a stream that is closed
+            except ValueError:  # it is closed
                 pass
             except OSError as exc:
-                self._code = self._code or 1
-                with suppress(OSError):
-                    print_error(f"the output could not be written: {exc.strerror}")
+                self._tell_of_lost_output(exc)
         os._exit(self._code)
+
+    def _tell_of_lost_output(self, exc: OSError) -> None:
+        if isinstance(exc, BrokenPipeError) or self._told:  # a reader that is gone has had enough
+            return
+        self._told = True
+        self._code = self._code or 1
+        with suppress(OSError):
+            print_error(f"the output could not be written: {exc.strerror}")
 
 
 def _output_is_lost() -> bool:
-    """Tell whether what was printed so far cannot be written."""
+    """Tell whether nothing can be printed any more."""
     try:
-        sys.stdout.flush()
+        print(flush=True)
     except OSError:
         return True
     return False

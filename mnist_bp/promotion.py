@@ -17,8 +17,17 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
-from mnist_bp.catalog import PROMOTION, RUNS, read_promotion
-from mnist_bp.champion import ROUNDS, Champion, Change, champion_key, read_champion, rounds, swap_champion
+from mnist_bp.catalog import PROMOTION, RUNS, promoted_runs, read_promotion
+from mnist_bp.champion import (
+    ROUNDS,
+    Champion,
+    Change,
+    champion_key,
+    read_champion,
+    repair_of_pointer,
+    rounds,
+    swap_champion,
+)
 from mnist_bp.errors import ChampionError, ChecksumError, ConflictError, DataFormatError, StoreError
 from mnist_bp.examination import Contestant, Examination, Examiner, read_contestant
 from mnist_bp.files import sha256_of_bytes
@@ -72,7 +81,7 @@ def promote(
     try:
         for _ in rounds():
             with _blaming_champion(f"the pointer to the champion of {dataset}"):
-                champion = read_champion(store, dataset)
+                champion = _read_pointer(store, dataset)
             holder = champion.current.run_id if champion.current else None
             if (change := _change_to(champion, run_id)) is not None:
                 return _record(store, _made(champion, change))
@@ -93,6 +102,21 @@ def promote(
         f"{store.uri(champion_key(dataset))}: others changed the champion {ROUNDS} times while {run_id} was compared "
         f"with it; run with --resume {run_id}"
     )
+
+
+def _read_pointer(store: Store, dataset: str) -> Champion:
+    """Read a pointer; that there is none is believed only where no run tells of its promotion.
+
+    Raises:
+        ChecksumError, DataFormatError: It is damaged, or was lost: the next run, be it worse, would become champion.
+    """
+    champion = read_champion(store, dataset)
+    if champion.version is None and (once := promoted_runs(store).get(dataset)) is not None:
+        champion = read_champion(store, dataset)  # that run may have become champion between the two
+        if champion.version is None:
+            uri = store.uri(champion_key(dataset))
+            raise DataFormatError(f"{uri} is gone, and {once} became champion; {repair_of_pointer(dataset)}")
+    return champion
 
 
 def _change_to(champion: Champion, run_id: str) -> Change | None:

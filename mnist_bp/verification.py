@@ -27,13 +27,13 @@ from mnist_bp.catalog import (
     ListedRun,
     in_parallel,
     list_runs,
+    promoted_runs,
     read_manifest,
     read_promotion,
 )  # fmt: skip
-from mnist_bp.champion import Champion, champion_key, list_champions, read_champion
-from mnist_bp.errors import ChecksumError, DataFormatError, MnistBpError, StoreError
+from mnist_bp.champion import Champion, champion_key, list_champions, read_champion, repair_of_pointer
+from mnist_bp.errors import ChecksumError, DataFormatError, StoreError
 from mnist_bp.findings import Finding, prove
-from mnist_bp.records import Promotion
 from mnist_bp.store import Store
 
 _REMEDY: Final = "restore it from a copy"
@@ -107,12 +107,10 @@ def _read_pointer(store: Store, dataset: str) -> tuple[Champion | None, Finding]
 
 def _find_lost_pointers(store: Store, runs: list[ListedRun]) -> Iterator[Finding]:
     """Look for datasets that have no pointer though one of their runs, by its own record, became champion."""
-    decided = in_parallel(partial(_promotion_of, store), [run for run in runs if PROMOTION in run.files])
-    champions = {each.dataset: each.run_id for each in decided if each is not None and each.outcome == "promoted"}
+    champions = promoted_runs(store, runs)
     there = list_champions(store)  # after the records were read, which a pointer precedes
     for dataset in sorted(set(champions).difference(there)):
-        remedy = f"{_REMEDY}, or name a champion with mnist-bp rollback --dataset {dataset} RUN"
-        detail = f"{champions[dataset]} became champion; {remedy}"
+        detail = f"{champions[dataset]} became champion; {repair_of_pointer(dataset)}"
         yield Finding(store.uri(champion_key(dataset)), "missing", detail)
 
 
@@ -127,12 +125,6 @@ def _find_lost_records(store: Store, champions: list[Champion], runs: Mapping[st
             if MANIFEST in there and PROMOTION not in there:
                 detail = f"the champion's history tells of its promotion; {_REMEDY}, or run with --resume {run_id}"
                 yield Finding(store.uri(f"{RUNS}{run_id}/{PROMOTION}"), "missing", detail)
-
-
-def _promotion_of(store: Store, run: ListedRun) -> Promotion | None:
-    with suppress(MnistBpError):  # to be found with its run
-        return read_promotion(store, run.run_id)
-    return None
 
 
 def _expectations(champions: list[Champion], sources: Sources) -> _Expected:

@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from mnist_bp.cli import StoreCommand, parse
-from mnist_bp.store import probe
+from mnist_bp.store import open_store, probe
 
 _CONDITIONAL: Final = "conditional"
 """How the names of the findings begin that champions alone need."""
@@ -35,7 +35,7 @@ def main(arguments: Sequence[str]) -> int:
         0, or 1 if anything fails; where only conditional writes do, the store takes runs, but moves no champion safely.
     """
     command = parse(StoreCheckCommand, arguments)
-    findings = probe(command.store)
+    findings = probe(open_store(command.artifacts, attempts=3))
     runs = all(finding.ok for finding in findings if not finding.name.startswith(_CONDITIONAL))
     champions = runs and all(finding.ok for finding in findings)
     if command.json_output:

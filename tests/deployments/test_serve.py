@@ -143,6 +143,15 @@ def test_a_run_ends_with_the_process_that_has_the_server_even_if_that_is_killed(
     assert not psutil.wait_procs(processes, timeout=10)[1]
 
 
+def test_it_ends_at_once_and_says_so_where_its_server_has_ended(tmp_path: Path, start_with_server: Start) -> None:
+    served = start_with_server(tmp_path).ready()
+    (server,) = served.descendants
+    server.kill()
+    code = served.process.wait(20)
+    served.close()
+    assert (code, "Prefect's server has ended unexpectedly" in served.log.read_text()) == (1, True)
+
+
 def test_it_ends_with_its_parent_where_it_is_told_to_as_make_serve_does(
     tmp_path: Path, start_with_server: Start
 ) -> None:

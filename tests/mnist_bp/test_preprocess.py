@@ -7,6 +7,8 @@ import json
 import struct
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -37,6 +39,22 @@ def test_rows_are_those_of_the_idx_files_in_their_order(mnist_raw: RawDataset, m
         assert np.array_equal(images, raw_images.reshape(-1, 784))
         assert np.array_equal(labels, raw_labels)
     assert (mnist.train_examples, mnist.test_examples) == (60_000, 10_000)
+
+
+def test_a_cache_that_another_run_has_built_meanwhile_is_a_hit(
+    sample_raw: RawDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    locked = preprocess.locked
+
+    @contextmanager
+    def locked_after_another(directory: Path) -> Iterator[None]:
+        monkeypatch.setattr(preprocess, "locked", locked)
+        assert preprocess_dataset(sample_raw, tmp_path).cache == "miss"
+        with locked(directory):
+            yield
+
+    monkeypatch.setattr(preprocess, "locked", locked_after_another)
+    assert preprocess_dataset(sample_raw, tmp_path).cache == "hit"
 
 
 def test_the_schema_is_one_fixed_size_column_of_pixels_and_says_what_it_holds(sample: CachedDataset) -> None:
@@ -148,7 +166,7 @@ def test_idx_round_trip(tmp_path: Path) -> None:
         ("short", encode_idx(np.zeros((2, 28, 28), np.uint8))[:-1]),
         ("floats", struct.pack(">HBBI", 0, 0x0D, 1, 1) + struct.pack(">f", 1.0)),
         ("not-gzip.gz", b"plain text"),
-        ("cut.gz", gzip.compress(bytes(1000))[:-9]),
+        ("cut.gz", gzip.compress(bytes(1000), mtime=0)[:-9]),
     ],
 )
 def test_what_is_not_an_idx_file_of_bytes_is_a_format_error(name: str, content: bytes, tmp_path: Path) -> None:

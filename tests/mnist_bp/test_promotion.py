@@ -207,12 +207,25 @@ class PromotionContract:
         store.put(POINTER, content, sha256_of_bytes(content))
         promotion = challenge(store, run)
         assert (promotion.outcome, promotion.figures) == ("refused", {"error": "DataFormatError"})
-        for part in (store.uri(POINTER), "restore it from a copy, or delete it", "--resume a"):
+        for part in (store.uri(POINTER), "restore it from a copy, or delete what is there", "--resume a"):
             assert part in promotion.reason
         assert store.get(POINTER) == content
         assert read_promotion(store, "a") is None
         store.delete(POINTER)
         assert challenge(store, run).outcome == "promoted"
+
+    def test_a_pointer_that_was_lost_makes_no_worse_run_champion(self, store: Store) -> None:
+        challenge(store, publish(store, "a", 900))
+        pointer = store.get(POINTER)
+        store.delete(POINTER)
+        worse = publish(store, "b", 100)
+        promotion = challenge(store, worse)
+        assert (promotion.outcome, promotion.figures) == ("refused", {"error": "DataFormatError"})
+        for part in (store.uri(POINTER), "a became champion", "rollback --dataset mnist RUN", "--resume b"):
+            assert part in promotion.reason
+        assert read_promotion(store, "b") is None
+        replace_file(store, POINTER, pointer)
+        assert challenge(store, worse).outcome == "kept"
 
     def test_a_flipped_byte_in_the_pointer_decides_nothing(self, store: Store) -> None:
         challenge(store, publish(store, "a", 100))

@@ -159,6 +159,7 @@ def test_a_file_that_no_manifest_names_is_foreign_and_no_damage(store: LocalStor
 def test_by_default_the_champions_are_verified_and_no_other_run(store: LocalStore, place: Path) -> None:
     other, champion = publish(store, 1), publish(store, 2)
     assert promote(store, champion)
+    put_promotion(store, champion)
     flip(place / RUNS / other / "model.safetensors", random.Random(1))
     assert found_in(store) == []
     assert [finding.bad for finding in found_in(store, all_runs=True)] == [True]
@@ -182,6 +183,7 @@ def test_a_champion_without_a_run_or_without_a_manifest_is_missing(store: LocalS
 def test_a_manifest_other_than_the_one_that_was_promoted_is_damage(store: LocalStore, place: Path) -> None:
     run_id = publish(store, 1)
     assert promote(store, run_id)
+    put_promotion(store, run_id)
     (place / RUNS / run_id / MANIFEST).unlink()
     publish(store, 1, changes={"device": "another"})
     (finding,) = found_in(store)
@@ -193,6 +195,7 @@ def test_a_former_champion_that_was_collected_is_no_finding(store: LocalStore) -
     first, second = publish(store, 1), publish(store, 2)
     assert promote(store, first)
     assert promote(store, second)
+    put_promotion(store, second)
     for entry in list(store.list(f"{RUNS}{first}/")):
         store.delete(entry.key)
     assert found_in(store, all_runs=True) == []

@@ -35,7 +35,7 @@ def test_an_unknown_command_is_answered_with_the_nearest(capsys: pytest.CaptureF
     [
         (["certify", "--engine", "warp"], "--engine 'warp': expected 'auto', 'reference', 'cpu' or 'cuda'"),
         (["certify", "--hidden", "0"], "--hidden '0': expected greater than or equal to 1"),
-        (["certify", "--fast"], "unrecognized arguments: --fast"),
+        (["certify", "--fast"], "--fast: no such flag or argument"),
         (["reproduce"], "WHAT"),
         (["reproduce", "lab-9"], "'lab-9': expected 'lab-8-4'"),
         (["reproduce", "lab-8-4", "--orders", "1"], "--orders '1': expected greater than or equal to 2"),
@@ -147,6 +147,11 @@ def test_a_command_without_an_output_says_nothing() -> None:
         (["gc"], "--keep: expected, and not given; see --help"),
         (["gc", "--json"], "--keep: expected, and not given; see --help"),
         (["verify", "RUN", "--all"], "expected a run or --all, not both; see --help"),
+        (
+            ["runs", "--aws-secret-access-key", "canary"],
+            "--aws-secret-access-key: no such flag or argument; see --help",
+        ),
+        (["runs", "--aws-secret-access-key=canary"], "--aws-secret-access-key: no such flag or argument; see --help"),
         (["store", "chek"], "WHAT 'chek': expected 'check'; see --help"),
     ],
 )

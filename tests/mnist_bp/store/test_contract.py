@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import traceback
@@ -259,6 +260,28 @@ class TestLocalStore(StoreContract):
     def listing(self, tmp_path: Path) -> Callable[[], list[str]]:
         place = tmp_path / "place"
         return lambda: [str(path.relative_to(place)) for path in place.rglob("*") if not path.is_dir()]
+
+    def test_a_directory_that_may_not_be_read_is_an_error_and_not_empty(
+        self, store: Store, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        put(store, "deep/down/file.txt", b"content")
+        scandir = os.scandir
+
+        def refuse(path: str) -> Any:
+            if path.endswith("down"):
+                raise PermissionError(errno.EACCES, "Permission denied", path)
+            return scandir(path)
+
+        monkeypatch.setattr(os, "scandir", refuse)
+        assert "Permission denied; check the address" in str(error_of(lambda: list(store.list())))
+
+    def test_a_file_in_place_of_the_directory_is_an_error_and_not_empty(self, tmp_path: Path) -> None:
+        (tmp_path / "file").touch()
+        store = open_store(str(tmp_path / "file"))
+        assert "Not a directory" in str(error_of(lambda: list(store.list())))
+        assert "Not a directory" in str(error_of(lambda: list(store.list("runs/"))))
+        assert list(open_store(str(tmp_path / "nothing")).list()) == []
+        assert list(open_store(str(tmp_path)).list("file/")) == []
 
 
 class TestS3Store(StoreContract):
