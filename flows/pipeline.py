@@ -71,7 +71,7 @@ def complete(run: WantedRun, raw: RawDataset, data: CachedDataset) -> Summary:
         evaluation = evaluate(data, trained)
         published = upload(config, raw, data, trained, evaluation)
         promotion = promote(config, data, published)
-    if promotion.outcome == "refused":
+    if promotion.outcome != "promoted":
         tell_of_refusal(promotion)
     summary = summarize(raw, data, trained, evaluation, published, promotion)
     show_markdown("run-summary", markdown(summary), headline(summary))

@@ -88,7 +88,7 @@ def describe_run(
     """Make the manifest of a run, yet to be sealed.
 
     Args:
-        config: The run.
+        config: Says where it is published; what it was started with, `trained` tells, whoever publishes it.
         raw: What was downloaded.
         data: What it was trained on.
         trained: The checkpoints.
@@ -99,7 +99,7 @@ def describe_run(
         "manifest_version": MANIFEST_VERSION,
         "run_id": trained.run_id,
         "created": created_at(trained.run_id).isoformat(),
-        "config": config.model_dump(mode="json"),
+        "config": {**trained.config, "artifacts": config.record["artifacts"]},
         "dataset": {
             "name": data.name,
             "notice": data.notice,
@@ -130,6 +130,7 @@ def describe_run(
             "platform": platform.platform(),
             "torch": version("torch"),
             "numpy": np.__version__,
+            **({"numba": version("numba")} if trained.engine == "cpu" else {}),
             "pyarrow": pa.__version__,
         },
     }

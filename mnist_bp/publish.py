@@ -19,7 +19,7 @@ from typing import Any, Final
 from mnist_bp.catalog import MANIFEST, RUNS
 from mnist_bp.checkpoints import load_checkpoint, save_checkpoint
 from mnist_bp.config import RunConfig
-from mnist_bp.errors import MnistBpError
+from mnist_bp.errors import MnistBpError, StoreError
 from mnist_bp.files import read_verified, reading_from, sha256_of_bytes, write_bytes
 from mnist_bp.manifest import describe_run, history_parquet, proofs
 from mnist_bp.preprocess import load_split
@@ -47,13 +47,14 @@ def publish_run(
     Raises:
         ChecksumError: A checkpoint on disk is not the one that was written.
         ConflictError: The place holds other bytes under one of the names.
-        StoreError: The place refused a file.
+        StoreError: The place refused a file, or lost one.
     """
     files = _completed(config, trained) or _complete(config, raw, data, trained, evaluation)
     store = open_store(config.artifacts)
     prefix = f"{RUNS}{trained.run_id}"
     manifest = files[MANIFEST]
     _put_all(store, prefix, {name: file for name, file in files.items() if name != MANIFEST})
+    _expect_there(store, prefix, files)
     store.put(f"{prefix}/{MANIFEST}", Path(manifest.path), manifest.sha256)
     return PublishedRun(
         run_id=trained.run_id,
@@ -79,7 +80,7 @@ def _completed(config: RunConfig, trained: TrainedRun) -> dict[str, StoredFile] 
             read_verified(Path(file.path), file.sha256)
     except MnistBpError:
         return None
-    if (manifest["run_id"], manifest["config"]["artifacts"]) != (trained.run_id, config.artifacts):
+    if (manifest["run_id"], manifest["config"]["artifacts"]) != (trained.run_id, config.record["artifacts"]):
         return None
     return {**files, MANIFEST: StoredFile(str(path), sha256_of_bytes(content), len(content))}
 
@@ -113,6 +114,18 @@ def _put_all(store: Store, prefix: str, files: dict[str, StoredFile]) -> None:
                 put.result()
         finally:
             pool.shutdown(cancel_futures=True)
+
+
+def _expect_there(store: Store, prefix: str, files: dict[str, StoredFile]) -> None:
+    """Look, before the manifest vouches for them, whether somebody has removed files that were just put.
+
+    Raises:
+        StoreError: They are gone.
+    """
+    there = {entry.key for entry in store.list(f"{prefix}/")}
+    gone = sorted(f"{prefix}/{name}" for name in files if name != MANIFEST and f"{prefix}/{name}" not in there)
+    if gone:
+        raise StoreError(f"{store.uri(gone[0])} is gone, and was just put: something removes files there; stop it")
 
 
 def _stored(path: Path, proof: dict[str, Any]) -> StoredFile:

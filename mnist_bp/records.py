@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -108,6 +109,7 @@ class TrainedRun:
     Args:
         run_id: Sorts by time, never reused.
         directory: Where the run is being made.
+        config: What it was started with, whoever continued it, as JSON has it; see `RunConfig.record`.
         seeds: One for each model that was trained.
         validation_examples: How many examples at the end of the training split were held out.
         engine: Which engine computed the steps.
@@ -122,6 +124,7 @@ class TrainedRun:
 
     run_id: str
     directory: str
+    config: Mapping[str, Any]
     seeds: tuple[int, ...]
     validation_examples: int
     engine: str

@@ -220,6 +220,7 @@ def _record(config: RunConfig, journal: Journal, points: Points) -> TrainedRun:
     return TrainedRun(
         run_id=known.start.run_id,
         directory=str(journal.path.parent),
+        config=known.start.config,
         seeds=known.start.seeds,
         validation_examples=known.start.validation_examples,
         engine=known.start.engine,

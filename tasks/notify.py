@@ -54,12 +54,14 @@ def tell_of_burial(run: FlowRun) -> None:
 
 
 def tell_of_refusal(promotion: Promotion) -> None:
-    """Tell that it could not be decided whether the current run becomes champion."""
+    """Tell that the current run does not become champion, or that this could not be decided."""
     context = FlowRunContext.get()
     if context is None or context.flow_run is None:
         return
-    text = f"{promotion.run_id} could not challenge the champion of {promotion.dataset}: {promotion.reason}"
-    _tell(context.flow_run, REFUSED, text, {"run_id": promotion.run_id, "reason": promotion.reason})
+    what = "does not replace" if promotion.outcome == "kept" else "could not challenge"
+    text = f"{promotion.run_id} {what} the champion of {promotion.dataset}: {promotion.reason}"
+    payload = {"run_id": promotion.run_id, "outcome": promotion.outcome, "reason": promotion.reason}
+    _tell(context.flow_run, REFUSED, text, payload)
 
 
 def _tell(run: FlowRun, event: str, text: str, payload: Mapping[str, Any]) -> None:

@@ -176,7 +176,15 @@ def test_a_wrong_checksum_is_not_retried_and_the_webhook_is_told(operation: Oper
     eventually(lambda: run_id in resources_of(operation, "mnist-bp.run.failed"), "there is no event")
 
 
-def test_a_promotion_that_is_refused_is_told(operation: Operation) -> None:
+def test_a_run_that_is_no_better_than_the_champion_is_told(operation: Operation) -> None:
+    run_id = start_run("train", {"config": {**SMALL, "steps": 1, "seed": 11}})
+    wait_for(run_id, "Completed")
+    (text,) = operation.webhook.texts
+    assert "does not replace the champion of mnist-sample: " in text
+    eventually(lambda: run_id in resources_of(operation, "mnist-bp.promotion.refused"), "there is no event")
+
+
+def test_a_promotion_that_cannot_be_decided_is_told(operation: Operation) -> None:
     pointer = operation.directory / "artifacts" / "champion" / "mnist-sample.json"
     intact = pointer.read_bytes()
     pointer.write_bytes(intact[:-9])

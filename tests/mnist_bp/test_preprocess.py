@@ -18,7 +18,7 @@ import pytest
 
 from mnist_bp import preprocess
 from mnist_bp.errors import ChecksumError, DataFormatError
-from mnist_bp.files import digest_of, write_bytes
+from mnist_bp.files import digest_of, locked, write_bytes
 from mnist_bp.preprocess import decode_idx, load_split, preprocess_dataset
 from mnist_bp.records import CachedDataset, RawDataset, StoredFile
 from mnist_bp.sample import encode_idx
@@ -44,8 +44,6 @@ def test_rows_are_those_of_the_idx_files_in_their_order(mnist_raw: RawDataset, m
 def test_a_cache_that_another_run_has_built_meanwhile_is_a_hit(
     sample_raw: RawDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    locked = preprocess.locked
-
     @contextmanager
     def locked_after_another(directory: Path) -> Iterator[None]:
         monkeypatch.setattr(preprocess, "locked", locked)

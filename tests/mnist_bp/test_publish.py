@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import io
 import json
 import os
@@ -26,8 +27,10 @@ from mnist_bp.manifest import code_sha256
 from mnist_bp.preprocess import load_split
 from mnist_bp.publish import publish_run
 from mnist_bp.records import CachedDataset, Evaluation, PublishedRun, RawDataset, TrainedRun
+from mnist_bp.resume import find_started
 from mnist_bp.runs import created_at, train_run
-from mnist_bp.store import Store, open_store
+from mnist_bp.store import Entry, Store, open_store
+from mnist_bp.store.local import LocalStore
 
 CHECKPOINTS = [f"checkpoints/step-{step:07d}.safetensors" for step in (100, 200, 300)]
 FILES = sorted([*CHECKPOINTS, "model.safetensors", "history.parquet", "report.html"])
@@ -107,7 +110,7 @@ class WatchedStore:
     """A real store that notes every put, and fails at one of them."""
 
     store: Store
-    puts: list[str]
+    puts: builtins.list[str]
     fail_at: int | None = None
 
     def uri(self, key: str) -> str:
@@ -124,6 +127,9 @@ class WatchedStore:
 
     def get(self, key: str) -> bytes:
         return self.store.get(key)
+
+    def list(self, prefix: str = "") -> Iterator[Entry]:
+        return self.store.list(prefix)
 
     def stream(self, key: str, start: int = 0) -> Iterator[bytes]:
         return self.store.stream(key, start)
@@ -266,6 +272,40 @@ class TestPublishToS3(PublishContract):
 
 # ---------------------------------------------------------------------------------------------------------------------
 # what is published
+
+
+@pytest.mark.parametrize("lost", [None, "manifest.json", "report.html"])
+def test_a_publication_is_repeated_to_the_same_bytes_by_whoever_resumes_the_run(
+    lost: str | None, sample_raw: RawDataset, sample: CachedDataset
+) -> None:
+    """Started with defaults, `auto` and a relative place, of which the journal keeps what they were."""
+    started = RunConfig(steps=50, checkpoint_every=25, data_dir="data", artifacts="artifacts")
+    trained = train_run(started, sample)
+    first = publish_run(started, sample_raw, sample, trained, evaluate_run(sample, trained))
+    if lost is not None:
+        (Path(trained.directory) / lost).unlink()
+    resumed = find_started(trained.run_id, RunConfig(data_dir=str(Path("data").absolute())), {}).config
+    assert (resumed.dataset, resumed.artifacts) == ("mnist-sample", str(Path("artifacts").absolute()))
+    again = train_run(resumed, sample, trained.run_id)
+    assert publish_run(resumed, sample_raw, sample, again, evaluate_run(sample, again)) == first
+    assert json.loads(Path(first.manifest).read_text())["config"]["dataset"] == "auto"
+
+
+def test_files_that_something_removes_under_way_leave_no_manifest_behind(
+    finished: FinishedRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put = LocalStore.put
+
+    def remove_after(self: LocalStore, key: str, source: Path | bytes, sha256: str) -> bool:
+        stored = put(self, key, source, sha256)
+        if key.endswith(CHECKPOINTS[0]):
+            self.delete(key)
+        return stored
+
+    monkeypatch.setattr(LocalStore, "put", remove_after)
+    with pytest.raises(StoreError, match=f"{CHECKPOINTS[0]} is gone, and was just put"):
+        finished.publish(str(tmp_path / "artifacts"))
+    assert list((tmp_path / "artifacts").rglob("manifest.json")) == []
 
 
 @pytest.fixture
