@@ -40,7 +40,7 @@ def probe(store: Store) -> list[Finding]:
 
     def put() -> str:
         store.put(key, content, sha256)
-        return f"{store.uri('')} takes files from these credentials"
+        return f"{store.uri('')} takes files"
 
     def get() -> str:
         store.get(key, sha256)

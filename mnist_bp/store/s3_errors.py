@@ -54,6 +54,7 @@ _REMEDIES: Final = {
     "AccessDenied": "check the credentials (AWS_*) and their rights to the bucket: read, write, list and delete",
     "AuthorizationHeaderMalformed": "check AWS_DEFAULT_REGION",
     "PermanentRedirect": "check AWS_DEFAULT_REGION",
+    "InvalidArgument": "check AWS_ENDPOINT_URL_S3: MinIO, for one, answers this at the port of its console",
     "NotImplemented": "see mnist-bp store check for what this store can do",
 }
 
