@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 # Prefect is imported late: it reads its settings when it is, and where the server is may be one of the flags.
 
 
+_CRON_FIELDS = 5
+
+
 class ServeCommand(RunConfig, Command):
     """Serve mnist-bp/train on demand and mnist-bp/nightly by a schedule, which trains with the flags given here."""
 
@@ -88,6 +91,8 @@ def deployments_of(command: ServeCommand) -> list[RunnerDeployment]:
     from flows.train import train
 
     try:
+        if len(command.cron.split()) != _CRON_FIELDS:  # a sixth would be seconds
+            raise ValueError
         schedule = CronSchedule(cron=command.cron, timezone=command.timezone)
     except ValueError as exc:
         raise ConfigError(
@@ -165,6 +170,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         The exit code: 0, or 1 (failed); 2 (bad usage) is raised as SystemExit.
     """
+    parent = os.getppid()
     command = settle(parse(ServeCommand, arguments))
     from prefect.settings import PREFECT_API_URL
 
@@ -172,7 +178,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from tasks.notify import check_webhook
 
     if command.end_with_parent:
-        end_with(os.getppid(), lambda: os.kill(os.getpid(), signal.SIGTERM))
+        end_with(parent, lambda: os.kill(os.getpid(), signal.SIGTERM))
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C, until Prefect's runner listens for it
     try:
         deployments = deployments_of(command)

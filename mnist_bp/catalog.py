@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final, TypeVar
 
-from mnist_bp.errors import ChecksumError, DataFormatError, MnistBpError, StoreError
+from mnist_bp.errors import ChecksumError, DataFormatError, StoreError
 from mnist_bp.files import expect_digest, sha256_of_bytes
 from mnist_bp.records import Promotion
 from mnist_bp.sealed import unseal
@@ -200,10 +200,13 @@ def promoted_runs(store: Store, runs: Iterable[ListedRun] | None = None) -> dict
 
     Returns:
         By dataset, the newest run that became its champion.
+
+    Raises:
+        StoreError: The store cannot be read, which says nothing about champions.
     """
 
     def read(run: ListedRun) -> Promotion | None:
-        with suppress(MnistBpError):
+        with suppress(ChecksumError, DataFormatError):
             return read_promotion(store, run.run_id)
         return None
 

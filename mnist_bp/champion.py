@@ -142,6 +142,8 @@ def read_champion(store: Store, dataset: str) -> Champion:
     uri = store.uri(key)
     remedy = repair_of_pointer(dataset)
     document = unseal(found.content, uri, remedy)
+    if document.get("champion_version", CHAMPION_VERSION) != CHAMPION_VERSION:
+        raise DataFormatError(f"{uri} was written by another version of mnist-bp; use that version")
     try:
         history = tuple(Change(**change) for change in document["history"])
         collecting, nonce = tuple(document["collecting"]), document["nonce"]

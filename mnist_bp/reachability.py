@@ -103,7 +103,7 @@ def judge(
             why = _why_it_goes(run, begun, rules.keep)
             uri = store.uri(RUNS + run_id)
             removals.append(Removal(run_id, uri, why, len(run.listed.files), run.listed.bytes))
-    damaged = frozenset(run.listed.run_id for run in runs if run.damage)
+    damaged = frozenset(run.listed.run_id for run in runs if run.damage or run.listed.lost_manifest)
     return Verdict(tuple(removals), kept, pointers, datasets, newest, damaged)
 
 

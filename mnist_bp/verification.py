@@ -107,7 +107,11 @@ def _read_pointer(store: Store, dataset: str) -> tuple[Champion | None, Finding]
 
 def _find_lost_pointers(store: Store, runs: list[ListedRun]) -> Iterator[Finding]:
     """Look for datasets that have no pointer though one of their runs, by its own record, became champion."""
-    champions = promoted_runs(store, runs)
+    try:
+        champions = promoted_runs(store, runs)
+    except StoreError as exc:
+        yield Finding(store.uri(RUNS), "unreadable", str(exc))
+        return
     there = list_champions(store)  # after the records were read, which a pointer precedes
     for dataset in sorted(set(champions).difference(there)):
         detail = f"{champions[dataset]} became champion; {repair_of_pointer(dataset)}"

@@ -49,11 +49,11 @@ class S3Store:
         return self._requests.uri(key)
 
     def check_writable(self) -> None:
-        """Put a small object, list it, and delete it again; see `Store`."""
+        """Put a small object, delete it again, and list; see `Store`."""
         place = self._requests.at(f"{probe_name()}{TEMPORARY_SUFFIX}")
         self._requests.tried("write to", "", lambda: self._requests.client.put_object(**place, Body=b""))
-        any(self._requests.listed(probe_name(), OBJECTS))  # whether one may
         self._requests.tried("delete from", "", lambda: self._requests.client.delete_object(**place))
+        any(self._requests.listed(probe_name(), OBJECTS))  # whether it is allowed
 
     def put(self, key: str, source: Path | bytes, sha256: str) -> bool:
         """Upload a file to a key that is free; see `Store`.

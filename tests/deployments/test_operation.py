@@ -13,10 +13,12 @@ from zoneinfo import ZoneInfo
 
 import httpx
 import pytest
+import yaml  # type: ignore[import-untyped]
 from prefect import get_client
 from prefect.client.schemas.actions import DeploymentScheduleUpdate, DeploymentUpdate
 from prefect.client.schemas.objects import FlowRun
 from prefect.client.schemas.schedules import IntervalSchedule
+from prefect.settings.models.flows import FlowsSettings
 
 from mnist_bp.datasets import DATASETS
 from mnist_bp.nights import seed_of
@@ -260,3 +262,8 @@ def test_the_automation_for_lost_machines_is_accepted(operation: Operation) -> N
     assert created.returncode == 0, created.stdout + created.stderr
     listed = prefect(operation, "automation", "ls")
     assert "heartbeat" in listed.stdout
+
+
+def test_the_automation_waits_for_several_heartbeats_before_it_calls_a_run_lost() -> None:
+    (automation,) = yaml.safe_load((REPOSITORY / "deployments" / "automations.yaml").read_text())["automations"]
+    assert automation["trigger"]["within"] >= 3 * FlowsSettings.model_fields["heartbeat_frequency"].default

@@ -38,6 +38,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
     ("flags", "code", "parts"),
     [
         (["--cron", "0 2 * *"], 2, ["--cron '0 2 * *'", "five fields"]),
+        (["--cron", "* * * * * *"], 2, ["--cron '* * * * * *'", "five fields"]),
         (["--cron", "99 2 * * *"], 2, ["--cron '99 2 * * *'", "within its range"]),
         (["--timezone", "Mars/Olympus"], 2, ["--timezone 'Mars/Olympus': expected a name such as", "Europe/Zurich"]),
         (["--timezone", "../etc"], 2, ["--timezone '../etc'", "Europe/Zurich"]),

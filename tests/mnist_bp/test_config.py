@@ -57,6 +57,8 @@ def test_more_checkpoints_than_anybody_wants_are_refused(flags: list[str], capsy
     assert parse(TrainCommand, ["--steps", "100000000"]).steps == 100_000_000
     with pytest.raises(SystemExit):
         parse(TrainCommand, flags)
+    with pytest.raises(ValidationError, match="100,001 checkpoints"):
+        RunConfig(steps=100_000_001)
     (line,) = capsys.readouterr().err.splitlines()
     assert "--checkpoint-every" in line
     assert "100,001 checkpoints, expected at most 100,000" in line

@@ -116,12 +116,14 @@ def test_a_run_whose_manifest_is_damaged_stays_to_be_looked_at(store: MemoryStor
     assert kept[run_id] == "its manifest is damaged or lost: see mnist-bp verify"
 
 
-def test_a_run_whose_manifest_is_lost_stays_to_be_looked_at(store: MemoryStore) -> None:
+def test_a_run_whose_manifest_is_lost_stays_to_be_looked_at_here_and_there(store: MemoryStore, tmp_path: Path) -> None:
     with_champion(store, 9)
+    directory = make_directory(tmp_path, run_id_of(1), hours=48)
     run_id = publish(store, 1)
     put_promotion(store, run_id, outcome="kept")
     store.delete(f"{RUNS}{run_id}/{MANIFEST}")
-    assert gc(store, keep=0) == []
+    done = collect(store, tmp_path, Rules(0, 1, DAY), now=NOW)
+    assert (done.runs, done.directories, directory.exists()) == ((), (), True)
     kept = plan(store, NOWHERE, Rules(0, 1, DAY), now=NOW).kept
     assert kept[run_id] == "its manifest is damaged or lost: see mnist-bp verify"
 

@@ -27,6 +27,7 @@ from mnist_bp.records import CachedDataset, Promotion, PublishedRun
 from mnist_bp.rollback import roll_back
 from mnist_bp.sealed import seal
 from mnist_bp.store import Store, open_store
+from mnist_bp.store.interface import Versioned
 from mnist_bp.store.local import LocalStore
 from tests.contests import RACERS, Interfering, Unanswered, challenge, processes, promote_and_die, publish, run_race
 
@@ -226,6 +227,24 @@ class PromotionContract:
         assert read_promotion(store, "b") is None
         replace_file(store, POINTER, pointer)
         assert challenge(store, worse).outcome == "kept"
+
+    def test_where_it_cannot_be_read_whether_a_pointer_was_lost_nothing_is_decided(
+        self, store: Store, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        challenge(store, publish(store, "a", 900))
+        store.delete(POINTER)
+        worse = publish(store, "b", 100)
+        read = type(store).read
+
+        def refuse(self: Store, key: str) -> Versioned | None:
+            if key == f"{RUNS}a/{PROMOTION}":
+                raise StoreError("the disk says no", transient=True)
+            return read(self, key)
+
+        monkeypatch.setattr(type(store), "read", refuse)
+        with pytest.raises(StoreError, match="the disk says no"):
+            challenge(store, worse)
+        assert read(store, POINTER) is None
 
     def test_a_flipped_byte_in_the_pointer_decides_nothing(self, store: Store) -> None:
         challenge(store, publish(store, "a", 100))

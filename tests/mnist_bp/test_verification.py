@@ -23,7 +23,7 @@ from mnist_bp.preprocess import find_cache, preprocess_dataset
 from mnist_bp.publish import publish_run
 from mnist_bp.records import CachedDataset, RawDataset
 from mnist_bp.runs import train_run
-from mnist_bp.sealed import seal
+from mnist_bp.sealed import seal, unseal
 from mnist_bp.store import Entry, Store
 from mnist_bp.store.local import LocalStore
 from mnist_bp.verification import verify
@@ -363,3 +363,12 @@ def test_an_intact_seal_on_the_wrong_document_is_found(store: LocalStore, place:
     (place / CHAMPION / "mnist.json").write_bytes(seal({"not": "a pointer"}))
     (finding,) = found_in(store, all_runs=True)
     assert (finding.status, "is no champion's pointer" in finding.detail) == ("damaged", True)
+
+
+def test_a_pointer_of_another_version_is_not_read_as_one_of_this(store: LocalStore, place: Path) -> None:
+    assert promote(store, publish(store, 1))
+    pointer = place / CHAMPION / "mnist.json"
+    document = unseal(pointer.read_bytes(), "", "")
+    pointer.write_bytes(seal({**document, "champion_version": 99}))
+    (finding,) = found_in(store)
+    assert (finding.status, "written by another version" in finding.detail) == ("damaged", True)

@@ -164,6 +164,9 @@ def test_usage_that_cannot_be_meant_is_told_in_a_line(
 
 
 def test_what_is_no_run_id_is_an_unknown_run_and_no_path(capsys: pytest.CaptureFixture[str]) -> None:
-    for name in ("../../x", "", "."):
+    for manifest in (Path("artifacts", "x", "manifest.json"), Path("artifacts", "runs", "manifest.json")):
+        manifest.parent.mkdir(parents=True)
+        manifest.write_text("{}")
+    for name in ("../x", "", "."):
         assert main(["show", name]) == 1
         assert "no such run; there is none yet" in capsys.readouterr().err
