@@ -6,13 +6,12 @@ Served by `deployments/serve.py`. A night that has been trained already is found
 from __future__ import annotations
 
 from datetime import date
-from typing import Any, Final
+from typing import Final
 
-from prefect import State, flow
+from prefect import flow
 from prefect.runtime import flow_run
-from prefect.states import Completed
 
-from flows.pipeline import begin, complete, prepare
+from flows.pipeline import begin, complete, completed, prepare
 from mnist_bp.config import RunConfig
 from mnist_bp.errors import ConfigError
 from mnist_bp.nights import night_of, seed_of
@@ -26,7 +25,7 @@ NIGHTLY: Final = RunConfig(dataset="mnist")
 
 
 @flow(name=FLOW, flow_run_name="nightly", on_failure=[tell_of_failure], on_crashed=[tell_of_failure])
-def nightly(config: RunConfig = NIGHTLY, timezone: str = "UTC", night: date | None = None) -> State[Any] | Summary:
+def nightly(config: RunConfig = NIGHTLY, timezone: str = "UTC", night: date | None = None) -> Summary:
     """Retrain for one night, unless a finished run has the same data, code, settings and seed.
 
     Args:
@@ -47,5 +46,5 @@ def nightly(config: RunConfig = NIGHTLY, timezone: str = "UTC", night: date | No
         message = f"nothing to do: {finished} has the same data, code, settings and seed"
         say(f"finished    {message}")
         show_markdown("run-summary", f"# {night}: {message}", f"{night}: {message}")
-        return Completed(message=message, data={"run_id": finished, "finished": message})
+        return completed(message, {"run_id": finished, "finished": message})
     return complete(run, raw, data)

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import logging
 from datetime import date
+from typing import cast
+
+from prefect.states import Completed
 
 from mnist_bp.config import RunConfig
 from mnist_bp.errors import ConfigError, StoreError
@@ -63,8 +66,13 @@ def _name(run: WantedRun, dataset: str, night: date | None) -> None:
     name_flow_run(f"{dataset}-{engine}-{seeds}", tags if night is None else {**tags, "night": str(night)})
 
 
+def completed(message: str, result: Summary) -> Summary:
+    """Make what a flow returns to end with a message, which lists of runs show; its caller gets the result alone."""
+    return cast("Summary", Completed(message=message, data=result))  # Prefect hands on what a state holds
+
+
 def complete(run: WantedRun, raw: RawDataset, data: CachedDataset) -> Summary:
-    """Take the other four steps, from training to promotion."""
+    """Take the other four steps, from training to promotion; what they return is for the flow to return."""
     config = run.config
     with working_on(run_directory(config.data_dir, run.run_id)):
         trained = train_network(config, data, run.run_id)
@@ -76,7 +84,7 @@ def complete(run: WantedRun, raw: RawDataset, data: CachedDataset) -> Summary:
     summary = summarize(raw, data, trained, evaluation, published, promotion)
     show_markdown("run-summary", markdown(summary), headline(summary))
     _show_nights(config, data.name)
-    return summary
+    return completed(headline(summary), summary)
 
 
 def _show_nights(config: RunConfig, dataset: str) -> None:

@@ -36,7 +36,7 @@ from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settin
 from rich.console import Console
 
 from flows.local_server import LocalServer
-from flows.pipeline import begin, complete, prepare
+from flows.pipeline import begin, complete, completed, prepare
 from flows.prefect_api import on_a_server
 from mnist_bp.cli import TrainCommand, parse
 from mnist_bp.config import RunConfig
@@ -74,7 +74,7 @@ def train(config: RunConfig = RunConfig(), resume: str | None = None) -> Summary
     run = _unfinished.run = new_or_started(config, resume)
     if run.manifest is not None:
         say(run.nothing_to_do)
-        return run.finished
+        return completed(run.nothing_to_do, run.finished)
     return complete(run, *prepare(run))
 
 

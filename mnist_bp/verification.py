@@ -88,8 +88,6 @@ def verify(store: Store, data_dir: Path, run_id: str | None = None, *, all_runs:
     listed = list(list_runs(store))
     runs = {run.run_id: run for run in listed if wanted is None or run.run_id in wanted}
     if run_id is None:
-        if not listed and not pointers:
-            yield Finding(store.uri(""), "missing", "nothing is published here; check --artifacts")
         yield from _find_lost_pointers(store, listed)
         for gone in sorted(expected.champions - set(runs)):
             yield Finding(store.uri(RUNS + gone), "missing", f"it is a champion; {_REMEDY}, or see mnist-bp rollback")

@@ -7,6 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
+from itertools import chain
 from pathlib import Path
 from typing import Self
 
@@ -15,8 +16,11 @@ from pydantic_settings import CliPositionalArg, CliToggleFlag, SettingsConfigDic
 from rich.console import Console
 from rich.text import Text
 
+from mnist_bp.catalog import RUNS
+from mnist_bp.champion import CHAMPION
 from mnist_bp.cli import StoreCommand, parse
 from mnist_bp.config import data_dir_from_environment
+from mnist_bp.findings import Finding
 from mnist_bp.verification import verify
 
 
@@ -45,11 +49,14 @@ def main(arguments: Sequence[str]) -> int:
     """Verify, and print what is not as it should be.
 
     Returns:
-        0, or 1 if anything is damaged, missing or unreadable.
+        0, or 1 if anything is damaged, missing or unreadable, or nothing is there at all.
     """
     command = parse(VerifyCommand, arguments)
     begin = time.perf_counter()
-    findings = list(verify(command.store, Path(command.data_dir), command.run, all_runs=command.all_runs))
+    store = command.store
+    findings = list(verify(store, Path(command.data_dir), command.run, all_runs=command.all_runs))
+    if not any(chain(store.list(RUNS), store.list(CHAMPION))):
+        findings.append(Finding(store.uri(""), "missing", "nothing is published here; check --artifacts"))
     seconds = time.perf_counter() - begin
     counts = Counter(finding.status for finding in findings)
     intact = not any(finding.bad for finding in findings)

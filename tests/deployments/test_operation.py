@@ -101,6 +101,7 @@ def test_a_run_asked_for_by_the_command_line_is_six_tasks_with_artifacts_and_a_m
         "download", "preprocess", "train", "evaluate", "upload", "promote"
     ]  # fmt: skip
     assert set(artifacts_of(run)) == {"accuracy-per-checkpoint", "run-summary", "accuracy-over-nights-mnist-sample"}
+    assert re.fullmatch(r"0\.\d{4}, promoted: mnist-sample, cpu engine, seed 7", str(run.state and run.state.message))
     assert (run.name, run.tags) == ("mnist-sample-cpu-seed7", ["dataset:mnist-sample", "engine:cpu", "seed:7"])
     (manifest,) = manifests(operation)
     recorded = json.loads(manifest.read_text())

@@ -242,12 +242,6 @@ def test_a_manifest_that_is_gone_is_missing_where_the_run_was_decided_about(stor
     assert (finding.status, finding.uri) == ("missing", store.uri(f"{RUNS}{run_id}/{MANIFEST}"))
 
 
-@pytest.mark.parametrize("all_runs", [False, True])
-def test_a_place_where_nothing_is_published_is_not_called_intact(all_runs: bool, store: LocalStore) -> None:
-    (finding,) = found_in(store, all_runs=all_runs)
-    assert (finding.status, "check --artifacts" in finding.detail) == ("missing", True)
-
-
 def test_a_champion_made_while_verifying_lacks_no_pointer(store: LocalStore) -> None:
     run_id = publish(store, 1)
     listed = store.list

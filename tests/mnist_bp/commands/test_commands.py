@@ -170,3 +170,16 @@ def test_what_is_no_run_id_is_an_unknown_run_and_no_path(capsys: pytest.CaptureF
     for name in ("../x", "", "."):
         assert main(["show", name]) == 1
         assert "no such run; there is none yet" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("flags", [[], ["--all"]])
+def test_a_place_where_nothing_is_published_is_not_called_intact(
+    flags: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("artifacts").mkdir()
+    Path("artifacts", "notes.txt").touch()
+    assert main(["verify", *flags, "--json"]) == 1
+    report = json.loads(capsys.readouterr().out)
+    (finding,) = report["findings"]
+    assert (report["intact"], finding["status"]) == (False, "missing")
+    assert "nothing is published here; check --artifacts" in finding["detail"]
