@@ -108,7 +108,7 @@ class Place:
     def _move_champion(self) -> None:
         champion = read_champion(self._many, self._maker.data.name)
         run_id, sha256 = list(self._digests.items())[len(champion.history) % len(self._digests)]
-        if not swap_champion(self._many, champion.changed("promote", run_id, sha256, {})):
+        if not swap_champion(self._many, champion.changed("rollback", run_id, sha256, {})):
             raise StoreError(f"bench: the champion below {self._many.uri('')} was moved by somebody else")
 
     def _verify(self) -> None:

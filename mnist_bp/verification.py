@@ -117,7 +117,7 @@ def _find_lost_pointers(store: Store, runs: list[ListedRun]) -> Iterator[Finding
 
 
 def _find_lost_records(store: Store, champions: list[Champion], runs: Mapping[str, ListedRun]) -> Iterator[Finding]:
-    """Look for runs that became champion, by the history, and whose own record of it is gone."""
+    """Look for runs that became champion, by the history, and have no record of it: nothing is lost, it holds the same."""
     for champion in champions:
         promoted = {change.run_id for change in champion.history if change.action == "promote"}
         for run_id in sorted(promoted.intersection(runs).difference(champion.collecting)):
@@ -125,8 +125,8 @@ def _find_lost_records(store: Store, champions: list[Champion], runs: Mapping[st
                 continue
             there = _names_of(store, run_id, [MANIFEST, PROMOTION])  # by now: it is put, or removed, at any moment
             if MANIFEST in there and PROMOTION not in there:
-                detail = f"the champion's history tells of its promotion; {_REMEDY}, or run with --resume {run_id}"
-                yield Finding(store.uri(f"{RUNS}{run_id}/{PROMOTION}"), "missing", detail)
+                detail = f"the champion's history tells of its promotion; --resume {run_id} records it there, too"
+                yield Finding(store.uri(f"{RUNS}{run_id}/{PROMOTION}"), "incomplete", detail)
 
 
 def _expectations(champions: list[Champion], sources: Sources) -> _Expected:

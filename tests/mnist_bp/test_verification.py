@@ -215,13 +215,13 @@ def test_a_pointer_that_is_gone_is_missing_where_a_run_tells_of_its_promotion(st
     assert found_in(store, promoted) == []
 
 
-def test_a_record_of_a_promotion_that_is_gone_is_missing_where_the_history_tells_of_it(store: LocalStore) -> None:
+def test_a_record_of_a_promotion_that_is_not_there_is_told_where_the_history_has_it(store: LocalStore) -> None:
     promoted, by_hand = publish(store, 1), publish(store, 2)
     assert promote(store, promoted)
     assert promote(store, by_hand, action="rollback")
     for run_id, all_runs in ((None, True), (promoted, False)):
         (finding,) = found_in(store, run_id, all_runs=all_runs)
-        assert (finding.status, finding.uri) == ("missing", store.uri(f"{RUNS}{promoted}/promotion.json"))
+        assert (finding.status, finding.uri) == ("incomplete", store.uri(f"{RUNS}{promoted}/promotion.json"))
     put_promotion(store, promoted)
     assert found_in(store, all_runs=True) == []
 
