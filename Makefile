@@ -23,7 +23,7 @@ train: setup ## run the pipeline; flags go in ARGS, as in make train ARGS="--ste
 	@$(BIN)/python flows/train.py $(ARGS)
 
 serve: setup ## serve the flows, the nightly at 02:00 UTC, beside a Prefect server at 127.0.0.1:4200; flags go in ARGS
-	@exec $(BIN)/python deployments/serve.py --with-server --end-with-parent $(ARGS)
+	@exec $(BIN)/python deployments/serve.py --with-server --end-with $$PPID $(ARGS)
 
 test: setup ## run the tests; flags for pytest go in ARGS
 	@$(BIN)/python -m pytest $(ON_CORES) $(ARGS)

@@ -55,8 +55,8 @@ class ServeCommand(RunConfig, Command):
     port: int = Field(default=4200, ge=1, le=65_535)
     """Where the server of --with-server listens, on this machine alone."""
 
-    end_with_parent: bool = False
-    """End when the process that has started this one does, however it ends."""
+    end_with: int | None = Field(default=None, ge=1)
+    """Id of a process: end when that one does, however it ends."""
 
     @field_validator("timezone")
     @classmethod
@@ -70,7 +70,7 @@ class ServeCommand(RunConfig, Command):
     @property
     def config(self) -> RunConfig:
         """The nightly's configuration, without what concerns serving alone."""
-        own = {"json_output", "cron", "timezone", "with_server", "port", "end_with_parent"}
+        own = {"json_output", "cron", "timezone", "with_server", "port", "end_with"}
         return RunConfig.model_validate(self.model_dump(exclude=own))
 
 
@@ -170,15 +170,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         The exit code: 0, or 1 (failed); 2 (bad usage) is raised as SystemExit.
     """
-    parent = os.getppid()
     command = settle(parse(ServeCommand, arguments))
     from prefect.settings import PREFECT_API_URL
 
     from tasks.living import end_with
     from tasks.notify import check_webhook
 
-    if command.end_with_parent:
-        end_with(parent, lambda: os.kill(os.getpid(), signal.SIGTERM))
+    if command.end_with is not None:
+        end_with(command.end_with, lambda: os.kill(os.getpid(), signal.SIGTERM))
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C, until Prefect's runner listens for it
     try:
         deployments = deployments_of(command)

@@ -6,6 +6,7 @@ Exit codes: 0, 1 (failed), 2 (bad usage), 130 (interrupted). Nothing here needs 
 from __future__ import annotations
 
 import atexit
+import errno
 import gc
 import os
 import signal
@@ -25,6 +26,9 @@ SERVED_BY: Final = "MNIST_BP_SERVED_BY"
 _ALLOCATIONS: Final = 100_000
 """New objects after which garbage is looked for; 700 by default."""
 
+
+_OF_OUTPUT: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EPIPE})
+"""Errors of printing. Of files they have a name, and have been put into words of ours."""
 
 _interrupted: Final = threading.Event()
 
@@ -107,7 +111,7 @@ class LastExit:
         except Exception as exc:
             if _interrupted.is_set():  # of the KeyboardInterrupt something else was made on its way
                 self._code = INTERRUPTED
-            elif isinstance(exc, OSError) and _output_is_lost():
+            elif isinstance(exc, OSError) and exc.errno in _OF_OUTPUT and exc.filename is None:
                 self._tell_of_lost_output(exc)
             else:
                 raise
@@ -129,12 +133,3 @@ class LastExit:
         self._code = self._code or 1
         with suppress(OSError):
             print_error(f"the output could not be written: {exc.strerror}")
-
-
-def _output_is_lost() -> bool:
-    """Tell whether nothing can be printed any more."""
-    try:
-        print(flush=True)
-    except OSError:
-        return True
-    return False

@@ -117,7 +117,7 @@ def _find_lost_pointers(store: Store, runs: list[ListedRun]) -> Iterator[Finding
 
 
 def _find_lost_records(store: Store, champions: list[Champion], runs: Mapping[str, ListedRun]) -> Iterator[Finding]:
-    """Look for runs that became champion, by the history, and have no record of it: nothing is lost, it holds the same."""
+    """Look for runs that became champion, by the history, and have no record of it; what that told is not lost."""
     for champion in champions:
         promoted = {change.run_id for change in champion.history if change.action == "promote"}
         for run_id in sorted(promoted.intersection(runs).difference(champion.collecting)):

@@ -153,17 +153,25 @@ def test_it_ends_at_once_and_says_so_where_its_server_has_ended(tmp_path: Path, 
     assert (code, "Prefect's server has ended unexpectedly" in served.log.read_text()) == (1, True)
 
 
-def test_it_ends_with_its_parent_where_it_is_told_to_as_make_serve_does(
+def test_it_ends_with_another_process_where_it_is_told_to_as_make_serve_does(
     tmp_path: Path, start_with_server: Start
 ) -> None:
-    """What make does, without its setup: a recipe that takes the place of its shell."""
+    """What make does, without its setup: its own id is that of the parent of the shell that becomes the process."""
     makefile = (REPOSITORY / "Makefile").read_text()
-    assert "@exec $(BIN)/python deployments/serve.py --with-server --end-with-parent $(ARGS)" in makefile
-    served = start_with_server(tmp_path, "--end-with-parent", parent=["/bin/sh", "-c", '"$@"; :', "make"]).ready()
+    assert "@exec $(BIN)/python deployments/serve.py --with-server --end-with $$PPID $(ARGS)" in makefile
+    make = ["/bin/sh", "-c", '/bin/sh -c \'exec "$@" --end-with $PPID\' recipe "$@"; :', "make"]
+    served = start_with_server(tmp_path, parent=make).ready()
     processes = served.descendants
     assert len(processes) > 1, "there should be the serving process, and a server"
     served.kill(with_runs=False)
     assert not psutil.wait_procs(processes, timeout=20)[1]
+
+
+def test_it_ends_where_the_other_process_is_gone_before_it_looks(tmp_path: Path, start_with_server: Start) -> None:
+    gone = subprocess.run(["/bin/sh", "-c", "echo $$"], capture_output=True, text=True).stdout.strip()
+    served = start_with_server(tmp_path, "--end-with", gone)
+    assert served.process.wait(30) in (0, -signal.SIGTERM)
+    served.close()
 
 
 def test_a_port_that_is_taken_is_named(tmp_path: Path) -> None:
