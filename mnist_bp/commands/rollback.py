@@ -44,5 +44,6 @@ def main(arguments: Sequence[str]) -> int:
     elif done.champion_before == done.champion_after:
         print(f"{done.champion_after} is the champion of {done.dataset} already; nothing was changed")
     else:
-        print(f"{done.champion_after} is the champion of {done.dataset} now, in place of {done.champion_before or 'none'}")
+        before = done.champion_before or "none"
+        print(f"{done.champion_after} is the champion of {done.dataset} now, in place of {before}")
     return 0
