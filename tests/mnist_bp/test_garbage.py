@@ -122,7 +122,7 @@ def test_a_run_whose_manifest_is_lost_stays_to_be_looked_at_here_and_there(store
     run_id = publish(store, 1)
     put_promotion(store, run_id, outcome="kept")
     store.delete(f"{RUNS}{run_id}/{MANIFEST}")
-    done = collect(store, tmp_path, Rules(0, 1, DAY), now=NOW)
+    done = collect(store, tmp_path, Rules(0, 1, DAY))
     assert (done.runs, done.directories, directory.exists()) == ((), (), True)
     kept = plan(store, NOWHERE, Rules(0, 1, DAY), now=NOW).kept
     assert kept[run_id] == "its manifest is damaged or lost: see mnist-bp verify"
