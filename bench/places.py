@@ -8,17 +8,19 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from mnist_bp.catalog import MANIFEST, RUNS, in_parallel, read_manifest
 from mnist_bp.champion import read_champion, swap_champion
 from mnist_bp.config import PRESETS
+from mnist_bp.decisions import record_promotion
 from mnist_bp.errors import StoreError
 from mnist_bp.evaluation import evaluate_run
 from mnist_bp.files import sha256_of_bytes
 from mnist_bp.publish import publish_run
-from mnist_bp.records import CachedDataset, PublishedRun, RawDataset
+from mnist_bp.records import CachedDataset, Promotion, PublishedRun, RawDataset
 from mnist_bp.run_directory import new_run_id
 from mnist_bp.runs import train_run
 from mnist_bp.sealed import seal
@@ -69,7 +71,9 @@ class Place:
         self.size = {"files": first.files, "bytes": first.bytes}
         manifest, _ = read_manifest(self._many, first.run_id)
         self._digests = {first.run_id: first.manifest_sha256, **self._put_again(manifest, many - 1)}
-        self.files_verified = many * first.files + 1  # and the champion's pointer
+        for run_id in self._digests:
+            record_promotion(self._many, _promoted(run_id, maker.data.name))
+        self.files_verified = many * (first.files + 1) + 1  # with each run's record, and the champion's pointer
         self.conditions_honoured = self._many.conditions_honoured()
 
     def measure(self) -> dict[str, float]:
@@ -108,7 +112,7 @@ class Place:
     def _move_champion(self) -> None:
         champion = read_champion(self._many, self._maker.data.name)
         run_id, sha256 = list(self._digests.items())[len(champion.history) % len(self._digests)]
-        if not swap_champion(self._many, champion.changed("rollback", run_id, sha256, {})):
+        if not swap_champion(self._many, champion.changed("promote", run_id, sha256, {})):
             raise StoreError(f"bench: the champion below {self._many.uri('')} was moved by somebody else")
 
     def _verify(self) -> None:
@@ -121,6 +125,11 @@ class Place:
                 f"bench: {len(findings):,} files below {self._many.uri('')} were proved, expected "
                 f"{self.files_verified:,}; see mnist-bp store check"
             )
+
+
+def _promoted(run_id: str, dataset: str) -> Promotion:
+    """Record what every one of the runs is to have become."""
+    return Promotion(run_id, dataset, "promoted", "for a measurement", {}, None, run_id, datetime.now(UTC).isoformat())
 
 
 def clear(store: Store) -> None:

@@ -13,7 +13,12 @@ import sys
 from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+if __name__ == "__main__":
+    from mnist_bp.process import leave_when_interrupted
+
+    leave_when_interrupted()
 
 from pydantic import Field, field_validator
 from pydantic_settings import SettingsConfigDict
@@ -24,15 +29,21 @@ from mnist_bp.cli import Command, parse
 from mnist_bp.config import RunConfig
 from mnist_bp.errors import ConfigError, MnistBpError
 from mnist_bp.nights import ZONE_EXPECTED, zone_of
-from mnist_bp.process import SERVED_BY, print_error
+from mnist_bp.process import print_error
+from tasks.lifeline import SERVED_BY, end_with
 
 if TYPE_CHECKING:
     from prefect.deployments.runner import RunnerDeployment
 
 # Prefect is imported late: it reads its settings when it is, and where the server is may be one of the flags.
 
+_CRON_FIELDS: Final = 5
+"""Minute, hour, day of the month, month, day of the week; a sixth would be seconds."""
 
-_CRON_FIELDS = 5
+_CRON_EXPECTED: Final = (
+    "expected five fields, each within its range: minute, hour, day of the month, month, day of the week, as in "
+    "'0 2 * * *'"
+)
 
 
 class ServeCommand(RunConfig, Command):
@@ -57,6 +68,13 @@ class ServeCommand(RunConfig, Command):
 
     end_with: int | None = Field(default=None, ge=1)
     """Id of a process: end when that one does, however it ends."""
+
+    @field_validator("cron")
+    @classmethod
+    def _has_five_fields(cls, value: str) -> str:
+        if len(value.split()) != _CRON_FIELDS:
+            raise ValueError(_CRON_EXPECTED)
+        return value
 
     @field_validator("timezone")
     @classmethod
@@ -91,14 +109,9 @@ def deployments_of(command: ServeCommand) -> list[RunnerDeployment]:
     from flows.train import train
 
     try:
-        if len(command.cron.split()) != _CRON_FIELDS:  # a sixth would be seconds
-            raise ValueError
         schedule = CronSchedule(cron=command.cron, timezone=command.timezone)
     except ValueError as exc:
-        raise ConfigError(
-            f"--cron {command.cron!r}: expected five fields, each within its range: minute, hour, day of the month, "
-            "month, day of the week, as in '0 2 * * *'"
-        ) from exc
+        raise ConfigError(f"--cron {command.cron!r}: {_CRON_EXPECTED}") from exc
     common: dict[str, Any] = {
         # PENDING runs of a process that is gone hold their place for a minute, no longer
         "concurrency_limit": ConcurrencyLimitConfig(
@@ -115,7 +128,10 @@ def deployments_of(command: ServeCommand) -> list[RunnerDeployment]:
 
 
 def settle(command: ServeCommand) -> ServeCommand:
-    """Make this process's environment, which runs inherit, say where everything is, from any working directory."""
+    """Make this process's environment, which runs inherit, say where everything is, from any working directory.
+
+    Where the server is this process's, also with which process they are to end.
+    """
     places = {"data_dir": str(Path(command.data_dir).absolute()), "artifacts": command.config.record["artifacts"]}
     os.environ["MNIST_BP_DATA_DIR"], os.environ["MNIST_BP_ARTIFACTS"] = places["data_dir"], places["artifacts"]
     os.environ.setdefault("DO_NOT_TRACK", "1")
@@ -153,11 +169,10 @@ def _serve(command: ServeCommand, deployments: list[RunnerDeployment]) -> None:
     serve(*deployments, pause_on_shutdown=False, print_starting_message=False)
 
 
-def _end_without(server: LocalServer) -> None:
-    """End at once where the server has ended by itself: Prefect's runner would try for minutes to speak to it."""
-    if not server.stopped:
-        print_error("Prefect's server has ended unexpectedly, and so do its runs; they are kept: start again")
-        os._exit(1)
+def _end_without_server() -> None:
+    """End at once: Prefect's runner would try for minutes to speak to a server that is gone."""
+    print_error("Prefect's server has ended unexpectedly, and its runs with it: serve again, and continue by --resume")
+    os._exit(1)
 
 
 def _say(message: str) -> None:
@@ -171,22 +186,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
         The exit code: 0, or 1 (failed); 2 (bad usage) is raised as SystemExit.
     """
     command = settle(parse(ServeCommand, arguments))
-    from prefect.settings import PREFECT_API_URL
-
-    from tasks.living import end_with
-    from tasks.notify import check_webhook
-
-    if command.end_with is not None:
-        end_with(command.end_with, lambda: os.kill(os.getpid(), signal.SIGTERM))
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C, until Prefect's runner listens for it
     try:
+        for each in (signal.SIGINT, signal.SIGTERM):  # until Prefect's runner listens for them
+            signal.signal(each, signal.default_int_handler)
+        if command.end_with is not None:
+            end_with(command.end_with, lambda: os.kill(os.getpid(), signal.SIGTERM))
+        from prefect.settings import PREFECT_API_URL
+
+        from tasks.notify import check_webhook
+
         deployments = deployments_of(command)
         check_webhook()
         if PREFECT_API_URL.value() is None:
             raise ServerError("there is no Prefect server to serve: set PREFECT_API_URL, or start one by --with-server")
         with LocalServer(command.port, whole=True) if command.with_server else nullcontext() as server:
             if server is not None:
-                end_with(server.pid, lambda: _end_without(server))
+                server.when_it_dies(_end_without_server)
             _serve(command, deployments)
     except ConfigError as exc:
         print_error(str(exc))

@@ -26,6 +26,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from typing import Final, Self
@@ -79,8 +80,7 @@ class LocalServer:
         self.url: Final = f"http://127.0.0.1:{self.port}/api"
         self._complaints = None if whole else tempfile.TemporaryFile("w+", errors="replace")  # noqa: SIM115 - stop()
         self._process = self._spawn()
-        self.pid: Final = self._process.pid
-        self.stopped = False
+        self._stopped = False
 
     def __enter__(self) -> Self:
         try:
@@ -128,9 +128,19 @@ class LocalServer:
             "(PREFECT_HOME)"
         )
 
+    def when_it_dies(self, act: Callable[[], None]) -> None:
+        """Call something, in a thread, when the server has ended without being stopped."""
+
+        def wait() -> None:
+            self._process.wait()
+            if not self._stopped:
+                act()
+
+        threading.Thread(target=wait, daemon=True).start()
+
     def stop(self) -> None:
         """End the server, once it has written down what it was told. May be called again."""
-        self.stopped = True
+        self._stopped = True
         self._listening.close()
         self._process.terminate()
         try:

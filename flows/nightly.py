@@ -16,7 +16,7 @@ from mnist_bp.config import RunConfig
 from mnist_bp.errors import ConfigError
 from mnist_bp.nights import night_of, seed_of
 from mnist_bp.resume import new_or_started
-from mnist_bp.summary import Summary
+from mnist_bp.summary import Summary, headline
 from tasks.living import FLOW
 from tasks.notify import tell_of_failure
 from tasks.reporting import say, show_markdown
@@ -47,4 +47,5 @@ def nightly(config: RunConfig = NIGHTLY, timezone: str = "UTC", night: date | No
         say(f"finished    {message}")
         show_markdown("run-summary", f"# {night}: {message}", f"{night}: {message}")
         return completed(message, {"run_id": finished, "finished": message})
-    return complete(run, raw, data)
+    summary = complete(run, raw, data)
+    return completed(headline(summary), summary)

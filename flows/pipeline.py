@@ -18,8 +18,9 @@ from mnist_bp.store import open_store
 from mnist_bp.summary import Summary, headline, markdown, summarize
 from tasks.download import download
 from tasks.evaluate import evaluate
-from tasks.living import bury_dead_runs, end_with_server, sign_flow_run
-from tasks.notify import tell_of_burial, tell_of_refusal
+from tasks.lifeline import end_with_serving_process
+from tasks.living import bury_dead_runs, sign_flow_run
+from tasks.notify import tell_of_burial, tell_of_outcome
 from tasks.preprocess import preprocess
 from tasks.promote import promote
 from tasks.reporting import decorating, name_flow_run, say, show_markdown
@@ -28,8 +29,8 @@ from tasks.upload import upload
 
 
 def begin() -> None:
-    """Sign the current flow run, mark those that were killed before it, and go on no longer than the server."""
-    end_with_server()
+    """Sign the current flow run, mark those that were killed before it, and outlive no process that serves it."""
+    end_with_serving_process()
     with decorating():
         sign_flow_run()
         for dead in bury_dead_runs():
@@ -67,12 +68,16 @@ def _name(run: WantedRun, dataset: str, night: date | None) -> None:
 
 
 def completed(message: str, result: Summary) -> Summary:
-    """Make what a flow returns to end with a message, which lists of runs show; its caller gets the result alone."""
-    return cast("Summary", Completed(message=message, data=result))  # Prefect hands on what a state holds
+    """Make what a flow returns to end with a message, which lists of runs show.
+
+    Returns:
+        A state, typed as what the flow's caller gets: Prefect hands on what it holds.
+    """
+    return cast("Summary", Completed(message=message, data=result))
 
 
 def complete(run: WantedRun, raw: RawDataset, data: CachedDataset) -> Summary:
-    """Take the other four steps, from training to promotion; what they return is for the flow to return."""
+    """Take the other four steps, from training to promotion."""
     config = run.config
     with working_on(run_directory(config.data_dir, run.run_id)):
         trained = train_network(config, data, run.run_id)
@@ -80,11 +85,11 @@ def complete(run: WantedRun, raw: RawDataset, data: CachedDataset) -> Summary:
         published = upload(config, raw, data, trained, evaluation)
         promotion = promote(config, data, published)
     if promotion.outcome != "promoted":
-        tell_of_refusal(promotion)
+        tell_of_outcome(promotion)
     summary = summarize(raw, data, trained, evaluation, published, promotion)
     show_markdown("run-summary", markdown(summary), headline(summary))
     _show_nights(config, data.name)
-    return completed(headline(summary), summary)
+    return summary
 
 
 def _show_nights(config: RunConfig, dataset: str) -> None:

@@ -45,7 +45,7 @@ from mnist_bp.errors import MnistBpError
 from mnist_bp.process import end_when_interrupted
 from mnist_bp.resume import WantedRun, new_or_started
 from mnist_bp.script import Unfinished, run_script
-from mnist_bp.summary import Summary
+from mnist_bp.summary import Summary, headline
 from mnist_bp.terminal import Terminal
 from tasks.living import FLOW
 from tasks.notify import tell_of_failure
@@ -73,9 +73,10 @@ def train(config: RunConfig = RunConfig(), resume: str | None = None) -> Summary
     begin()
     run = _unfinished.run = new_or_started(config, resume)
     if run.manifest is not None:
-        say(run.nothing_to_do)
+        say(f"finished    {run.nothing_to_do}")
         return completed(run.nothing_to_do, run.finished)
-    return complete(run, *prepare(run))
+    summary = complete(run, *prepare(run))
+    return completed(headline(summary), summary)
 
 
 # ---------------------------------------------------------------------------------------------------------------------

@@ -6,25 +6,23 @@ import difflib
 import re
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final, TypeVar
 
 from mnist_bp.errors import ChecksumError, DataFormatError, StoreError
 from mnist_bp.files import expect_digest, sha256_of_bytes
-from mnist_bp.records import Promotion
 from mnist_bp.sealed import unseal
 from mnist_bp.store import Entry, Store
 
 RUNS: Final = "runs/"
 MANIFEST: Final = "manifest.json"
 PROMOTION: Final = "promotion.json"
-"""How a run did against the champion. Put after its manifest, which therefore does not name it."""
+"""How a run did against the champion; see `mnist_bp.decisions`."""
 RUN_ID: Final = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{8}")
 """What `new_run_id` makes."""
 _ONE_NAME: Final = re.compile(r"[\w-]+")
-"""What may be asked for: no path to somewhere else."""
+"""What names a run: no slash and no dot, so no other place."""
 
 _REMEDY: Final = "restore it from a copy; mnist-bp verify tells what else is damaged"
 _NEAREST: Final = 3
@@ -53,7 +51,7 @@ class ListedRun:
 
     @property
     def lost_manifest(self) -> bool:
-        """Whether its manifest was there and is gone: only a complete run is decided about."""
+        """Whether its manifest was there and is gone: only a complete run gets a promotion.json."""
         return not self.complete and PROMOTION in self.files
 
     @property
@@ -167,52 +165,6 @@ def _unseal_manifest(content: bytes, uri: str, run_id: str) -> dict[str, Any]:
     if manifest.get("run_id") != run_id:
         raise DataFormatError(f"{uri} is the manifest of {manifest.get('run_id')}, expected {run_id}; {_REMEDY}")
     return manifest
-
-
-def read_promotion(store: Store, run_id: str) -> Promotion | None:
-    """Read what was decided about a run; None if nothing was yet.
-
-    Raises:
-        ChecksumError, DataFormatError: It is damaged.
-    """
-    key = f"{RUNS}{run_id}/{PROMOTION}"
-    found = store.read(key)
-    if found is None:
-        return None
-    remedy = f"restore it from a copy, or delete it and run with --resume {run_id}"
-    document = unseal(found.content, store.uri(key), remedy)
-    document.pop("promotion_version", None)
-    try:
-        promotion = Promotion(**document)
-    except TypeError as exc:
-        raise DataFormatError(f"{store.uri(key)} is no record of a promotion ({exc}); {remedy}") from exc
-    if promotion.run_id != run_id:
-        raise DataFormatError(f"{store.uri(key)} is the record of {promotion.run_id}, expected {run_id}; {remedy}")
-    return promotion
-
-
-def promoted_runs(store: Store, runs: Iterable[ListedRun] | None = None) -> dict[str, str]:
-    """Find the datasets that have had a champion, by what is recorded beside runs.
-
-    Args:
-        store: Where runs were published.
-        runs: Which to ask; None for every run. A record that is damaged tells nothing.
-
-    Returns:
-        By dataset, the newest run that became its champion.
-
-    Raises:
-        StoreError: The store cannot be read, which says nothing about champions.
-    """
-
-    def read(run: ListedRun) -> Promotion | None:
-        with suppress(ChecksumError, DataFormatError):
-            return read_promotion(store, run.run_id)
-        return None
-
-    asked = [run for run in (list_runs(store) if runs is None else runs) if PROMOTION in run.files]
-    decided = in_parallel(read, asked)
-    return {each.dataset: each.run_id for each in decided if each is not None and each.outcome == "promoted"}
 
 
 def _unknown(store: Store, run_id: str) -> str:

@@ -23,7 +23,7 @@ from typing import Any, Final, Literal
 
 from mnist_bp.errors import DataFormatError
 from mnist_bp.files import sha256_of_bytes
-from mnist_bp.sealed import seal, unseal
+from mnist_bp.sealed import expect_version, seal, unseal
 from mnist_bp.store import Store
 
 CHAMPION: Final = "champion/"
@@ -112,12 +112,22 @@ def champion_key(dataset: str) -> str:
     return f"{CHAMPION}{dataset}.json"
 
 
-def repair_of_pointer(dataset: str) -> str:
-    """Tell what to do about a pointer that is damaged or gone."""
+def lost(store: Store, dataset: str, run_id: str) -> str:
+    """Say that a dataset's pointer is gone.
+
+    Args:
+        store: Where it was.
+        dataset: Whose.
+        run_id: A run that became champion.
+    """
     return (
-        "restore it from a copy, or delete what is there, and name a champion with mnist-bp rollback "
-        f"--dataset {dataset} RUN"
+        f"{store.uri(champion_key(dataset))} is gone, and {run_id} became champion; restore it from a copy, or "
+        f"{_choose_one(dataset)}"
     )
+
+
+def _choose_one(dataset: str) -> str:
+    return f"begin a new history with mnist-bp rollback --dataset {dataset} RUN"
 
 
 def list_champions(store: Store) -> list[str]:
@@ -140,10 +150,9 @@ def read_champion(store: Store, dataset: str) -> Champion:
     if found is None:
         return Champion(dataset)
     uri = store.uri(key)
-    remedy = repair_of_pointer(dataset)
+    remedy = f"restore it from a copy, or delete it and then {_choose_one(dataset)}"
     document = unseal(found.content, uri, remedy)
-    if document.get("champion_version", CHAMPION_VERSION) != CHAMPION_VERSION:
-        raise DataFormatError(f"{uri} was written by another version of mnist-bp; use that version")
+    expect_version(document, "champion_version", CHAMPION_VERSION, uri)
     try:
         history = tuple(Change(**change) for change in document["history"])
         collecting, nonce = tuple(document["collecting"]), document["nonce"]

@@ -129,5 +129,5 @@ def _describe(command: type[Command], error: Mapping[str, Any]) -> str:
     field = command.model_fields.get(name)
     flag = name.upper() if field and _POSITIONAL in field.metadata else f"--{name.replace('_', '-')}"
     if error["type"] == "missing":
-        return f"{flag}: expected, and not given; see --help"
+        return f"{flag}: required; see --help"
     return without_secrets(f"{flag} {error['input']!r}: {expectation}; see --help")

@@ -28,6 +28,9 @@ def artifacts_from_environment() -> str:
     return os.environ.get("MNIST_BP_ARTIFACTS") or "artifacts"
 
 
+MOST_STEPS: Final = 10**12
+"""In a run: a month at the speed of the fastest engine."""
+
 MOST_CHECKPOINTS: Final = 100_000
 """In a run: every one of them is a file, and an entry in its manifest."""
 
@@ -49,7 +52,7 @@ class RunConfig(BaseModel):
     dataset: DatasetChoice = "auto"
     """Images to train on; auto = mnist if it is cached or reachable, else the bundled mnist-sample."""
 
-    steps: int = Field(default=10_000, ge=1, le=10**12)
+    steps: int = Field(default=10_000, ge=1, le=MOST_STEPS)
     """Training steps, one batch each; one epoch of MNIST is 6,000 at batch size 10."""
 
     batch_size: int = Field(default=10, ge=1)
@@ -106,10 +109,13 @@ class RunConfig(BaseModel):
 
     @field_validator("checkpoint_every")
     @classmethod
-    def _makes_no_endless_list(cls, value: int, others: ValidationInfo) -> int:
-        checkpoints = -(-others.data.get("steps", 1) // value)
-        if checkpoints > MOST_CHECKPOINTS:
-            raise ValueError(f"{checkpoints:,} checkpoints, expected at most {MOST_CHECKPOINTS:,}")
+    def _keeps_checkpoints_few(cls, value: int, others: ValidationInfo) -> int:
+        steps = others.data.get("steps", 1)
+        least = -(-steps // MOST_CHECKPOINTS)
+        if value < least:
+            raise ValueError(
+                f"expected at least {least:,} of {steps:,} steps, for at most {MOST_CHECKPOINTS:,} checkpoints"
+            )
         return value
 
     @field_validator("seeds")

@@ -75,7 +75,7 @@ def plan(store: Store, data_dir: Path, rules: Rules, *, now: datetime | None = N
         now: What ages are measured against.
 
     Raises:
-        ChecksumError, DataFormatError: A champion's pointer is damaged, so nobody knows what it reaches.
+        ChecksumError, DataFormatError: A champion's pointer is damaged or was lost, so nobody knows what it reaches.
         StoreError: The store or the data directory cannot be read.
     """
     before = (now or datetime.now(UTC)) - rules.grace
@@ -155,7 +155,7 @@ def _lift_fences(store: Store, verdict: Verdict) -> None:
 
 
 def _remove_run(store: Store, run_id: str, before: datetime) -> bool:
-    """Delete a run's files, the last that was put first; False where some are young: it is published again."""
+    """Delete a run's files, what was put last first; False where some are young: it is published again."""
     while files := {entry.key: entry for entry in store.list(f"{RUNS}{run_id}/")}:
         if max(entry.modified for entry in files.values()) >= before:
             return False

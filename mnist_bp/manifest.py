@@ -17,7 +17,6 @@ import pyarrow.parquet as pq
 from pyarrow.json import ParseOptions, read_json
 
 from mnist_bp import __version__
-from mnist_bp.config import RunConfig
 from mnist_bp.population import population_accuracy
 from mnist_bp.records import CachedDataset, Evaluation, RawDataset, StoredFile, TrainedRun
 from mnist_bp.runs import created_at
@@ -78,7 +77,7 @@ def code_sha256() -> str:
 
 
 def describe_run(
-    config: RunConfig,
+    artifacts: str,
     raw: RawDataset,
     data: CachedDataset,
     trained: TrainedRun,
@@ -88,7 +87,7 @@ def describe_run(
     """Make the manifest of a run, yet to be sealed.
 
     Args:
-        config: Says where it is published; what it was started with, `trained` tells, whoever publishes it.
+        artifacts: Where it is published.
         raw: What was downloaded.
         data: What it was trained on.
         trained: The checkpoints.
@@ -99,7 +98,7 @@ def describe_run(
         "manifest_version": MANIFEST_VERSION,
         "run_id": trained.run_id,
         "created": created_at(trained.run_id).isoformat(),
-        "config": {**trained.config, "artifacts": config.record["artifacts"]},
+        "config": {**trained.config, "artifacts": artifacts},
         "dataset": {
             "name": data.name,
             "notice": data.notice,

@@ -20,15 +20,12 @@ from typing import Final
 INTERRUPTED: Final = 130
 """Exit code: 128 and the number of SIGINT, as a shell has it."""
 
-SERVED_BY: Final = "MNIST_BP_SERVED_BY"
-"""Environment variable: the process without which runs are not to go on, since Prefect's server ends with it."""
-
 _ALLOCATIONS: Final = 100_000
 """New objects after which garbage is looked for; 700 by default."""
 
 
 _OF_OUTPUT: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EPIPE})
-"""Errors of printing. Of files they have a name, and have been put into words of ours."""
+"""Errors of printing. One of a file names it, and is a StoreError by now."""
 
 _interrupted: Final = threading.Event()
 
@@ -98,7 +95,7 @@ class LastExit:
     """
 
     def __init__(self) -> None:
-        self._code = 1
+        self._code: int | None = None
         self._told = False
         atexit.register(self._leave)
 
@@ -109,7 +106,7 @@ class LastExit:
         except SystemExit as exc:
             self._code = exc.code if isinstance(exc.code, int) else int(exc.code is not None)
         except Exception as exc:
-            if _interrupted.is_set():  # of the KeyboardInterrupt something else was made on its way
+            if _interrupted.is_set():  # a library has replaced our KeyboardInterrupt
                 self._code = INTERRUPTED
             elif isinstance(exc, OSError) and exc.errno in _OF_OUTPUT and exc.filename is None:
                 self._tell_of_lost_output(exc)
@@ -124,10 +121,13 @@ class LastExit:
                 pass
             except OSError as exc:
                 self._tell_of_lost_output(exc)
-        os._exit(self._code)
+        os._exit(1 if self._code is None else self._code)
 
     def _tell_of_lost_output(self, exc: OSError) -> None:
-        if isinstance(exc, BrokenPipeError) or self._told:  # a reader that is gone has had enough
+        if isinstance(exc, BrokenPipeError):  # a reader that is gone has had enough
+            self._code = 0 if self._code is None else self._code
+            return
+        if self._told:
             return
         self._told = True
         self._code = self._code or 1

@@ -15,31 +15,28 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
-from mnist_bp.catalog import PROMOTION, RUNS, promoted_runs, read_promotion
+from mnist_bp.catalog import list_runs
 from mnist_bp.champion import (
     ROUNDS,
     Champion,
     Change,
     champion_key,
+    lost,
     read_champion,
-    repair_of_pointer,
     rounds,
     swap_champion,
 )
-from mnist_bp.errors import ChampionError, ChecksumError, ConflictError, DataFormatError, StoreError
+from mnist_bp.decisions import lost_pointers, read_promotion, read_promotions, record_promotion
+from mnist_bp.errors import ChampionError, ChecksumError, DataFormatError, StoreError
 from mnist_bp.examination import Contestant, Examination, Examiner, read_contestant
-from mnist_bp.files import sha256_of_bytes
 from mnist_bp.gate import Rule, judge
 from mnist_bp.records import CachedDataset, Promotion, PromotionOutcome, PublishedRun
-from mnist_bp.sealed import seal
 from mnist_bp.store import Store, open_store
 
 if TYPE_CHECKING:
     from mnist_bp.config import RunConfig
-
-PROMOTION_VERSION: Final = 1
 
 
 def promote_run(config: RunConfig, data: CachedDataset, published: PublishedRun) -> Promotion:
@@ -84,17 +81,17 @@ def promote(
                 champion = _read_pointer(store, dataset)
             holder = champion.current.run_id if champion.current else None
             if (change := _change_to(champion, run_id)) is not None:
-                return _record(store, _made(champion, change))
+                return record_promotion(store, _made(champion, change))
             figures = _compare(store, champion, challenger, examiner, rule)
             if not figures["promoted"]:
-                return _record(store, _unmade(dataset, run_id, "kept", figures, holder))
+                return record_promotion(store, _unmade(dataset, run_id, "kept", figures, holder))
             if not store.conditions_honoured():
                 figures["unsafe"] = True
                 if not allow_unsafe:
-                    return _record(store, _unmade(dataset, run_id, "refused", _unsafe(figures), holder))
+                    return record_promotion(store, _unmade(dataset, run_id, "refused", _unsafe(figures), holder))
             after = champion.changed("promote", run_id, challenger.manifest_sha256, figures)
             if swap_champion(store, after):
-                return _record(store, _made(after, after.history[-1]))
+                return record_promotion(store, _made(after, after.history[-1]))
     except ChampionError as exc:
         reason = f"{exc}; what has become of {run_id} is then decided with --resume {run_id}"
         return _unmade(dataset, run_id, "refused", {"reason": reason, "error": type(exc.__cause__).__name__}, holder)
@@ -111,11 +108,10 @@ def _read_pointer(store: Store, dataset: str) -> Champion:
         ChecksumError, DataFormatError: It is damaged, or was lost: the next run, be it worse, would become champion.
     """
     champion = read_champion(store, dataset)
-    if champion.version is None and (once := promoted_runs(store).get(dataset)) is not None:
-        champion = read_champion(store, dataset)  # that run may have become champion between the two
-        if champion.version is None:
-            uri = store.uri(champion_key(dataset))
-            raise DataFormatError(f"{uri} is gone, and {once} became champion; {repair_of_pointer(dataset)}")
+    if champion.version is None:
+        former = lost_pointers(store, read_promotions(store, list_runs(store))).get(dataset)
+        if former is not None:
+            raise DataFormatError(lost(store, dataset, former))
     return champion
 
 
@@ -188,7 +184,7 @@ def _blaming_champion(what: str, remedy: str = "") -> Iterator[None]:
 
 
 # ---------------------------------------------------------------------------------------------------------------------
-# the record
+# what came of it
 
 
 def _made(champion: Champion, change: Change) -> Promotion:
@@ -214,16 +210,3 @@ def _promotion(
 ) -> Promotion:
     rest = {name: value for name, value in figures.items() if name not in ("promoted", "reason")}
     return Promotion(run_id, dataset, outcome, figures["reason"], rest, before, after, at)
-
-
-def _record(store: Store, promotion: Promotion) -> Promotion:
-    """Put what was decided beside the run, once; what is there already, by another process of the same run, counts."""
-    content = seal({"promotion_version": PROMOTION_VERSION, **asdict(promotion)})
-    try:
-        store.put(f"{RUNS}{promotion.run_id}/{PROMOTION}", content, sha256_of_bytes(content))
-    except ConflictError:
-        recorded = read_promotion(store, promotion.run_id)
-        if recorded is None or recorded.outcome != promotion.outcome:
-            raise
-        return recorded
-    return promotion

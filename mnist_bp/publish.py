@@ -53,8 +53,9 @@ def publish_run(
     store = open_store(config.artifacts)
     prefix = f"{RUNS}{trained.run_id}"
     manifest = files[MANIFEST]
-    _put_all(store, prefix, {name: file for name, file in files.items() if name != MANIFEST})
-    _expect_there(store, prefix, files)
+    others = {name: file for name, file in files.items() if name != MANIFEST}
+    _put_all(store, prefix, others)
+    _expect_there(store, prefix, others)
     store.put(f"{prefix}/{MANIFEST}", Path(manifest.path), manifest.sha256)
     return PublishedRun(
         run_id=trained.run_id,
@@ -98,7 +99,7 @@ def _complete(
     files["history.parquet"] = _write(directory / "history.parquet", history_parquet(trained, data.name, evaluation))
     for file in files.values():
         read_verified(Path(file.path), file.sha256)
-    about = describe_run(config, raw, data, trained, evaluation, files)
+    about = describe_run(config.record["artifacts"], raw, data, trained, evaluation, files)
     images, _ = load_split(data.test)
     files["report.html"] = _write(directory / "report.html", report_html(about, evaluation, model, images))
     manifest = seal({**about, "files": proofs(files)})
@@ -117,15 +118,17 @@ def _put_all(store: Store, prefix: str, files: dict[str, StoredFile]) -> None:
 
 
 def _expect_there(store: Store, prefix: str, files: dict[str, StoredFile]) -> None:
-    """Look, before the manifest vouches for them, whether somebody has removed files that were just put.
+    """Look, before the manifest vouches for them, whether somebody has removed files that were put.
 
     Raises:
         StoreError: They are gone.
     """
-    there = {entry.key for entry in store.list(f"{prefix}/")}
-    gone = sorted(f"{prefix}/{name}" for name in files if name != MANIFEST and f"{prefix}/{name}" not in there)
+    gone = set(files) - {entry.key.removeprefix(f"{prefix}/") for entry in store.list(f"{prefix}/")}
     if gone:
-        raise StoreError(f"{store.uri(gone[0])} is gone, and was just put: something removes files there; stop it")
+        what = store.uri(f"{prefix}/{min(gone)}")
+        raise StoreError(
+            f"{what} is gone, and was put: something removes files there; stop it, and go on with --resume"
+        )
 
 
 def _stored(path: Path, proof: dict[str, Any]) -> StoredFile:

@@ -6,8 +6,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from mnist_bp.catalog import RUN_ID, RUNS, CatalogedRun
-from mnist_bp.champion import Champion, list_champions, read_champion
+from mnist_bp.catalog import RUN_ID, RUNS, CatalogedRun, ListedRun
+from mnist_bp.champion import Champion, list_champions, lost, read_champion
+from mnist_bp.decisions import lost_pointers, read_promotions
+from mnist_bp.errors import DataFormatError
 from mnist_bp.store import Store
 
 
@@ -79,12 +81,13 @@ def judge(
         in_work: Runs that are being made.
 
     Raises:
-        ChecksumError, DataFormatError: A champion's pointer is damaged, so nobody knows what it reaches.
+        ChecksumError, DataFormatError: A champion's pointer is damaged or was lost, so nobody knows what it reaches.
         StoreError: The store cannot be read.
     """
     pointers = {dataset: read_champion(store, dataset) for dataset in list_champions(store)}
     runs = [run for run in runs if RUN_ID.fullmatch(run.listed.run_id)]
     datasets = {run.listed.run_id: run.dataset for run in runs if run.dataset is not None}
+    _refuse_lost_pointers(store, [run.listed for run in runs if run.dataset not in pointers])
     newest = frozenset(_newest(datasets, rules.keep))
     protected = {
         **{run_id: f"one of the newest {rules.keep} of {datasets[run_id]}" for run_id in newest},
@@ -105,6 +108,11 @@ def judge(
             removals.append(Removal(run_id, uri, why, len(run.listed.files), run.listed.bytes))
     damaged = frozenset(run.listed.run_id for run in runs if run.damage or run.listed.lost_manifest)
     return Verdict(tuple(removals), kept, pointers, datasets, newest, damaged)
+
+
+def _refuse_lost_pointers(store: Store, runs: Iterable[ListedRun]) -> None:
+    for dataset, run_id in lost_pointers(store, read_promotions(store, runs)).items():
+        raise DataFormatError(lost(store, dataset, run_id))
 
 
 def _why_it_stays(run: CatalogedRun, protected: Mapping[str, str], begun: set[str], before: datetime) -> str | None:

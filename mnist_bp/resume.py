@@ -46,7 +46,7 @@ class WantedRun:
     @property
     def nothing_to_do(self) -> str:
         """Say that the run is published."""
-        return f"finished    {self.run_id} is published already, nothing to do: {self.manifest}"
+        return f"{self.run_id} is published already, nothing to do: {self.manifest}"
 
     @property
     def finished(self) -> dict[str, str]:
@@ -114,12 +114,12 @@ def _put(run_id: str, artifacts: str, name: str) -> str | None:
 
 
 def _unknown(run_id: str, data_dir: str) -> ConfigError:
-    if run_id in nearest_runs(data_dir, run_id):
+    directory, near = run_directory(data_dir, run_id), nearest_runs(data_dir, run_id)
+    if run_id in near:
         return ConfigError(
-            f"--resume {run_id}: {run_directory(data_dir, run_id)} has no journal: the run was broken off before its "
-            "first step, or its journal is lost; start a new run"
+            f"--resume {run_id}: {directory} has no journal: the run was broken off before its first step, or its "
+            "journal is lost; start a new run"
         )
-    near = nearest_runs(data_dir, run_id)
     expected = f"the nearest are {', '.join(near)}" if near else "there is none yet"
     return ConfigError(
         f"--resume {run_id}: no run of that id was begun in {data_dir} (--data-dir); {expected}; "

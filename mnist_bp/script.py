@@ -80,7 +80,7 @@ def _make(command: TrainCommand, make: Make, unfinished: Unfinished, terminal: T
     if command.resume is not None:  # what is refused, is refused before anything slow is begun
         started = find_started(command.resume, config, command.given)
         if started.manifest is not None:
-            terminal.say(started.nothing_to_do)
+            terminal.say(f"finished    {started.nothing_to_do}")
             return started.finished
         config = started.config
     try:

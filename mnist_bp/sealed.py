@@ -63,3 +63,16 @@ def unseal(content: bytes, what: str, remedy: str) -> dict[str, Any]:
     document: dict[str, Any] = json.loads(content)
     del document[_KEY]
     return document
+
+
+def expect_version(document: dict[str, Any], name: str, expected: int, what: str) -> None:
+    """Take a document's version out of it after looking at it; a document that states none is left to its reader.
+
+    Raises:
+        DataFormatError: It is another.
+    """
+    version = document.pop(name, expected)
+    if version != expected:
+        raise DataFormatError(
+            f"{what} has version {version}, expected {expected}: another version of mnist-bp wrote it; use that one"
+        )

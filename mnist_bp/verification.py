@@ -12,28 +12,20 @@ finding.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
 from mnist_bp.caches import Sources, verify_caches
-from mnist_bp.catalog import (
-    MANIFEST,
-    PROMOTION,
-    RUNS,
-    ListedRun,
-    in_parallel,
-    list_runs,
-    promoted_runs,
-    read_manifest,
-    read_promotion,
-)  # fmt: skip
-from mnist_bp.champion import Champion, champion_key, list_champions, read_champion, repair_of_pointer
+from mnist_bp.catalog import MANIFEST, PROMOTION, RUNS, ListedRun, in_parallel, list_runs, read_manifest
+from mnist_bp.champion import Champion, champion_key, list_champions, lost, read_champion
+from mnist_bp.decisions import lost_pointers, read_promotion, read_promotions
 from mnist_bp.errors import ChecksumError, DataFormatError, StoreError
 from mnist_bp.findings import Finding, prove
+from mnist_bp.records import Promotion
 from mnist_bp.store import Store
 
 _REMEDY: Final = "restore it from a copy"
@@ -46,6 +38,21 @@ class _File:
     run_id: str
     name: str
     sha256: str
+
+
+@dataclass(frozen=True)
+class _Proved:
+    """What became of verifying what a run says about itself.
+
+    Args:
+        findings: On its manifest and its promotion.
+        files: Which are to be verified next.
+        promotion: What was decided about it, if that is there and intact.
+    """
+
+    findings: list[Finding]
+    files: list[_File] = field(default_factory=list)
+    promotion: Promotion | None = None
 
 
 @dataclass(frozen=True)
@@ -87,46 +94,51 @@ def verify(store: Store, data_dir: Path, run_id: str | None = None, *, all_runs:
     wanted = None if all_runs else expected.champions if run_id is None else {run_id}
     listed = list(list_runs(store))
     runs = {run.run_id: run for run in listed if wanted is None or run.run_id in wanted}
-    if run_id is None:
-        yield from _find_lost_pointers(store, listed)
-        for gone in sorted(expected.champions - set(runs)):
-            yield Finding(store.uri(RUNS + gone), "missing", f"it is a champion; {_REMEDY}, or see mnist-bp rollback")
+    for gone in sorted(expected.champions - set(runs)) if run_id is None else ():
+        yield Finding(store.uri(RUNS + gone), "missing", f"it is a champion; {_REMEDY}, or see mnist-bp rollback")
     files: list[_File] = []
-    for findings, named in in_parallel(partial(_verify_manifest, store, expected), runs.values()):
-        yield from findings
-        files += named
+    decided: list[Promotion] = []
+    for proved in in_parallel(partial(_verify_run, store, expected), runs.values()):
+        yield from proved.findings
+        files += proved.files
+        decided += [proved.promotion] if proved.promotion else []
     yield from (finding for finding in in_parallel(partial(_verify_file, store), files) if finding is not None)
-    yield from _find_lost_records(store, champions, runs)
+    for unrecorded in _find_unrecorded_promotions(champions, runs):
+        detail = f"the champion's history tells of its promotion; --resume {unrecorded} records it there, too"
+        yield Finding(store.uri(f"{RUNS}{unrecorded}/{PROMOTION}"), "incomplete", detail)
+    if run_id is None:
+        others = [run for run in listed if run.run_id not in expected.manifests and run.run_id not in runs]
+        yield from _find_lost_pointers(store, decided, others)
 
 
 def _read_pointer(store: Store, dataset: str) -> tuple[Champion | None, Finding]:
     return prove(store.uri(champion_key(dataset)), read_champion, store, dataset)
 
 
-def _find_lost_pointers(store: Store, runs: list[ListedRun]) -> Iterator[Finding]:
-    """Look for datasets that have no pointer though one of their runs, by its own record, became champion."""
+def _find_lost_pointers(store: Store, decided: list[Promotion], others: Iterable[ListedRun]) -> Iterator[Finding]:
+    """Look for datasets that have no pointer though a run of theirs, by its own record, became champion.
+
+    Args:
+        store: Where pointers and records are.
+        decided: Records that were proved already.
+        others: Runs whose records may tell more.
+    """
     try:
-        champions = promoted_runs(store, runs)
+        found = lost_pointers(store, [*read_promotions(store, others), *decided])
     except StoreError as exc:
         yield Finding(store.uri(RUNS), "unreadable", str(exc))
         return
-    there = list_champions(store)  # after the records were read, which a pointer precedes
-    for dataset in sorted(set(champions).difference(there)):
-        detail = f"{champions[dataset]} became champion; {repair_of_pointer(dataset)}"
-        yield Finding(store.uri(champion_key(dataset)), "missing", detail)
+    for dataset, run_id in found.items():
+        yield Finding(store.uri(champion_key(dataset)), "missing", lost(store, dataset, run_id))
 
 
-def _find_lost_records(store: Store, champions: list[Champion], runs: Mapping[str, ListedRun]) -> Iterator[Finding]:
-    """Look for runs that became champion, by the history, and have no record of it; what that told is not lost."""
+def _find_unrecorded_promotions(champions: list[Champion], runs: Mapping[str, ListedRun]) -> Iterator[str]:
+    """Find runs that became champion, by the history, and have no record of it; what it would tell is not lost."""
     for champion in champions:
         promoted = {change.run_id for change in champion.history if change.action == "promote"}
         for run_id in sorted(promoted.intersection(runs).difference(champion.collecting)):
-            if not runs[run_id].complete or PROMOTION in runs[run_id].files:
-                continue
-            there = _names_of(store, run_id, [MANIFEST, PROMOTION])  # by now: it is put, or removed, at any moment
-            if MANIFEST in there and PROMOTION not in there:
-                detail = f"the champion's history tells of its promotion; --resume {run_id} records it there, too"
-                yield Finding(store.uri(f"{RUNS}{run_id}/{PROMOTION}"), "incomplete", detail)
+            if runs[run_id].complete and PROMOTION not in runs[run_id].files:
+                yield run_id
 
 
 def _expectations(champions: list[Champion], sources: Sources) -> _Expected:
@@ -138,22 +150,18 @@ def _expectations(champions: list[Champion], sources: Sources) -> _Expected:
     return _Expected(current, manifests, sources)
 
 
-def _verify_manifest(store: Store, expected: _Expected, run: ListedRun) -> tuple[list[Finding], list[_File]]:
-    """Verify what a run says about itself.
-
-    Returns:
-        What was found, and the files that are to be verified next.
-    """
+def _verify_run(store: Store, expected: _Expected, run: ListedRun) -> _Proved:
+    """Verify what a run says about itself."""
     prefix = f"{RUNS}{run.run_id}/"
     uri = store.uri(prefix + MANIFEST)
     if not run.complete:
         if run.run_id in expected.champions or run.lost_manifest:
-            return [Finding(uri, "missing", f"the run was complete; {_REMEDY}")], []
-        return [Finding(uri, "incomplete", "the run was not finished, is being published, or removed")], []
+            return _Proved([Finding(uri, "missing", f"the run was complete; {_REMEDY}")])
+        return _Proved([Finding(uri, "incomplete", "the run was not finished, is being published, or removed")])
     found, finding = prove(uri, _read_run, store, run.run_id)
     if found is None:
         removed = finding.status == "unreadable" and MANIFEST not in _names_of(store, run.run_id, [MANIFEST])
-        return [] if removed else [finding], []
+        return _Proved([] if removed else [finding])
     manifest, sha256 = found
     findings = [finding]
     findings += [
@@ -161,11 +169,14 @@ def _verify_manifest(store: Store, expected: _Expected, run: ListedRun) -> tuple
         for digest in sorted(expected.manifests.get(run.run_id, set()) - {sha256})
     ]
     findings += _verify_sources(uri, manifest["dataset"], expected.sources)
+    promotion = None
     if PROMOTION in run.files:
-        findings.append(prove(store.uri(prefix + PROMOTION), read_promotion, store, run.run_id)[1])
+        promotion, finding = prove(store.uri(prefix + PROMOTION), read_promotion, store, run.run_id)
+        findings.append(finding)
     foreign = sorted(set(run.files) - set(manifest["files"]) - {MANIFEST, PROMOTION})
     findings += [Finding(store.uri(prefix + name), "foreign", "no manifest names it") for name in foreign]
-    return findings, [_File(run.run_id, name, str(file["sha256"])) for name, file in manifest["files"].items()]
+    files = [_File(run.run_id, name, str(file["sha256"])) for name, file in manifest["files"].items()]
+    return _Proved(findings, files, promotion)
 
 
 def _read_run(store: Store, run_id: str) -> tuple[dict[str, Any], str]:

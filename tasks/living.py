@@ -1,6 +1,4 @@
-"""Which processes live, and which are to.
-
-Flow runs that are being made are told from those whose process was killed, which Prefect would call running for ever.
+"""Tells flow runs that are being made from those whose process was killed, which Prefect would call running for ever.
 
 Every run is signed with the process that makes it. A run is dead if it was signed on this machine and its process is no
 longer there; of a run that is unsigned, or was signed elsewhere, nothing is known, and it is left alone.
@@ -10,10 +8,6 @@ from __future__ import annotations
 
 import os
 import socket
-import threading
-import time
-from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -31,40 +25,13 @@ from prefect.client.schemas.objects import FlowRun, StateType
 from prefect.context import FlowRunContext
 from prefect.states import Crashed
 
-from mnist_bp.process import INTERRUPTED, SERVED_BY
-
 FLOW: Final = "mnist-bp"
 HOST: Final = "mnist-bp.host"
 PID: Final = "mnist-bp.pid"
 STARTED: Final = "mnist-bp.process-started"
 
-_LOOK_EVERY: Final = 0.5
-"""Seconds between two looks at another process."""
-
 _TOLERANCE: Final = 2.0
 """Seconds by which two readings of one process's start may differ: a clock that is set moves them."""
-
-
-def end_with(pid: int, end: Callable[[], None]) -> None:
-    """From now on, call `end`, in a thread, as soon as another process is gone, or at once if it is already."""
-
-    def wait() -> None:
-        with suppress(psutil.NoSuchProcess):
-            other = psutil.Process(pid)
-            while other.is_running() and other.status() != psutil.STATUS_ZOMBIE:
-                time.sleep(_LOOK_EVERY)
-        end()
-
-    threading.Thread(target=wait, name="end-with-another", daemon=True).start()
-
-
-def end_with_server() -> None:
-    """See to it that this process, which makes a run, is gone soon after the one that has started Prefect's server.
-
-    The run is kept as after any kill, and can be resumed.
-    """
-    if pid := os.environ.get(SERVED_BY):
-        end_with(int(pid), lambda: os._exit(INTERRUPTED))
 
 
 def sign_flow_run() -> None:

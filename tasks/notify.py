@@ -1,4 +1,5 @@
-"""Tells the world of what went wrong: as an event on the Prefect server, and by a webhook where there is one.
+"""Tells the world what went wrong and which runs do not become champion: as events on the Prefect server, and by a
+webhook where there is one.
 
 `MNIST_BP_WEBHOOK_URL` takes the JSON of a Slack message. It is a secret: whoever knows it may post.
 """
@@ -24,7 +25,6 @@ from mnist_bp.records import Promotion
 
 WEBHOOK_VARIABLE: Final = "MNIST_BP_WEBHOOK_URL"
 FAILED: Final = "mnist-bp.run.failed"
-REFUSED: Final = "mnist-bp.promotion.refused"
 
 _PATIENCE: Final = 10.0
 """Seconds that a webhook may take."""
@@ -37,7 +37,7 @@ def check_webhook() -> None:
         ConfigError: It is not http(s)://host/...; the message does not repeat it.
     """
     url = os.environ.get(WEBHOOK_VARIABLE)
-    if url and not (url.startswith(("https://", "http://")) and _host(url)):
+    if url and _host(url) is None:
         raise ConfigError(f"{WEBHOOK_VARIABLE}: expected an address such as https://hooks.example.org/services/...")
 
 
@@ -53,7 +53,7 @@ def tell_of_burial(run: FlowRun) -> None:
     _tell(run, FAILED, f"{run.name}: {message}", {"state": "Crashed", "message": message})
 
 
-def tell_of_refusal(promotion: Promotion) -> None:
+def tell_of_outcome(promotion: Promotion) -> None:
     """Tell that the current run does not become champion, or that this could not be decided."""
     context = FlowRunContext.get()
     if context is None or context.flow_run is None:
@@ -61,7 +61,7 @@ def tell_of_refusal(promotion: Promotion) -> None:
     what = "does not replace" if promotion.outcome == "kept" else "could not challenge"
     text = f"{promotion.run_id} {what} the champion of {promotion.dataset}: {promotion.reason}"
     payload = {"run_id": promotion.run_id, "outcome": promotion.outcome, "reason": promotion.reason}
-    _tell(context.flow_run, REFUSED, text, payload)
+    _tell(context.flow_run, f"mnist-bp.promotion.{promotion.outcome}", text, payload)
 
 
 def _tell(run: FlowRun, event: str, text: str, payload: Mapping[str, Any]) -> None:
@@ -87,12 +87,14 @@ def post(url: str, text: str) -> str | None:
     try:
         reply = httpx.post(url, json={"text": html.escape(text, quote=False)}, timeout=_PATIENCE)
     except (httpx.HTTPError, httpx.InvalidURL, OSError, ValueError) as exc:
-        return f"{WEBHOOK_VARIABLE} ({_host(url) or 'no address'}) could not be told: {type(exc).__name__}"
+        return f"{WEBHOOK_VARIABLE} ({_host(url) or 'no web address'}) could not be told: {type(exc).__name__}"
     return None if reply.is_success else f"{WEBHOOK_VARIABLE} ({_host(url)}) refused: HTTP {reply.status_code}"
 
 
 def _host(url: str) -> str | None:
+    """Name the host of a web address, all of it that is no secret; None if it is no such address."""
     try:
-        return urlsplit(url).hostname
+        parts = urlsplit(url)
     except ValueError:
         return None
+    return parts.hostname if parts.scheme in ("http", "https") else None

@@ -16,6 +16,8 @@ from mnist_bp.records import CachedDataset, RawDataset
 from tests.s3_servers import present_servers
 
 SMALL = ["--dataset", "mnist-sample", "--steps", "200", "--checkpoint-every", "100"]
+ENDLESS = ["--dataset", "mnist-sample", "--steps", "1000000000", "--checkpoint-every", "100000"]
+"""What a run is asked for that is to be broken off."""
 """Flags of a run that takes a moment."""
 
 MIRRORS_OF_THE_SESSION = os.environ.get("MNIST_BP_MIRRORS")

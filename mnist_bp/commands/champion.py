@@ -13,10 +13,11 @@ from rich.console import Console
 from rich.table import Column, Table
 from rich.text import Text
 
-from mnist_bp.catalog import read_manifest
-from mnist_bp.champion import CHAMPION, champion_key, list_champions, read_champion
+from mnist_bp.catalog import list_runs, read_manifest
+from mnist_bp.champion import CHAMPION, champion_key, list_champions, lost, read_champion
 from mnist_bp.cli import Command, parse
 from mnist_bp.config import artifacts_from_environment
+from mnist_bp.decisions import lost_pointers, read_promotions
 from mnist_bp.errors import ChecksumError, DataFormatError, StoreError
 from mnist_bp.process import print_error
 from mnist_bp.store import Store, open_store
@@ -45,7 +46,9 @@ def main(arguments: Sequence[str]) -> int:
     command = parse(ChampionCommand, arguments)
     store = open_store(command.artifacts)
     datasets = [command.dataset] if command.dataset else list_champions(store)
-    reports, problems = [], []
+    gone = lost_pointers(store, read_promotions(store, list_runs(store)))
+    reports = []
+    problems = [lost(store, name, run_id) for name, run_id in gone.items() if command.dataset in (None, name)]
     for dataset in datasets:
         try:
             reports.append(report(store, dataset))
@@ -58,7 +61,7 @@ def main(arguments: Sequence[str]) -> int:
     else:
         for each in reports:
             _print(Console(), each)
-        if not datasets:
+        if not datasets and not problems:
             print(f"there is no champion in {store.uri(CHAMPION)} yet: the first run of a dataset becomes one")
     for problem in problems:
         print_error(problem)

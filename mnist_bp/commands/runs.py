@@ -53,7 +53,7 @@ def _table(rows: Sequence[Mapping[str, Any]]) -> Table:
     for row in rows:
         run = row["run_id"] + (" *" if row["champion"] else "")
         if row["status"] != "complete":
-            table.add_row(run, row["status"])
+            table.add_row(run, f"({row['status']})")  # no manifest tells of its dataset, nor of the rest
             continue
         figures = (f"{row['steps']:,}", f"{row['accuracy']:.4f}", f"{row['train_seconds']:.2f}")
         table.add_row(run, row["dataset"], row["engine"], *figures)

@@ -13,8 +13,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from mnist_bp.catalog import RUNS, read_manifest, read_promotion
+from mnist_bp.catalog import RUNS, read_manifest
 from mnist_bp.cli import StoreCommand, parse
+from mnist_bp.decisions import read_promotion
 from mnist_bp.errors import ChecksumError, DataFormatError
 from mnist_bp.overview import find_champions
 from mnist_bp.store import Store

@@ -14,7 +14,8 @@ from datetime import date
 from functools import partial
 from typing import Any, Final
 
-from mnist_bp.catalog import CatalogedRun, catalog_runs, in_parallel, list_runs, read_promotion
+from mnist_bp.catalog import CatalogedRun, catalog_runs, in_parallel, list_runs
+from mnist_bp.decisions import read_promotion
 from mnist_bp.errors import ChecksumError, DataFormatError
 from mnist_bp.nights import night_of_seed
 from mnist_bp.overview import describe

@@ -56,7 +56,7 @@ class Store(Protocol):
         ...
 
     def check_writable(self) -> None:
-        """Prove that files can be put here, before work is spent on making them."""
+        """Prove that files can be put, deleted and listed here, before work is spent on making them."""
         ...
 
     def put(self, key: str, source: Path | bytes, sha256: str) -> bool:

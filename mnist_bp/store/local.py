@@ -135,18 +135,19 @@ class LocalStore:
     def _walk(self, prefix: str) -> Iterator[Path]:
         """Find all files, those that only writers see included, below the directory that a prefix lies in."""
         start = self._directory / prefix.rpartition("/")[0]
-        with reading_from(start, _REMEDY):
-            for directory, _, names in os.walk(start, onerror=self._refuse):
-                for name in names:
-                    path = Path(directory, name)
-                    if path.relative_to(self._directory).as_posix().startswith(prefix):
-                        yield path
+        for directory, _, names in os.walk(start, onerror=self._refuse):
+            for name in names:
+                path = Path(directory, name)
+                if path.relative_to(self._directory).as_posix().startswith(prefix):
+                    yield path
 
     def _refuse(self, exc: OSError) -> None:
         """Pass over what is not there, but not over what cannot be read."""
+        # a prefix may happen to name a file, the whole store may not
         not_there = FileNotFoundError if self._directory.is_file() else (FileNotFoundError, NotADirectoryError)
         if not isinstance(exc, not_there):
-            raise exc
+            with reading_from(Path(exc.filename), _REMEDY):
+                raise exc
 
 
 def _chunks(source: Path | bytes) -> Iterator[bytes]:

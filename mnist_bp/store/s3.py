@@ -53,7 +53,7 @@ class S3Store:
         place = self._requests.at(f"{probe_name()}{TEMPORARY_SUFFIX}")
         self._requests.tried("write to", "", lambda: self._requests.client.put_object(**place, Body=b""))
         self._requests.tried("delete from", "", lambda: self._requests.client.delete_object(**place))
-        any(self._requests.listed(probe_name(), OBJECTS))  # whether it is allowed
+        next(self._requests.listed(probe_name(), OBJECTS), None)  # may be refused where writing is not
 
     def put(self, key: str, source: Path | bytes, sha256: str) -> bool:
         """Upload a file to a key that is free; see `Store`.

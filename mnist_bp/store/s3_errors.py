@@ -99,8 +99,8 @@ def in_our_words(what: str) -> Iterator[None]:
     except (aws.NoCredentialsError, aws.PartialCredentialsError, aws.CredentialRetrievalError) as exc:
         raise StoreError(f"{what}: {exc}; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY") from exc
     except aws.SSLError as exc:
-        lasting = [remedy for sign, remedy in _LASTING_TLS.items() if sign in str(exc)]
-        raise StoreError(f"{what}: {exc}; {(lasting or ['try again'])[0]}", transient=not lasting) from exc
+        lasting = next((each for sign, each in _LASTING_TLS.items() if sign in str(exc)), None)
+        raise StoreError(f"{what}: {exc}; {lasting or 'try again'}", transient=lasting is None) from exc
     except OtherServerError as exc:
         remedy = "have AWS_ENDPOINT_URL_S3 name a store's address and port, and nothing stand in between"
         raise StoreError(f"{what}: {exc}; {remedy}") from exc

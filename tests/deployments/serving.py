@@ -23,7 +23,7 @@ REPOSITORY: Final = Path(__file__).parents[2]
 SCRIPT: Final = REPOSITORY / "deployments" / "serve.py"
 PATIENCE: Final = 60.0
 ENDLESS: Final = {"dataset": "mnist-sample", "steps": 10**9, "checkpoint_every": 10**5, "engine": "reference"}
-"""What a run is asked for that is to be broken off."""
+"""As `tests.conftest.ENDLESS`, as a parameter, and by an engine that takes longer for its first checkpoint."""
 
 Found = TypeVar("Found")
 

@@ -184,7 +184,7 @@ def test_a_run_that_is_no_better_than_the_champion_is_told(operation: Operation)
     wait_for(run_id, "Completed")
     (text,) = operation.webhook.texts
     assert "does not replace the champion of mnist-sample: " in text
-    eventually(lambda: run_id in resources_of(operation, "mnist-bp.promotion.refused"), "there is no event")
+    eventually(lambda: run_id in resources_of(operation, "mnist-bp.promotion.kept"), "there is no event")
 
 
 def test_a_promotion_that_cannot_be_decided_is_told(operation: Operation) -> None:

@@ -15,12 +15,10 @@ import psutil
 import pytest
 from prefect.settings import PREFECT_API_URL
 
-from tests.conftest import SMALL
+from tests.conftest import ENDLESS, SMALL
 from tests.flows.conftest import SCRIPT, Start
 
 pytestmark = pytest.mark.usefixtures("warm_caches")
-
-ENDLESS = ["--dataset", "mnist-sample", "--steps", "1000000000", "--checkpoint-every", "100000"]
 
 
 def select(home: Path, query: str) -> list[tuple[Any, ...]]:

@@ -57,11 +57,11 @@ def test_more_checkpoints_than_anybody_wants_are_refused(flags: list[str], capsy
     assert parse(TrainCommand, ["--steps", "100000000"]).steps == 100_000_000
     with pytest.raises(SystemExit):
         parse(TrainCommand, flags)
-    with pytest.raises(ValidationError, match="100,001 checkpoints"):
+    with pytest.raises(ValidationError, match="expected at least 1,001 of 100,000,001 steps"):
         RunConfig(steps=100_000_001)
     (line,) = capsys.readouterr().err.splitlines()
     assert "--checkpoint-every" in line
-    assert "100,001 checkpoints, expected at most 100,000" in line
+    assert "expected at least 1,001 of 100,000,001 steps, for at most 100,000 checkpoints" in line
 
 
 def test_every_bad_value_gets_its_own_line(capsys: pytest.CaptureFixture[str]) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import pytest
+
 
 def test_an_interruption_of_which_something_else_was_made_ends_without_a_traceback() -> None:
     """A library that is interrupted in a callback may raise an exception of its own."""
@@ -25,16 +27,17 @@ LastExit().run(main)
     assert (done.returncode, done.stdout, done.stderr) == (130, "", "error: interrupted; nothing is kept\n")
 
 
-def test_an_exception_that_nobody_expected_is_told_whole() -> None:
-    script = """
+@pytest.mark.parametrize("error", ["OSError('no one expected this')", "OSError(28, 'no one expected this', 'a file')"])
+def test_an_exception_that_nobody_expected_is_told_whole(error: str) -> None:
+    script = f"""
 from mnist_bp.process import LastExit
 
 def main():
-    raise OSError("no one expected this")
+    raise {error}
 
 LastExit().run(main)
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
-    assert done.returncode == 1
+    assert (done.returncode, done.stdout) == (1, "")
     assert "Traceback" in done.stderr
     assert "no one expected this" in done.stderr

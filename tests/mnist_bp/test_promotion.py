@@ -11,10 +11,11 @@ from typing import Any
 
 import pytest
 
-from mnist_bp.catalog import MANIFEST, PROMOTION, RUNS, read_promotion
+from mnist_bp.catalog import MANIFEST, PROMOTION, RUNS
 from mnist_bp.champion import Champion, champion_key, read_champion, swap_champion
 from mnist_bp.checkpoints import save_checkpoint
 from mnist_bp.config import RunConfig
+from mnist_bp.decisions import read_promotion
 from mnist_bp.engines import choose_engine
 from mnist_bp.errors import ChecksumError, DataFormatError, StoreError
 from mnist_bp.evaluation import Evaluator

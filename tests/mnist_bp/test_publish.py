@@ -303,7 +303,7 @@ def test_files_that_something_removes_under_way_leave_no_manifest_behind(
         return stored
 
     monkeypatch.setattr(LocalStore, "put", remove_after)
-    with pytest.raises(StoreError, match=f"{CHECKPOINTS[0]} is gone, and was just put"):
+    with pytest.raises(StoreError, match=f"{CHECKPOINTS[0]} is gone, and was put"):
         finished.publish(str(tmp_path / "artifacts"))
     assert list((tmp_path / "artifacts").rglob("manifest.json")) == []
 

@@ -248,7 +248,7 @@ def test_a_champion_made_while_verifying_lacks_no_pointer(store: LocalStore) -> 
 
     def promote_after(prefix: str = "") -> Iterator[Entry]:
         yield from listed(prefix)
-        if prefix == CHAMPION:
+        if prefix == RUNS:
             store.list = listed  # type: ignore[method-assign]
             assert promote(store, run_id)
             put_promotion(store, run_id)

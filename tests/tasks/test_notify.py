@@ -40,7 +40,7 @@ def test_an_address_that_is_none_is_refused_without_being_repeated(url: str, mon
     assert "secret" not in str(refused.value)
 
 
-@pytest.mark.parametrize("url", ["", "http://127.0.0.1:9/secret", "https://hooks.example.org/services/secret"])
+@pytest.mark.parametrize("url", ["", "http://127.0.0.1:9/secret", "HTTPS://hooks.example.org/services/secret"])
 def test_an_address_is_accepted_and_so_is_none_at_all(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(WEBHOOK_VARIABLE, url)
     check_webhook()

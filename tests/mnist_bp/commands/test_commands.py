@@ -144,8 +144,8 @@ def test_a_command_without_an_output_says_nothing() -> None:
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
-        (["gc"], "--keep: expected, and not given; see --help"),
-        (["gc", "--json"], "--keep: expected, and not given; see --help"),
+        (["gc"], "--keep: required; see --help"),
+        (["gc", "--json"], "--keep: required; see --help"),
         (["verify", "RUN", "--all"], "expected a run or --all, not both; see --help"),
         (
             ["runs", "--aws-secret-access-key", "canary"],

@@ -273,7 +273,8 @@ class TestLocalStore(StoreContract):
             return scandir(path)
 
         monkeypatch.setattr(os, "scandir", refuse)
-        assert "Permission denied; check the address" in str(error_of(lambda: list(store.list())))
+        refused = str(error_of(lambda: list(store.list())))
+        assert f"{store.uri('deep/down')}: Permission denied; check the address" in refused
 
     def test_a_file_in_place_of_the_directory_is_an_error_and_not_empty(self, tmp_path: Path) -> None:
         (tmp_path / "file").touch()
