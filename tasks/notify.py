@@ -1,5 +1,4 @@
-"""Tells the world what went wrong and which runs do not become champion: as events on the Prefect server, and by a
-webhook where there is one.
+"""Tells what went wrong, and which runs do not become champion: by events on Prefect's server, and by a webhook.
 
 `MNIST_BP_WEBHOOK_URL` takes the JSON of a Slack message. It is a secret: whoever knows it may post.
 """

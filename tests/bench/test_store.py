@@ -51,7 +51,7 @@ def test_a_bucket_is_measured_beside_a_directory_and_left_as_it_was(
         assert keys_in(client) == ["some/prefix/runs/theirs"]
     result = json.loads(json.dumps(found))
     assert result["run"]["files"] == 14
-    assert result["verified"] == {"runs": 3, "files": 3 * 14 + 1}
+    assert result["verified"] == {"runs": 3, "files": 3 * (14 + 1) + 1}
     local, bucket = result["places"]
     assert (local["name"], bucket["name"]) == ("local directory", ARTIFACTS)
     assert [local["conditions_honoured"], bucket["conditions_honoured"]] == [True, name != "rclone"]

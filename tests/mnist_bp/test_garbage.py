@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 
 from mnist_bp.catalog import MANIFEST, PROMOTION, RUNS, catalog_runs, list_runs, read_manifest
 from mnist_bp.champion import CHAMPION, list_champions, read_champion, swap_champion
-from mnist_bp.errors import ChecksumError, StoreError
+from mnist_bp.errors import ChecksumError, DataFormatError, StoreError
 from mnist_bp.files import locked, sha256_of_bytes
 from mnist_bp.garbage import Rules, collect, plan
 from mnist_bp.run_directory import run_is_alive
@@ -135,6 +135,17 @@ def test_a_damaged_pointer_stops_everything(store: MemoryStore) -> None:
     with pytest.raises(ChecksumError, match=r"mnist\.json is damaged"):
         gc(store, keep=0)
     assert runs_in(store) == [run_id_of(1), run_id_of(2)]
+
+
+@pytest.mark.parametrize("conditional", [True, False])
+def test_a_lost_pointer_stops_everything(conditional: bool, times: Times) -> None:
+    store = MemoryStore(times, conditional=conditional)
+    former, champion = with_champion(store, 1, 2)
+    put_promotion(store, champion)
+    store.delete(f"{CHAMPION}mnist.json")
+    with pytest.raises(DataFormatError, match=rf"mnist\.json is gone, and {champion} became champion"):
+        gc(store, keep=0)
+    assert runs_in(store) == [former, champion]
 
 
 def test_what_has_no_runs_name_is_none_of_ours(store: MemoryStore) -> None:

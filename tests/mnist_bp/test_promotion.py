@@ -209,7 +209,7 @@ class PromotionContract:
         store.put(POINTER, content, sha256_of_bytes(content))
         promotion = challenge(store, run)
         assert (promotion.outcome, promotion.figures) == ("refused", {"error": "DataFormatError"})
-        for part in (store.uri(POINTER), "restore it from a copy, or delete what is there", "--resume a"):
+        for part in (store.uri(POINTER), "restore it from a copy, or delete it and then", "--resume a"):
             assert part in promotion.reason
         assert store.get(POINTER) == content
         assert read_promotion(store, "a") is None

@@ -365,4 +365,4 @@ def test_a_pointer_of_another_version_is_not_read_as_one_of_this(store: LocalSto
     document = unseal(pointer.read_bytes(), "", "")
     pointer.write_bytes(seal({**document, "champion_version": 99}))
     (finding,) = found_in(store)
-    assert (finding.status, "written by another version" in finding.detail) == ("damaged", True)
+    assert (finding.status, "another version of mnist-bp wrote it" in finding.detail) == ("damaged", True)

@@ -13,7 +13,9 @@ import pytest
 from mnist_bp.__main__ import COMMANDS, main
 from mnist_bp.commands.reproduce import PUBLISHED
 from mnist_bp.records import CachedDataset
+from mnist_bp.store.local import LocalStore
 from tests.mnist_bp.test_certificate import Wrong, same
+from tests.published_runs import publish, put_promotion
 
 
 def test_help_lists_every_command(capsys: pytest.CaptureFixture[str]) -> None:
@@ -183,3 +185,18 @@ def test_a_place_where_nothing_is_published_is_not_called_intact(
     (finding,) = report["findings"]
     assert (report["intact"], finding["status"]) == (False, "missing")
     assert "nothing is published here; check --artifacts" in finding["detail"]
+
+
+def test_a_pointer_that_was_lost_is_not_told_as_one_that_never_was(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    store = LocalStore(Path("artifacts"))
+    run_id = publish(store, 1)
+    assert main(["champion"]) == 0
+    assert "the first run of a dataset becomes one" in capsys.readouterr().out
+    put_promotion(store, run_id)
+    for flags in ([], ["--dataset", "mnist"]):
+        assert main(["champion", *flags]) == 1
+        told = capsys.readouterr()
+        assert "becomes one" not in told.out
+        assert f"mnist.json is gone, and {run_id} became champion" in told.err
