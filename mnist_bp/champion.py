@@ -112,7 +112,7 @@ def champion_key(dataset: str) -> str:
     return f"{CHAMPION}{dataset}.json"
 
 
-def lost(store: Store, dataset: str, run_id: str) -> str:
+def pointer_is_gone(store: Store, dataset: str, run_id: str) -> str:
     """Say that a dataset's pointer is gone.
 
     Args:

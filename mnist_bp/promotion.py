@@ -23,7 +23,7 @@ from mnist_bp.champion import (
     Champion,
     Change,
     champion_key,
-    lost,
+    pointer_is_gone,
     read_champion,
     rounds,
     swap_champion,
@@ -111,7 +111,7 @@ def _read_pointer(store: Store, dataset: str) -> Champion:
     if champion.version is None:
         former = lost_pointers(store, read_promotions(store, list_runs(store))).get(dataset)
         if former is not None:
-            raise DataFormatError(lost(store, dataset, former))
+            raise DataFormatError(pointer_is_gone(store, dataset, former))
     return champion
 
 

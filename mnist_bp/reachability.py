@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from mnist_bp.catalog import RUN_ID, RUNS, CatalogedRun, ListedRun
-from mnist_bp.champion import Champion, list_champions, lost, read_champion
+from mnist_bp.champion import Champion, list_champions, pointer_is_gone, read_champion
 from mnist_bp.decisions import lost_pointers, read_promotions
 from mnist_bp.errors import DataFormatError
 from mnist_bp.store import Store
@@ -112,7 +112,7 @@ def judge(
 
 def _refuse_lost_pointers(store: Store, runs: Iterable[ListedRun]) -> None:
     for dataset, run_id in lost_pointers(store, read_promotions(store, runs)).items():
-        raise DataFormatError(lost(store, dataset, run_id))
+        raise DataFormatError(pointer_is_gone(store, dataset, run_id))
 
 
 def _why_it_stays(run: CatalogedRun, protected: Mapping[str, str], begun: set[str], before: datetime) -> str | None:

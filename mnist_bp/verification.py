@@ -21,7 +21,7 @@ from typing import Any, Final
 
 from mnist_bp.caches import Sources, verify_caches
 from mnist_bp.catalog import MANIFEST, PROMOTION, RUNS, ListedRun, in_parallel, list_runs, read_manifest
-from mnist_bp.champion import Champion, champion_key, list_champions, lost, read_champion
+from mnist_bp.champion import Champion, champion_key, list_champions, pointer_is_gone, read_champion
 from mnist_bp.decisions import lost_pointers, read_promotion, read_promotions
 from mnist_bp.errors import ChecksumError, DataFormatError, StoreError
 from mnist_bp.findings import Finding, prove
@@ -129,7 +129,7 @@ def _find_lost_pointers(store: Store, decided: list[Promotion], others: Iterable
         yield Finding(store.uri(RUNS), "unreadable", str(exc))
         return
     for dataset, run_id in found.items():
-        yield Finding(store.uri(champion_key(dataset)), "missing", lost(store, dataset, run_id))
+        yield Finding(store.uri(champion_key(dataset)), "missing", pointer_is_gone(store, dataset, run_id))
 
 
 def _find_unrecorded_promotions(champions: list[Champion], runs: Mapping[str, ListedRun]) -> Iterator[str]:

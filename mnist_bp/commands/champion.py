@@ -14,7 +14,7 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from mnist_bp.catalog import list_runs, read_manifest
-from mnist_bp.champion import CHAMPION, champion_key, list_champions, lost, read_champion
+from mnist_bp.champion import CHAMPION, champion_key, list_champions, pointer_is_gone, read_champion
 from mnist_bp.cli import Command, parse
 from mnist_bp.config import artifacts_from_environment
 from mnist_bp.decisions import lost_pointers, read_promotions
@@ -48,7 +48,9 @@ def main(arguments: Sequence[str]) -> int:
     datasets = [command.dataset] if command.dataset else list_champions(store)
     gone = lost_pointers(store, read_promotions(store, list_runs(store)))
     reports = []
-    problems = [lost(store, name, run_id) for name, run_id in gone.items() if command.dataset in (None, name)]
+    problems = [
+        pointer_is_gone(store, name, run_id) for name, run_id in gone.items() if command.dataset in (None, name)
+    ]
     for dataset in datasets:
         try:
             reports.append(report(store, dataset))
