@@ -165,6 +165,8 @@ def _serve(command: ServeCommand, deployments: list[RunnerDeployment]) -> None:
         print(json.dumps(about), flush=True)
     _say(f"serving     {FLOW}/train, and {FLOW}/nightly at {command.cron!r} in {command.timezone}")
     _say(f"see         {about['ui']}")
+    for each in (signal.SIGINT, signal.SIGTERM):  # until Prefect's runner listens for them
+        signal.signal(each, signal.default_int_handler)
     # paused schedules would stay so when served again by a process that was told nothing of it
     serve(*deployments, pause_on_shutdown=False, print_starting_message=False)
 
@@ -183,12 +185,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Serve until told to end.
 
     Returns:
-        The exit code: 0, or 1 (failed); 2 (bad usage) is raised as SystemExit.
+        The exit code: 0, or 1 (failed); 2 (bad usage) is raised as SystemExit, and a process that is interrupted before
+        it serves ends with 130.
     """
     command = settle(parse(ServeCommand, arguments))
     try:
-        for each in (signal.SIGINT, signal.SIGTERM):  # until Prefect's runner listens for them
-            signal.signal(each, signal.default_int_handler)
         if command.end_with is not None:
             end_with(command.end_with, lambda: os.kill(os.getpid(), signal.SIGTERM))
         from prefect.settings import PREFECT_API_URL
