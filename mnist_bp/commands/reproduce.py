@@ -41,7 +41,7 @@ class ReproduceCommand(Command):
     model_config = SettingsConfigDict(cli_prog_name="mnist-bp reproduce")
 
     what: CliPositionalArg[Literal["lab-8-4"]]
-    """What to reproduce."""
+    """What to reproduce: lab-8-4."""
 
     orders: int = Field(default=64, ge=2, le=100_000)
     """How many orders of the examples."""

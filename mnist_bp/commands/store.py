@@ -13,7 +13,8 @@ from rich.table import Table
 from rich.text import Text
 
 from mnist_bp.cli import StoreCommand, parse
-from mnist_bp.store import open_store, probe
+from mnist_bp.errors import StoreError
+from mnist_bp.store import Finding, open_store, probe
 
 _CONDITIONAL: Final = "conditional"
 """How the names of the findings begin that champions alone need."""
@@ -35,7 +36,10 @@ def main(arguments: Sequence[str]) -> int:
         0, or 1 if anything fails; where only conditional writes do, the store takes runs, but moves no champion safely.
     """
     command = parse(StoreCheckCommand, arguments)
-    findings = probe(open_store(command.artifacts, attempts=3))
+    try:
+        findings = probe(open_store(command.artifacts, attempts=3))
+    except StoreError as exc:  # it cannot be reached
+        findings = [Finding("authentication and write", False, str(exc))]
     runs = all(finding.ok for finding in findings if not finding.name.startswith(_CONDITIONAL))
     champions = runs and all(finding.ok for finding in findings)
     if command.json_output:

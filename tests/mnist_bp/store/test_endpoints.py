@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import socket
 import threading
@@ -210,3 +211,14 @@ def test_https_where_http_is_spoken_is_told_at_the_first_request(
     error = error_of(lambda: open_store(PLACE).get("key"))
     assert "no TLS is spoken there: have AWS_ENDPOINT_URL_S3 begin with http://" in str(error)
     assert not error.transient
+
+
+@pytest.mark.usefixtures("_credentials")
+def test_store_check_of_a_store_that_cannot_be_reached_is_a_report_like_any_other(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", endpoint := free_endpoint())
+    assert main(["store", "check", "--artifacts", PLACE, "--json"]) == 1
+    report = json.loads(capsys.readouterr().out)
+    assert (report["takes_runs"], report["takes_champions"]) == (False, False)
+    assert endpoint in report["findings"][0]["detail"]
