@@ -118,10 +118,10 @@ def pointer_is_gone(store: Store, dataset: str, run_id: str) -> str:
     Args:
         store: Where it was.
         dataset: Whose.
-        run_id: A run that became champion.
+        run_id: The last that is known to have been champion.
     """
     return (
-        f"{store.uri(champion_key(dataset))} is gone, and {run_id} became champion; restore it from a copy, or "
+        f"{store.uri(champion_key(dataset))} is gone, and {run_id} was champion; restore it from a copy, or "
         f"{_choose_one(dataset)}"
     )
 

@@ -13,7 +13,7 @@ from contextlib import suppress
 from dataclasses import asdict
 from typing import Final
 
-from mnist_bp.catalog import PROMOTION, RUNS, ListedRun, in_parallel
+from mnist_bp.catalog import PROMOTION, RUNS, ListedRun, in_parallel, list_runs
 from mnist_bp.champion import list_champions
 from mnist_bp.errors import ChecksumError, ConflictError, DataFormatError
 from mnist_bp.files import sha256_of_bytes
@@ -84,19 +84,20 @@ def read_promotions(store: Store, runs: Iterable[ListedRun]) -> Iterator[Promoti
     return (promotion for promotion in found if promotion is not None)
 
 
-def lost_pointers(store: Store, decided: Iterable[Promotion]) -> dict[str, str]:
+def lost_pointers(store: Store, decided: Iterable[Promotion] | None = None) -> dict[str, str]:
     """Find the datasets that have had a champion, and have no pointer any more.
 
     Args:
         store: Where the pointers are.
-        decided: What was decided about runs, in their order.
+        decided: What was decided about runs, in their order; None for all that is recorded.
 
     Returns:
-        For each such dataset, the newest run that became its champion.
+        For each such dataset, its last champion, as the newest record has it: that of another run names it as well.
 
     Raises:
         StoreError: The store cannot be listed.
     """
-    champions = {promotion.dataset: promotion.run_id for promotion in decided if promotion.outcome == "promoted"}
+    decided = read_promotions(store, list_runs(store)) if decided is None else decided
+    champions = {each.dataset: each.champion_after for each in decided if each.champion_after is not None}
     there = set(list_champions(store)) if champions else set()  # looked for after the records: it was there before
     return {dataset: run_id for dataset, run_id in sorted(champions.items()) if dataset not in there}

@@ -17,7 +17,6 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from mnist_bp.catalog import list_runs
 from mnist_bp.champion import (
     ROUNDS,
     Champion,
@@ -28,7 +27,7 @@ from mnist_bp.champion import (
     rounds,
     swap_champion,
 )
-from mnist_bp.decisions import lost_pointers, read_promotion, read_promotions, record_promotion
+from mnist_bp.decisions import lost_pointers, read_promotion, record_promotion
 from mnist_bp.errors import ChampionError, ChecksumError, DataFormatError, StoreError
 from mnist_bp.examination import Contestant, Examination, Examiner, read_contestant
 from mnist_bp.gate import Rule, judge
@@ -109,7 +108,7 @@ def _read_pointer(store: Store, dataset: str) -> Champion:
     """
     champion = read_champion(store, dataset)
     if champion.version is None:
-        former = lost_pointers(store, read_promotions(store, list_runs(store))).get(dataset)
+        former = lost_pointers(store).get(dataset)
         if former is not None:
             raise DataFormatError(pointer_is_gone(store, dataset, former))
     return champion

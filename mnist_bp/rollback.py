@@ -15,10 +15,12 @@ from mnist_bp.champion import (
     Change,
     champion_key,
     list_champions,
+    pointer_is_gone,
     read_champion,
     rounds,
     swap_champion,
 )
+from mnist_bp.decisions import lost_pointers
 from mnist_bp.errors import ConfigError, StoreError
 from mnist_bp.examination import Contestant, read_contestant
 from mnist_bp.store import Store
@@ -126,6 +128,8 @@ def _previous(store: Store, champion: Champion) -> Contestant:
     """Find the run that was champion before the current one."""
     current = champion.current
     if current is None:
+        if former := lost_pointers(store).get(champion.dataset):
+            raise StoreError(pointer_is_gone(store, champion.dataset, former))
         raise StoreError(f"{store.uri(champion_key(champion.dataset))}: {champion.dataset} has no champion yet")
     before: Change | None = None
     for change in champion.history:

@@ -116,7 +116,7 @@ def _read_pointer(store: Store, dataset: str) -> tuple[Champion | None, Finding]
 
 
 def _find_lost_pointers(store: Store, decided: list[Promotion], others: Iterable[ListedRun]) -> Iterator[Finding]:
-    """Look for datasets that have no pointer though a run of theirs, by its own record, became champion.
+    """Look for datasets that have no pointer though what was decided about their runs names a champion.
 
     Args:
         store: Where pointers and records are.

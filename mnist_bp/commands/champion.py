@@ -13,11 +13,11 @@ from rich.console import Console
 from rich.table import Column, Table
 from rich.text import Text
 
-from mnist_bp.catalog import list_runs, read_manifest
+from mnist_bp.catalog import read_manifest
 from mnist_bp.champion import CHAMPION, champion_key, list_champions, pointer_is_gone, read_champion
 from mnist_bp.cli import Command, parse
 from mnist_bp.config import artifacts_from_environment
-from mnist_bp.decisions import lost_pointers, read_promotions
+from mnist_bp.decisions import lost_pointers
 from mnist_bp.errors import ChecksumError, DataFormatError, StoreError
 from mnist_bp.process import print_error
 from mnist_bp.store import Store, open_store
@@ -45,12 +45,13 @@ def main(arguments: Sequence[str]) -> int:
     """
     command = parse(ChampionCommand, arguments)
     store = open_store(command.artifacts)
-    datasets = [command.dataset] if command.dataset else list_champions(store)
-    gone = lost_pointers(store, read_promotions(store, list_runs(store)))
-    reports = []
+    asked = [command.dataset] if command.dataset else None
+    gone = lost_pointers(store)
     problems = [
-        pointer_is_gone(store, name, run_id) for name, run_id in gone.items() if command.dataset in (None, name)
+        pointer_is_gone(store, dataset, run_id) for dataset, run_id in gone.items() if asked is None or dataset in asked
     ]
+    datasets = [dataset for dataset in asked or list_champions(store) if dataset not in gone]
+    reports = []
     for dataset in datasets:
         try:
             reports.append(report(store, dataset))

@@ -53,10 +53,11 @@ def report_on(store: Store, run_id: str) -> dict[str, Any]:
     """Gather what `--json` prints."""
     manifest, sha256 = read_manifest(store, run_id)
     champions, problems = find_champions(store)
-    promotion = None
+    promotion: dict[str, Any] | None
     try:
         promotion = asdict(decided) if (decided := read_promotion(store, run_id)) else None
     except (ChecksumError, DataFormatError) as exc:
+        promotion = {"outcome": "damaged", "reason": str(exc)}
         problems.append(str(exc))
     return {
         "run_id": run_id,

@@ -171,7 +171,8 @@ def test_it_ends_at_once_and_says_so_where_its_server_has_ended(tmp_path: Path, 
 def test_make_serve_leaves_nothing_behind_when_make_is_killed(tmp_path: Path, start_with_server: Start) -> None:
     """Make's own recipe, run as make does, by a shell whose parent is told by $PPID."""
     places = f"--data-dir '{tmp_path}/data' --artifacts '{tmp_path}/artifacts'"
-    variables = [f"BIN={Path(sys.executable).parent}", f"ARGS=--port {free_port()} --json {places}"]
+    (tmp_path / "environment").symlink_to(sys.prefix)  # make's is below its own directory, without a space
+    variables = [f"BIN={tmp_path}/environment/bin", f"ARGS=--port {free_port()} --json {places}"]
     command = ["make", "-n", "--no-print-directory", "serve", *variables]
     recipes = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True).stdout
     recipe = f"cd '{REPOSITORY}' && {recipes.splitlines()[-1]}"

@@ -143,7 +143,7 @@ def test_a_lost_pointer_stops_everything(conditional: bool, times: Times) -> Non
     former, champion = with_champion(store, 1, 2)
     put_promotion(store, champion)
     store.delete(f"{CHAMPION}mnist.json")
-    with pytest.raises(DataFormatError, match=rf"mnist\.json is gone, and {champion} became champion"):
+    with pytest.raises(DataFormatError, match=rf"mnist\.json is gone, and {champion} was champion"):
         gc(store, keep=0)
     assert runs_in(store) == [former, champion]
 

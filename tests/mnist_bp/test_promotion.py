@@ -223,11 +223,21 @@ class PromotionContract:
         worse = publish(store, "b", 100)
         promotion = challenge(store, worse)
         assert (promotion.outcome, promotion.figures) == ("refused", {"error": "DataFormatError"})
-        for part in (store.uri(POINTER), "a became champion", "rollback --dataset mnist RUN", "--resume b"):
+        for part in (store.uri(POINTER), "a was champion", "rollback --dataset mnist RUN", "--resume b"):
             assert part in promotion.reason
         assert read_promotion(store, "b") is None
         replace_file(store, POINTER, pointer)
         assert challenge(store, worse).outcome == "kept"
+
+    def test_a_run_that_was_kept_tells_of_the_champion_whose_pointer_and_record_are_lost(self, store: Store) -> None:
+        challenge(store, publish(store, "a", 900))
+        assert challenge(store, publish(store, "b", 100)).outcome == "kept"
+        store.delete(POINTER)
+        store.delete(f"{RUNS}a/{PROMOTION}")
+        assert "a was champion" in challenge(store, publish(store, "c", 100)).reason
+        with pytest.raises(StoreError, match="a was champion; restore it"):
+            roll_back(store, dataset="mnist")
+        assert roll_back(store, "a", "mnist", allow_unsafe=True).champion_after == "a"
 
     def test_where_it_cannot_be_read_whether_a_pointer_was_lost_nothing_is_decided(
         self, store: Store, monkeypatch: pytest.MonkeyPatch

@@ -211,7 +211,7 @@ def test_a_pointer_that_is_gone_is_missing_where_a_run_tells_of_its_promotion(st
     for all_runs in (False, True):
         (finding,) = found_in(store, all_runs=all_runs)
         assert (finding.status, finding.uri) == ("missing", store.uri(CHAMPION + "mnist.json"))
-        assert f"{promoted} became champion" in finding.detail
+        assert f"{promoted} was champion" in finding.detail
     assert found_in(store, promoted) == []
 
 
