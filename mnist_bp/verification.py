@@ -124,7 +124,8 @@ def _find_lost_pointers(store: Store, decided: list[Promotion], others: Iterable
         others: Runs whose records may tell more.
     """
     try:
-        found = lost_pointers(store, [*read_promotions(store, others), *decided])
+        everything = [*read_promotions(store, others), *decided]
+        found = lost_pointers(store, sorted(everything, key=lambda promotion: promotion.run_id))
     except StoreError as exc:
         yield Finding(store.uri(RUNS), "unreadable", str(exc))
         return
