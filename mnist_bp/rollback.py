@@ -110,7 +110,7 @@ def prove_files(store: Store, run: Contestant) -> None:
 def _dataset_meant(store: Store, target: Contestant | None, dataset: str | None) -> str:
     if dataset is not None:
         return dataset
-    known = list_champions(store)
+    known = sorted({*list_champions(store), *lost_pointers(store)})
     if target is None and len(known) == 1:
         return known[0]
     if target is not None and (not known or target.dataset in known):

@@ -27,7 +27,7 @@ from mnist_bp.files import (
 )
 from mnist_bp.store.interface import Entry, SwapOutcome, Versioned, conflict
 
-_REMEDY: Final = "check the address"
+_REMEDY: Final = "check the address, and who may read it"
 
 
 class LocalStore:

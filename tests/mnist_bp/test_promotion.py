@@ -236,8 +236,8 @@ class PromotionContract:
         store.delete(f"{RUNS}a/{PROMOTION}")
         assert "a was champion" in challenge(store, publish(store, "c", 100)).reason
         with pytest.raises(StoreError, match="a was champion; restore it"):
-            roll_back(store, dataset="mnist")
-        assert roll_back(store, "a", "mnist", allow_unsafe=True).champion_after == "a"
+            roll_back(store)
+        assert roll_back(store, "a", allow_unsafe=True).champion_after == "a"
 
     def test_where_it_cannot_be_read_whether_a_pointer_was_lost_nothing_is_decided(
         self, store: Store, monkeypatch: pytest.MonkeyPatch

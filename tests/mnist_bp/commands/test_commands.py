@@ -15,7 +15,7 @@ from mnist_bp.commands.reproduce import PUBLISHED
 from mnist_bp.records import CachedDataset
 from mnist_bp.store.local import LocalStore
 from tests.mnist_bp.test_certificate import Wrong, same
-from tests.published_runs import publish, put_promotion
+from tests.published_runs import promote, publish, put_promotion
 
 
 def test_help_lists_every_command(capsys: pytest.CaptureFixture[str]) -> None:
@@ -201,3 +201,18 @@ def test_a_pointer_that_was_lost_is_not_told_as_one_that_never_was(
         assert "becomes one" not in told.out
         (line,) = told.err.splitlines()
         assert f"mnist.json is gone, and {run_id} was champion" in line
+
+
+def test_a_rollback_without_a_dataset_takes_no_other_for_one_whose_pointer_was_lost(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    store = LocalStore(Path("artifacts"))
+    lost, *others = publish(store, 1), publish(store, 2, "kmnist"), publish(store, 3, "kmnist")
+    put_promotion(store, lost)
+    for run_id in others:
+        assert promote(store, run_id, "kmnist")
+    assert main(["rollback"]) == 1
+    assert "there are champions of kmnist, mnist: name one with --dataset" in capsys.readouterr().err
+    assert main(["champion", "--dataset", "kmnist", "--json"]) == 0
+    (report,) = json.loads(capsys.readouterr().out)["champions"]
+    assert report["run_id"] == others[1]
