@@ -16,7 +16,8 @@ and whoever took it out of `collecting` could have it promoted while another rem
 that one is in `collecting` cannot come about.
 
 A dataset without a champion has no pointer to fence with. Its pointer may have been deleted to repair it, and any
-complete run be about to be chosen: so they all stay until there is a champion. Where the store ignores conditions,
+complete run be about to be chosen: so they all stay until there is a champion; where records tell that there was one,
+nothing is collected at all. Where the store ignores conditions,
 `collecting` would bind nobody, and writing it could undo another's change: it is not written. Rollback is refused
 there, and an unsafe promotion promotes a run that it has just published, which the grace protects.
 

@@ -95,7 +95,7 @@ class LastExit:
     """
 
     def __init__(self) -> None:
-        self._code: int | None = None
+        self._code = 1
         self._told = False
         atexit.register(self._leave)
 
@@ -121,13 +121,10 @@ class LastExit:
                 pass
             except OSError as exc:
                 self._tell_of_lost_output(exc)
-        os._exit(1 if self._code is None else self._code)
+        os._exit(self._code)
 
     def _tell_of_lost_output(self, exc: OSError) -> None:
-        if isinstance(exc, BrokenPipeError):  # a reader that is gone has had enough
-            self._code = 0 if self._code is None else self._code
-            return
-        if self._told:
+        if isinstance(exc, BrokenPipeError) or self._told:  # a reader that is gone has had enough
             return
         self._told = True
         self._code = self._code or 1

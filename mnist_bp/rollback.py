@@ -110,16 +110,19 @@ def prove_files(store: Store, run: Contestant) -> None:
 def _dataset_meant(store: Store, target: Contestant | None, dataset: str | None) -> str:
     if dataset is not None:
         return dataset
-    known = sorted({*list_champions(store), *lost_pointers(store)})
+    there = list_champions(store)
+    if target is not None and target.dataset in there:
+        return target.dataset
+    known = sorted({*there, *lost_pointers(store)})
     if target is None and len(known) == 1:
         return known[0]
     if target is not None and (not known or target.dataset in known):
         return target.dataset
-    there = f"there are champions of {', '.join(known)}" if known else f"there is no champion in {store.uri(CHAMPION)}"
+    what = f"there are champions of {', '.join(known)}" if known else f"there is no champion in {store.uri(CHAMPION)}"
     if target is None:
-        raise ConfigError(f"{there}: name one with --dataset, or the run to go back to")
+        raise ConfigError(f"{what}: name one with --dataset, or the run to go back to")
     raise ConfigError(
-        f"{target.run_id} is a run of {target.dataset}, and {there}; expected a run of one of these, or, to give "
+        f"{target.run_id} is a run of {target.dataset}, and {what}; expected a run of one of these, or, to give "
         f"{target.dataset} its first champion, --dataset {target.dataset}"
     )
 

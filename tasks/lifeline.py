@@ -1,7 +1,4 @@
-"""Ends this process when another one is gone, on which it depends and of which it is no child that is told.
-
-Needs nothing of Prefect.
-"""
+"""Ends this process when another one, on which it depends, is gone. Needs nothing of Prefect."""
 
 from __future__ import annotations
 

@@ -45,12 +45,11 @@ def main(arguments: Sequence[str]) -> int:
     """
     command = parse(ChampionCommand, arguments)
     store = open_store(command.artifacts)
-    asked = [command.dataset] if command.dataset else None
-    gone = lost_pointers(store)
-    problems = [
-        pointer_is_gone(store, dataset, run_id) for dataset, run_id in gone.items() if asked is None or dataset in asked
-    ]
-    datasets = [dataset for dataset in asked or list_champions(store) if dataset not in gone]
+    there = list_champions(store)
+    gone = {} if command.dataset in there else lost_pointers(store)
+    asked = [command.dataset] if command.dataset else [*there, *gone]
+    problems = [pointer_is_gone(store, dataset, gone[dataset]) for dataset in asked if dataset in gone]
+    datasets = [dataset for dataset in asked if dataset not in gone]
     reports = []
     for dataset in datasets:
         try:

@@ -45,8 +45,10 @@ class LocalStore:
         return str(self._directory / key)
 
     def check_writable(self) -> None:
-        """Prove that files can be made here, by making one; see `Store`."""
+        """Prove that files can be made here, by making one, and listed; see `Store`."""
         check_writable(self._directory)
+        with reading_from(self._directory, _REMEDY), os.scandir(self._directory):
+            pass
 
     def put(self, key: str, source: Path | bytes, sha256: str) -> bool:
         """Copy a file, or write bytes, under a name that is free; see `Store`."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 
@@ -41,3 +42,23 @@ LastExit().run(main)
     assert (done.returncode, done.stdout) == (1, "")
     assert "Traceback" in done.stderr
     assert "no one expected this" in done.stderr
+
+
+def test_a_reader_that_is_gone_hides_no_exception() -> None:
+    script = """
+import os
+from mnist_bp.process import LastExit
+
+def main():
+    print("what nobody reads")
+    os.dup2(closed, 1)
+    raise RuntimeError("no one expected this")
+
+reading, closed = os.pipe()
+os.close(reading)
+LastExit().run(main)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, env={**os.environ, "PYTHONUNBUFFERED": ""}
+    )
+    assert (done.returncode, "no one expected this" in done.stderr) == (1, True)

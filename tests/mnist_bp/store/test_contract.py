@@ -276,6 +276,15 @@ class TestLocalStore(StoreContract):
         refused = str(error_of(lambda: list(store.list())))
         assert f"{store.uri('deep/down')}: Permission denied; check the address" in refused
 
+    def test_a_directory_that_may_be_written_and_not_read_is_refused_before_there_is_work(
+        self, store: Store, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def refuse(path: str) -> Any:
+            raise PermissionError(errno.EACCES, "Permission denied", path)
+
+        monkeypatch.setattr(os, "scandir", refuse)
+        assert "Permission denied; check the address" in str(error_of(store.check_writable))
+
     def test_a_file_in_place_of_the_directory_is_an_error_and_not_empty(self, tmp_path: Path) -> None:
         (tmp_path / "file").touch()
         store = open_store(str(tmp_path / "file"))
