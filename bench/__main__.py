@@ -16,7 +16,7 @@ from rich.text import Text
 
 from bench import command as whole_command
 from bench import loading, population, steps, store
-from mnist_bp.cli import Command, parse
+from mnist_bp.cli.flags import Command, parse
 
 WIDTH: Final = 120
 """Columns that a table needs, also where a terminal is narrower."""

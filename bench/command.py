@@ -29,11 +29,11 @@ from bench.loading import in_fresh_process
 from bench.machine import describe, header
 from bench.readers import Sources
 from bench.rounds import check_rounds, spread
-from flows.local_server import LocalServer
+from flows.runtime.server import LocalServer
 from mnist_bp.config import data_dir_from_environment
-from mnist_bp.download import fetch_dataset
+from mnist_bp.data.download import fetch_dataset
+from mnist_bp.data.preprocess import preprocess_dataset
 from mnist_bp.errors import MnistBpError
-from mnist_bp.preprocess import preprocess_dataset
 
 REPOSITORY: Final = Path(__file__).parents[1]
 Progress = Callable[[str], None]

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from mnist_bp.config import data_dir_from_environment
-from mnist_bp.download import fetch
-from mnist_bp.preprocess import preprocess_dataset
-from mnist_bp.records import CachedDataset, RawDataset
+from mnist_bp.data.download import fetch
+from mnist_bp.data.preprocess import preprocess_dataset
+from mnist_bp.results import CachedDataset, RawDataset
 
 
 def default_dataset() -> CachedDataset:

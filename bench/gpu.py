@@ -19,11 +19,11 @@ import numpy as np
 import torch
 import triton
 
-from mnist_bp.certificate import certify
-from mnist_bp.engines import ResidentData
+from mnist_bp.engines.certificate import certify
 from mnist_bp.engines.cuda import CudaEngine, problem
+from mnist_bp.engines.interface import ResidentData
 from mnist_bp.engines.reference import ReferenceEngine
-from mnist_bp.network import Model, Parameters, initial_parameters
+from mnist_bp.model.parameters import Model, Parameters, initial_parameters
 
 INPUTS, HIDDEN, CLASSES, BATCH, IMAGES = 784, 30, 10, 10, 60_000
 EAGER_SHARE = 20

@@ -1,4 +1,4 @@
-"""Ways to lay out a split as Parquet, each different from ours (`mnist_bp.splits`) in one decision."""
+"""Ways to lay out a split as Parquet, each different from ours (`mnist_bp.data.parquet`) in one decision."""
 
 from __future__ import annotations
 
@@ -10,9 +10,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from mnist_bp.datasets import PIXELS
-from mnist_bp.network import Bytes
-from mnist_bp.splits import LAYOUT, decode_split, split_table
+from mnist_bp.data.parquet import LAYOUT, decode_split, split_table
+from mnist_bp.model.parameters import PIXELS, Bytes
 
 Pixels = Literal["fixed-size binary", "binary", "fixed-size list", "list", "784 columns"]
 

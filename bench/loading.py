@@ -26,8 +26,8 @@ from bench.layouts import LAYOUTS, Pixels, read_layout, write_layout
 from bench.machine import describe, header, peak_memory_mb
 from bench.readers import OURS, WAYS, Sources, Way, prepare
 from bench.rounds import check_rounds, ratio, spread
-from mnist_bp.preprocess import load_split
-from mnist_bp.records import CachedDataset, StoredFile
+from mnist_bp.data.parquet import load_split
+from mnist_bp.results import CachedDataset, StoredFile
 
 REPOSITORY: Final = Path(__file__).parents[1]
 Progress = Callable[[str], None]

@@ -12,20 +12,22 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from mnist_bp.catalog import MANIFEST, RUNS, in_parallel, read_manifest
-from mnist_bp.champion import read_champion, swap_champion
 from mnist_bp.config import PRESETS
-from mnist_bp.decisions import record_promotion
 from mnist_bp.errors import StoreError
-from mnist_bp.evaluation import evaluate_run
-from mnist_bp.files import sha256_of_bytes
-from mnist_bp.publish import publish_run
-from mnist_bp.records import CachedDataset, Promotion, PublishedRun, RawDataset
-from mnist_bp.run_directory import new_run_id
-from mnist_bp.runs import train_run
-from mnist_bp.sealed import seal
-from mnist_bp.store import Store, open_store
-from mnist_bp.verification import verify
+from mnist_bp.layout import MANIFEST, RUNS, new_run_id
+from mnist_bp.registry.catalog import read_manifest
+from mnist_bp.registry.champion import read_champion, swap_champion
+from mnist_bp.registry.promotion_record import record_promotion
+from mnist_bp.registry.publish import publish_run
+from mnist_bp.registry.verify import verify
+from mnist_bp.results import CachedDataset, Promotion, PublishedRun, RawDataset
+from mnist_bp.storage.address import open_store
+from mnist_bp.storage.checksummed_json import seal
+from mnist_bp.storage.files import sha256_of_bytes
+from mnist_bp.storage.interface import Store
+from mnist_bp.storage.parallel import in_parallel
+from mnist_bp.training.evaluation import evaluate_run
+from mnist_bp.training.run import train_run
 
 
 @dataclass(frozen=True)

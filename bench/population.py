@@ -12,12 +12,11 @@ from rich.table import Table
 from bench.data import default_dataset
 from bench.machine import describe, header
 from mnist_bp.config import PRESETS
-from mnist_bp.datasets import CLASSES, PIXELS
+from mnist_bp.data.parquet import load_split
 from mnist_bp.engines.cpu import CpuEngine
-from mnist_bp.network import initial_parameters
-from mnist_bp.population import on_every_core, usable_cores
-from mnist_bp.preprocess import load_split
-from mnist_bp.training import ExampleOrder, train
+from mnist_bp.engines.parallel import on_every_core, usable_cores
+from mnist_bp.model.parameters import CLASSES, PIXELS, initial_parameters
+from mnist_bp.training.loop import ExampleOrder, train
 
 MODELS: Final = 64
 """A population of the README's size."""

@@ -11,11 +11,11 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from mnist_bp.datasets import PIXELS
-from mnist_bp.files import digest_of, read_verified
-from mnist_bp.records import StoredFile
-from mnist_bp.sample import encode_idx
-from mnist_bp.splits import decode_split, load_split
+from mnist_bp.data.parquet import decode_split, load_split
+from mnist_bp.data.sample import encode_idx
+from mnist_bp.model.parameters import PIXELS
+from mnist_bp.results import StoredFile
+from mnist_bp.storage.files import digest_of, read_verified
 
 IDX: Final = ("MNIST/raw/train-images-idx3-ubyte", "MNIST/raw/train-labels-idx1-ubyte")
 """Images and labels, where torchvision looks for them."""

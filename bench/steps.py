@@ -18,7 +18,7 @@ from bench.peers import PEERS, Peer
 from bench.steps_report import plot, table
 from bench.turns import TASK, Field, Progress
 from mnist_bp.errors import ConfigError
-from mnist_bp.records import CachedDataset
+from mnist_bp.results import CachedDataset
 
 __all__ = ["WHOLE", "measure", "plot", "table"]
 

@@ -22,8 +22,8 @@ from bench.machine import describe, header
 from bench.places import Maker, Place, clear
 from bench.rounds import check_rounds, ratio, spread
 from mnist_bp.errors import ConfigError
-from mnist_bp.records import CachedDataset, RawDataset
-from mnist_bp.store import open_store
+from mnist_bp.results import CachedDataset, RawDataset
+from mnist_bp.storage.address import open_store
 
 MANY: Final = 100
 """Runs that `verify --all` proves."""

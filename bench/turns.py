@@ -14,10 +14,10 @@ from typing import Any, Final
 
 from bench.peers import Peer
 from bench.processes import Worker, WorkerError
-from mnist_bp.datasets import CLASSES
-from mnist_bp.preprocess import load_split
-from mnist_bp.records import CachedDataset
-from mnist_bp.sample import encode_idx
+from mnist_bp.data.parquet import load_split
+from mnist_bp.data.sample import encode_idx
+from mnist_bp.model.parameters import CLASSES
+from mnist_bp.results import CachedDataset
 
 TASK: Final = {"seed": 1, "hidden": 30, "classes": CLASSES, "batch_size": 10, "learning_rate": 0.5}
 

@@ -22,8 +22,8 @@ import numpy as np
 
 from bench.machine import peak_memory_mb
 from bench.peers import PEERS, NotAvailableError, Task
-from mnist_bp.network import Bytes, Model, initial_parameters
-from mnist_bp.training import ExampleOrder
+from mnist_bp.model.parameters import Bytes, Model, initial_parameters
+from mnist_bp.training.loop import ExampleOrder
 
 WARM_UP: Final = 500
 """Steps of the first call."""

@@ -16,21 +16,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 if __name__ == "__main__":
-    from mnist_bp.process import leave_when_interrupted
+    from mnist_bp.cli.process import leave_when_interrupted
 
     leave_when_interrupted()
 
 from pydantic import Field, field_validator
 from pydantic_settings import SettingsConfigDict
 
-from flows.local_server import LocalServer, ServerError
-from flows.prefect_api import ask_health
-from mnist_bp.cli import Command, parse
+from flows.runtime.api import ask_health
+from flows.runtime.lifeline import SERVED_BY, end_with
+from flows.runtime.server import LocalServer, ServerError
+from mnist_bp.cli.flags import Command, parse
+from mnist_bp.cli.process import print_error
 from mnist_bp.config import RunConfig
 from mnist_bp.errors import ConfigError, MnistBpError
-from mnist_bp.nights import ZONE_EXPECTED, zone_of
-from mnist_bp.process import print_error
-from tasks.lifeline import SERVED_BY, end_with
+from mnist_bp.registry.nights import ZONE_EXPECTED, zone_of
 
 if TYPE_CHECKING:
     from prefect.deployments.runner import RunnerDeployment
@@ -146,8 +146,8 @@ def _serve(command: ServeCommand, deployments: list[RunnerDeployment]) -> None:
     from prefect.settings import PREFECT_API_URL
 
     from deployments.late import cancel_superseded
-    from tasks.living import FLOW, bury_dead_runs
-    from tasks.notify import tell_of_burial
+    from flows.runtime.crashed_runs import FLOW, bury_dead_runs
+    from flows.runtime.notifications import tell_of_burial
 
     url = PREFECT_API_URL.value()
     if problem := ask_health():
@@ -194,7 +194,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             end_with(command.end_with, lambda: os.kill(os.getpid(), signal.SIGTERM))
         from prefect.settings import PREFECT_API_URL
 
-        from tasks.notify import check_webhook
+        from flows.runtime.notifications import check_webhook
 
         deployments = deployments_of(command)
         check_webhook()

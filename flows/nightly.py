@@ -12,14 +12,14 @@ from prefect import flow
 from prefect.runtime import flow_run
 
 from flows.pipeline import begin, complete, completed, prepare
+from flows.runtime.crashed_runs import FLOW
+from flows.runtime.notifications import tell_of_failure
 from mnist_bp.config import RunConfig
 from mnist_bp.errors import ConfigError
-from mnist_bp.nights import night_of, seed_of
-from mnist_bp.resume import new_or_started
+from mnist_bp.registry.nights import night_of, seed_of
 from mnist_bp.summary import Summary, headline
-from tasks.living import FLOW
-from tasks.notify import tell_of_failure
-from tasks.reporting import say, show_markdown
+from mnist_bp.training.resume import new_or_started
+from tasks.ui import say, show_markdown
 
 NIGHTLY: Final = RunConfig(dataset="mnist")
 
@@ -40,7 +40,7 @@ def nightly(config: RunConfig = NIGHTLY, timezone: str = "UTC", night: date | No
     run = new_or_started(config.model_copy(update={"seed": seed_of(night)}), None)
     raw, data = prepare(run, night)
 
-    from mnist_bp.finished import find_finished  # torch
+    from mnist_bp.registry.finished import find_finished  # torch
 
     if finished := find_finished(run.config, data.key):
         message = f"nothing to do: {finished} has the same data, code, settings and seed"

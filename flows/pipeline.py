@@ -8,23 +8,24 @@ from typing import cast
 
 from prefect.states import Completed
 
+from flows.runtime.crashed_runs import bury_dead_runs, sign_flow_run
+from flows.runtime.lifeline import end_with_serving_process
+from flows.runtime.notifications import tell_of_burial, tell_of_outcome
 from mnist_bp.config import RunConfig
 from mnist_bp.errors import ConfigError, StoreError
-from mnist_bp.preflight import preflight
-from mnist_bp.records import CachedDataset, RawDataset
-from mnist_bp.resume import WantedRun
-from mnist_bp.run_directory import run_directory, working_on
-from mnist_bp.store import open_store
+from mnist_bp.layout import run_directory
+from mnist_bp.pipeline import preflight
+from mnist_bp.results import CachedDataset, RawDataset
+from mnist_bp.storage.address import open_store
 from mnist_bp.summary import Summary, headline, markdown, summarize
+from mnist_bp.training.resume import WantedRun
+from mnist_bp.training.workspace import working_on
 from tasks.download import download
 from tasks.evaluate import evaluate
-from tasks.lifeline import end_with_serving_process
-from tasks.living import bury_dead_runs, sign_flow_run
-from tasks.notify import tell_of_burial, tell_of_outcome
 from tasks.preprocess import preprocess
 from tasks.promote import promote
-from tasks.reporting import decorating, name_flow_run, say, show_markdown
 from tasks.train import train_network
+from tasks.ui import decorating, name_flow_run, say, show_markdown
 from tasks.upload import upload
 
 
@@ -94,7 +95,7 @@ def complete(run: WantedRun, raw: RawDataset, data: CachedDataset) -> Summary:
 
 def _show_nights(config: RunConfig, dataset: str) -> None:
     """Show the last nights of a dataset, of which this run may be one."""
-    from mnist_bp.report.nights import nights_headline, nights_markdown, recent_nights  # NumPy
+    from mnist_bp.registry.nightly import nights_headline, nights_markdown, recent_nights  # NumPy
 
     with decorating(StoreError):
         if rows := recent_nights(open_store(config.artifacts), dataset):

@@ -19,13 +19,13 @@ if __name__ == "__main__":
     os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
     os.environ.setdefault("DO_NOT_TRACK", "1")
 
-    from mnist_bp.process import LastExit, collect_garbage_seldom, leave_when_interrupted
+    from mnist_bp.cli.process import LastExit, collect_garbage_seldom, leave_when_interrupted
 
     collect_garbage_seldom()
     leave_when_interrupted()
 
-    from flows.prefect_api import start_ahead
-    from mnist_bp.cli import TrainCommand, parse
+    from flows.runtime.api import start_ahead
+    from mnist_bp.cli.flags import TrainCommand, parse
 
     parse(TrainCommand)  # what cannot be meant is refused before anything is started
     last_exit = LastExit()
@@ -35,21 +35,21 @@ from prefect import flow
 from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 from rich.console import Console
 
-from flows.local_server import LocalServer
 from flows.pipeline import begin, complete, completed, prepare
-from flows.prefect_api import on_a_server
-from mnist_bp.cli import TrainCommand, parse
+from flows.runtime.api import on_a_server
+from flows.runtime.crashed_runs import FLOW
+from flows.runtime.notifications import tell_of_failure
+from flows.runtime.server import LocalServer
+from mnist_bp.cli.console import Terminal
+from mnist_bp.cli.flags import TrainCommand, parse
+from mnist_bp.cli.process import end_when_interrupted
+from mnist_bp.cli.run import Unfinished, run_script
 from mnist_bp.config import RunConfig
-from mnist_bp.engines import choose_engine
+from mnist_bp.engines.choose import choose_engine
 from mnist_bp.errors import MnistBpError
-from mnist_bp.process import end_when_interrupted
-from mnist_bp.resume import WantedRun, new_or_started
-from mnist_bp.script import Unfinished, run_script
 from mnist_bp.summary import Summary, headline
-from mnist_bp.terminal import Terminal
-from tasks.living import FLOW
-from tasks.notify import tell_of_failure
-from tasks.reporting import say, show_on
+from mnist_bp.training.resume import WantedRun, new_or_started
+from tasks.ui import say, show_on
 
 _unfinished = Unfinished([sys.executable, __file__])
 
@@ -86,7 +86,12 @@ def train(config: RunConfig = RunConfig(), resume: str | None = None) -> Summary
 def _load_ahead(config: RunConfig) -> None:
     """Load what the tasks will need, while the main thread waits for Prefect's server; errors are left to the tasks."""
     with suppress(MnistBpError):
-        for module in ("mnist_bp.runs", "mnist_bp.evaluation", "mnist_bp.publish", "mnist_bp.promotion"):
+        for module in (
+            "mnist_bp.training.run",
+            "mnist_bp.training.evaluation",
+            "mnist_bp.registry.publish",
+            "mnist_bp.registry.promotion",
+        ):
             importlib.import_module(module)
         choose_engine(config.engine, config.hidden, config.batch_size)
 

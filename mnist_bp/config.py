@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from typing import Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
-from mnist_bp.datasets import check_batch_size
 from mnist_bp.errors import ConfigError
-from mnist_bp.population import VALIDATION_SHARE, parse_seeds
-from mnist_bp.records import BiasGradient
-from mnist_bp.store import absolute_address, address_problem
+from mnist_bp.model.parameters import BiasGradient
+from mnist_bp.storage.address import absolute_address, address_problem
 
 DatasetChoice = Literal["auto", "mnist", "fashion-mnist", "kmnist", "mnist-sample"]
 EngineChoice = Literal["auto", "reference", "cpu", "cuda"]
@@ -27,6 +26,12 @@ def artifacts_from_environment() -> str:
     """Return `$MNIST_BP_ARTIFACTS`, or `artifacts` in the working directory."""
     return os.environ.get("MNIST_BP_ARTIFACTS") or "artifacts"
 
+
+VALIDATION_SHARE: Final = 12
+"""A population holds out one in this many training examples: 5,000 of MNIST's 60,000."""
+
+MOST: Final = 1_000_000
+"""Seeds that are written out; what fits in memory is fewer by far."""
 
 MOST_STEPS: Final = 10**12
 """In a run: 46 days at 4 us a step."""
@@ -186,3 +191,45 @@ PRESETS: Final[Mapping[str, RunConfig]] = {
     "smoke": RunConfig(dataset="mnist-sample", steps=500, checkpoint_every=100),
 }
 """Named instances; a preset decides the fields that it sets, and leaves the others at their defaults."""
+
+
+def parse_seeds(text: str, first: int) -> tuple[int, ...]:
+    """Read which seeds to train.
+
+    Args:
+        text: `1..64` (both ends included), `3,5,8`, or a count: `64`.
+        first: The first seed of a count.
+
+    Raises:
+        ValueError: Says what was expected.
+    """
+    if counted := re.fullmatch(r"\d+", text):
+        start, count = first, int(counted[0])
+    elif limits := re.fullmatch(r"(\d+)\.\.(\d+)", text):
+        start, count = int(limits[1]), int(limits[2]) - int(limits[1]) + 1
+    elif re.fullmatch(r"\d+(,\d+)+", text):
+        seeds = tuple(map(int, text.split(",")))
+        if repeated := sorted({seed for seed in seeds if seeds.count(seed) > 1}):
+            raise ValueError(f"expected every seed once, but {repeated[0]} is repeated")
+        return _in_range(seeds)
+    else:
+        raise ValueError("expected a range such as 1..64, a list such as 3,5,8, or a count such as 64")
+    if not 1 <= count <= MOST:
+        raise ValueError(f"expected 1 to {MOST:,} seeds, got {max(count, 0):,}")
+    return _in_range(tuple(range(start, start + count)))
+
+
+def _in_range(seeds: tuple[int, ...]) -> tuple[int, ...]:
+    if max(seeds) >= 2**53:
+        raise ValueError(f"expected seeds below 2**53, got {max(seeds)}")
+    return seeds
+
+
+def check_batch_size(batch_size: int, examples: int) -> None:
+    """Refuse a batch that no epoch could fill.
+
+    Raises:
+        ConfigError: It is larger than the dataset.
+    """
+    if batch_size > examples:
+        raise ConfigError(f"--batch-size {batch_size}: expected at most the {examples} training examples")

@@ -12,8 +12,8 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from mnist_bp.population import population_accuracy
-from mnist_bp.records import CachedDataset, CheckpointScore, Evaluation, Promotion, PublishedRun, RawDataset, TrainedRun
+from mnist_bp.results import CachedDataset, CheckpointScore, Evaluation, Promotion, PublishedRun, RawDataset, TrainedRun
+from mnist_bp.training.evaluation import population_accuracy
 
 Summary = dict[str, Any]
 """JSON-ready; the keys of `summarize`."""

@@ -5,10 +5,10 @@ from __future__ import annotations
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from mnist_bp import steps
+from mnist_bp import pipeline as steps
 from mnist_bp.config import RunConfig
-from mnist_bp.records import RawDataset
-from tasks import reporting
+from mnist_bp.results import RawDataset
+from tasks import ui as ui
 from tasks.retries import TRANSPORT_RETRIES, is_last_attempt
 
 
@@ -18,5 +18,5 @@ from tasks.retries import TRANSPORT_RETRIES, is_last_attempt
     **TRANSPORT_RETRIES,
 )
 def download(config: RunConfig) -> RawDataset:
-    """Put the dataset's files in the data directory; see `mnist_bp.download`."""
-    return steps.download(config, reporting, last_attempt=is_last_attempt())
+    """Put the dataset's files in the data directory; see `mnist_bp.data.download`."""
+    return steps.download(config, ui, last_attempt=is_last_attempt())

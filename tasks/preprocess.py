@@ -5,13 +5,13 @@ from __future__ import annotations
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from mnist_bp import steps
+from mnist_bp import pipeline as steps
 from mnist_bp.config import RunConfig
-from mnist_bp.records import CachedDataset, RawDataset
-from tasks import reporting
+from mnist_bp.results import CachedDataset, RawDataset
+from tasks import ui as ui
 
 
 @task(task_run_name="preprocess-{raw.name}", cache_policy=NO_CACHE)
 def preprocess(config: RunConfig, raw: RawDataset) -> CachedDataset:
-    """Turn IDX files into Parquet; see `mnist_bp.preprocess`."""
-    return steps.preprocess(config, raw, reporting)
+    """Turn IDX files into Parquet; see `mnist_bp.data.preprocess`."""
+    return steps.preprocess(config, raw, ui)

@@ -13,8 +13,8 @@ from prefect.client.schemas.objects import State, TaskRun
 from prefect.context import TaskRunContext
 
 from mnist_bp.errors import MnistBpError
-from mnist_bp.steps import DOWNLOAD_WAITS, attempt_failed
-from tasks.reporting import show
+from mnist_bp.pipeline import DOWNLOAD_WAITS, attempt_failed
+from tasks.ui import show
 
 RETRIES: Final = len(DOWNLOAD_WAITS)
 

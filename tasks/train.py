@@ -5,14 +5,14 @@ from __future__ import annotations
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from mnist_bp import steps
+from mnist_bp import pipeline as steps
 from mnist_bp.config import RunConfig
-from mnist_bp.records import CachedDataset, TrainedRun
-from tasks import reporting
+from mnist_bp.results import CachedDataset, TrainedRun
+from tasks import ui as ui
 from tasks.retries import CONTINUED_ONCE
 
 
 @task(name="train", task_run_name="train-{data.name}-{config.seeds_label}", cache_policy=NO_CACHE, **CONTINUED_ONCE)
 def train_network(config: RunConfig, data: CachedDataset, run_id: str) -> TrainedRun:
-    """Certify the engine, train with it, and write checkpoints as they come; see `mnist_bp.runs`."""
-    return steps.train(config, data, run_id, reporting)
+    """Certify the engine, train with it, and write checkpoints as they come; see `mnist_bp.training.run`."""
+    return steps.train(config, data, run_id, ui)

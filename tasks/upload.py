@@ -5,15 +5,15 @@ from __future__ import annotations
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from mnist_bp import steps
+from mnist_bp import pipeline as steps
 from mnist_bp.config import RunConfig
-from mnist_bp.records import CachedDataset, Evaluation, PublishedRun, RawDataset, TrainedRun
-from tasks import reporting
+from mnist_bp.results import CachedDataset, Evaluation, PublishedRun, RawDataset, TrainedRun
+from tasks import ui as ui
 
 
 @task(task_run_name="upload-{trained.run_id}", cache_policy=NO_CACHE)  # the store has its own retries
 def upload(
     config: RunConfig, raw: RawDataset, data: CachedDataset, trained: TrainedRun, evaluation: Evaluation
 ) -> PublishedRun:
-    """Put the run's files where readers look, the manifest last; see `mnist_bp.publish`."""
-    return steps.upload(config, raw, data, trained, evaluation, reporting)
+    """Put the run's files where readers look, the manifest last; see `mnist_bp.registry.publish`."""
+    return steps.upload(config, raw, data, trained, evaluation, ui)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 REPOSITORY = Path(__file__).parents[1]
-CERTIFICATE = REPOSITORY / "mnist_bp" / "certificate.py"
+CERTIFICATE = REPOSITORY / "mnist_bp" / "engines" / "certificate.py"
 PRODUCT = sorted(
     path for package in ("mnist_bp", "tasks", "flows", "deployments") for path in (REPOSITORY / package).rglob("*.py")
 )
@@ -68,16 +68,16 @@ def test_the_guard_finds_every_form_of_autograd_and_pickle(source: str) -> None:
     [
         ("import mnist_bp", "torch torchvision prefect boto3 pydantic httpx"),
         (
-            "import mnist_bp.runs, mnist_bp.certificate",
+            "import mnist_bp.training.run, mnist_bp.engines.certificate",
             "torchvision prefect boto3 pydantic matplotlib",
         ),
         (
-            "import mnist_bp.training, mnist_bp.evaluation, mnist_bp.engines.cpu",
+            "import mnist_bp.training.loop, mnist_bp.training.evaluation, mnist_bp.engines.cpu",
             "torch torchvision prefect boto3 pydantic matplotlib",
         ),
-        ("import mnist_bp.download, mnist_bp.store", "torch torchvision prefect boto3 mlxtend"),
-        ("import mnist_bp.cli, mnist_bp.preflight", "torch torchvision prefect boto3"),
-        ("import mnist_bp.preprocess", "torch torchvision prefect boto3"),
+        ("import mnist_bp.data.download, mnist_bp.storage.address", "torch torchvision prefect boto3 mlxtend"),
+        ("import mnist_bp.cli.flags, mnist_bp.pipeline", "torch torchvision prefect boto3"),
+        ("import mnist_bp.data.preprocess", "torch torchvision prefect boto3"),
         ("import flows.train, flows.nightly", "torch torchvision boto3 matplotlib"),
         ("import deployments.serve", "torch torchvision prefect boto3 matplotlib"),
     ],
@@ -102,11 +102,11 @@ class Absent(MetaPathFinder):
 sys.meta_path.insert(0, Absent())
 import torch
 import numpy as np
-from mnist_bp.certificate import certify
-from mnist_bp.engines import choose_engine
-from mnist_bp.evaluation import Evaluator
-from mnist_bp.network import initial_parameters
-from mnist_bp.training import ExampleOrder, train
+from mnist_bp.engines.certificate import certify
+from mnist_bp.engines.choose import choose_engine
+from mnist_bp.model.parameters import initial_parameters
+from mnist_bp.training.evaluation import Evaluator
+from mnist_bp.training.loop import ExampleOrder, train
 
 config = SimpleNamespace(
     steps=20, batch_size=10, learning_rate=0.5, bias_gradient="mean", hidden=30, seed=1, checkpoint_every=10

@@ -19,7 +19,7 @@ from typing import Final, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from mnist_bp.network import Bytes, IntArray, Model
+from mnist_bp.model.parameters import Bytes, IntArray, Model
 
 Pixels = npt.NDArray[np.float32]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from bench.peers import Pixels, Task
-from mnist_bp.network import IntArray, Model
+from mnist_bp.model.parameters import IntArray, Model
 
 
 class NumPy:

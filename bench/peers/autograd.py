@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, TensorDataset
 
 from bench.peers import Task
-from mnist_bp.network import IntArray, Model
+from mnist_bp.model.parameters import IntArray, Model
 
 
 class Autograd:

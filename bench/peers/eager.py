@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from bench.peers import Task
-from mnist_bp.network import IntArray, Model
+from mnist_bp.model.parameters import IntArray, Model
 
 _dsigmoid: Final = torch.ops.aten.sigmoid_backward.grad_input
 """(da, a) -> da * a * (1 - a) in one operation, the one that autograd itself calls."""

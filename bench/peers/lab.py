@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from bench.peers import Task
-from mnist_bp.network import IntArray, Model
+from mnist_bp.model.parameters import IntArray, Model
 
 
 class Lab:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from bench.peers import NotAvailableError, Task
-from mnist_bp.engines import choose_engine
+from mnist_bp.engines.choose import choose_engine
 from mnist_bp.errors import ConfigError
-from mnist_bp.network import IntArray, Model
+from mnist_bp.model.parameters import IntArray, Model
 
 
 class Ours:

@@ -10,7 +10,7 @@ import numpy as np
 from jax import lax
 
 from bench.peers import Task
-from mnist_bp.network import IntArray, Model
+from mnist_bp.model.parameters import IntArray, Model
 
 CHUNK: Final = 500
 """Steps in one call: few enough to be compiled once for any number of steps, enough to make the call cost nothing."""

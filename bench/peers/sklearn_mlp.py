@@ -12,7 +12,7 @@ import numpy as np
 from sklearn.neural_network import MLPClassifier
 
 from bench.peers import Task
-from mnist_bp.network import IntArray, Model
+from mnist_bp.model.parameters import IntArray, Model
 
 CHUNK: Final = 500
 """Steps handed over at once: 16 MB of pixels."""

@@ -9,16 +9,15 @@ from typing import ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from mnist_bp.engines import PIXEL_SCALE
-from mnist_bp.engines.kernels import CLASS_LANES, HIDDEN_LANES, Padded, kernels, pack, words_at_most
-from mnist_bp.network import Bytes, FloatArray, IntArray, Model, Parameters, writable
-from mnist_bp.population import on_every_core
-from mnist_bp.records import BiasGradient
+from mnist_bp.engines.cpu_kernel import CLASS_LANES, HIDDEN_LANES, Padded, kernels, pack, words_at_most
+from mnist_bp.engines.interface import PIXEL_SCALE
+from mnist_bp.engines.parallel import on_every_core
+from mnist_bp.model.parameters import BiasGradient, Bytes, FloatArray, IntArray, Model, Parameters, writable
 
 
 @dataclass(frozen=True)
 class CpuEngine:
-    """Train with the compiled kernels of `mnist_bp.engines.kernels`."""
+    """Train with the compiled kernels of `mnist_bp.engines.cpu_kernel`."""
 
     name: ClassVar[str] = "cpu"
     device: ClassVar[str] = "cpu"
@@ -46,7 +45,7 @@ class CpuData:
     """See `ResidentData`.
 
     Args:
-        words: Pixels, as `mnist_bp.engines.kernels` has it.
+        words: Pixels, as `mnist_bp.engines.cpu_kernel` has it.
         starts: Where each image's words start, shape (N + 1,).
         labels: Shape (N,).
         classes: K.

@@ -20,11 +20,10 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from mnist_bp.engines import PIXEL_SCALE
+from mnist_bp.engines.interface import PIXEL_SCALE
 from mnist_bp.engines.reference import ReferenceData, ReferenceEngine
 from mnist_bp.errors import ConfigError
-from mnist_bp.network import Bytes, FloatArray, IntArray, Model, Parameters
-from mnist_bp.records import BiasGradient
+from mnist_bp.model.parameters import BiasGradient, Bytes, FloatArray, IntArray, Model, Parameters
 
 try:
     from mnist_bp.engines import cuda_kernel

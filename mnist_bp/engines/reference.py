@@ -11,10 +11,9 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from mnist_bp.backprop import backward, descend, forward
-from mnist_bp.engines import PIXEL_SCALE
-from mnist_bp.network import Bytes, FloatArray, IntArray, Model, Parameters, writable
-from mnist_bp.records import BiasGradient
+from mnist_bp.engines.interface import PIXEL_SCALE
+from mnist_bp.model.backprop import backward, descend, forward
+from mnist_bp.model.parameters import BiasGradient, Bytes, FloatArray, IntArray, Model, Parameters, writable
 
 PREDICT_ROWS: Final = 10_000
 """Images predicted at a time: their pixels as floats take 31 MB."""

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from bench.peers import Task
-from mnist_bp.sample import encode_idx
+from mnist_bp.data.sample import encode_idx
 
 
 @pytest.fixture

@@ -12,9 +12,9 @@ from rich.console import Console
 from bench import loading
 from bench.layouts import LAYOUTS, Layout, read_layout, write_layout
 from bench.readers import OURS, WAYS, prepare
+from mnist_bp.data.parquet import load_split
 from mnist_bp.errors import ConfigError
-from mnist_bp.preprocess import load_split
-from mnist_bp.records import CachedDataset
+from mnist_bp.results import CachedDataset
 
 
 def test_every_way_reads_the_same_images_and_labels(sample: CachedDataset, tmp_path: Path) -> None:

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from bench.peers import PEERS, NotAvailableError, Task, Trainer
-from mnist_bp.backprop import backward, descend, forward
-from mnist_bp.network import IntArray, Model, initial_parameters
+from mnist_bp.model.backprop import backward, descend, forward
+from mnist_bp.model.parameters import IntArray, Model, initial_parameters
 
 SAME_MATHEMATICS = [name for name in PEERS if name != "sklearn"]
 

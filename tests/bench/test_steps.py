@@ -17,7 +17,7 @@ from bench.peers import PEERS, Peer, Task
 from bench.processes import REPOSITORY, Worker, WorkerError
 from bench.turns import TASK
 from mnist_bp.errors import ConfigError
-from mnist_bp.records import CachedDataset
+from mnist_bp.results import CachedDataset
 
 
 def test_the_result_has_a_row_for_each_way_that_runs_and_one_line_for_each_that_does_not(

@@ -15,10 +15,10 @@ from rich.console import Console
 
 from bench import store as measured
 from bench.places import Place
-from mnist_bp.__main__ import main
+from mnist_bp.cli.main import main
 from mnist_bp.errors import ConfigError, StoreError
-from mnist_bp.records import CachedDataset, RawDataset
-from tests.s3_servers import admin_client, environment_of, present_servers, serve
+from mnist_bp.results import CachedDataset, RawDataset
+from tests.support.s3_servers import admin_client, environment_of, present_servers, serve
 
 BUCKET = "runs"
 ARTIFACTS = f"s3://{BUCKET}/some/prefix"

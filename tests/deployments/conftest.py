@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
-from flows.local_server import LocalServer
-from tests.bad_http import BadHttp
-from tests.deployments.serving import Served, Webhook, both_are_served, environment, eventually, webhook
-from tests.s3_servers import free_port
+from flows.runtime.server import LocalServer
+from tests.support.bad_http import BadHttp
+from tests.support.s3_servers import free_port
+from tests.support.serving import Served, Webhook, both_are_served, environment, eventually, webhook
 
 ZONE = "Europe/Zurich"
 FLAGS = ["--dataset", "mnist-sample", "--steps", "60", "--checkpoint-every", "30", "--timezone", ZONE]

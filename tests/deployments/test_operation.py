@@ -20,13 +20,13 @@ from prefect.client.schemas.objects import FlowRun
 from prefect.client.schemas.schedules import IntervalSchedule
 from prefect.settings.models.flows import FlowsSettings
 
-from mnist_bp.datasets import DATASETS
-from mnist_bp.nights import seed_of
-from tasks.living import is_dead
-from tests.bad_http import Fault, status
+from flows.runtime.crashed_runs import is_dead
+from mnist_bp.data.datasets import DATASETS
+from mnist_bp.registry.nights import seed_of
 from tests.deployments.conftest import ZONE, Operation
-from tests.deployments.serving import ENDLESS, REPOSITORY, eventually, read_run, start_run, wait_for
-from tests.prefect_records import artifacts_of, task_runs_of
+from tests.support.bad_http import Fault, status
+from tests.support.prefect_records import artifacts_of, task_runs_of
+from tests.support.serving import ENDLESS, REPOSITORY, eventually, read_run, start_run, wait_for
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 

@@ -18,8 +18,10 @@ import psutil
 import pytest
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
-from mnist_bp.process import INTERRUPTED
-from tests.deployments.serving import (
+from mnist_bp.cli.process import INTERRUPTED
+from tests.support.prefect_records import artifacts_of
+from tests.support.s3_servers import free_port
+from tests.support.serving import (
     ENDLESS,
     REPOSITORY,
     SCRIPT,
@@ -30,8 +32,6 @@ from tests.deployments.serving import (
     start_run,
     wait_for,
 )
-from tests.prefect_records import artifacts_of
-from tests.s3_servers import free_port
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 

@@ -14,9 +14,9 @@ import psutil
 import pytest
 from prefect.testing.utilities import prefect_test_harness
 
-from flows.local_server import LocalServer
-from mnist_bp.terminal import Terminal
-from tasks import reporting
+from flows.runtime.server import LocalServer
+from mnist_bp.cli.console import Terminal
+from tasks import ui as ui
 
 SCRIPT = Path(__file__).parents[2] / "flows" / "train.py"
 
@@ -34,7 +34,7 @@ def prefect_server() -> Iterator[None]:
 def terminal(prefect_server: None, own_signals: None) -> Iterator[None]:
     """For tests that call the script's main: its terminal is let go afterwards, as its signal handlers are."""
     yield
-    reporting.show_on(Terminal())
+    ui.show_on(Terminal())
 
 
 @pytest.fixture

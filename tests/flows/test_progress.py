@@ -9,9 +9,9 @@ from prefect import flow, get_client, task
 from prefect.cache_policies import NO_CACHE
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
-from tasks.reporting import progress_bar
-from tests.fault_proxy import SLOW_DOWN, Fault, FaultProxy
-from tests.prefect_records import artifacts_of, newest_flow_run
+from tasks.ui import progress_bar
+from tests.support.fault_proxy import SLOW_DOWN, Fault, FaultProxy
+from tests.support.prefect_records import artifacts_of, newest_flow_run
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
 

@@ -14,18 +14,18 @@ from typing import Any, NoReturn
 import pytest
 from rich.console import Console
 
-import mnist_bp.__main__
+import mnist_bp.cli.main
 from flows.train import main, train
+from mnist_bp.cli.console import Terminal
 from mnist_bp.config import RunConfig
-from mnist_bp.datasets import DATASETS
+from mnist_bp.data.datasets import DATASETS
 from mnist_bp.errors import DownloadError, StoreError
-from mnist_bp.resume import WantedRun
-from mnist_bp.store.local import LocalStore
-from mnist_bp.terminal import Terminal
-from tasks.reporting import show_on
-from tests.bad_http import BadHttp, status
+from mnist_bp.storage.local import LocalStore
+from mnist_bp.training.resume import WantedRun
+from tasks.ui import show_on
 from tests.conftest import SMALL
-from tests.prefect_records import artifacts_of, logs_of, newest_flow_run, task_runs_of
+from tests.support.bad_http import BadHttp, status
+from tests.support.prefect_records import artifacts_of, logs_of, newest_flow_run, task_runs_of
 
 pytestmark = pytest.mark.usefixtures("terminal", "warm_caches")
 
@@ -113,7 +113,7 @@ def test_json_tells_the_run_and_the_manifest_tells_the_same(capsys: pytest.Captu
 
 def test_without_prefect_manifest_and_summary_are_the_same(capsys: pytest.CaptureFixture[str]) -> None:
     flows = run_json(capsys, *SMALL, "--artifacts", "flows")
-    assert mnist_bp.__main__.main(["train", *SMALL, "--artifacts", "ours", "--json"]) == 0
+    assert mnist_bp.cli.main.main(["train", *SMALL, "--artifacts", "ours", "--json"]) == 0
     ours = json.loads(capsys.readouterr().out)
     manifests = [json.loads(Path(each["manifest"]).read_text()) for each in (ours, flows)]
     for one, other in [(ours, flows), manifests]:

@@ -11,6 +11,7 @@ from prefect.client.schemas.objects import TaskRun
 from prefect.states import Failed
 from rich.console import Console
 
+from mnist_bp.cli.console import Terminal
 from mnist_bp.errors import (
     ChecksumError,
     ConfigError,
@@ -20,14 +21,13 @@ from mnist_bp.errors import (
     MirrorFailure,
     StoreError,
 )
-from mnist_bp.terminal import Terminal
 from tasks.download import download
 from tasks.evaluate import evaluate
 from tasks.preprocess import preprocess
 from tasks.promote import promote
-from tasks.reporting import show_on
 from tasks.retries import RETRIES, is_last_attempt, worth_retrying
 from tasks.train import train_network
+from tasks.ui import show_on
 from tasks.upload import upload
 
 

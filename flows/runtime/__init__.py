@@ -1,0 +1,1 @@
+"""What a script needs to run a flow on Prefect: a server, signals, crashed runs, notifications."""

@@ -1,0 +1,1 @@
+"""The command `mnist-bp`: one file per command, and what commands share."""

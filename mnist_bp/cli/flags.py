@@ -1,0 +1,136 @@
+"""The command line: flags made from `RunConfig`, and a line for each that is unusable."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, Literal, TypeVar, get_args
+
+from pydantic import Field, ValidationError, model_validator
+from pydantic_settings import (
+    BaseSettings,
+    CliApp,
+    CliPositionalArg,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    SettingsError,
+)
+
+from mnist_bp.cli.process import print_error
+from mnist_bp.config import PRESETS, RunConfig, artifacts_from_environment
+from mnist_bp.errors import without_secrets
+from mnist_bp.storage.address import open_store
+from mnist_bp.storage.interface import Store
+
+ChampionDataset = Literal["mnist", "fashion-mnist", "kmnist", "mnist-sample"]
+
+AnyCommand = TypeVar("AnyCommand", bound="Command")
+
+_POSITIONAL: Final = get_args(CliPositionalArg[str])[1]
+"""What marks a field that is given without a flag."""
+
+
+class Command(BaseSettings):
+    """What all commands share: flags made from the fields, and `--json`."""
+
+    model_config = SettingsConfigDict(
+        cli_kebab_case=True,
+        cli_hide_none_type=True,
+        cli_implicit_flags="toggle",  # --flag, not --flag true
+        cli_exit_on_error=False,
+        populate_by_name=True,
+        frozen=True,
+        extra="forbid",
+        use_attribute_docstrings=True,
+    )
+
+    json_output: bool = Field(default=False, alias="json")
+    """Print one JSON object on stdout and everything else on stderr."""
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Read flags alone: a stray STEPS in the environment is not ours."""
+        return (init_settings,)
+
+
+class StoreCommand(Command):
+    """What all commands on published runs share."""
+
+    artifacts: str = Field(default_factory=artifacts_from_environment, min_length=1)
+    """Where runs are published: a directory or s3://bucket/prefix; $MNIST_BP_ARTIFACTS, else ./artifacts."""
+
+    @property
+    def store(self) -> Store:
+        """The place, yet to be contacted."""
+        return open_store(self.artifacts)
+
+
+class TrainCommand(RunConfig, Command):
+    """Download, preprocess, train by hand-written backpropagation, evaluate and publish one run."""
+
+    model_config = Command.model_config
+
+    preset: Literal["lab-8-4", "lab-8-4-sum", "smoke"] = "lab-8-4"
+    """Named set of defaults for the other flags; a flag given beside it wins."""
+
+    resume: str | None = None
+    """Continue the run of this id where it was broken off, with what it was started with."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_from_preset(cls, values: dict[str, Any]) -> dict[str, Any]:
+        preset = PRESETS.get(str(values.get("preset")))
+        return {**preset.model_dump(exclude_unset=True), **values} if preset else values
+
+    @property
+    def config(self) -> RunConfig:
+        """The configuration, without what concerns the command line alone."""
+        return RunConfig.model_validate(self.model_dump(exclude={"json_output", "preset", "resume"}))
+
+    @property
+    def given(self) -> dict[str, Any]:
+        """What was asked for by a flag or a preset, as `RunConfig.record` has it."""
+        return {name: value for name, value in self.config.record.items() if name in self.model_fields_set}
+
+
+def parse(command: type[AnyCommand], arguments: Sequence[str] | None = None) -> AnyCommand:
+    """Read the flags of a command.
+
+    Args:
+        command: Which.
+        arguments: Flags and their values; the process's own when None.
+
+    Raises:
+        SystemExit: With code 0 after `--help`; with 2 after one line for each unusable flag.
+    """
+    try:
+        return CliApp.run(command, cli_args=list(sys.argv[1:] if arguments is None else arguments))
+    except ValidationError as exc:
+        for error in exc.errors():
+            print_error(_describe(command, error))
+        raise SystemExit(2) from exc
+    except SettingsError as exc:
+        problem = str(exc).removeprefix("error parsing CLI: ")
+        unknown = re.match(r"unrecognized arguments: ([^\s=]+)", problem)  # not their values, which may be secrets
+        print_error(f"{f'{unknown[1]}: no such flag or argument' if unknown else problem}; see --help")
+        raise SystemExit(2) from exc
+
+
+def _describe(command: type[Command], error: Mapping[str, Any]) -> str:
+    expectation = error["msg"].removeprefix("Value error, ").replace("Input should be", "expected", 1)
+    if not error["loc"]:
+        return without_secrets(f"{expectation}; see --help")
+    name = str(error["loc"][0])
+    field = command.model_fields.get(name)
+    flag = name.upper() if field and _POSITIONAL in field.metadata else f"--{name.replace('_', '-')}"
+    if error["type"] == "missing":
+        return f"{flag}: required; see --help"
+    return without_secrets(f"{flag} {error['input']!r}: {expectation}; see --help")

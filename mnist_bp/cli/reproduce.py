@@ -1,0 +1,132 @@
+"""`mnist-bp reproduce lab-8-4`: where the published trace falls among those of many orders of the examples.
+
+The published initial weights are had to the last digit; the published accuracies are not, since the order of the
+examples is not known, and two orders differ by tens of images in a thousand. So the network is trained from those
+weights under many orders, and the published figures are shown in the distribution of ours.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import fmean, stdev
+from typing import Any, Final, Literal
+
+from pydantic import Field
+from pydantic_settings import CliPositionalArg, SettingsConfigDict
+from rich.console import Console
+from rich.table import Table
+
+from mnist_bp.cli.flags import Command, parse
+from mnist_bp.config import PRESETS, EngineChoice, data_dir_from_environment
+from mnist_bp.data.download import fetch_dataset
+from mnist_bp.data.parquet import load_split
+from mnist_bp.data.preprocess import preprocess_dataset
+from mnist_bp.engines.choose import choose_engine
+from mnist_bp.engines.parallel import check_memory, memory_needed, on_every_core
+from mnist_bp.model.parameters import CLASSES, PIXELS, initial_parameters
+from mnist_bp.report.plots import trace_png
+from mnist_bp.storage.files import check_writable, write_bytes
+from mnist_bp.training.evaluation import LAB_EXAMPLES, Evaluator
+from mnist_bp.training.loop import ExampleOrder, train
+
+PUBLISHED: Final = (752, 858, 882, 868, 891, 889, 905, 896, 897)
+"""Correct of 1,000 after 1,000, 2,000, ... 9,000 steps; Source: the lab's printed output, whose tenth line is lost."""
+
+
+class ReproduceCommand(Command):
+    """Train the lab's network from its published initial weights under many orders of the examples."""
+
+    model_config = SettingsConfigDict(cli_prog_name="mnist-bp reproduce")
+
+    what: CliPositionalArg[Literal["lab-8-4"]]
+    """What to reproduce: lab-8-4."""
+
+    orders: int = Field(default=64, ge=2, le=100_000)
+    """How many orders of the examples."""
+
+    engine: EngineChoice = "auto"
+    """What computes the steps."""
+
+    data_dir: str = Field(default_factory=data_dir_from_environment, min_length=1)
+    """Directory of downloads and caches: $MNIST_BP_DATA_DIR, else ./data."""
+
+    plot: str = "reproduce-lab-8-4.png"
+    """Where the picture goes; an empty string for none."""
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Reproduce, print the distribution, and draw it."""
+    command = parse(ReproduceCommand, arguments)
+    if command.plot:
+        check_writable(Path(command.plot).absolute().parent)
+    report = reproduce(command.engine, command.orders, Path(command.data_dir))
+    if command.plot:
+        write_bytes(Path(command.plot), trace_png(report["steps"], report["correct"], PUBLISHED))
+    if command.json_output:
+        print(json.dumps({**report, "plot": command.plot or None}))
+        return 0
+    table = Table("step", "mean", "deviation", "least", "most", "published", "z", title=report["title"])
+    for column in table.columns:
+        column.justify = "right"
+    for row in report["rows"]:
+        published = ("", "") if row["published"] is None else (str(row["published"]), f"{row['z']:+.2f}")
+        figures = (f"{row['mean']:.1f}", f"{row['standard_deviation']:.1f}", str(row["minimum"]), str(row["maximum"]))
+        table.add_row(f"{row['step']:,}", *figures, *published)
+    console = Console()
+    console.print(table)
+    console.print(f"the nine published figures lie at a root mean square z of {report['rms_z']:.2f}")
+    if command.plot:
+        console.print(f"drawn in {command.plot}")
+    return 0
+
+
+def reproduce(engine_name: EngineChoice, orders: int, data_dir: Path) -> dict[str, Any]:
+    """Train under many orders and place the published figures among ours.
+
+    Returns:
+        `correct` (for each order, correct of 1,000 at each of `steps`), one of `rows` for each step, and `rms_z`.
+    """
+    config = PRESETS["lab-8-4"]
+    check_memory(memory_needed(orders, PIXELS, config.hidden, CLASSES, 60_000), orders)
+    data = preprocess_dataset(fetch_dataset("mnist", data_dir), data_dir)
+    engine, notice = choose_engine(engine_name)
+    images, labels = load_split(data.train)
+    test_images, test_labels = load_split(data.test)
+    evaluator = Evaluator(engine, test_images[:LAB_EXAMPLES], test_labels[:LAB_EXAMPLES])
+    models = [initial_parameters(config.seed, PIXELS, config.hidden, CLASSES)] * orders
+    shuffles = [ExampleOrder(seed, len(images), config.batch_size) for seed in range(1, orders + 1)]
+    steps, correct = [], []
+    for point in train(config, engine.load(images, labels), models, shuffles):
+        steps.append(point.step)
+        correct.append(on_every_core(evaluator.lab_correct, point.models))
+    rows = [
+        _row(step, figures, PUBLISHED[place] if place < len(PUBLISHED) else None)
+        for place, (step, figures) in enumerate(zip(steps, correct, strict=True))
+    ]
+    squares = [row["z"] ** 2 for row in rows if row["z"] is not None]
+    return {
+        "title": f"correct of 1,000, {orders} orders of the examples, {engine.name} engine",
+        "engine": engine.name,
+        "notice": notice,
+        "orders": orders,
+        "steps": steps,
+        "correct": [list(trace) for trace in zip(*correct, strict=True)],
+        "rows": rows,
+        "rms_z": fmean(squares) ** 0.5,
+        "train_seconds": point.seconds,
+    }
+
+
+def _row(step: int, figures: Sequence[int], published: int | None) -> dict[str, Any]:
+    mean, deviation = fmean(figures), stdev(figures)
+    return {
+        "step": step,
+        "mean": mean,
+        "standard_deviation": deviation,
+        "minimum": min(figures),
+        "maximum": max(figures),
+        "published": published,
+        "z": None if published is None else (published - mean) / (deviation or 1),
+    }

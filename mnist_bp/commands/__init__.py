@@ -1,1 +1,0 @@
-"""The command `mnist-bp`: its commands, and what they share."""

@@ -1,0 +1,1 @@
+"""Datasets: download, digests, and the Parquet cache."""

@@ -1,0 +1,175 @@
+"""Download: the four files of a dataset, each from the first mirror that delivers it intact.
+
+A file is streamed to `<name>.partial`, which survives an interruption and is continued with a Range request, and gets
+its name only once its digest is right. The digest decides, not the length that a server claims.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+from mnist_bp.data.datasets import DATASETS, DatasetSpec, SourceFile
+from mnist_bp.data.mirrors import DEFAULT_LIMITS, MIRRORS_VARIABLE, Limits, MirrorError, mirrors_of, open_mirror
+from mnist_bp.data.sample import write_sample
+from mnist_bp.errors import ChecksumError, DownloadError, MirrorFailure
+from mnist_bp.results import RawDataset, StoredFile
+from mnist_bp.storage.files import PARTIAL_SUFFIX, commit, digest_of, locked, reading_from, writing_to
+
+Progress = Callable[[str, int, int | None], None]
+"""Called with a file's name, the bytes of it on disk so far, and its size where the mirror states it."""
+
+
+def fetch(choice: str, data_dir: Path, *, last_attempt: bool, on_progress: Progress | None = None) -> RawDataset:
+    """Fetch the dataset that a configuration names: `fetch_mnist_or_sample` for `auto`, else `fetch_dataset`."""
+    if choice == "auto":
+        return fetch_mnist_or_sample(data_dir, last_attempt=last_attempt, on_progress=on_progress)
+    return fetch_dataset(choice, data_dir, on_progress=on_progress)
+
+
+def fetch_dataset(
+    name: str, data_dir: Path, *, limits: Limits = DEFAULT_LIMITS, on_progress: Progress | None = None
+) -> RawDataset:
+    """Make sure that the files of a dataset are on disk and intact. Intact files are not fetched again.
+
+    Args:
+        name: A dataset's name; not `auto`.
+        data_dir: The files go to `raw/<name>/` in it.
+        limits: What a mirror may cost.
+        on_progress: Told about every piece that arrives.
+
+    Raises:
+        ConfigError: `MNIST_BP_MIRRORS` holds something unusable.
+        DownloadError: No mirror delivered a file.
+        ChecksumError: The bundled sample is not the one that is expected.
+        StoreError: The disk is full, read-only or gone.
+    """
+    spec = DATASETS[name]
+    directory = data_dir / "raw" / name
+    if files := _find(spec, directory):
+        return RawDataset(name, files, "hit")
+    with locked(directory):  # of two runs, one fetches and the other finds it done
+        if spec.mirrors:
+            for file in spec.files:
+                if _intact(directory, file) is None:
+                    _fetch(spec, file, directory, limits, on_progress or (lambda *_: None))
+        elif _find(spec, directory) is None:
+            write_sample(directory, spec)
+        files = _find(spec, directory)
+    if files is None:
+        raise ChecksumError(
+            f"{directory} does not hold {name} as it was written; another program changed it: run again"
+        )
+    return RawDataset(name, files, "miss")
+
+
+def fetch_mnist_or_sample(
+    data_dir: Path, *, last_attempt: bool, limits: Limits = DEFAULT_LIMITS, on_progress: Progress | None = None
+) -> RawDataset:
+    """Fetch MNIST; where it cannot be had, unpack the bundled sample and say why in its notice.
+
+    Args:
+        data_dir: See `fetch_dataset`.
+        last_attempt: Whether nobody will call again after a failure.
+        limits: See `fetch_dataset`.
+        on_progress: See `fetch_dataset`.
+
+    Raises:
+        DownloadError: A mirror was reached and broke off, and it is not the last attempt.
+        ConfigError, ChecksumError, StoreError: See `fetch_dataset`.
+    """
+    try:
+        return fetch_dataset("mnist", data_dir, limits=limits, on_progress=on_progress)
+    except DownloadError as exc:
+        if exc.reached and not last_attempt:
+            raise
+        notice = (
+            "MNIST could not be had, so this run uses the bundled mnist-sample (4,000 training and 1,000 test images): "
+            f"its accuracies are NOT comparable with MNIST's. Why: {exc}"
+        )
+    return replace(fetch_dataset("mnist-sample", data_dir), notice=notice)
+
+
+def _find(spec: DatasetSpec, directory: Path) -> tuple[StoredFile, ...] | None:
+    """Describe the files of a dataset if all of them are there and intact."""
+    found = tuple(file for file in (_intact(directory, file) for file in spec.files) if file is not None)
+    return found if len(found) == len(spec.files) else None
+
+
+def _intact(directory: Path, file: SourceFile) -> StoredFile | None:
+    """Describe a file if it is there with the right digest."""
+    path = directory / file.name
+    with reading_from(path):
+        if not path.is_file():
+            return None
+        size = path.stat().st_size
+    if digest_of(path, file.algorithm) != file.digest:
+        return None
+    return StoredFile(str(path), file.digest if file.algorithm == "sha256" else digest_of(path), size)
+
+
+def _fetch(spec: DatasetSpec, file: SourceFile, directory: Path, limits: Limits, on_progress: Progress) -> None:
+    """Put one file in place, trying each mirror in order."""
+    partial = directory / f"{file.name}{PARTIAL_SUFFIX}"
+    failures = []
+    for mirror in mirrors_of(spec):
+        try:
+            _fetch_from(mirror, file, partial, limits, on_progress)
+        except MirrorError as exc:
+            failures.append(MirrorFailure(mirror + file.name, exc.kind, exc.reason))
+        else:
+            commit(partial, directory / file.name)
+            return
+    raise DownloadError(
+        f"{spec.name}: {file.name}",
+        failures,
+        f"Check the network, point {MIRRORS_VARIABLE} at a mirror that has it, or use --dataset mnist-sample",
+    )
+
+
+def _fetch_from(mirror: str, file: SourceFile, partial: Path, limits: Limits, on_progress: Progress) -> None:
+    """Complete `partial` from one mirror; where continuing it does not work out, once more from the start."""
+    for start in (partial.stat().st_size if partial.exists() else 0, 0):
+        try:
+            content_type = _receive(mirror, file.name, partial, start, limits, on_progress)
+        except MirrorError as exc:
+            if partial.exists() and digest_of(partial, file.algorithm) == file.digest:
+                return  # broken off after the last byte that matters
+            if exc.kind == "corrupt":
+                partial.unlink()
+            if start == 0 or exc.kind in ("interrupted", "unreachable"):
+                raise
+            continue
+        found, size = digest_of(partial, file.algorithm), partial.stat().st_size
+        if found == file.digest:
+            return
+        partial.unlink()
+        if start == 0:
+            raise MirrorError(
+                "corrupt",
+                f"delivered {size:,} bytes{content_type} whose {file.algorithm.upper()} is {found}, "
+                f"expected {file.digest}",
+            )
+
+
+def _receive(mirror: str, name: str, partial: Path, start: int, limits: Limits, on_progress: Progress) -> str:
+    """Write to `partial`, from byte `start` on, what the mirror sends; from 0 on where it sends everything.
+
+    Returns:
+        The content type, for the message if the digest turns out wrong; empty where there is none.
+    """
+    deadline = time.monotonic() + limits.total
+    with open_mirror(mirror, name, start, limits) as reply:
+        received = reply.start
+        with writing_to(partial), partial.open("ab" if received else "wb") as file:
+            for chunk in reply.chunks:
+                received += len(chunk)
+                if received > limits.size:
+                    raise MirrorError("corrupt", f"sends more than the {limits.size:,} bytes that are allowed")
+                if time.monotonic() > deadline:
+                    raise MirrorError("interrupted", f"not done after {limits.total:g} s")
+                file.write(chunk)
+                on_progress(name, received, reply.size)
+    return f" of {reply.content_type}" if reply.content_type else ""

@@ -1,0 +1,161 @@
+"""Mirrors: where the files of a dataset come from, and what can go wrong on the way."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from dataclasses import dataclass
+from typing import Final
+from urllib.parse import urlsplit
+
+import httpx
+
+from mnist_bp.data.datasets import DatasetSpec
+from mnist_bp.errors import ConfigError, FailureKind, StoreError
+from mnist_bp.storage.address import address_problem, open_store
+
+MIRRORS_VARIABLE: Final = "MNIST_BP_MIRRORS"
+_ADDRESSES: Final = "https://host/path, http://host/path, file:///directory or s3://bucket/prefix"
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a mirror may cost.
+
+    Args:
+        connect: Seconds until it answers the call.
+        silence: Seconds without a byte.
+        total: Seconds for one attempt at one file.
+        size: Bytes of one file; the largest known has 30 million.
+    """
+
+    connect: float = 10
+    silence: float = 20
+    total: float = 600
+    size: int = 64 << 20
+
+
+DEFAULT_LIMITS: Final = Limits()
+
+
+def mirrors_of(spec: DatasetSpec) -> tuple[str, ...]:
+    """List the mirrors to try, in order: those in `MNIST_BP_MIRRORS` where it is set, else the dataset's own.
+
+    In `MNIST_BP_MIRRORS`, addresses are separated by spaces, and `{dataset}` stands for the dataset's name.
+
+    Returns:
+        Addresses that end in a slash.
+
+    Raises:
+        ConfigError: An address has an unknown scheme.
+    """
+    configured = os.environ.get(MIRRORS_VARIABLE, "").split()
+    for mirror in configured:
+        if not _is_address(mirror):
+            raise ConfigError(f"{MIRRORS_VARIABLE} holds {mirror!r}: expected {_ADDRESSES}, separated by spaces")
+    return tuple(mirror.replace("{dataset}", spec.name).rstrip("/") + "/" for mirror in (configured or spec.mirrors))
+
+
+def _is_address(mirror: str) -> bool:
+    try:
+        parts = urlsplit(mirror)
+    except ValueError:
+        return False
+    if parts.scheme in ("file", "s3"):
+        return "://" in mirror and address_problem(mirror) is None
+    return parts.scheme in ("https", "http") and bool(parts.hostname)
+
+
+class MirrorError(Exception):
+    """One mirror did not deliver one file.
+
+    Args:
+        kind, reason: See `mnist_bp.errors.MirrorFailure`.
+    """
+
+    def __init__(self, kind: FailureKind, reason: str) -> None:
+        super().__init__(reason)
+        self.kind = kind
+        self.reason = reason
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What a mirror sends.
+
+    Args:
+        start: The first byte it sends: the one asked for, or 0 where it sends the whole file.
+        size: Bytes of the whole file, where it says so.
+        chunks: The bytes; raises MirrorError where they break off.
+        content_type: Of an HTTP reply.
+    """
+
+    start: int
+    size: int | None
+    chunks: Iterator[bytes]
+    content_type: str = ""
+
+
+def open_mirror(mirror: str, name: str, start: int, limits: Limits) -> AbstractContextManager[Reply]:
+    """Ask a mirror for a file, from byte `start` on.
+
+    Args:
+        mirror: An address from `mirrors_of`.
+        name: The file's name.
+        start: The first byte that is still missing.
+        limits: What the mirror may cost.
+
+    Raises:
+        MirrorError: On entering, or from within the chunks.
+    """
+    if mirror.startswith(("http://", "https://")):
+        return _open_http(mirror + name, start, limits)
+    return nullcontext(Reply(start, None, _stream(mirror, name, start)))
+
+
+def _stream(mirror: str, name: str, start: int) -> Iterator[bytes]:
+    try:
+        yield from open_store(mirror, attempts=1).stream(name, start)  # the download itself is what is tried again
+    except StoreError as exc:
+        raise MirrorError("interrupted" if exc.transient else "refused", str(exc)) from exc
+
+
+@contextmanager
+def _open_http(url: str, start: int, limits: Limits) -> Iterator[Reply]:
+    headers = {"Accept-Encoding": "identity"}  # the digest is of the file as it is stored
+    if start:
+        headers["Range"] = f"bytes={start}-"
+    timeout = httpx.Timeout(limits.silence, connect=limits.connect)
+    try:
+        with ExitStack() as stack:
+            try:
+                client = stack.enter_context(httpx.Client(timeout=timeout, follow_redirects=True))
+                response = stack.enter_context(client.stream("GET", url, headers=headers))
+            except (OSError, ValueError, ImportError) as exc:  # an impossible host, proxy or certificate file
+                raise MirrorError("refused", f"cannot be asked ({exc})") from exc
+            yield _read_reply(response, start)
+    except (httpx.ConnectError, httpx.ConnectTimeout) as exc:
+        raise MirrorError("unreachable", f"cannot be reached ({exc or 'timed out'})") from exc
+    except httpx.ReadTimeout as exc:
+        raise MirrorError("interrupted", f"silent for {limits.silence:g} s") from exc
+    except (httpx.UnsupportedProtocol, httpx.TooManyRedirects, httpx.InvalidURL) as exc:
+        raise MirrorError("refused", str(exc)) from exc
+    except httpx.TransportError as exc:
+        raise MirrorError("interrupted", f"broken off ({exc or type(exc).__name__})") from exc
+
+
+def _read_reply(response: httpx.Response, start: int) -> Reply:
+    status = response.status_code
+    length = int(response.headers.get("Content-Length", 0)) or None
+    content_type = response.headers.get("Content-Type", "")
+    if status == httpx.codes.OK:
+        return Reply(0, length, response.iter_raw(), content_type)
+    if status == httpx.codes.PARTIAL_CONTENT and response.headers.get("Content-Range", "").startswith(
+        f"bytes {start}-"
+    ):
+        return Reply(start, length and start + length, response.iter_raw(), content_type)
+    if status == httpx.codes.REQUESTED_RANGE_NOT_SATISFIABLE and start:
+        return Reply(start, start, iter(()))  # nothing beyond what is there: the digest will tell
+    transient = status >= 500 or status in (httpx.codes.REQUEST_TIMEOUT, httpx.codes.TOO_MANY_REQUESTS)
+    raise MirrorError("interrupted" if transient else "refused", f"HTTP {status} {response.reason_phrase}".strip())

@@ -1,0 +1,166 @@
+"""Preprocess: IDX files to a Parquet cache, keyed by what it was made from.
+
+    <data dir>/parquet/<dataset>-<key>/train.parquet
+                                       test.parquet
+                                       manifest.json      sealed, written last: it holds the digests of the two
+
+What the Parquet files look like, and how they are read, is in `mnist_bp.data.parquet`.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import json
+import shutil
+import tempfile
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import pyarrow.parquet as pq
+
+from mnist_bp.data.parquet import LAYOUT, split_table
+from mnist_bp.errors import DataFormatError, MnistBpError
+from mnist_bp.results import CachedDataset, CacheOutcome, RawDataset, StoredFile
+from mnist_bp.storage.checksummed_json import seal, unseal
+from mnist_bp.storage.files import atomic_write, digest_of, locked, read_verified, reading_from, write_bytes, writing_to
+
+if TYPE_CHECKING:  # a cache is found, and proved intact, without the 2 s of importing torch
+    from torch import Tensor
+
+PREPROCESS_VERSION: Final = 2
+"""Changes whenever the same source would give other Parquet files."""
+
+MANIFEST: Final = "manifest.json"
+SPLITS: Final = ("train", "test")
+
+_REMEDY: Final = "it is made anew by the next run"
+
+
+def preprocess_dataset(raw: RawDataset, data_dir: Path) -> CachedDataset:
+    """Find the Parquet cache of a dataset intact, or build it.
+
+    Args:
+        raw: Verified IDX files.
+        data_dir: The cache goes to `parquet/` in it.
+
+    Raises:
+        DataFormatError: The IDX files are not 28x28 images with a label each.
+        StoreError: The disk is full, read-only or gone.
+    """
+    key = cache_key(raw)
+    directory = data_dir / "parquet" / f"{raw.name}-{key}"
+    found, damage = _look(directory)
+    if found is not None:
+        return _describe(raw, key, found, "hit")
+    with locked(directory):  # of two runs, one builds and the other finds it done
+        found = _look(directory)[0]
+        if found is None:
+            return _describe(raw, key, _build(raw, key, directory), "miss", damage)
+    return _describe(raw, key, found, "hit")
+
+
+def cache_key(raw: RawDataset) -> str:
+    """Digest what decides the cache's content: the source files and the version of this step."""
+    source = json.dumps([PREPROCESS_VERSION, raw.name, [file.sha256 for file in raw.files]])
+    return hashlib.sha256(source.encode()).hexdigest()[:16]
+
+
+def decode_idx(path: Path) -> Tensor:
+    """Decode an IDX file, gzipped or not.
+
+    Returns:
+        Its values, uint8, in the file's own shape.
+
+    Raises:
+        DataFormatError: It is not an IDX file of bytes.
+        StoreError: It is absent or unreadable, or there is no room for it unzipped.
+    """
+    import torch
+    from torchvision.datasets.mnist import read_sn3_pascalvincent_tensor  # 2 s, needed on a cache miss alone
+
+    opener: Callable[..., Any] = gzip.open if path.suffix == ".gz" else Path.open
+    room = Path(tempfile.gettempdir())
+    with reading_from(path), opener(path, "rb") as source, writing_to(room), tempfile.NamedTemporaryFile() as file:
+        try:
+            shutil.copyfileobj(source, file)
+        except (gzip.BadGzipFile, EOFError, zlib.error) as exc:
+            raise DataFormatError(f"{path} is not gzipped: {exc}; delete it and run again") from exc
+        file.flush()
+        try:
+            values: Tensor = read_sn3_pascalvincent_tensor(file.name)
+        except (AssertionError, ValueError, KeyError, IndexError) as exc:
+            raise DataFormatError(f"{path} is not an IDX file ({exc!r}); delete it and run again") from exc
+    if values.dtype != torch.uint8:
+        raise DataFormatError(f"{path} holds {values.dtype} values, expected bytes; delete it and run again")
+    return values
+
+
+Splits = dict[str, StoredFile]
+
+
+def _look(directory: Path) -> tuple[Splits | None, str | None]:
+    """Return the files of an intact cache, or what is wrong with a damaged one, or neither."""
+    try:
+        return find_cache(directory), None
+    except MnistBpError as exc:
+        return None, str(exc)
+
+
+def find_cache(directory: Path) -> Splits | None:
+    """Return the verified files of a cache, or None if it was never built.
+
+    Args:
+        directory: `<dataset>-<key>`.
+
+    Raises:
+        MnistBpError: It was built and is damaged.
+    """
+    manifest, key = directory / MANIFEST, directory.name.rpartition("-")[2]
+    with reading_from(manifest):
+        if not manifest.exists():
+            return None
+        content = manifest.read_bytes()
+    document = unseal(content, str(manifest), _REMEDY)
+    try:
+        recorded, digests = document["key"], {split: str(document["sha256"][split]) for split in SPLITS}
+    except (KeyError, TypeError) as exc:
+        raise DataFormatError(f"{manifest} is no cache's manifest ({exc!r}); {_REMEDY}") from exc
+    if recorded != key:
+        raise DataFormatError(f"{manifest} is of the cache {recorded}, expected {key}; {_REMEDY}")
+    found = {}
+    for split, digest in digests.items():
+        path = directory / f"{split}.parquet"
+        found[split] = StoredFile(str(path), digest, len(read_verified(path, digest, _REMEDY)))
+    return found
+
+
+def _build(raw: RawDataset, key: str, directory: Path) -> Splits:
+    sources = dict(zip(SPLITS, (raw.files[:2], raw.files[2:]), strict=True))
+    splits = {}
+    for split, (image_file, label_file) in sources.items():
+        images, labels = decode_idx(Path(image_file.path)), decode_idx(Path(label_file.path))
+        if images.shape[1:] != (28, 28) or labels.shape != images.shape[:1] or labels.max() > 9:
+            raise DataFormatError(
+                f"{raw.name} {split}: images {tuple(images.shape)} and labels {tuple(labels.shape)} up to "
+                f"{labels.max()}; expected (N, 28, 28) and (N,) up to 9; delete {image_file.path} and run again"
+            )
+        path = directory / f"{split}.parquet"
+        about = {"dataset": raw.name, "split": split, "key": key, "preprocess_version": PREPROCESS_VERSION}
+        with atomic_write(path) as file:
+            pq.write_table(split_table(images.contiguous().numpy(), labels.numpy(), about), file, **LAYOUT)
+        splits[split] = StoredFile(str(path), digest_of(path), path.stat().st_size)
+    digests = {split: file.sha256 for split, file in splits.items()}
+    write_bytes(directory / MANIFEST, seal({"key": key, "sha256": digests}))
+    return splits
+
+
+def _describe(
+    raw: RawDataset, key: str, splits: Splits, cache: CacheOutcome, rebuilt: str | None = None
+) -> CachedDataset:
+    rows = {split: pq.read_metadata(file.path).num_rows for split, file in splits.items()}
+    return CachedDataset(
+        raw.name, key, splits["train"], splits["test"], rows["train"], rows["test"], cache, rebuilt, raw.notice
+    )

@@ -1,0 +1,103 @@
+"""Which engine computes the steps: the one that was asked for, or the fastest that runs here."""
+
+from __future__ import annotations
+
+import ctypes
+
+from mnist_bp.engines.interface import Engine
+from mnist_bp.errors import ConfigError
+from mnist_bp.model.parameters import CLASSES, PIXELS
+
+
+def choose_engine(name: str, hidden: int = 30, batch_size: int = 10) -> tuple[Engine, str | None]:
+    """Find the engine for a configured name.
+
+    Args:
+        name: `auto` (`cuda` where there is a GPU, else `cpu`, else `reference`), `reference` (on the CPU), `cpu` or
+            `cuda`.
+        hidden: Hidden units it is to train; on a GPU, what fits on the chip.
+        batch_size: Examples of a step.
+
+    Returns:
+        The engine, and what there is to know about it (a slower one standing in, and what that costs) or None.
+
+    Raises:
+        ConfigError: The engine that was asked for cannot run here.
+    """
+    if name == "reference":
+        return _reference("cpu"), None
+    if name == "cuda" or (name == "auto" and _has_gpu()):
+        try:
+            return _cuda(hidden, batch_size)
+        except ConfigError:  # a GPU that this torch cannot use
+            if name == "cuda":
+                raise
+    try:
+        from mnist_bp.engines.cpu import compiled_engine
+
+        return compiled_engine(), None
+    except Exception as exc:  # a missing library, or one that does not fit the others here
+        problem = f"numba cannot be used ({type(exc).__name__}: {exc})"
+        if name == "cpu":
+            raise ConfigError(
+                f"--engine cpu: {problem}; expected numba as in requirements.lock: run make setup, "
+                "or use --engine reference"
+            ) from exc
+        return _reference("cpu"), (
+            f"{problem}: the reference engine stands in for cpu, and takes about 20 times as long; run make setup"
+        )
+
+
+def same_engine(name: str, device: str, hidden: int = 30, batch_size: int = 10) -> Engine:
+    """Find the very engine that a run was started with: another would round otherwise.
+
+    Args:
+        name: Of the engine.
+        device: Where it computed.
+        hidden: See `choose_engine`.
+        batch_size: See `choose_engine`.
+
+    Raises:
+        ConfigError: It cannot run here.
+    """
+    on_gpu = device == "cuda"
+    engine, why = choose_engine("cuda" if on_gpu else name, hidden, batch_size)
+    if name == "reference":
+        return _reference(device)
+    if (engine.name, engine.device) != (name, device):
+        raise ConfigError(f"the {engine.name} engine on {engine.device} is what can run here ({why})")
+    return engine
+
+
+def _reference(device: str) -> Engine:
+    from mnist_bp.engines.reference import ReferenceEngine
+
+    return ReferenceEngine(device)
+
+
+def _has_gpu() -> bool:
+    """Ask the driver, so that a machine without a GPU does not pay for importing torch."""
+    try:
+        driver = ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        return False
+    count = ctypes.c_int(0)
+    return driver.cuInit(0) == 0 and driver.cuDeviceGetCount(ctypes.byref(count)) == 0 and count.value > 0
+
+
+def _cuda(hidden: int, batch_size: int) -> tuple[Engine, str | None]:
+    import torch
+
+    if not torch.cuda.is_available():
+        raise ConfigError(
+            f"--engine cuda: torch {torch.__version__} finds no CUDA device on this machine; "
+            "expected one; use --engine auto, cpu or reference"
+        )
+    from mnist_bp.engines.cuda import CudaEngine, fits, problem
+
+    why = problem()
+    if why is None and not fits(PIXELS, hidden, CLASSES, batch_size):
+        why = f"{hidden:,} hidden units with a batch of {batch_size:,} do not fit on the chip"
+    if why is None:
+        return CudaEngine(), None
+    return _reference("cuda"), f"{why}: the reference engine stands in for cuda on the GPU, a launch for each operation"

@@ -1,0 +1,321 @@
+"""The CPU engine's kernels: loops over the pixels that are not zero, with accumulators that stay in registers.
+
+Four of five MNIST pixels are zero and add nothing to z1, nor get a gradient. The kernel visits the others alone:
+
+    forward    z1 += x[p] * W1[p, :]              for each pixel p of an image that is not zero
+    (6)        W1[p, :] -= rate * x[p] * dz1      the same pixels again, and dW1 is never written down
+
+so a step of batch 10 touches 1,500 rows of W1 twice, each 30 numbers that are two AVX-512 registers. What is left of
+the time goes mostly to storing those rows.
+
+Layout, and why:
+
+- Hidden units are padded to 32 lanes and classes to 16, so that a row is a whole number of vectors. A padded unit
+  would put out sigmoid(0) = 0.5 and learn: `hidden_exists` and `class_exists` hold it at 0.
+- W1 lies in blocks of 32 units, one below the other, so that a row is one vector and its address a shift away.
+- W2 is kept twice, (H, K) for the forward pass and (K, H) for (4), each read along its rows.
+- An image is a run of byte pairs, (distance from the pixel before, value), four pairs to a 64-bit word: 300 bytes
+  instead of 784, in one stream. The words of the image after next are fetched while this one is computed; without
+  that every image would be waited for.
+- Pixels stay bytes: a table of 256 entries makes them x, in the precision of the weights, scale included.
+
+numba, and not an extension in C++: it needs no compiler on the machine, and compiles for the processor that it finds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+from numba import from_dtype, njit, types
+
+from mnist_bp.engines import numba_vectors as vectors
+from mnist_bp.engines.numba_cache import compiled
+from mnist_bp.engines.numba_vectors import fma, prefetch, sigmoid, store, store_row
+from mnist_bp.model.parameters import Bytes, FloatArray
+
+HIDDEN_LANES: Final = 32
+CLASS_LANES: Final = 16
+AHEAD: Final = 2
+"""Steps between fetching an image into the cache and computing with it."""
+
+TOGETHER: Final = 16
+"""Images that are predicted layer by layer, so that none waits for the one before it."""
+
+load_h, load_row, spread_h, zeros_h = vectors.of(HIDDEN_LANES)
+load_k, _, spread_k, zeros_k = vectors.of(CLASS_LANES)
+
+_ONE, _TWO, _BYTE = np.uint64(1), np.uint64(2), np.uint64(255)
+_FARTHEST: Final = np.uint64(247)
+"""Largest distance over zeros, so that what follows within the same eight pixels is at most 255 away."""
+
+
+class Padded(NamedTuple):
+    """A model in the kernel's layout: rows padded with zeros to whole vectors, H_ and K_ long.
+
+    Args:
+        W1: In blocks of hidden units, shape (H_ / 32 * D, 32).
+        b1: Shape (1, H_).
+        W2: Shape (H, K_).
+        W2_T: The same weights, shape (K, H_).
+        b2: Shape (1, K_).
+        hidden_exists: Shape (1, H_): 1 for a hidden unit, 0 for padding.
+        class_exists: Shape (1, K_): the same for classes.
+    """
+
+    W1: FloatArray
+    b1: FloatArray
+    W2: FloatArray
+    W2_T: FloatArray
+    b2: FloatArray
+    hidden_exists: FloatArray
+    class_exists: FloatArray
+
+
+@njit
+def _visit(word: Any, place: int) -> Any:
+    """Read one of a word's four pixels: its distance from the pixel before, and its value."""
+    return (word >> np.uint64(16 * place)) & _BYTE, (word >> np.uint64(16 * place + 8)) & _BYTE
+
+
+@njit
+def _inputs(model: Any) -> Any:
+    """Return D, to be asked once for a call: a division here, for every image, made a step take a third longer."""
+    return np.uint64(model.W1.shape[0] * HIDDEN_LANES // model.b1.shape[1])
+
+
+@njit
+def _first_row(block: int, D: Any) -> Any:
+    """Return the row of W1 that holds pixel 0 of a block of hidden units."""
+    return np.uint64(block) // np.uint64(HIDDEN_LANES) * D
+
+
+@njit
+def _pre_activation(model: Any, words: Any, first: int, last: int, x: Any, block: int, D: Any) -> Any:
+    """Compute z1 = x W1 + b1 of one image, for one block of hidden units.
+
+    The four products of a word are added first: the sums of several words are then under way at once, z1 is rounded a
+    quarter as often, and there are two sums to keep, which is what fits AVX2's registers.
+    """
+    z1 = load_h(model.b1, 0, block)
+    row = _first_row(block, D)
+    for w in range(first, last):
+        word = words[w]
+        distance, value = _visit(word, 0)
+        row += distance
+        of_word = spread_h(x, 0, value) * load_row(model.W1, row)
+        for place in range(1, 4):
+            distance, value = _visit(word, place)
+            row += distance
+            of_word = fma(spread_h(x, 0, value), load_row(model.W1, row), of_word)
+        z1 = z1 + of_word
+    return z1
+
+
+@njit
+def _hidden(model: Any, words: Any, first: int, last: int, x: Any, a1: Any, i: int, D: Any) -> None:
+    """Compute a1 of one image into row i."""
+    for block in range(0, a1.shape[1], HIDDEN_LANES):
+        z1 = _pre_activation(model, words, first, last, x, block, D)
+        store(a1, i, block, sigmoid(z1) * load_h(model.hidden_exists, 0, block))
+
+
+@njit
+def _predicted(model: Any, a1: Any, i: int, block: int) -> Any:
+    """Compute a2 = sigmoid(a1 W2 + b2) of row i, for one block of classes."""
+    z2, z2_odd = load_k(model.b2, 0, block), zeros_k(a1)
+    for h in range(0, model.W2.shape[0], 2):
+        z2 = fma(spread_k(a1, i, h), load_k(model.W2, h, block), z2)
+        z2_odd = fma(spread_k(a1, i, h + 1), load_k(model.W2, h + 1, block), z2_odd)
+    return sigmoid(z2 + z2_odd) * load_k(model.class_exists, 0, block)
+
+
+@njit
+def _fetch(words: Any, starts: Any, image: Any) -> None:
+    for w in range(starts[image], starts[image + np.uint64(1)] + 7, 8):  # a cache line is eight words
+        prefetch(words, w)
+
+
+def train_kernel(
+    model: Any, words: Any, starts: Any, labels: Any, batches: Any, x: Any, targets: Any, rates: Any
+) -> None:
+    """Train one model in place for S steps.
+
+    Args:
+        model: A `Padded` model.
+        words: Pixels of all images, as this module's docstring has it, uint64.
+        starts: Where each image's words start, shape (N + 1,), uint32.
+        labels: Shape (N,), uint8.
+        batches: Row numbers of each step's examples, shape (S, B), int64.
+        x: The pixel in [0, 1] for every byte, shape (1, 256).
+        targets: One-hot rows, shape (K, K_).
+        rates: Shape (1, 2): minus the learning rate, and what the biases' gradients are multiplied by besides.
+    """
+    steps, batch_size = batches.shape
+    D, H, K = _inputs(model), model.W2.shape[0], model.W2_T.shape[0]
+    H_, K_ = model.b1.shape[1], model.W2.shape[1]
+    a1 = np.empty((batch_size, H_), x.dtype)
+    # Gradients are linear in dz2: multiplied by minus the learning rate there, they arrive as what is to be added.
+    dz1, dz2 = np.empty_like(a1), np.empty((batch_size, K_), x.dtype)
+    for step in range(steps):
+        for i in range(batch_size):  # a1 = sigmoid(x W1 + b1)
+            if step + AHEAD < steps:
+                _fetch(words, starts, np.uint64(batches[step + AHEAD, i]))
+            if step + AHEAD + 1 < steps:
+                prefetch(starts, np.uint64(batches[step + AHEAD + 1, i]))
+            image = np.uint64(batches[step, i])
+            _hidden(model, words, starts[image], starts[image + np.uint64(1)], x, a1, i, D)
+        for i in range(batch_size):  # (1) dz2 = (a2 - t) * a2 * (1 - a2)
+            label = labels[np.uint64(batches[step, i])]
+            for block in range(0, K_, CLASS_LANES):
+                a2 = _predicted(model, a1, i, block)
+                slope = a2 * (load_k(model.class_exists, 0, block) - a2)
+                store(dz2, i, block, (a2 - load_k(targets, label, block)) * slope * spread_k(rates, 0, 0))
+        for i in range(batch_size):  # (4) da1 = dz2 W2^T  (5) dz1 = da1 * a1 * (1 - a1)
+            for block in range(0, H_, HIDDEN_LANES):
+                da1 = zeros_h(x)
+                for k in range(K):
+                    da1 = fma(spread_h(dz2, i, k), load_h(model.W2_T, k, block), da1)
+                activation = load_h(a1, i, block)
+                store(dz1, i, block, da1 * activation * (load_h(model.hidden_exists, 0, block) - activation))
+        for h in range(H):  # (2) dW2 = a1^T dz2
+            for block in range(0, K_, CLASS_LANES):
+                total = zeros_k(x)
+                for i in range(batch_size):
+                    total = fma(spread_k(a1, i, h), load_k(dz2, i, block), total)
+                store(model.W2, h, block, load_k(model.W2, h, block) + total)
+        for k in range(K):  # the same weights again, the other way round
+            for block in range(0, H_, HIDDEN_LANES):
+                total = zeros_h(x)
+                for i in range(batch_size):
+                    total = fma(spread_h(dz2, i, k), load_h(a1, i, block), total)
+                store(model.W2_T, k, block, load_h(model.W2_T, k, block) + total)
+        for block in range(0, K_, CLASS_LANES):  # (3) db2 = dz2, reduced over the batch
+            total = zeros_k(x)
+            for i in range(batch_size):
+                total = total + load_k(dz2, i, block)
+            store(model.b2, 0, block, fma(total, spread_k(rates, 0, 1), load_k(model.b2, 0, block)))
+        for block in range(0, H_, HIDDEN_LANES):  # (7) db1 = dz1, reduced over the batch
+            total = zeros_h(x)
+            for i in range(batch_size):
+                total = total + load_h(dz1, i, block)
+            store(model.b1, 0, block, fma(total, spread_h(rates, 0, 1), load_h(model.b1, 0, block)))
+        for i in range(batch_size):  # (6) dW1 = x^T dz1
+            image = np.uint64(batches[step, i])
+            for block in range(0, H_, HIDDEN_LANES):
+                _add_outer(model.W1, words, starts[image], starts[image + np.uint64(1)], x, dz1, i, block, D)
+
+
+@njit
+def _add_outer(W1: Any, words: Any, first: int, last: int, x: Any, dz1: Any, i: int, block: int, D: Any) -> None:
+    """Add x[p] * dz1 to the row of every pixel p of one image, for one block of hidden units."""
+    change = load_h(dz1, i, block)
+    row = _first_row(block, D)
+    for w in range(first, last):
+        word = words[w]
+        for place in range(4):
+            distance, value = _visit(word, place)
+            row += distance
+            store_row(W1, row, fma(spread_h(x, 0, value), change, load_row(W1, row)))
+
+
+def predict_kernel(model: Any, words: Any, starts: Any, x: Any, a2: Any) -> None:
+    """Predict every image.
+
+    Args:
+        model: A `Padded` model.
+        words: See `train_kernel`, as for the next two.
+        starts: Where each image's words start.
+        x: The pixel for every byte.
+        a2: The result, shape (N, K_).
+    """
+    D, a1 = _inputs(model), np.empty((TOGETHER, model.b1.shape[1]), x.dtype)
+    for first in range(0, len(a2), TOGETHER):
+        count = min(TOGETHER, len(a2) - first)
+        for i in range(count):
+            _hidden(model, words, starts[first + i], starts[first + i + 1], x, a1, i, D)
+        for i in range(count):
+            for block in range(0, a2.shape[1], CLASS_LANES):
+                store(a2, first + i, block, _predicted(model, a1, i, block))
+
+
+def pack_kernel(eights: Any, pairs: Any, starts: Any) -> None:
+    """Write the pixels that are not zero as byte pairs, each image filled up to whole words with pairs of zero.
+
+    Args:
+        eights: Eight pixels to a word, shape (N, D / 8), uint64, little-endian.
+        pairs: The result, uint8, with room for all.
+        starts: The result: where each image's words start, shape (N + 1,), uint32.
+    """
+    at = np.uint64(0)  # in bytes
+    for image in range(eights.shape[0]):
+        starts[image] = at // 8
+        before = np.uint64(0)
+        for e in range(eights.shape[1]):
+            eight = eights[image, e]
+            if eight == 0:
+                continue
+            p = np.uint64(8 * e)
+            while p - before > _FARTHEST:  # a pair of value 0 as a stop on the way
+                pairs[at], pairs[at + _ONE] = _FARTHEST, 0
+                before, at = before + _FARTHEST, at + _TWO
+            for _ in range(8):  # writes all and moves on past the wanted ones: half the time of asking first
+                value = eight & _BYTE
+                pairs[at], pairs[at + _ONE] = p - before, value
+                if value != 0:
+                    before, at = p, at + _TWO
+                eight >>= np.uint64(8)
+                p += _ONE
+        while at % 8 != 0:
+            pairs[at], pairs[at + _ONE] = 0, 0
+            at += _TWO
+    starts[eights.shape[0]] = at // 8
+
+
+def words_at_most(images: Bytes) -> int:
+    """Bound the words that `pack_kernel` may write to.
+
+    Args:
+        images: Shape (N, D).
+    """
+    pairs = np.count_nonzero(images) + len(images) * (images.shape[1] // int(_FARTHEST) + 3)
+    return int(pairs) // 4 + 8  # what is fetched ahead, and written to be written over, lies beyond the last
+
+
+class Kernels(NamedTuple):
+    """The kernels as machine code."""
+
+    train: Callable[..., None]
+    predict: Callable[..., None]
+
+
+@lru_cache
+def kernels(dtype: str) -> Kernels:
+    """Compile the kernels for a precision, or find them compiled.
+
+    Args:
+        dtype: `float32` or `float64`.
+    """
+    return Kernels(*compiled(dtype, *kernel_signatures(dtype)))
+
+
+def kernel_signatures(dtype: str) -> tuple[tuple[Callable[..., None], tuple[Any, ...]], ...]:
+    """Pair the kernels with the numba types of their arguments, in the order of `Kernels`."""
+    matrix = types.Array(from_dtype(np.dtype(dtype)), 2, "C")
+    model = types.NamedUniTuple(matrix, len(Padded._fields), Padded)
+    words, starts = types.Array(types.uint64, 1, "C"), types.Array(types.uint32, 1, "C")
+    labels, batches = types.Array(types.uint8, 1, "C"), types.Array(types.int64, 2, "C")
+    return (
+        (train_kernel, (model, words, starts, labels, batches, matrix, matrix, matrix)),
+        (predict_kernel, (model, words, starts, matrix, matrix)),
+    )
+
+
+@lru_cache
+def pack() -> Callable[..., None]:
+    """Compile `pack_kernel`, or find it compiled."""
+    pairs, starts = types.Array(types.uint8, 1, "C"), types.Array(types.uint32, 1, "C")
+    (packer,) = compiled("pack", (pack_kernel, (types.Array(types.uint64, 2, "C"), pairs, starts)))
+    return packer

@@ -1,0 +1,98 @@
+"""Machine code on disk: kernels are compiled when first needed, and found by the next process.
+
+numba keeps compiled code itself, but for three things: it looks at one source file for changes, though a kernel may be
+made from several; two processes that compile at once may each name the other's code as their own; and a damaged file is
+an exception. So the directory's name digests all sources, one process at a time compiles, and what cannot be loaded is
+made anew.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Final
+
+import numba
+
+from mnist_bp.errors import StoreError
+from mnist_bp.storage.files import check_writable, locked
+
+Kernel = Callable[..., Any]
+Signature = tuple[Any, ...]
+
+_HERE: Final = Path(__file__).parent
+
+
+def compiled(variant: str, *functions: tuple[Kernel, Signature]) -> list[Kernel]:
+    """Compile functions, each for one signature, or load what an earlier process compiled.
+
+    They release the interpreter's lock while they run.
+
+    Args:
+        variant: Names what differs between calls with the same functions.
+        functions: What to compile, and the numba types of its arguments.
+
+    Raises:
+        RuntimeError: numba was told not to compile.
+    """
+    if numba.config.DISABLE_JIT:  # type: ignore[attr-defined]
+        raise RuntimeError("NUMBA_DISABLE_JIT is set")
+    place = cache_place()
+    if place is not None:
+        directory = place / f"{_sources_digest()}-{variant}"
+        with suppress(StoreError, OSError), locked(directory):  # a disk that is full, or was writable a moment ago
+            try:
+                return _compile(functions, directory)
+            except OSError:
+                raise
+            except Exception:  # whatever unpickling damaged files may raise
+                for file in directory.glob("*/*.nb?"):
+                    file.unlink()
+                return _compile(functions, directory)
+    return _compile(functions, None)
+
+
+def _compile(functions: tuple[tuple[Kernel, Signature], ...], directory: Path | None) -> list[Kernel]:
+    before, numba.config.CACHE_DIR = numba.config.CACHE_DIR, str(directory or "")  # type: ignore[attr-defined]
+    try:
+        return [
+            numba.njit([signature], nogil=True, cache=directory is not None)(function)
+            for function, signature in functions
+        ]
+    finally:
+        numba.config.CACHE_DIR = before  # type: ignore[attr-defined]
+
+
+@lru_cache
+def cache_place() -> Path | None:
+    """Find where compiled code can be kept.
+
+    Returns:
+        The first that can be written to of $NUMBA_CACHE_DIR, this package's __pycache__, and mnist-bp in the user's
+        cache directory ($XDG_CACHE_HOME, else ~/.cache); None if none can, and every process compiles for itself.
+    """
+    for place in _places():
+        with suppress(StoreError):
+            check_writable(place)
+            return place
+    return None
+
+
+def _places() -> Iterator[Path]:
+    if chosen := os.environ.get("NUMBA_CACHE_DIR"):
+        yield Path(chosen)
+    yield _HERE / "__pycache__"
+    with suppress(RuntimeError):  # no home
+        yield Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mnist-bp"
+
+
+@lru_cache
+def _sources_digest() -> str:
+    digest = hashlib.sha256(numba.__version__.encode())
+    for path in sorted(_HERE.glob("*.py")):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:16]

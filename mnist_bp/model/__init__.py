@@ -1,0 +1,1 @@
+"""The mathematics: parameters, seven equations, and counter-based randomness."""

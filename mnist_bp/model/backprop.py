@@ -1,0 +1,126 @@
+"""The mathematics: the forward pass, the loss, and the backward pass by hand.
+
+    z1 = x W1 + b1, a1 = sigmoid(z1)        (B, H)
+    z2 = a1 W2 + b2, a2 = sigmoid(z2)       (B, K)
+    L  = 1/2 * sum over batch and classes of (a2 - t)^2
+
+With sigmoid'(z) = a (1 - a) the chain rule gives
+
+    (1) dz2 = (a2 - t) * a2 * (1 - a2)      (B, K)
+    (2) dW2 = a1^T dz2                      (H, K)   summed over the batch
+    (3) db2 = dz2, reduced over the batch   (K,)
+    (4) da1 = dz2 W2^T                      (B, H)
+    (5) dz1 = da1 * a1 * (1 - a1)           (B, H)
+    (6) dW1 = x^T dz1                       (D, H)   summed over the batch
+    (7) db1 = dz1, reduced over the batch   (H,)
+
+where dq is the gradient of L with respect to q. The weights' gradients are sums over the batch. The biases' are sums
+too if they are to be gradients of L; the lab takes their mean, so that at batch size B biases step B times more
+slowly than weights. `bias_gradient` says which.
+
+Source: the chain rule for a two-layer sigmoid network under squared error (Rumelhart, Hinton and Williams, "Learning
+representations by back-propagating errors", Nature 323, 1986); the reduction over the batch is the lab's own.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from mnist_bp.model.parameters import BiasGradient, Parameters
+
+
+class Activations(NamedTuple):
+    """What the forward pass leaves for the backward pass.
+
+    Args:
+        a1: Hidden activations, shape (B, H), in [0, 1].
+        a2: Predictions, shape (B, K), in [0, 1].
+    """
+
+    a1: Tensor
+    a2: Tensor
+
+
+class Gradients(NamedTuple):
+    """Gradients, each of the shape of its parameter: dW1 (D, H), db1 (H,), dW2 (H, K), db2 (K,)."""
+
+    dW1: Tensor
+    db1: Tensor
+    dW2: Tensor
+    db2: Tensor
+
+
+def forward(parameters: Parameters[Tensor], x: Tensor) -> Activations:
+    """Predict.
+
+    Args:
+        parameters: The network.
+        x: Pixels in [0, 1], shape (B, D), of the parameters' dtype and device.
+
+    Returns:
+        What every layer puts out; a2 is the prediction.
+    """
+    W1, b1, W2, b2 = parameters
+    # fmt: off
+    z1 = torch.addmm(b1, x, W1)   # (B, H)  x W1 + b1
+    a1 = torch.sigmoid(z1)        # (B, H)
+    z2 = torch.addmm(b2, a1, W2)  # (B, K)  a1 W2 + b2
+    a2 = torch.sigmoid(z2)        # (B, K)
+    # fmt: on
+    return Activations(a1, a2)
+
+
+def loss(a2: Tensor, t: Tensor) -> Tensor:
+    """Sum half the squared error over batch and classes.
+
+    Args:
+        a2: Predictions, shape (B, K).
+        t: One-hot targets, shape (B, K).
+
+    Returns:
+        L, a scalar.
+    """
+    return (a2 - t).square().sum() / 2
+
+
+def backward(
+    parameters: Parameters[Tensor],
+    x: Tensor,
+    activations: Activations,
+    t: Tensor,
+    bias_gradient: BiasGradient,
+) -> Gradients:
+    """Propagate the error of one batch back to every parameter.
+
+    Args:
+        parameters: The network that `activations` came from.
+        x: Pixels in [0, 1], shape (B, D).
+        activations: What `forward` returned for x: a1 (B, H) and a2 (B, K).
+        t: One-hot targets, shape (B, K).
+        bias_gradient: How db1 and db2 are reduced over the batch; with `sum` they are gradients of L.
+
+    Returns:
+        One gradient for each parameter, in the parameters' dtype and on their device.
+    """
+    a1, a2 = activations
+    over_batch = torch.sum if bias_gradient == "sum" else torch.mean
+
+    # fmt: off
+    dz2 = (a2 - t) * a2 * (1 - a2)  # (B, K)  (1)
+    dW2 = a1.T @ dz2                # (H, K)  (2)
+    db2 = over_batch(dz2, 0)        # (K,)    (3)
+    da1 = dz2 @ parameters.W2.T     # (B, H)  (4)
+    dz1 = da1 * a1 * (1 - a1)       # (B, H)  (5)
+    dW1 = x.T @ dz1                 # (D, H)  (6)
+    db1 = over_batch(dz1, 0)        # (H,)    (7)
+    # fmt: on
+    return Gradients(dW1, db1, dW2, db2)
+
+
+def descend(parameters: Parameters[Tensor], gradients: Gradients, learning_rate: float) -> None:
+    """Take one step of gradient descent, in place: q <- q - learning_rate * dq."""
+    for parameter, gradient in zip(parameters, gradients, strict=True):
+        parameter.sub_(gradient, alpha=learning_rate)

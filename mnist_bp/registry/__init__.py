@@ -1,0 +1,1 @@
+"""Published runs, and the champion of each dataset."""

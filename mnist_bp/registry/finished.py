@@ -1,0 +1,42 @@
+"""Finds a published run that a new one would only repeat: of the same data, code and settings, and decided about."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from mnist_bp.config import PLACES, RunConfig
+from mnist_bp.layout import PROMOTION
+from mnist_bp.registry.catalog import catalog_runs
+from mnist_bp.registry.manifest import code_sha256
+from mnist_bp.storage.address import open_store
+
+
+def find_finished(config: RunConfig, dataset_key: str) -> str | None:
+    """Find the newest run that equal bytes, equal code and equal settings have already given.
+
+    Args:
+        config: What would be run; `artifacts` says where to look.
+        dataset_key: Key of the data that it would be trained on.
+
+    Returns:
+        Its id; None if there is none, or if it has not been decided whether it becomes champion.
+
+    Raises:
+        StoreError: The store cannot be read.
+    """
+    wanted = (dataset_key, code_sha256(), _settings(config.model_dump(mode="json")))
+    for run in reversed(catalog_runs(open_store(config.artifacts))):
+        if run.manifest is not None and PROMOTION in run.listed.files and _made_from(run.manifest) == wanted:
+            return run.listed.run_id
+    return None
+
+
+def _made_from(manifest: Mapping[str, Any]) -> tuple[Any, Any, dict[str, Any]]:
+    """Tell what a run was made from; a manifest of another version may lack some of it."""
+    code, settings = manifest.get("code", {}), manifest.get("config", {})
+    return manifest["dataset"].get("key"), code.get("sha256"), _settings(settings)
+
+
+def _settings(config: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in config.items() if name not in PLACES}

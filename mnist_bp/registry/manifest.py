@@ -1,0 +1,144 @@
+"""What a published run says of itself: its manifest, and its history as a table."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+from dataclasses import asdict
+from importlib.metadata import version
+from io import BytesIO
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pyarrow.json import ParseOptions, read_json
+
+from mnist_bp import __version__
+from mnist_bp.layout import created_at
+from mnist_bp.results import CachedDataset, Evaluation, RawDataset, StoredFile, TrainedRun
+from mnist_bp.training.evaluation import population_accuracy
+
+MANIFEST_VERSION: Final = 1
+
+HISTORY: Final = pa.schema(
+    {
+        "run_id": pa.string(),
+        "created": pa.timestamp("us", "UTC"),
+        "dataset": pa.string(),
+        "engine": pa.string(),
+        "train_seconds": pa.float64(),
+        "seed": pa.int64(),
+        "step": pa.int64(),
+        "accuracy": pa.float64(),
+        "lab_correct_of_1000": pa.int64(),
+        "loss": pa.float64(),
+        "accuracy_per_class": pa.list_(pa.float64()),
+        "validation_accuracy": pa.float64(),
+    }
+)
+"""Columns of `history.parquet`: of one type in every run, so that the files of many runs are one table."""
+
+
+_SOURCES: Final = {".py", ".html", ".css", ".svg"}
+
+
+def history_parquet(trained: TrainedRun, dataset: str, evaluation: Evaluation) -> bytes:
+    """Encode a run's history: one row per checkpoint and seed, with the run named in every row."""
+    seconds = {point.step: point.seconds for point in trained.checkpoints}
+    rows = [
+        {
+            "run_id": trained.run_id,
+            "created": created_at(trained.run_id).isoformat(),
+            "dataset": dataset,
+            "engine": trained.engine,
+            "train_seconds": seconds[score.step],
+            **asdict(score),
+        }
+        for score in evaluation.scores
+    ]
+    lines = BytesIO("".join(f"{json.dumps(row)}\n" for row in rows).encode())
+    # not Table.from_pylist, which imports pandas to ask whether what it is given is pandas'
+    table = read_json(lines, parse_options=ParseOptions(explicit_schema=HISTORY, unexpected_field_behavior="error"))
+    sink = BytesIO()
+    pq.write_table(table, sink, compression="zstd")
+    return sink.getvalue()
+
+
+def code_sha256() -> str:
+    """Digest the library's own source as it stands on disk, so that a manifest says which code made it."""
+    root = Path(__file__).parents[1]
+    digest = hashlib.sha256()
+    for path in sorted(path for path in root.rglob("*") if path.suffix in _SOURCES):
+        digest.update(path.relative_to(root).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
+    return digest.hexdigest()
+
+
+def describe_run(
+    artifacts: str,
+    raw: RawDataset,
+    data: CachedDataset,
+    trained: TrainedRun,
+    evaluation: Evaluation,
+    files: dict[str, StoredFile],
+) -> dict[str, Any]:
+    """Make the manifest of a run, yet to be sealed.
+
+    Args:
+        artifacts: Where it is published.
+        raw: What was downloaded.
+        data: What it was trained on.
+        trained: The checkpoints.
+        evaluation: Their scores.
+        files: What is published, by name below the run's prefix.
+    """
+    return {
+        "manifest_version": MANIFEST_VERSION,
+        "run_id": trained.run_id,
+        "created": created_at(trained.run_id).isoformat(),
+        "config": {**trained.config, "artifacts": artifacts},
+        "dataset": {
+            "name": data.name,
+            "notice": data.notice,
+            "key": data.key,
+            "train_examples": data.train_examples,
+            "test_examples": data.test_examples,
+            "sources": {Path(file.path).name: _proof(file) for file in raw.files},
+            "parquet": {"train": _proof(data.train), "test": _proof(data.test)},
+        },
+        "seed": evaluation.seed,
+        "population": {"seeds": trained.seeds, "accuracy": population_accuracy(evaluation)},
+        "validation_examples": trained.validation_examples,
+        "engine": trained.engine,
+        "device": trained.device,
+        "certificate": trained.certificate,
+        "train_seconds": trained.seconds,
+        "resumed": [asdict(point) for point in trained.resumed],
+        "steps_per_second": trained.steps_per_second,
+        "checkpoints": [
+            {"file": f"checkpoints/{Path(point.file.path).name}", "train_seconds": point.seconds, **asdict(score)}
+            for point, score in zip(trained.checkpoints, evaluation.checkpoints, strict=True)
+        ],
+        "confusion": evaluation.confusion,
+        "files": proofs(files),
+        "code": {"version": __version__, "sha256": code_sha256()},
+        "environment": {
+            "python": platform.python_version(),
+            "platform": platform.platform(),
+            "torch": version("torch"),
+            "numpy": np.__version__,
+            **({"numba": version("numba")} if trained.engine == "cpu" else {}),
+            "pyarrow": pa.__version__,
+        },
+    }
+
+
+def proofs(files: dict[str, StoredFile]) -> dict[str, dict[str, str | int]]:
+    """Tell of each file what it is to be checked against."""
+    return {name: _proof(file) for name, file in files.items()}
+
+
+def _proof(file: StoredFile) -> dict[str, str | int]:
+    return {"sha256": file.sha256, "bytes": file.bytes}

@@ -1,0 +1,212 @@
+"""Promotion: a published run challenges the champion of its dataset, and the pointer moves to it if it is better.
+
+    <artifacts>/runs/<run id>/promotion.json    what was decided and why: sealed, put once
+
+The pointer's history is written first, and is the truth: a promotion that was killed between the two is found there,
+and its record made from it, byte for byte. A run is therefore promoted at most once, however often this is repeated.
+
+What comes of a damaged champion is no decision: the run stays published and the champion what it was, nothing is
+recorded, and the same run challenges again, by --resume, when the champion is repaired.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from mnist_bp.errors import ChampionError, ChecksumError, DataFormatError, StoreError
+from mnist_bp.registry.champion import (
+    ROUNDS,
+    Champion,
+    Change,
+    champion_key,
+    pointer_is_gone,
+    read_champion,
+    rounds,
+    swap_champion,
+)
+from mnist_bp.registry.comparison import Contestant, Examination, Examiner, read_contestant
+from mnist_bp.registry.gate import Rule, judge
+from mnist_bp.registry.promotion_record import lost_pointers, read_promotion, record_promotion
+from mnist_bp.results import CachedDataset, Promotion, PromotionOutcome, PublishedRun
+from mnist_bp.storage.address import open_store
+from mnist_bp.storage.interface import Store
+
+if TYPE_CHECKING:
+    from mnist_bp.config import RunConfig
+
+
+def promote_run(config: RunConfig, data: CachedDataset, published: PublishedRun) -> Promotion:
+    """Let a published run challenge the champion of its dataset. May be repeated.
+
+    Args:
+        config: The gate's settings, and where the run was published.
+        data: Its test split is what both are compared on.
+        published: The challenger.
+
+    Raises:
+        ChecksumError, DataFormatError: The challenger, or what was decided about it before, is damaged.
+        StoreError: The store refused, the run is being removed, or others moved the champion again and again.
+    """
+    store = open_store(config.artifacts)
+    challenger = read_contestant(store, published.run_id, published.manifest_sha256)
+    on_cpu = challenger.manifest["device"] == "cpu"
+    examination = Examination(store, data, challenger.manifest["engine"] if on_cpu else "auto")
+    rule = Rule(config.significance, config.minimum_gain, config.class_floor)
+    return promote(store, challenger, examination, rule, allow_unsafe=config.allow_unsafe_promotion)
+
+
+def promote(
+    store: Store, challenger: Contestant, examiner: Examiner, rule: Rule, *, allow_unsafe: bool = False
+) -> Promotion:
+    """Decide, move the pointer, and record it; see `promote_run`.
+
+    Args:
+        store: Where champions are kept and the challenger was published.
+        challenger: Who.
+        examiner: What both are compared on.
+        rule: What is asked of the challenger.
+        allow_unsafe: Whether to move the pointer where the store ignores conditions.
+    """
+    recorded = read_promotion(store, challenger.run_id)
+    if recorded is not None:
+        return recorded
+    dataset, run_id, holder = challenger.dataset, challenger.run_id, None
+    try:
+        for _ in rounds():
+            with _blaming_champion(f"the pointer to the champion of {dataset}"):
+                champion = _read_pointer(store, dataset)
+            holder = champion.current.run_id if champion.current else None
+            if (change := _change_to(champion, run_id)) is not None:
+                return record_promotion(store, _made(champion, change))
+            figures = _compare(store, champion, challenger, examiner, rule)
+            if not figures["promoted"]:
+                return record_promotion(store, _unmade(dataset, run_id, "kept", figures, holder))
+            if not store.conditions_honoured():
+                figures["unsafe"] = True
+                if not allow_unsafe:
+                    return record_promotion(store, _unmade(dataset, run_id, "refused", _unsafe(figures), holder))
+            after = champion.changed("promote", run_id, challenger.manifest_sha256, figures)
+            if swap_champion(store, after):
+                return record_promotion(store, _made(after, after.history[-1]))
+    except ChampionError as exc:
+        reason = f"{exc}; what has become of {run_id} is then decided with --resume {run_id}"
+        return _unmade(dataset, run_id, "refused", {"reason": reason, "error": type(exc.__cause__).__name__}, holder)
+    raise StoreError(
+        f"{store.uri(champion_key(dataset))}: others changed the champion {ROUNDS} times while {run_id} was compared "
+        f"with it; run with --resume {run_id}"
+    )
+
+
+def _read_pointer(store: Store, dataset: str) -> Champion:
+    """Read a pointer; that there is none is believed only where no run tells of its promotion.
+
+    Raises:
+        ChecksumError, DataFormatError: It is damaged, or was lost: the next run, be it worse, would become champion.
+    """
+    champion = read_champion(store, dataset)
+    if champion.version is None:
+        former = lost_pointers(store).get(dataset)
+        if former is not None:
+            raise DataFormatError(pointer_is_gone(store, dataset, former))
+    return champion
+
+
+def _change_to(champion: Champion, run_id: str) -> Change | None:
+    """Find the change that made a run champion: of an attempt that was killed, or whose reply was lost; or by hand.
+
+    Raises:
+        StoreError: It never was, and is being removed.
+    """
+    for change in champion.history:
+        if change.run_id == run_id:
+            return change
+    if run_id in champion.collecting:
+        raise StoreError(f"{run_id} cannot become champion of {champion.dataset}: mnist-bp gc is removing it")
+    return None
+
+
+def _unsafe(figures: Mapping[str, Any]) -> dict[str, Any]:
+    problem = "this store ignores conditional writes, so that of two runs at once one may be lost"
+    remedy = "use a store that honours them (mnist-bp store check), or --allow-unsafe-promotion"
+    return {**figures, "reason": f"{figures['reason']}; but {problem}: {remedy}"}
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# the comparison
+
+
+def _compare(
+    store: Store, champion: Champion, challenger: Contestant, examiner: Examiner, rule: Rule
+) -> dict[str, Any]:
+    """Judge a challenger.
+
+    Returns:
+        The fields of the verdict, and `champion_dataset_key` where that is not the key of what both are compared on.
+
+    Raises:
+        ChampionError: The champion's own files are damaged or gone.
+    """
+    answers, of_champion = examiner.predict(challenger), None
+    if (current := champion.current) is not None:
+        remedy = "restore its files from a copy, or make another run champion with mnist-bp rollback"
+        with _blaming_champion(f"the champion of {champion.dataset}, {current.run_id},", remedy):
+            holder = read_contestant(store, current.run_id, current.manifest_sha256)
+            of_champion = examiner.predict(holder)
+    verdict = judge(examiner.labels, answers, of_champion, rule)
+    figures = {**asdict(verdict), "challenger_per_class": list(verdict.challenger_per_class)}
+    if current is not None and holder.key != examiner.key:
+        figures["champion_dataset_key"] = holder.key
+        figures["reason"] += f"; on the test images of {champion.dataset} as it is now, not as the champion knew it"
+    return figures
+
+
+@contextmanager
+def _blaming_champion(what: str, remedy: str = "") -> Iterator[None]:
+    """Tell what is wrong with the champion from a fault of the store that may pass.
+
+    Args:
+        what: Is being read.
+        remedy: What the user can do, where the message inside does not say it.
+
+    Raises:
+        ChampionError: In place of any lasting error raised inside.
+    """
+    try:
+        yield
+    except (ChecksumError, DataFormatError, StoreError) as exc:
+        if exc.transient:
+            raise
+        raise ChampionError(f"{what} cannot be read: {exc}{'; ' if remedy else ''}{remedy}") from exc
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# what came of it
+
+
+def _made(champion: Champion, change: Change) -> Promotion:
+    """Describe a promotion from its change in the history, and from nothing else."""
+    before = champion.history[change.sequence - 1].run_id if change.sequence else None
+    return _promotion(champion.dataset, change.run_id, "promoted", change.figures, before, change.run_id, change.at)
+
+
+def _unmade(
+    dataset: str, run_id: str, outcome: PromotionOutcome, figures: Mapping[str, Any], champion: str | None
+) -> Promotion:
+    return _promotion(dataset, run_id, outcome, figures, champion, champion, datetime.now(UTC).isoformat())
+
+
+def _promotion(
+    dataset: str,
+    run_id: str,
+    outcome: PromotionOutcome,
+    figures: Mapping[str, Any],
+    before: str | None,
+    after: str | None,
+    at: str,
+) -> Promotion:
+    rest = {name: value for name, value in figures.items() if name not in ("promoted", "reason")}
+    return Promotion(run_id, dataset, outcome, figures["reason"], rest, before, after, at)

@@ -1,0 +1,55 @@
+"""Places that hold files under keys: a directory, or a bucket of an S3-compatible store, behind one interface."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Final
+from urllib.parse import unquote
+
+from mnist_bp.errors import ConfigError
+from mnist_bp.storage.interface import Store
+from mnist_bp.storage.local import LocalStore
+from mnist_bp.storage.retries import Budget
+
+_BUCKET: Final = re.compile(r"[A-Za-z0-9._-]{1,255}")
+
+
+def open_store(uri: str, *, attempts: int = Budget.attempts) -> Store:
+    """Open a place by its address. Nothing is contacted yet.
+
+    Args:
+        uri: A directory, file:///directory or s3://bucket/prefix.
+        attempts: How often a request to S3 may be made in all when the fault is transient.
+
+    Raises:
+        ConfigError: Some other address; a secret in it is not repeated.
+    """
+    if problem := address_problem(uri):
+        raise ConfigError(f"{uri!r} is no place for files: {problem}")
+    scheme, _, rest = uri.rpartition("://")
+    if scheme == "s3":
+        from mnist_bp.storage.s3 import S3Store  # boto3: 0.3 s, and absent on machines that only train
+
+        bucket, _, prefix = rest.partition("/")
+        return S3Store(bucket, prefix.strip("/"), Budget(attempts))
+    return LocalStore(Path(unquote(rest) if scheme == "file" else rest))
+
+
+def absolute_address(uri: str) -> str:
+    """Make the address of a store mean the same place from any working directory."""
+    return uri if "://" in uri else str(Path(uri).absolute())
+
+
+def address_problem(uri: str) -> str | None:
+    """Say what is wrong with the address of a store, or None where `open_store` would take it."""
+    scheme, separator, rest = uri.partition("://")
+    host = rest.partition("/")[0]
+    if not separator:
+        fits = not uri.startswith(("s3:", "file:"))
+    else:
+        fits = (scheme == "file" and not host) or (scheme == "s3" and _BUCKET.fullmatch(host) is not None)
+    if fits:
+        return None
+    hint = " without credentials, which belong in the AWS_* environment" if ":" in host or "@" in rest else ""
+    return f"expected a directory or s3://bucket/prefix{hint}"

@@ -1,0 +1,1 @@
+"""A run in progress: training loop, checkpoints, journal, resume, evaluation."""

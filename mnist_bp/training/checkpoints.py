@@ -1,0 +1,67 @@
+"""Checkpoints on disk: safetensors, so that loading one can never run code, and a digest before anything is parsed.
+
+The tensors are W1, b1, W2 and b2. Where several models are trained side by side, each has one more axis, the first.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors.numpy
+
+from mnist_bp.errors import DataFormatError
+from mnist_bp.model.parameters import Model, Parameters
+from mnist_bp.results import StoredFile
+from mnist_bp.storage.files import read_verified, write_bytes
+
+METADATA_KEY = "mnist_bp"
+
+
+def save_checkpoint(path: Path, models: Sequence[Model], metadata: dict[str, Any]) -> StoredFile:
+    """Write models of one shape atomically. Equal models and metadata give equal bytes.
+
+    Args:
+        path: Final name.
+        models: At least one.
+        metadata: What JSON can hold. It goes under one key of the file's own metadata, whose keys have no fixed order.
+
+    Raises:
+        StoreError: The disk is full, read-only or gone.
+    """
+    stacked = models[0] if len(models) == 1 else Parameters(*map(np.stack, zip(*models, strict=True)))
+    content = safetensors.numpy.save(stacked._asdict(), {METADATA_KEY: json.dumps(metadata, sort_keys=True)})
+    return StoredFile(str(path), write_bytes(path, content), len(content))
+
+
+def load_checkpoint(file: StoredFile) -> list[Model]:
+    """Read models after proving that the bytes are the ones that were written.
+
+    Raises:
+        ChecksumError: The bytes differ from the digest; nothing was parsed.
+        DataFormatError: The bytes are intact and not a checkpoint of this network.
+        StoreError: The file is absent or unreadable.
+    """
+    return decode_checkpoint(read_verified(Path(file.path), file.sha256), file.path)
+
+
+def decode_checkpoint(content: bytes, what: str) -> list[Model]:
+    """Parse models out of bytes that are proved.
+
+    Args:
+        content: A safetensors file.
+        what: Names it in the message.
+
+    Raises:
+        DataFormatError: It is not a checkpoint of this network.
+    """
+    try:
+        stacked: Model = Parameters(**safetensors.numpy.load(content))
+    except (safetensors.SafetensorError, TypeError) as exc:
+        raise DataFormatError(f"{what} is not a checkpoint of this network: {exc}; train the run again") from exc
+    if stacked.b1.ndim == 1:
+        return [stacked]
+    return [Parameters(*model) for model in zip(*stacked, strict=True)]

@@ -1,0 +1,156 @@
+"""Evaluation on the test images, which training never sees.
+
+Two figures that must not be mixed: `accuracy` feeds the network pixels in [0, 1], as in training, and counts all test
+images; `lab_correct_of_1000` repeats what the lab printed: raw pixels in [0, 255], correct among the first 1,000.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from statistics import fmean, median, stdev
+from typing import Final
+
+import numpy as np
+
+from mnist_bp.data.parquet import load_split
+from mnist_bp.engines.choose import choose_engine
+from mnist_bp.engines.interface import Engine
+from mnist_bp.engines.parallel import on_every_core
+from mnist_bp.model.parameters import Bytes, IntArray, Model
+from mnist_bp.results import CachedDataset, CheckpointScore, Evaluation, Mistake, TrainedRun
+from mnist_bp.training.checkpoints import load_checkpoint
+
+LAB_EXAMPLES: Final = 1_000
+"""Source: the lab's evaluation loop, which scores the first 1,000 test images alone."""
+
+WORST_MISTAKES: Final = 24
+"""How many are told of: a screenful."""
+
+WEAK: Final = 0.90
+"""Accuracy below which a model counts as weak: a few seeds saturate early and never recover."""
+
+
+class Evaluator:
+    """Holds images ready for any number of models.
+
+    Args:
+        engine: What computes the predictions.
+        images: Pixels in [0, 255], shape (N, D).
+        labels: Classes in [0, K), shape (N,).
+        classes: K.
+    """
+
+    def __init__(self, engine: Engine, images: Bytes, labels: Bytes, classes: int = 10) -> None:
+        self._data = engine.load(images, labels, classes)
+        self._first = engine.load(images[:LAB_EXAMPLES], labels[:LAB_EXAMPLES], classes)
+        self._labels = labels.astype(np.int64)
+        self._t = np.eye(classes, dtype=np.float32)[labels]  # (N, K)
+
+    def score(self, seed: int, step: int, model: Model) -> CheckpointScore:
+        """Score one model.
+
+        Args:
+            seed: Which model, for the record.
+            step: Steps taken, for the record.
+            model: The network.
+        """
+        a2 = self._data.predict(model)  # (N, K)
+        confusion = self._confusion(a2.argmax(1))
+        return CheckpointScore(
+            seed=seed,
+            step=step,
+            accuracy=int(confusion.trace()) / len(a2),
+            lab_correct_of_1000=self.lab_correct(model),
+            loss=float(np.square(a2 - self._t).sum(dtype=np.float64)) / 2 / len(a2),
+            accuracy_per_class=tuple((confusion.diagonal() / confusion.sum(1).clip(min=1)).tolist()),
+        )
+
+    def lab_correct(self, model: Model) -> int:
+        """Count the first 1,000 images that are classified correctly from raw pixels."""
+        return int((self._first.predict(model, scale=1).argmax(1) == self._labels[:LAB_EXAMPLES]).sum())
+
+    def accuracy(self, model: Model) -> float:
+        """Share of the images that are classified correctly."""
+        return float((self._data.predict(model).argmax(1) == self._labels).mean())
+
+    def confusion(self, model: Model) -> tuple[tuple[int, ...], ...]:
+        """Count predictions: rows are true classes, columns predicted ones."""
+        return tuple(tuple(row) for row in self._confusion(self._data.predict(model).argmax(1)).tolist())
+
+    def mistakes(self, model: Model, most: int = WORST_MISTAKES) -> tuple[Mistake, ...]:
+        """Find the images that are most confidently misread, the worst first.
+
+        The worst is the one whose output for a wrong class exceeds that for the true class by most; of equals, the one
+        that comes first.
+
+        Args:
+            model: The network.
+            most: How many to return at most.
+        """
+        a2 = self._data.predict(model)  # (N, K)
+        predicted, rows = a2.argmax(1), np.arange(len(a2))
+        margin = a2[rows, predicted] - a2[rows, self._labels]  # (N,)
+        wrong = np.flatnonzero(predicted != self._labels)
+        return tuple(
+            Mistake(int(i), int(self._labels[i]), int(predicted[i]), float(a2[i, predicted[i]]), float(a2[i, label]))
+            for i in wrong[np.argsort(-margin[wrong], kind="stable")][:most]
+            for label in (self._labels[i],)
+        )
+
+    def _confusion(self, predicted: IntArray) -> IntArray:
+        classes = self._t.shape[1]
+        return np.bincount(self._labels * classes + predicted, minlength=classes**2).reshape(classes, classes)
+
+
+def evaluate_run(
+    data: CachedDataset, trained: TrainedRun, *, on_scores: Callable[[list[CheckpointScore]], None] | None = None
+) -> Evaluation:
+    """Score every checkpoint of a run on all test images, and choose its model by what was held out of training.
+
+    Args:
+        data: Its test split is read, and what was held out of its training split.
+        trained: Its checkpoints are read, each against its digest.
+        on_scores: Told the scores of each checkpoint, one for every model.
+
+    Raises:
+        ChecksumError, DataFormatError, StoreError: A file is damaged, or not what it should be, or gone.
+    """
+    engine, _ = choose_engine(trained.engine if trained.device == "cpu" else "auto")
+    test, validation = Evaluator(engine, *load_split(data.test)), None
+    if trained.validation_examples:
+        images, labels = load_split(data.train)
+        validation = Evaluator(engine, images[-trained.validation_examples :], labels[-trained.validation_examples :])
+    every: list[CheckpointScore] = []
+    for point in trained.checkpoints:
+        models = load_checkpoint(point.file)
+        scores = on_every_core(partial(_score, test, validation, point.step), trained.seeds, models)
+        every.extend(scores)
+        if on_scores is not None:
+            on_scores(scores)
+    best = max(scores, key=lambda score: score.validation_accuracy or 0)
+    chosen = models[trained.seeds.index(best.seed)]
+    return Evaluation(best.seed, tuple(every), test.confusion(chosen), test.mistakes(chosen))
+
+
+def _score(test: Evaluator, validation: Evaluator | None, step: int, seed: int, model: Model) -> CheckpointScore:
+    score = test.score(seed, step, model)
+    return score if validation is None else replace(score, validation_accuracy=validation.accuracy(model))
+
+
+def population_accuracy(evaluation: Evaluation) -> dict[str, float]:
+    """Describe the test accuracies of all models of a run after the last step.
+
+    Returns:
+        mean, median, standard_deviation (of the sample; 0 for one model), minimum, maximum and share_below_0.90.
+    """
+    accuracies = [score.accuracy for score in evaluation.population]
+    return {
+        "mean": fmean(accuracies),
+        "median": median(accuracies),
+        "standard_deviation": stdev(accuracies) if len(accuracies) > 1 else 0.0,
+        "minimum": min(accuracies),
+        "maximum": max(accuracies),
+        "share_below_0.90": sum(accuracy < WEAK for accuracy in accuracies) / len(accuracies),
+    }

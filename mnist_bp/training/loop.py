@@ -1,0 +1,158 @@
+"""Training: the order of the examples, the steps, and one record for each checkpoint."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import chain
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from mnist_bp.engines.interface import ResidentData
+from mnist_bp.engines.parallel import on_every_core
+from mnist_bp.errors import DivergenceError
+from mnist_bp.model import rng
+from mnist_bp.model.parameters import IntArray, Model, all_finite
+
+if TYPE_CHECKING:
+    from mnist_bp.config import RunConfig
+
+STRIDE: Final = 1_000
+"""Most steps between two looks at the clock and the weights."""
+
+_STRIDE_EXAMPLES: Final = 100_000
+""" ... and most examples, so that large batches do not make them rare."""
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """The models after a number of steps.
+
+    Args:
+        step: Steps taken by each.
+        models: One for each seed, in the order they were given.
+        seconds: Time spent in training steps so far.
+    """
+
+    step: int
+    models: list[Model]
+    seconds: float
+
+
+class ExampleOrder:
+    """Which examples each step sees: every epoch its own shuffle, whose last partial batch is dropped.
+
+    A pure function of its arguments; the shuffle of the latest epoch is kept.
+
+    Args:
+        seed: See `RunConfig.seed`.
+        examples: N, at least `batch_size`.
+        batch_size: B.
+    """
+
+    def __init__(self, seed: int, examples: int, batch_size: int) -> None:
+        self.seed, self._examples, self._batch_size = seed, examples, batch_size
+        self._epoch, self._shuffled = -1, np.empty(0, np.uint32)
+
+    def batches(self, start: int, stop: int) -> IntArray:
+        """List the examples of a range of steps.
+
+        Args:
+            start: First step of the range, from 0.
+            stop: Step after the last.
+
+        Returns:
+            Row numbers, shape (stop - start, B).
+        """
+        per_epoch = self._examples // self._batch_size
+        pieces = []
+        while start < stop:
+            epoch, offset = divmod(start, per_epoch)
+            end = min(per_epoch, offset + stop - start)
+            pieces.append(self._shuffle(epoch)[offset * self._batch_size : end * self._batch_size])
+            start += end - offset
+        return np.concatenate(pieces).astype(np.int64).reshape(-1, self._batch_size)
+
+    def _shuffle(self, epoch: int) -> npt.NDArray[np.uint32]:
+        if epoch != self._epoch:
+            self._epoch = epoch
+            self._shuffled = rng.permutation(self.seed, epoch, self._examples).astype(np.uint32)
+        return self._shuffled
+
+
+def checkpoint_steps(config: RunConfig) -> Iterator[int]:
+    """List the steps that are followed by a checkpoint: every `checkpoint_every`, and the last."""
+    return chain(range(config.checkpoint_every, config.steps, config.checkpoint_every), [config.steps])
+
+
+def train(
+    config: RunConfig,
+    data: ResidentData,
+    models: Sequence[Model],
+    orders: Sequence[ExampleOrder],
+    on_progress: Callable[[int, float], None] | None = None,
+    *,
+    start: int = 0,
+    seconds: float = 0.0,
+) -> Iterator[Checkpoint]:
+    """Train models side by side, from the first step or from any other.
+
+    A step depends on the weights before it and on its number alone, so where training starts, and where it was broken
+    off, changes no bit.
+
+    Args:
+        config: Steps, learning rate and the like. Its seeds and its engine are not looked at.
+        data: What to train on, as an engine keeps it.
+        models: Where each starts: its weights after `start` steps.
+        orders: For each model, the order in which it sees the examples.
+        on_progress: Called with steps taken and training seconds, at least every `STRIDE` steps.
+        start: Steps already taken.
+        seconds: Time they took.
+
+    Yields:
+        A record every `checkpoint_every` steps and after the last.
+
+    Raises:
+        DivergenceError: A parameter became infinite or not a number; names the step.
+    """
+    advance = partial(data.advance, learning_rate=config.learning_rate, bias_gradient=config.bias_gradient)
+    stride = max(1, min(STRIDE, _STRIDE_EXAMPLES // config.batch_size))
+    models, step = list(models), start
+    while step < config.steps:
+        checkpoint_at = min(config.steps, (step // config.checkpoint_every + 1) * config.checkpoint_every)
+        stop = min(step + stride, checkpoint_at)
+        started = time.perf_counter()
+        batches = on_every_core(ExampleOrder.batches, orders, [step] * len(orders), [stop] * len(orders))
+        advanced = advance(models, batches)
+        seconds += time.perf_counter() - started
+        for model, order, each, after in zip(models, orders, batches, advanced, strict=True):
+            if not all_finite(after):
+                raise _divergence(config, order.seed, step, model, each, advance)
+        models, step = advanced, stop
+        if on_progress is not None:
+            on_progress(step, seconds)
+        if step == checkpoint_at:
+            yield Checkpoint(step, models, seconds)
+
+
+def _divergence(
+    config: RunConfig,
+    seed: int,
+    start: int,
+    model: Model,
+    batches: IntArray,
+    advance: Callable[[list[Model], list[IntArray]], list[Model]],
+) -> DivergenceError:
+    """Replay a range that ended in non-finite parameters, to name the step at which it went wrong."""
+    step = start
+    while all_finite(model) and step - start < len(batches):
+        (model,) = advance([model], [batches[step - start][np.newaxis]])
+        step += 1
+    return DivergenceError(
+        f"training diverged at step {step}: a weight is no longer finite (--seed {seed}, "
+        f"--learning-rate {config.learning_rate}, --batch-size {config.batch_size}); try a smaller learning rate"
+    )

@@ -1,0 +1,218 @@
+"""`mnist-bp`: what each command prints, and what it answers to bad input."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from mnist_bp.cli.main import COMMANDS, main
+from mnist_bp.cli.reproduce import PUBLISHED
+from mnist_bp.results import CachedDataset
+from mnist_bp.storage.local import LocalStore
+from tests.engines.test_certificate import Wrong, same
+from tests.support.published_runs import promote, publish, put_promotion
+
+
+def test_help_lists_every_command(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([]) == main(["--help"]) == 0
+    printed = capsys.readouterr().out
+    assert all(f"  {command} " in printed for command in COMMANDS)
+
+
+def test_an_unknown_command_is_answered_with_the_nearest(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["certfy"]) == 2
+    assert main(["xyz"]) == 2
+    first, second = capsys.readouterr().err.splitlines()
+    assert first == "error: mnist-bp certfy: no such command; did you mean certify? see mnist-bp --help"
+    assert f"expected one of {', '.join(COMMANDS)}" in second
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["certify", "--engine", "warp"], "--engine 'warp': expected 'auto', 'reference', 'cpu' or 'cuda'"),
+        (["certify", "--hidden", "0"], "--hidden '0': expected greater than or equal to 1"),
+        (["certify", "--fast"], "--fast: no such flag or argument"),
+        (["reproduce"], "WHAT"),
+        (["reproduce", "lab-9"], "'lab-9': expected 'lab-8-4'"),
+        (["reproduce", "lab-8-4", "--orders", "1"], "--orders '1': expected greater than or equal to 2"),
+        (["bench", "everything"], "'everything': expected 'steps', "),
+        (["bench", "--runs", "0"], "--runs '0': expected greater than or equal to 1"),
+        (["bench", "--plot", "picture.gif"], "--plot 'picture.gif': "),
+    ],
+)
+def test_bad_usage_is_one_line_and_exit_code_2(
+    arguments: list[str], expected: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+    assert ended.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: ")
+    assert expected in line
+
+
+def test_what_a_command_refuses_is_one_line_and_exit_code_1(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["bench", "--only", "magic"]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: ")
+    assert "magic" in line
+
+
+@pytest.mark.parametrize("engine", ["reference", "cpu"])
+def test_certify_prints_every_error_with_its_limit(engine: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["certify", "--engine", engine]) == 0
+    printed = capsys.readouterr().out
+    assert all(f"d{name} " in printed for name in ("W1", "b1", "W2", "b2"))
+    assert f"{engine} engine certified" in printed
+    assert main(["certify", "--engine", engine, "--hidden", "5", "--batch-size", "3", "--json"]) == 0
+    record = json.loads(capsys.readouterr().out)
+    assert record["passed"]
+    assert record["shape"] == {"inputs": 784, "hidden": 5, "classes": 10, "batch_size": 3}
+
+
+@pytest.mark.parametrize("flags", [[], ["--json"]])
+def test_certify_fails_with_exit_code_1(
+    flags: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("mnist_bp.cli.certify.choose_engine", lambda *_: (Wrong(same, "sum"), None))
+    assert main(["certify", *flags]) == 1
+    printed = capsys.readouterr().out
+    assert json.loads(printed)["passed"] is False if flags else "NOT certified" in printed
+
+
+@pytest.mark.slow
+def test_reproduce_places_the_published_figures_among_ours(
+    mnist: CachedDataset, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data_dir, picture = Path(mnist.train.path).parents[2], tmp_path / "trace.png"
+    flags = ["--orders", "16", "--data-dir", str(data_dir), "--plot", str(picture)]
+    assert main(["reproduce", "lab-8-4", *flags, "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert [row["step"] for row in report["rows"]] == list(range(1_000, 10_001, 1_000))
+    assert [row["published"] for row in report["rows"]] == [*PUBLISHED, None]
+    assert len(report["correct"]) == 16
+    assert len({tuple(trace) for trace in report["correct"]}) == 16
+    assert report["rms_z"] < 2
+    assert all(row["minimum"] <= row["mean"] <= row["maximum"] for row in report["rows"])
+    assert report["rows"][9]["mean"] > 880
+    assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+def test_reproduce_prints_a_table_and_says_where_its_picture_is(
+    mnist: CachedDataset, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data_dir = Path(mnist.train.path).parents[2]
+    assert main(["reproduce", "lab-8-4", "--orders", "2", "--data-dir", str(data_dir)]) == 0
+    printed = capsys.readouterr().out
+    assert " 897 " in printed
+    assert "drawn in reproduce-lab-8-4.png" in printed
+    assert Path("reproduce-lab-8-4.png").exists()
+
+
+def test_a_picture_that_cannot_be_written_is_refused_before_training(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("file").touch()
+    assert main(["reproduce", "lab-8-4", "--plot", "file/picture.png", "--data-dir", "nowhere"]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "file" in line
+    assert not Path("nowhere").exists()
+
+
+@pytest.mark.parametrize("flags", [["--json"], []])
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full, a disk that is full")
+def test_output_that_cannot_be_written_is_an_error_and_not_lost_in_silence(unbuffered: str, flags: list[str]) -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "mnist_bp", "runs", *flags],
+            stdout=full, stderr=subprocess.PIPE, text=True, env={**os.environ, "PYTHONUNBUFFERED": unbuffered},
+        )  # fmt: skip
+    assert done.returncode == 1
+    assert done.stderr == "error: the output could not be written: No space left on device\n"
+
+
+def test_a_command_without_an_output_says_nothing() -> None:
+    done = subprocess.run(
+        ["/bin/sh", "-c", '"$0" -m mnist_bp runs >&-', sys.executable], capture_output=True, text=True
+    )  # fmt: skip
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (["gc"], "--keep: required; see --help"),
+        (["gc", "--json"], "--keep: required; see --help"),
+        (["verify", "RUN", "--all"], "expected a run or --all, not both; see --help"),
+        (
+            ["runs", "--aws-secret-access-key", "canary"],
+            "--aws-secret-access-key: no such flag or argument; see --help",
+        ),
+        (["runs", "--aws-secret-access-key=canary"], "--aws-secret-access-key: no such flag or argument; see --help"),
+        (["store", "chek"], "WHAT 'chek': expected 'check'; see --help"),
+    ],
+)
+def test_usage_that_cannot_be_meant_is_told_in_a_line(
+    arguments: list[str], line: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        main(arguments)
+    assert capsys.readouterr().err == f"error: {line}\n"
+
+
+def test_what_is_no_run_id_is_an_unknown_run_and_no_path(capsys: pytest.CaptureFixture[str]) -> None:
+    for manifest in (Path("artifacts", "x", "manifest.json"), Path("artifacts", "runs", "manifest.json")):
+        manifest.parent.mkdir(parents=True)
+        manifest.write_text("{}")
+    for name in ("../x", "", "."):
+        assert main(["show", name]) == 1
+        assert "no such run; there is none yet" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("flags", [[], ["--all"]])
+def test_a_place_where_nothing_is_published_is_not_called_intact(
+    flags: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("artifacts").mkdir()
+    Path("artifacts", "notes.txt").touch()
+    assert main(["verify", *flags, "--json"]) == 1
+    report = json.loads(capsys.readouterr().out)
+    (finding,) = report["findings"]
+    assert (report["intact"], finding["status"]) == (False, "missing")
+    assert "nothing is published here; check --artifacts" in finding["detail"]
+
+
+def test_a_pointer_that_was_lost_is_not_told_as_one_that_never_was(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    store = LocalStore(Path("artifacts"))
+    run_id = publish(store, 1)
+    assert main(["champion"]) == 0
+    assert "the first run of a dataset becomes one" in capsys.readouterr().out
+    put_promotion(store, run_id)
+    for flags in ([], ["--dataset", "mnist"]):
+        assert main(["champion", *flags]) == 1
+        told = capsys.readouterr()
+        assert "becomes one" not in told.out
+        (line,) = told.err.splitlines()
+        assert f"mnist.json is gone, and {run_id} was champion" in line
+
+
+def test_a_rollback_without_a_dataset_takes_no_other_for_one_whose_pointer_was_lost(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    store = LocalStore(Path("artifacts"))
+    lost, *others = publish(store, 1), publish(store, 2, "kmnist"), publish(store, 3, "kmnist")
+    put_promotion(store, lost)
+    for run_id in others:
+        assert promote(store, run_id, "kmnist")
+    assert main(["rollback"]) == 1
+    assert "there are champions of kmnist, mnist: name one with --dataset" in capsys.readouterr().err
+    assert main(["champion", "--dataset", "kmnist", "--json"]) == 0
+    (report,) = json.loads(capsys.readouterr().out)["champions"]
+    assert report["run_id"] == others[1]

@@ -1,0 +1,174 @@
+"""The history of all runs: what `mnist-bp history` tells, and what DuckDB and pyarrow read as the README has it."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, NamedTuple
+from urllib.parse import quote
+
+import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from mnist_bp.cli.main import main
+from mnist_bp.layout import RUNS
+from mnist_bp.registry.manifest import HISTORY
+from mnist_bp.storage.address import open_store
+from mnist_bp.storage.files import sha256_of_bytes
+from mnist_bp.storage.interface import Store
+from tests.support.published_runs import promote, publish, run_id_of
+from tests.support.s3_servers import S3Server
+
+README = (Path(__file__).parents[2] / "README.md").read_text()
+STEPS = (1_000, 2_000)
+
+
+class Night(NamedTuple):
+    """A run that was made in some night."""
+
+    date: str
+    run_id: str
+    accuracy: float
+
+
+def from_readme(first: str) -> str:
+    """The README's indented block whose first line begins so."""
+    found = re.search(rf"^    {re.escape(first)}.*\n(?:    .*\n)*", README, re.MULTILINE)
+    assert found is not None, first
+    return re.sub(r"^    ", "", found[0], flags=re.MULTILINE)
+
+
+def put_night(store: Store, number: int, dataset: str = "mnist", *, whole: bool = True) -> Night:
+    """Publish a run whose history says what its manifest says; accuracies fall before they rise, as real ones may."""
+    created = datetime(2026, 11, 20, tzinfo=UTC) + timedelta(days=number)
+    accuracy = 0.9 + number / 100
+    scores = [{"step": step, "accuracy": each} for step, each in zip(STEPS, (accuracy + 0.001, accuracy), strict=True)]
+    about = {"seed": number, "lab_correct_of_1000": 900, "loss": 0.07, "accuracy_per_class": [0.9] * 10}
+    run = {"run_id": run_id_of(number), "created": created, "dataset": dataset, "engine": "cpu", "train_seconds": 0.1}
+    sink = io.BytesIO()
+    pq.write_table(pa.Table.from_pylist([{**run, **about, **score} for score in scores], schema=HISTORY), sink)
+    content = sink.getvalue()
+    store.put(f"{RUNS}{run_id_of(number)}/history.parquet", content, sha256_of_bytes(content))
+    if whole:
+        changes = {
+            "created": created.isoformat(),
+            "seed": number,
+            "checkpoints": [{**about, **score} for score in scores],
+        }
+        publish_beside(store, number, dataset, changes)
+    return Night(created.date().isoformat(), run_id_of(number), accuracy)
+
+
+def publish_beside(store: Store, number: int, dataset: str, changes: dict[str, Any]) -> None:
+    """Put the rest of a run; a history that is there already stays."""
+    publish(_Keeping(store), number, dataset, steps=STEPS, changes=changes)  # type: ignore[arg-type]
+
+
+class _Keeping:
+    """A store that is not given another history."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+
+    def put(self, key: str, source: bytes, sha256: str) -> bool:
+        return key.endswith("/history.parquet") or self.store.put(key, source, sha256)
+
+
+@pytest.fixture
+def nights(tmp_path: Path) -> list[Night]:
+    """Three nights on MNIST, one on another dataset, and one that was broken off, in ./artifacts."""
+    store = open_store("artifacts")
+    put_night(store, 4, "fashion-mnist")
+    put_night(store, 5, whole=False)
+    return [put_night(store, number) for number in (1, 2, 3)]
+
+
+def history(*flags: str) -> dict[str, Any]:
+    with pytest.MonkeyPatch.context() as patch:
+        stdout = io.StringIO()
+        patch.setattr("sys.stdout", stdout)
+        assert main(["history", "--json", *flags]) == 0
+    report: dict[str, Any] = json.loads(stdout.getvalue())
+    return report
+
+
+def test_the_history_has_a_line_for_each_complete_run_and_none_for_others(nights: list[Night]) -> None:
+    every, ours = history()["runs"], history("--dataset", "mnist")["runs"]
+    assert [(run["created"][:10], run["run_id"], run["accuracy"]) for run in ours] == nights
+    assert [run["dataset"] for run in every] == ["mnist"] * 3 + ["fashion-mnist"]
+    assert [run["seed"] for run in every] == [1, 2, 3, 4]
+
+
+def test_the_champion_is_marked(nights: list[Night], capsys: pytest.CaptureFixture[str]) -> None:
+    assert promote(open_store("artifacts"), nights[1].run_id)
+    assert [run["champion"] for run in history()["runs"]] == [False, True, False, False]
+    assert main(["history"]) == 0
+    lines = [line.split() for line in capsys.readouterr().out.splitlines() if "20261123T" in line]
+    assert lines[1] == [nights[1].date, nights[1].run_id, "mnist", "cpu", "2", "0.9200", "*"]
+    assert [line[-1] for line in lines] != ["*"] * 4
+
+
+def test_the_history_is_drawn_where_it_is_asked_for(nights: list[Night]) -> None:
+    assert promote(open_store("artifacts"), nights[0].run_id)
+    assert history("--plot", "nights.png")["plot"] == "nights.png"
+    assert Path("nights.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_no_runs_are_no_failure_and_no_picture(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["history", "--dataset", "kmnist", "--plot", "nights.png"]) == 0
+    assert "no complete runs of kmnist in" in capsys.readouterr().out
+    assert not Path("nights.png").exists()
+
+
+def test_a_damaged_manifest_is_named_and_the_others_are_told(nights: list[Night]) -> None:
+    path = Path("artifacts/runs", nights[0].run_id, "manifest.json")
+    path.write_bytes(path.read_bytes().replace(b"cpu", b"gpu", 1))
+    report = history()
+    assert len(report["runs"]) == 3
+    (problem,) = report["problems"]
+    assert nights[0].run_id in problem
+
+
+def test_the_readmes_query_reads_all_complete_runs_as_one_table(nights: list[Night]) -> None:
+    with duckdb.connect() as connection:
+        rows = connection.execute(from_readme("SELECT strftime")).fetchall()
+    assert [(date, run_id, accuracy) for date, run_id, _, accuracy in rows] == nights
+
+
+@pytest.fixture
+def bucket(s3_server: S3Server, s3_bucket: str) -> str:
+    """The address of a bucket as pyarrow has it: keys and endpoint stand in it, for want of a full AWS environment."""
+    keys = f"{quote(s3_server.access_key, safe='')}:{quote(s3_server.secret_key, safe='')}"
+    host = s3_server.endpoint.removeprefix("http://")
+    return f"s3://{keys}@{s3_bucket}/some/prefix?scheme=http&endpoint_override={quote(host)}&region=us-east-1"
+
+
+def test_the_readmes_lines_read_all_complete_runs_from_a_bucket(s3_bucket: str, bucket: str) -> None:
+    """DuckDB's own way into S3 is an extension to be downloaded; here it reads through pyarrow's."""
+    store = open_store(f"s3://{s3_bucket}/some/prefix")
+    put_night(store, 4, "fashion-mnist")
+    put_night(store, 5, whole=False)
+    nights = [put_night(store, number) for number in (1, 2)]
+    names: dict[str, Any] = {}
+    exec(from_readme("from pyarrow import").replace("s3://bucket/prefix", bucket), names)
+    rows = names["history"].to_table().to_pylist()
+    assert [row["run_id"] for row in rows] == [run_id_of(number) for number in (1, 1, 2, 2, 4, 4)]
+    with duckdb.connect() as connection:
+        connection.register("history", names["history"])
+        query = "SELECT run_id, max_by(accuracy, step) FROM history WHERE dataset = 'mnist' GROUP BY ALL ORDER BY ALL"
+        assert connection.execute(query).fetchall() == [(night.run_id, night.accuracy) for night in nights]
+
+
+@pytest.mark.parametrize("command", ["runs", "history"])
+def test_run_ids_are_whole_on_a_narrow_terminal_to_be_copied(
+    command: str, nights: list[Night], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert promote(open_store("artifacts"), nights[1].run_id)
+    monkeypatch.setenv("COLUMNS", "80")
+    assert main([command]) == 0
+    assert nights[1].run_id in capsys.readouterr().out.replace(f"mnist: {nights[1].run_id}", "")

@@ -1,0 +1,118 @@
+"""`mnist-bp train`: the pipeline without Prefect."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mnist_bp import pipeline as steps
+from mnist_bp.cli.main import main
+from mnist_bp.data.datasets import DATASETS
+from tests.conftest import SMALL
+from tests.support.bad_http import BadHttp, status
+
+pytestmark = pytest.mark.usefixtures("warm_caches", "own_signals")
+
+
+@pytest.fixture
+def no_waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """Waits are not waited out, but noted."""
+    waits: list[float] = []
+    monkeypatch.setattr("mnist_bp.pipeline.time.sleep", waits.append)
+    return waits
+
+
+def run_json(capsys: pytest.CaptureFixture[str], *flags: str) -> dict[str, Any]:
+    assert main(["train", *flags, "--json"]) == 0
+    printed: dict[str, Any] = json.loads(capsys.readouterr().out)
+    return printed
+
+
+def test_neither_prefect_nor_a_plotting_library_is_imported() -> None:
+    script = f"""
+import sys
+from mnist_bp.__main__ import main
+assert main(["train", *{SMALL}]) == 0
+print(sorted({{"prefect", "matplotlib", "pandas", "torchvision", "boto3"}} & set(sys.modules)))
+"""
+    found = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert found.stdout.splitlines()[-1] == "[]"
+
+
+def test_a_person_reads_each_step_as_it_is_taken_and_a_table(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", *SMALL]) == 0
+    out, err = capsys.readouterr()
+    assert [line.split()[0] for line in err.splitlines()] == [
+        "download", "preprocess", *["train"] * 4, *["evaluate"] * 2, "upload", "promote",
+    ]  # fmt: skip
+    assert "lab correct of 1,000" in out
+
+
+def test_a_run_that_is_broken_off_is_continued_by_the_command_that_is_named() -> None:
+    command = [sys.executable, "-m", "mnist_bp", "train", *SMALL, "--engine", "reference", "--steps", "30000"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as run:
+        assert run.stderr is not None
+        for line in run.stderr:
+            if line.startswith("train       step"):
+                break
+        run.send_signal(signal.SIGINT)
+        _, err = run.communicate(timeout=30)
+    assert run.returncode == 130
+    (line,) = [line for line in err.splitlines() if line.startswith("error: ")]
+    told, named = line.split(", continue it with: ")
+    assert told == "error: interrupted; the run is kept"
+    continued = subprocess.run([*shlex.split(named), "--json"], capture_output=True, text=True, check=True, timeout=60)
+    (directory,) = Path("data/runs").iterdir()
+    assert json.loads(continued.stdout)["run_id"] == directory.name
+    assert "train       continued from step" in continued.stderr
+
+
+def test_a_finished_run_is_not_made_again(capsys: pytest.CaptureFixture[str]) -> None:
+    run_id = run_json(capsys, *SMALL)["run_id"]
+    assert run_json(capsys, "--resume", run_id) == {
+        "run_id": run_id,
+        "finished": "published already",
+        "manifest": str(Path(f"artifacts/runs/{run_id}/manifest.json").absolute()),
+    }
+
+
+def test_bad_usage_is_one_line_under_its_own_name(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["train", "--steps", "0"])
+    assert ended.value.code == 2
+    assert capsys.readouterr().err == "error: --steps '0': expected greater than or equal to 1; see --help\n"
+    with pytest.raises(SystemExit):
+        main(["train", "--help"])
+    assert capsys.readouterr().out.startswith("usage: mnist-bp train ")
+
+
+def test_a_mirror_that_is_overloaded_is_asked_again(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, no_waits: list[float]
+) -> None:
+    with BadHttp({}) as mirror:
+        mirror.faults[DATASETS["mnist"].files[0].name] = [status(503)] * 10
+        monkeypatch.setenv("MNIST_BP_MIRRORS", mirror.url)
+        assert main(["train", *SMALL[2:], "--json"]) == 0
+    out, err = capsys.readouterr()
+    assert json.loads(out)["dataset"] == "mnist-sample"
+    said = [line for line in err.splitlines() if "failed" in line]
+    for number, line in enumerate(said, start=1):
+        assert line.startswith(f"download: attempt {number} of 4 failed: ")
+    assert len(said) == 3
+    assert all(least <= wait <= 1.5 * least for least, wait in zip(steps.DOWNLOAD_WAITS, no_waits, strict=True))
+
+
+def test_what_is_deterministic_is_not_tried_again(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, no_waits: list[float]
+) -> None:
+    monkeypatch.setenv("MNIST_BP_MIRRORS", "file:///no/such/place/")
+    assert main(["train", "--dataset", "mnist"]) == 1
+    assert "No such file" in capsys.readouterr().err
+    assert no_waits == []

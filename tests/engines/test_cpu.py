@@ -1,0 +1,259 @@
+"""The compiled engine: its cache of machine code, the processors it runs on, and what stands in where it cannot."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import Any, cast
+
+import numba
+import numpy as np
+import pytest
+from numba import njit
+
+from mnist_bp.engines import cpu
+from mnist_bp.engines import numba_cache as kernel_cache
+from mnist_bp.engines import numba_vectors as vectors
+from mnist_bp.engines import parallel as population
+from mnist_bp.engines.choose import choose_engine
+from mnist_bp.engines.cpu import CpuEngine
+from mnist_bp.engines.cpu_kernel import Kernels
+from mnist_bp.errors import ConfigError
+from mnist_bp.model.parameters import Bytes, FloatArray, initial_parameters
+
+REPOSITORY = Path(__file__).parents[2]
+STEP = """
+import hashlib, time
+import numpy as np
+from mnist_bp import population
+from mnist_bp.engines import choose_engine
+from mnist_bp.network import initial_parameters
+images = (np.arange(40 * 50).reshape(40, 50) % 256).astype(np.uint8)
+started = time.perf_counter()
+engine, notice = choose_engine("auto")
+data = engine.load(images, np.arange(40).astype(np.uint8) % 3, 3)
+(after,) = data.advance(
+    [initial_parameters(1, 50, 6, 3)], [np.arange(40).reshape(4, 10)], learning_rate=0.5, bias_gradient="mean"
+)
+print(engine.name, hashlib.sha256(b"".join(array.tobytes() for array in after)).hexdigest())
+print(time.perf_counter() - started)
+print(notice)
+"""
+
+
+def start(script: str = STEP, **environment: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-c", script],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=REPOSITORY,
+        env={**os.environ, **environment},
+    )
+
+
+def finished(process: subprocess.Popen[str]) -> tuple[str, float, str]:
+    printed, complaint = process.communicate(timeout=100)
+    assert process.returncode == 0, complaint
+    result, seconds, notice = printed.splitlines()
+    return result, float(seconds), notice
+
+
+def machine_code(place: Path) -> list[Path]:
+    return sorted(place.rglob("*.nbc"))
+
+
+def test_a_second_process_finds_the_code_compiled(tmp_path: Path) -> None:
+    first = finished(start(NUMBA_CACHE_DIR=str(tmp_path)))
+    written = [path.stat().st_mtime_ns for path in machine_code(tmp_path)]
+    second = finished(start(NUMBA_CACHE_DIR=str(tmp_path)))
+    assert first[0] == second[0]
+    assert first[0].startswith("cpu ")
+    assert len(written) == 3
+    assert written == [path.stat().st_mtime_ns for path in machine_code(tmp_path)]
+
+
+@pytest.mark.slow
+def test_two_processes_that_compile_at_once_do_not_disturb_each_other(tmp_path: Path) -> None:
+    both = [start(NUMBA_CACHE_DIR=str(tmp_path)) for _ in range(2)]
+    results = {finished(process)[0] for process in both}
+    assert results == {finished(start(NUMBA_CACHE_DIR=str(tmp_path)))[0]}
+
+
+@pytest.mark.parametrize("damage", [b"", b"not machine code", None])
+def test_damaged_code_on_disk_is_compiled_anew(damage: bytes | None, tmp_path: Path) -> None:
+    expected = finished(start(NUMBA_CACHE_DIR=str(tmp_path)))[0]
+    for path in [*tmp_path.rglob("*.nbc"), *tmp_path.rglob("*.nbi")]:
+        path.write_bytes(path.read_bytes()[:-100] if damage is None else damage)
+    damaged = {path: path.read_bytes() for path in machine_code(tmp_path)}
+    assert finished(start(NUMBA_CACHE_DIR=str(tmp_path)))[0] == expected
+    assert all(path.read_bytes() != content for path, content in damaged.items())
+
+
+def test_without_a_place_for_the_cache_each_process_compiles_for_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    blocked = tmp_path / "file"
+    blocked.touch()
+    monkeypatch.setattr(kernel_cache, "_places", lambda: iter([blocked, blocked / "below"]))
+    kernel_cache.cache_place.cache_clear()
+    try:
+        assert kernel_cache.cache_place() is None
+        signature = (numba.types.Array(numba.types.uint8, 1, "C"),)
+        (function,) = kernel_cache.compiled("test", (first_of, signature))
+    finally:
+        kernel_cache.cache_place.cache_clear()
+    assert function(np.array([7], np.uint8)) == 7
+
+
+def first_of(array: Bytes) -> int:
+    return int(array[0])
+
+
+def test_a_cache_that_fills_the_disk_while_it_is_written_costs_the_cache_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("numba.core.caching.IndexDataCacheFile._save_index", full)
+    monkeypatch.setattr(kernel_cache, "cache_place", lambda: tmp_path)
+    (function,) = kernel_cache.compiled("full", (first_of, (numba.types.Array(numba.types.uint8, 1, "C"),)))
+    assert function(np.array([7], np.uint8)) == 7
+
+
+def test_other_sources_get_another_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """numba itself would look at one file alone, and go on with the old vectors in the old kernels."""
+    (tmp_path / "vectors.py").write_text("one")
+    monkeypatch.setattr(kernel_cache, "_HERE", tmp_path)
+    digests = set()
+    for content in ("one", "another", "one"):
+        (tmp_path / "vectors.py").write_text(content)
+        kernel_cache._sources_digest.cache_clear()
+        digests.add(kernel_cache._sources_digest())
+    kernel_cache._sources_digest.cache_clear()
+    assert len(digests) == 2
+
+
+WITHOUT_NUMBA = """
+import sys
+from importlib.abc import MetaPathFinder
+
+class Without(MetaPathFinder):
+    def find_spec(self, name, path=None, target=None):
+        if name == "numba":
+            raise {problem}
+
+sys.meta_path.insert(0, Without())
+"""
+
+
+@pytest.mark.parametrize("problem", ["ModuleNotFoundError('no numba here')", "SystemError('built for another numpy')"])
+def test_without_a_working_numba_the_reference_stands_in_and_says_what_it_costs(problem: str) -> None:
+    result, _, notice = finished(start(WITHOUT_NUMBA.format(problem=problem) + STEP))
+    assert result.startswith("reference ")
+    assert "takes about" in notice
+    assert problem.split("'")[1] in notice
+
+
+def test_where_numba_is_told_not_to_compile_the_reference_stands_in() -> None:
+    result, _, notice = finished(start(NUMBA_DISABLE_JIT="1"))
+    assert result.startswith("reference ")
+    assert "NUMBA_DISABLE_JIT is set" in notice
+
+
+def test_the_cpu_engine_asked_for_by_name_is_refused_without_numba(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "mnist_bp.engines.cpu", None)
+    with pytest.raises(ConfigError, match=r"--engine cpu: numba cannot be used.*make setup, or use --engine reference"):
+        choose_engine("cpu")
+
+
+CERTIFY = """
+from mnist_bp.certificate import certify
+from mnist_bp.engines.cpu import CpuEngine
+from mnist_bp.engines.kernels import Kernels
+print(certify(CpuEngine(), precisions=("float32", "float64")).failures)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("processor", ["x86-64", "haswell"])
+@pytest.mark.skipif(os.uname().machine != "x86_64", reason="compiles for other x86-64 processors")
+def test_the_kernels_are_right_without_avx512_and_without_fused_multiplication(processor: str, tmp_path: Path) -> None:
+    process = start(CERTIFY, NUMBA_CPU_NAME=processor, NUMBA_CPU_FEATURES="", NUMBA_CACHE_DIR=str(tmp_path))
+    printed, complaint = process.communicate(timeout=100)
+    assert printed.strip() == "[]", complaint
+
+
+FOR_ARM64 = r"""
+import re
+import llvmlite.binding as llvm
+from mnist_bp.engines import kernel_cache, kernels
+
+for function in kernel_cache._compile(kernels.kernel_signatures("float32"), None):
+    (code,) = function.inspect_llvm().values()
+    module = llvm.parse_assembly(re.sub(r'"target-(cpu|features)"="[^"]*"|^target \w+ = .*$', "", code, flags=re.M))
+    module.triple = "aarch64-unknown-linux-gnu"
+    llvm.initialize_all_targets()
+    llvm.initialize_all_asmprinters()
+    machine = llvm.Target.from_triple(module.triple).create_target_machine(cpu="generic", opt=3)
+    print(len(re.findall(r"\tfmla\t", machine.emit_assembly(module))))
+"""
+
+
+@pytest.mark.slow
+def test_the_kernels_compile_for_arm64_and_use_its_vectors() -> None:
+    process = start(FOR_ARM64, NUMBA_OPT="0")  # before the optimizer has fitted them to this machine
+    printed, complaint = process.communicate(timeout=100)
+    assert len(printed.split()) == 2, complaint
+    assert all(int(count) > 50 for count in printed.split())
+
+
+load, load_row, spread, zeros = vectors.of(4)
+
+
+def _sigmoid_of(z: FloatArray, a: FloatArray) -> None:
+    for column in range(0, z.shape[1], 4):
+        vectors.store(a, 0, column, vectors.sigmoid(load(z, 0, column)))
+
+
+sigmoid_of: Any = cast(Any, njit)(_sigmoid_of)
+
+
+@pytest.mark.parametrize(("dtype", "units"), [(np.float32, 3), (np.float64, 8)])
+def test_the_sigmoid_is_right_to_the_last_digits_everywhere(dtype: type, units: int) -> None:
+    info = np.finfo(dtype)
+    z = np.concatenate([np.linspace(-80, 80, 40_001), [0, -0.0, info.tiny, -info.tiny, info.max, -info.max]])
+    z = np.append(z, np.zeros(-len(z) % 4))[np.newaxis].astype(dtype)
+    a = np.empty_like(z)
+    sigmoid_of(z, a)
+    exact = 1 / (1 + np.exp(-np.clip(z.astype(np.longdouble), -709, 709)))
+    assert np.isfinite(a).all()
+    assert (np.abs(a - exact) <= units * info.eps * exact + 2e-38).all()
+
+
+def test_the_sigmoid_of_what_is_not_a_number_is_not_a_number() -> None:
+    z = np.array([[np.nan, np.inf, -np.inf, 1.0]], np.float32)
+    a = np.empty_like(z)
+    sigmoid_of(z, a)
+    assert np.isnan(a[0, 0])
+    assert a[0, 1:].tolist() == pytest.approx([1.0, 0.0, 0.7310586])
+
+
+def test_models_are_trained_on_cores_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    threads: set[int] = set()
+    meeting = threading.Barrier(2, timeout=30)
+
+    def train(*_: object) -> None:
+        threads.add(threading.get_ident())
+        meeting.wait()
+
+    monkeypatch.setattr(population, "usable_cores", lambda: 2)
+    monkeypatch.setattr(cpu, "kernels", lambda _: Kernels(train, train))
+    data = CpuEngine().load(np.ones((4, 8), np.uint8), np.zeros(4, np.uint8), 2)
+    models = [initial_parameters(seed, 8, 3, 2) for seed in (1, 2)]
+    data.advance(models, [np.zeros((1, 2), np.int64)] * 2, learning_rate=0.5, bias_gradient="mean")
+    assert len(threads) == 2

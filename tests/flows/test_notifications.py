@@ -1,0 +1,46 @@
+"""What a webhook is told, and what is said when it cannot be."""
+
+from __future__ import annotations
+
+import pytest
+
+from flows.runtime.notifications import WEBHOOK_VARIABLE, check_webhook, post
+from mnist_bp.errors import ConfigError
+from tests.support.serving import webhook
+
+
+def test_a_message_is_slacks_json_with_its_markup_escaped() -> None:
+    with webhook() as hook:
+        assert post(hook.url, "a <b> & c") is None
+        assert hook.texts == ["a &lt;b&gt; &amp; c"]
+
+
+def test_a_webhook_that_refuses_is_named_by_its_host_and_not_by_its_secret() -> None:
+    with webhook() as hook:
+        hook.status = 500
+        problem = post(hook.url, "text")
+    assert problem is not None
+    assert "127.0.0.1" in problem
+    assert "HTTP 500" in problem
+    assert "secret" not in problem
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:9/secret", "nonsense/secret", "http://[secret", "http://\n/secret"])
+def test_a_webhook_that_cannot_be_told_fails_nothing_and_gives_no_secret_away(url: str) -> None:
+    problem = post(url, "text")
+    assert problem is not None
+    assert "secret" not in problem
+
+
+@pytest.mark.parametrize("url", ["nonsense/secret", "https:///secret", "ftp://host/secret", "http://[secret"])
+def test_an_address_that_is_none_is_refused_without_being_repeated(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(WEBHOOK_VARIABLE, url)
+    with pytest.raises(ConfigError, match=f"{WEBHOOK_VARIABLE}: expected an address") as refused:
+        check_webhook()
+    assert "secret" not in str(refused.value)
+
+
+@pytest.mark.parametrize("url", ["", "http://127.0.0.1:9/secret", "HTTPS://hooks.example.org/services/secret"])
+def test_an_address_is_accepted_and_so_is_none_at_all(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(WEBHOOK_VARIABLE, url)
+    check_webhook()

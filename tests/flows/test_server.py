@@ -1,0 +1,78 @@
+"""A Prefect server of one's own: what keeps it from coming up, and what is said then."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import psutil
+import pytest
+
+from flows.runtime.server import LocalServer, ServerError, answers, database, database_is_locked
+
+
+@pytest.fixture
+def here(home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Servers started in this test are at home in a directory of their own."""
+    monkeypatch.setenv("PREFECT_HOME", str(home))
+    monkeypatch.setenv("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
+    return home
+
+
+@pytest.fixture
+def lock(here: Path) -> Iterator[sqlite3.Connection]:
+    """Hold Prefect's database, until it is rolled back."""
+    with closing(sqlite3.connect(database(), isolation_level=None, check_same_thread=False)) as connection:
+        connection.execute("BEGIN EXCLUSIVE")
+        yield connection
+
+
+def children() -> set[int]:
+    return {child.pid for child in psutil.Process().children()}
+
+
+def test_a_server_answers_inside_its_block_and_is_gone_after_it(here: Path) -> None:
+    before = children()
+    with LocalServer() as server:
+        assert answers(server.url)
+        assert len(children() - before) == 1
+    assert not answers(server.url)
+    assert children() == before
+
+
+def test_a_port_that_is_taken_is_named(here: Path) -> None:
+    with LocalServer() as server, pytest.raises(ServerError, match=f"--port {server.port} cannot be had"):
+        LocalServer(server.port)
+
+
+def test_a_server_that_cannot_start_is_told_with_its_last_words(here: Path) -> None:
+    before = children()
+    database().write_bytes(b"no database" * 1_000)
+    with pytest.raises(ServerError, match=r"ended when it was started: .*file is not a database"), LocalServer():
+        pass
+    assert children() == before
+
+
+def test_a_locked_database_is_waited_for(lock: sqlite3.Connection) -> None:
+    assert database_is_locked()
+    threading.Timer(3, lock.rollback).start()
+    began = time.monotonic()
+    with LocalServer() as server:
+        assert answers(server.url)
+    assert time.monotonic() > began + 3
+    assert not database_is_locked()
+
+
+def test_a_database_that_stays_locked_is_named_with_what_to_do(lock: sqlite3.Connection) -> None:
+    before = children()
+    server = LocalServer()
+    try:
+        with pytest.raises(ServerError, match=r"prefect\.db is locked by another process, for 2 s now.*PREFECT_HOME"):
+            server.wait(lock_limit=2)
+    finally:
+        server.stop()
+    assert children() == before

@@ -1,0 +1,561 @@
+"""Garbage collection: what nobody reaches goes, and nothing else, whatever happens meanwhile, wherever it is killed."""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import os
+import random
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from mnist_bp.errors import ChecksumError, DataFormatError, StoreError
+from mnist_bp.layout import MANIFEST, PROMOTION, RUNS
+from mnist_bp.registry.catalog import catalog_runs, list_runs, read_manifest
+from mnist_bp.registry.champion import CHAMPION, list_champions, read_champion, swap_champion
+from mnist_bp.registry.gc import collect, plan
+from mnist_bp.registry.retention import Rules
+from mnist_bp.storage.address import open_store
+from mnist_bp.storage.files import locked, sha256_of_bytes
+from mnist_bp.storage.interface import Store
+from mnist_bp.storage.local import LocalStore
+from mnist_bp.training.workspace import run_is_alive
+from tests.support.memory_store import EventfulStore, InThisThread, Killed, MemoryStore
+from tests.support.published_runs import age, make_directory, promote, publish, put_promotion, run_id_of
+from tests.support.s3_servers import S3Server
+
+NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
+DAY = timedelta(hours=24)
+NOWHERE = Path("no-data-directory")
+
+
+class Times:
+    """A clock that stands still: at some hours before `NOW`."""
+
+    def __init__(self, hours: float = 100) -> None:
+        self.hours = hours
+
+    def __call__(self) -> datetime:
+        return NOW - timedelta(hours=self.hours)
+
+
+@pytest.fixture
+def times() -> Times:
+    return Times()
+
+
+@pytest.fixture
+def store(times: Times) -> MemoryStore:
+    return MemoryStore(times)
+
+
+def with_champion(store: Store, *numbers: int, dataset: str = "mnist") -> list[str]:
+    """Publish runs and make each champion, one after the other."""
+    run_ids = [publish(store, number, dataset) for number in numbers]
+    assert all(promote(store, run_id, dataset) for run_id in run_ids)
+    return run_ids
+
+
+def runs_in(store: Store) -> list[str]:
+    return [run.run_id for run in list_runs(store)]
+
+
+def gc(store: Any, keep: int = 1, champions: int = 1, data_dir: Path = NOWHERE, grace: timedelta = DAY) -> list[str]:
+    """Collect, and return which runs went."""
+    return [removal.run_id for removal in collect(store, data_dir, Rules(keep, champions, grace), now=NOW).runs]
+
+
+def test_the_newest_runs_of_each_dataset_stay_and_older_ones_go(store: MemoryStore) -> None:
+    with_champion(store, 9)
+    with_champion(store, 8, dataset="kmnist")
+    mnist = [publish(store, number) for number in (1, 3, 5)]
+    kmnist = [publish(store, number, "kmnist") for number in (2, 4)]
+    assert gc(store, keep=2) == sorted([*mnist[:2], kmnist[0]])
+    assert runs_in(store) == sorted([mnist[2], kmnist[1], run_id_of(8), run_id_of(9)])
+    assert gc(store, keep=2) == []
+
+
+def test_champions_and_the_last_of_its_history_stay_each_run_counted_once(store: MemoryStore) -> None:
+    first, second, third = with_champion(store, 1, 2, 3)
+    for run_id in (second, third, second):
+        assert promote(store, run_id, action="rollback")
+    newest = publish(store, 4)
+    assert gc(store, keep=1, champions=2) == [first]
+    assert runs_in(store) == [second, third, newest]
+    assert gc(store, keep=0, champions=1) == [third, newest]
+
+
+def test_what_is_younger_than_the_grace_stays_finished_or_not(store: MemoryStore, times: Times) -> None:
+    with_champion(store, 9)
+    old = [publish(store, 1), publish(store, 2, manifest=False)]
+    times.hours = 23
+    young = [publish(store, 3), publish(store, 4, manifest=False)]
+    resumed = publish(store, 5, manifest=False)
+    put_promotion(store, run_id_of(5))
+    times.hours = 100
+    assert publish(store, 5, manifest=False) == resumed
+    assert gc(store, keep=0) == old
+    assert runs_in(store) == [*young, resumed, run_id_of(9)]
+
+
+def test_a_run_whose_manifest_is_damaged_stays_to_be_looked_at(store: MemoryStore) -> None:
+    with_champion(store, 9)
+    run_id = publish(store, 1)
+    key = f"{RUNS}{run_id}/{MANIFEST}"
+    store.files[key] = store.files[key][0].replace(b"cpu", b"gpu"), store.files[key][1]
+    assert gc(store, keep=0) == []
+    kept = plan(store, NOWHERE, Rules(0, 1, DAY), now=NOW).kept
+    assert kept[run_id] == "its manifest is damaged or lost: see mnist-bp verify"
+
+
+def test_a_run_whose_manifest_is_lost_stays_to_be_looked_at_here_and_there(store: MemoryStore, tmp_path: Path) -> None:
+    with_champion(store, 9)
+    directory = make_directory(tmp_path, run_id_of(1), hours=48)
+    run_id = publish(store, 1)
+    put_promotion(store, run_id, outcome="kept")
+    store.delete(f"{RUNS}{run_id}/{MANIFEST}")
+    done = collect(store, tmp_path, Rules(0, 1, DAY))
+    assert (done.runs, done.directories, directory.exists()) == ((), (), True)
+    kept = plan(store, NOWHERE, Rules(0, 1, DAY), now=NOW).kept
+    assert kept[run_id] == "its manifest is damaged or lost: see mnist-bp verify"
+
+
+def test_a_damaged_pointer_stops_everything(store: MemoryStore) -> None:
+    with_champion(store, 1, 2)
+    key = f"{CHAMPION}mnist.json"
+    store.files[key] = store.files[key][0].replace(b"promote", b"pr0mote"), store.files[key][1]
+    with pytest.raises(ChecksumError, match=r"mnist\.json is damaged"):
+        gc(store, keep=0)
+    assert runs_in(store) == [run_id_of(1), run_id_of(2)]
+
+
+@pytest.mark.parametrize("conditional", [True, False])
+def test_a_lost_pointer_stops_everything(conditional: bool, times: Times) -> None:
+    store = MemoryStore(times, conditional=conditional)
+    former, champion = with_champion(store, 1, 2)
+    put_promotion(store, champion)
+    store.delete(f"{CHAMPION}mnist.json")
+    with pytest.raises(DataFormatError, match=rf"mnist\.json is gone, and {champion} was champion"):
+        gc(store, keep=0)
+    assert runs_in(store) == [former, champion]
+
+
+def test_what_has_no_runs_name_is_none_of_ours(store: MemoryStore) -> None:
+    for key in ("runs/notes/todo.txt", "runs/stray", "runs/20261123T000001Z/x", "other/file"):
+        store.put(key, b"mine", sha256_of_bytes(b"mine"))
+    assert gc(store, keep=0) == []
+    assert len(store.files) == 4
+
+
+def test_a_dataset_without_a_champion_loses_no_complete_run_and_gets_no_pointer(store: MemoryStore) -> None:
+    complete, unfinished = publish(store, 1), publish(store, 2, manifest=False)
+    assert gc(store, keep=0) == [unfinished]
+    assert runs_in(store) == [complete]
+    assert list_champions(store) == []
+
+
+def test_where_conditions_are_ignored_runs_go_and_the_pointer_is_left_alone(times: Times) -> None:
+    store = MemoryStore(times, conditional=False)
+    old, champion = with_champion(store, 1, 2)
+    lonely = publish(store, 3, "kmnist")
+    pointer = store.files[f"{CHAMPION}mnist.json"]
+    assert gc(store, keep=0) == [old, lonely]
+    assert runs_in(store) == [champion]
+    assert store.files[f"{CHAMPION}mnist.json"] == pointer
+    assert list_champions(store) == ["mnist"]
+
+
+def test_planning_changes_nothing_and_tells_what_collecting_does(store: MemoryStore, tmp_path: Path) -> None:
+    old, champion = with_champion(store, 1, 2)
+    make_directory(tmp_path, run_id_of(3), hours=48)
+    before = dict(store.files)
+    rules = Rules(0, 1, DAY)
+    planned = plan(store, tmp_path, rules)
+    assert store.files == before
+    assert (tmp_path / "runs" / run_id_of(3)).exists()
+    assert collect(store, tmp_path, rules) == planned
+    (removal,) = planned.runs
+    assert (removal.run_id, removal.files, removal.why) == (old, 6, "not one of the newest 0 of mnist")
+    assert planned.kept == {champion: "the champion of mnist"}
+
+
+def test_a_run_is_fenced_before_its_first_file_goes_and_the_fence_lifted_after_the_last(store: MemoryStore) -> None:
+    old, _ = with_champion(store, 1, 2)
+    put_promotion(store, old)
+    states = []
+
+    def look() -> None:
+        files = {key.removeprefix(f"{RUNS}{old}/") for key in store.files if key.startswith(f"{RUNS}{old}/")}
+        states.append((files, old in read_champion(store, "mnist").collecting))
+
+    gc(EventfulStore(store, {}, look), keep=0)
+    assert max(len(files) for files, fenced in states if fenced) == 7
+    for files, fenced in states:
+        assert (PROMOTION in files) == (len(files) == 7), "the record goes first"
+        assert (MANIFEST in files) == (len(files) >= 6), "then the manifest"
+        assert fenced or len(files) in (0, 7)
+    assert states[-1] == (set(), False)
+
+
+def test_a_removal_that_was_begun_is_finished_even_if_more_is_to_be_kept_by_now(store: MemoryStore) -> None:
+    old, champion = with_champion(store, 1, 2)
+    pointer = read_champion(store, "mnist")
+    assert swap_champion(store, replace(pointer, collecting=(old, run_id_of(7))))
+    store.delete(f"{RUNS}{old}/model.safetensors")
+    assert gc(store, keep=5, champions=5) == [old]
+    assert runs_in(store) == [champion]
+    assert read_champion(store, "mnist").collecting == ()
+
+
+def test_a_champion_goes_not_even_if_its_pointer_says_that_it_is_being_removed(store: MemoryStore) -> None:
+    _, champion = with_champion(store, 1, 2)
+    assert swap_champion(store, replace(read_champion(store, "mnist"), collecting=(champion,)))
+    assert gc(store, keep=0) == [run_id_of(1)]
+    assert runs_in(store) == [champion]
+
+
+def test_a_run_that_is_published_anew_meanwhile_is_left_and_said_so(store: MemoryStore, times: Times) -> None:
+    with_champion(store, 9)
+    run_id = publish(store, 1, manifest=False)
+
+    def resume() -> None:
+        times.hours = 0
+        publish(store, 1)
+
+    looked = EventfulStore(store, {})
+    plan(looked, NOWHERE, Rules(0, 1, DAY), now=NOW)
+    done = collect(EventfulStore(store, {looked.calls: resume}), NOWHERE, Rules(0, 1, DAY), now=NOW)
+    assert (done.runs, done.in_use) == ((), (run_id,))
+    read_manifest(store, run_id)
+
+
+def test_champions_that_keep_changing_end_it_with_nothing_removed(
+    store: MemoryStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mnist_bp.registry.champion.time.sleep", lambda _: None)
+    with_champion(store, 1, 2, 3)
+    numbers = count()
+    swap = store.swap
+
+    def lose(key: str, content: bytes, expected: str | None) -> Any:
+        store.swap = swap  # type: ignore[method-assign]
+        promote(store, run_id_of(2 + next(numbers) % 2), action="rollback")
+        store.swap = lose  # type: ignore[method-assign]
+        return swap(key, content, expected)
+
+    store.swap = lose  # type: ignore[method-assign]
+    with pytest.raises(StoreError, match="champions kept changing"):
+        gc(store, keep=0)
+    assert len(runs_in(store)) == 3
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# whatever happens meanwhile
+
+
+class World:
+    """A store, everything that was ever published in it, and what must be true of it at any moment."""
+
+    def __init__(self, rules: Rules) -> None:
+        self.times = Times()
+        self.store = MemoryStore(self.times)
+        self.rules = rules
+        self.complete: dict[str, str] = {}
+        self.young: set[str] = set()
+        self.numbers = count(1)
+
+    def publish(self, dataset: str, hours: float = 0, *, manifest: bool = True) -> None:
+        self.times.hours = hours
+        number = next(self.numbers)
+        run_id = publish(self.store, number, dataset, steps=(10,), size=3, manifest=manifest)
+        if manifest:
+            self.complete[run_id] = dataset
+        if hours < 24:
+            self.young |= {key for key in self.store.files if key.startswith(f"{RUNS}{run_id}/")}
+        self.times.hours = 0
+
+    def promote(self, place: int) -> None:
+        """Make one of all runs champion, if it can be; it may be gone, or be going."""
+        run_id, dataset = list(self.complete.items())[place % len(self.complete)]
+        with contextlib.suppress(StoreError):
+            promote(self.store, run_id, dataset)
+
+    def collect(self) -> None:
+        collect(self.store, NOWHERE, self.rules, now=NOW)
+
+    def protected(self) -> set[str]:
+        """Everything that may not be touched now, from what was ever published rather than from what is there."""
+        protected: set[str] = set()
+        for dataset in set(self.complete.values()):
+            ours = sorted((run_id for run_id, name in self.complete.items() if name == dataset), reverse=True)
+            history = [change.run_id for change in reversed(read_champion(self.store, dataset).history)]
+            protected |= {*ours[: self.rules.keep], *list(dict.fromkeys(history))[: self.rules.keep_champions]}
+            protected |= set() if history else set(ours)
+        return protected
+
+    def check(self) -> None:
+        for run_id in self.protected():
+            assert f"{RUNS}{run_id}/{MANIFEST}" in self.store.files, f"{run_id} was protected, and is gone"
+        assert self.young <= self.store.files.keys()
+        for run in list_runs(self.store):
+            if run.complete:
+                manifest, _ = read_manifest(self.store, run.run_id)
+                assert manifest["files"].keys() <= run.files.keys(), "a manifest names a missing file"
+
+
+DATASET = st.sampled_from(["mnist", "kmnist"])
+AT_FIRST = st.lists(st.tuples(DATASET, st.sampled_from([1, 48]), st.integers(0, 9).map(bool)), min_size=1, max_size=8)
+PLACE = st.integers(0, 12)
+EVENTS = st.dictionaries(
+    st.integers(0, 70),
+    st.one_of(
+        st.tuples(st.just("promote"), PLACE),
+        st.tuples(st.just("publish"), DATASET),
+        st.tuples(st.just("collect")),
+        st.tuples(st.just("die")),
+    ),
+    max_size=8,
+)
+
+
+def die() -> None:
+    raise Killed
+
+
+@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.integers(0, 3), st.integers(1, 3), AT_FIRST, st.lists(PLACE, max_size=5), EVENTS)
+def test_nothing_reachable_goes_whatever_happens_at_whatever_call(
+    keep: int,
+    champions: int,
+    runs: list[tuple[str, int, bool]],
+    promotions: list[int],
+    events: dict[int, tuple[Any, ...]],
+) -> None:
+    world = World(Rules(keep, champions, DAY))
+    for dataset, hours, manifest in runs:
+        world.publish(dataset, hours, manifest=manifest)
+    for place in promotions if world.complete else ():
+        world.promote(place)
+    actions: dict[int, Callable[[], object]] = {}
+    for call, (kind, *arguments) in events.items():
+        if kind != "promote" or world.complete:
+            actions[call] = partial(getattr(world, kind), *arguments) if kind != "die" else die
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("mnist_bp.registry.catalog.ThreadPoolExecutor", InThisThread)
+        patch.setattr("mnist_bp.registry.champion.time.sleep", lambda _: None)
+        store = EventfulStore(world.store, actions, world.check)
+        with contextlib.suppress(Killed):
+            collect(store, NOWHERE, world.rules, now=NOW)
+        world.check()
+        world.collect()  # finishes what was begun, and finds all that can go
+        world.check()
+    complete = {run.listed.run_id for run in catalog_runs(world.store) if run.manifest}
+    young = {key.split("/")[1] for key in world.young}
+    assert complete <= world.protected() | young
+    assert set(runs_in(world.store)) == complete | {run_id for run_id in young if run_id not in complete}
+    assert not any(read_champion(world.store, dataset).collecting for dataset in list_champions(world.store))
+
+
+def old_runs_and_champions() -> MemoryStore:
+    store = MemoryStore(Times())
+    with_champion(store, 1, 2, 3)
+    publish(store, 4)
+    publish(store, 5, manifest=False)
+    return store
+
+
+def test_killed_at_any_call_it_leaves_every_reader_whole_runs_and_the_next_finishes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("mnist_bp.registry.catalog.ThreadPoolExecutor", InThisThread)
+    undisturbed = EventfulStore(old_runs_and_champions(), {})
+    gone = gc(undisturbed, keep=0, champions=2)
+    assert gone == [run_id_of(1), run_id_of(4), run_id_of(5)]
+    for number in range(undisturbed.calls):
+        store = old_runs_and_champions()
+        with pytest.raises(Killed):
+            gc(EventfulStore(store, {number: die}), keep=0, champions=2)
+        for run in catalog_runs(store):
+            if run.manifest:
+                assert run.manifest["files"].keys() <= run.listed.files.keys(), f"killed at call {number}"
+        fenced = read_champion(store, "mnist").collecting
+        assert not set(fenced) & {run_id_of(2), run_id_of(3)}
+        gc(store, keep=9, champions=9)  # finishes what was begun, and only that
+        left = set(runs_in(store))
+        assert left in ({run_id_of(2), run_id_of(3)}, {run_id_of(n) for n in range(1, 5)}), f"killed at call {number}"
+        assert read_champion(store, "mnist").collecting == ()
+
+
+def test_promotions_rollbacks_and_readers_beside_collections_on_a_directory(tmp_path: Path) -> None:
+    """Threads on real files: whoever reads a champion finds all of its run, or that it is champion no more."""
+    store = LocalStore(tmp_path)
+    run_ids = [publish(store, number, steps=(10,)) for number in range(60)]
+    for path in tmp_path.rglob("*"):  # older than the grace, unlike what is being written meanwhile
+        os.utime(path, (time.time() - 3_600,) * 2)
+    assert promote(store, run_ids[0])
+    end, problems, promoted, grace = time.monotonic() + 3, [], count(), timedelta(minutes=1)
+
+    def change(seed: int) -> None:
+        draw = random.Random(seed)
+        while time.monotonic() < end:
+            with contextlib.suppress(StoreError):  # it is gone
+                if promote(store, draw.choice(run_ids), action=draw.choice(["promote", "rollback"])):
+                    next(promoted)
+
+    def read() -> None:
+        while time.monotonic() < end:
+            champion = read_champion(store, "mnist")
+            assert champion.current is not None
+            try:
+                run_id, sha256 = champion.current.run_id, champion.current.manifest_sha256
+                manifest, _ = read_manifest(store, run_id, sha256)
+                for name, file in manifest["files"].items():
+                    store.get(f"{RUNS}{run_id}/{name}", file["sha256"])
+            except StoreError as exc:
+                if read_champion(store, "mnist").current == champion.current:
+                    problems.append(exc)
+
+    def clean() -> None:
+        keep = 40
+        while time.monotonic() < end:
+            collect(store, NOWHERE, Rules(keep, 2, grace))
+            keep = max(keep - 3, 0)
+
+    with ThreadPoolExecutor(5) as threads:
+        work = [threads.submit(*each) for each in ((change, 1), (change, 2), (read,), (clean,), (clean,))]
+        for each in work:
+            each.result()
+    assert problems == []
+    assert next(promoted) > 1
+    collect(store, NOWHERE, Rules(0, 2, grace))
+    assert len(runs_in(store)) <= 3
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# real servers
+
+
+def test_more_runs_than_one_listing_holds(s3_server: S3Server, s3_bucket: str, s3_admin: Any) -> None:
+    source = MemoryStore()
+    for number in range(150):
+        publish(source, number, steps=(10, 20, 30), size=10)
+    assert len(source.files) > 1_000
+    with ThreadPoolExecutor(8) as threads:
+        list(
+            threads.map(
+                lambda key: s3_admin.put_object(Bucket=s3_bucket, Key=f"some/{key}", Body=source.files[key][0]),
+                source.files,
+            )
+        )
+    store = open_store(f"s3://{s3_bucket}/some")
+    if s3_server.honours_conditions:
+        assert promote(store, run_id_of(5))
+    later = datetime.now(UTC) + timedelta(hours=1)
+    done = collect(store, NOWHERE, Rules(3, 1, timedelta()), now=later)
+    kept = [run_id_of(5)] * s3_server.honours_conditions + [run_id_of(number) for number in (147, 148, 149)]
+    assert runs_in(store) == kept
+    assert len(done.runs) == 150 - len(kept)
+    assert all(len(run.files) == 7 for run in list_runs(store))
+    assert read_champion(store, "mnist").collecting == ()
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# directories of runs on this machine
+
+
+def hold_lock(directory: Path, held: Any, done: Any) -> None:
+    with locked(directory):
+        held.set()
+        done.wait(60)
+
+
+@contextlib.contextmanager
+def somebody_working_on(directory: Path) -> Iterator[None]:
+    """Let another process hold a run's lock."""
+    context = multiprocessing.get_context("fork")
+    held, done = context.Event(), context.Event()
+    process = context.Process(target=hold_lock, args=(directory, held, done))
+    process.start()
+    try:
+        assert held.wait(20)
+        yield
+    finally:
+        done.set()
+        process.join()
+
+
+def test_directories_of_runs_go_by_age_unless_the_run_is_among_the_newest(store: MemoryStore, tmp_path: Path) -> None:
+    with_champion(store, 1, 2)
+    for number, hours in ((1, 48), (2, 48), (3, 48), (4, 1)):
+        make_directory(tmp_path, run_id_of(number), hours)
+    (tmp_path / "runs" / "notes").mkdir()
+    done = collect(store, tmp_path, Rules(1, 1, DAY))
+    assert {removal.run_id: removal.why for removal in done.directories} == {
+        run_id_of(1): "the run is published",
+        run_id_of(3): "older than the grace, and not published",
+    }
+    assert sorted(path.name for path in (tmp_path / "runs").iterdir()) == [run_id_of(2), run_id_of(4), "notes"]
+
+
+def test_a_run_that_somebody_works_on_stays_here_and_in_the_store(store: MemoryStore, tmp_path: Path) -> None:
+    with_champion(store, 9)
+    run_id = publish(store, 1, manifest=False)
+    directory = make_directory(tmp_path, run_id, 48)
+    with somebody_working_on(directory):
+        assert run_is_alive(directory)
+        done = collect(store, tmp_path, Rules(0, 1, DAY))
+        assert (done.runs, done.directories) == ((), ())
+        assert done.kept[run_id] == "it is being made here"
+    assert not run_is_alive(directory)
+    done = collect(store, tmp_path, Rules(0, 1, DAY))
+    assert [removal.run_id for removal in (*done.runs, *done.directories)] == [run_id, run_id]
+    assert not directory.exists()
+
+
+def test_a_run_that_is_taken_up_at_the_last_moment_stays_here_and_in_the_store(
+    store: MemoryStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with_champion(store, 9)
+    run_id = publish(store, 1, manifest=False)
+    directory = make_directory(tmp_path, run_id, 48)
+    with contextlib.ExitStack() as stack:
+
+        def begin(*_: object) -> bool:
+            stack.enter_context(somebody_working_on(directory))
+            return True
+
+        monkeypatch.setattr("mnist_bp.registry.gc._fence", begin)
+        done = collect(store, tmp_path, Rules(0, 1, DAY))
+    assert (done.runs, done.directories, done.in_use) == ((), (), (run_id,))
+    assert directory.exists()
+    assert run_id in runs_in(store)
+
+
+def test_a_removal_of_a_directory_that_was_broken_off_is_finished(store: MemoryStore, tmp_path: Path) -> None:
+    make_directory(tmp_path, f".removed-{run_id_of(1)}", 48)
+    assert [each.run_id for each in collect(store, tmp_path, Rules(1, 1, DAY)).directories] == [run_id_of(1)]
+    assert list((tmp_path / "runs").iterdir()) == []
+
+
+def test_temporary_files_of_the_dead_go_and_those_of_the_living_stay(tmp_path: Path) -> None:
+    store, data_dir = LocalStore(tmp_path / "artifacts"), tmp_path / "data"
+    (run_id,) = with_champion(store, 1)
+    for directory in (tmp_path / "artifacts" / RUNS / run_id, data_dir / "parquet" / "mnist-0123"):
+        directory.mkdir(parents=True, exist_ok=True)
+        (directory / ".dead.0a1b2c3d.tmp").write_bytes(b"half")
+        age(directory, 48)
+        (directory / ".alive.0a1b2c3d.tmp").write_bytes(b"half")
+    done = collect(store, data_dir, Rules(1, 1, DAY))
+    assert [Path(uri).name for uri in done.leftovers] == [".dead.0a1b2c3d.tmp"] * 2
+    assert sorted(path.name for path in tmp_path.rglob("*.tmp")) == [".alive.0a1b2c3d.tmp"] * 2

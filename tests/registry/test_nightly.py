@@ -1,0 +1,135 @@
+"""The last nights at a glance: which runs they are, and what is told and drawn of them."""
+
+from __future__ import annotations
+
+import base64
+import re
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree as ET
+
+import pytest
+
+from mnist_bp.registry.nightly import NIGHTS_SHOWN, nights_headline, nights_markdown, nights_svg, recent_nights
+from mnist_bp.registry.nights import seed_of
+from mnist_bp.storage.local import LocalStore
+from tests.support.published_runs import publish, put_promotion
+
+FIRST = date(2026, 11, 1)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> LocalStore:
+    return LocalStore(tmp_path / "artifacts")
+
+
+def put(store: LocalStore, number: int, accuracy: float, seed: int, dataset: str = "mnist") -> str:
+    """Publish the run of a number, which was made on the day of that number."""
+    created = datetime(2026, 11, 1, 2, tzinfo=UTC) + timedelta(days=number)
+    score = {"step": 2_000, "accuracy": accuracy, "loss": 0.07, "lab_correct_of_1000": 900}
+    changes = {"created": created.isoformat(), "config": {"seed": seed}, "seed": seed, "checkpoints": [score]}
+    return publish(store, number, dataset, changes=changes)
+
+
+def put_night(store: LocalStore, number: int, accuracy: float = 0.9, dataset: str = "mnist") -> str:
+    return put(store, number, accuracy, seed_of(FIRST + timedelta(days=number)), dataset)
+
+
+def test_nights_are_told_by_date_with_what_was_decided_and_nothing_else_is(store: LocalStore) -> None:
+    nights = [put_night(store, number, 0.9 + number / 100) for number in (0, 1, 2)]
+    put(store, 3, 0.5, seed=7)
+    put_night(store, 4, dataset="kmnist")
+    caught_up = put(store, 5, 0.91, seed_of(FIRST - timedelta(days=1)))
+    put_promotion(store, nights[1])
+    told = recent_nights(store, "mnist")
+    assert [row["run_id"] for row in told] == [caught_up, *nights]
+    assert [row["decision"] for row in told] == [None, None, "promoted", None]
+    assert [row["day"].isoformat() for row in told] == ["2026-10-31", "2026-11-01", "2026-11-02", "2026-11-03"]
+    assert nights_headline(told) == "0.9200 on 3 Nov, best of 4: 0.9200"
+
+
+def test_without_nights_all_runs_stand_in_for_them(store: LocalStore) -> None:
+    runs = [put(store, number, 0.9, seed=number) for number in (1, 2)]
+    told = recent_nights(store, "mnist")
+    assert [row["run_id"] for row in told] == runs
+    assert [row["day"].isoformat() for row in told] == ["2026-11-02", "2026-11-03"]
+    assert recent_nights(store, "kmnist") == []
+
+
+def test_what_is_damaged_is_left_out_or_called_so(store: LocalStore, tmp_path: Path) -> None:
+    whole, undecided, damaged = (put_night(store, number) for number in range(3))
+    for run_id, name in ((undecided, "promotion.json"), (damaged, "manifest.json")):
+        put_promotion(store, run_id)
+        path = tmp_path / "artifacts" / "runs" / run_id / name
+        path.write_bytes(path.read_bytes()[:-9])
+    assert [(row["run_id"], row["decision"]) for row in recent_nights(store, "mnist")] == [
+        (whole, None),
+        (undecided, "damaged"),
+    ]
+
+
+def test_only_the_last_nights_are_told(store: LocalStore) -> None:
+    nights = [put_night(store, number) for number in range(NIGHTS_SHOWN + 2)]
+    assert [row["run_id"] for row in recent_nights(store, "mnist")] == nights[-NIGHTS_SHOWN:]
+
+
+def test_experiments_never_stand_in_for_nights_that_lie_too_far_back(
+    store: LocalStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mnist_bp.registry.nightly.RUNS_SEARCHED", 3)
+    put_night(store, 0)
+    night = put_night(store, 1)
+    for number in (2, 3):
+        put(store, number, 0.5, seed=number)
+    assert [row["run_id"] for row in recent_nights(store, "mnist")] == [night]
+    put(store, 4, 0.5, seed=4)
+    assert recent_nights(store, "mnist") == []
+
+
+@pytest.mark.parametrize(
+    "senseless",
+    [
+        {"checkpoints": [{"step": 1, "accuracy": None, "loss": 0.1, "lab_correct_of_1000": 1}]},
+        {"checkpoints": [{"step": 1, "accuracy": "high", "loss": 0.1, "lab_correct_of_1000": 1}]},
+        {"created": "yesterday"},
+        {"created": None},
+        {"config": []},
+        {"config": {"seed": "x"}},
+    ],
+)
+def test_a_manifest_that_makes_no_sense_is_left_out(senseless: dict[str, Any], store: LocalStore) -> None:
+    night = put_night(store, 1)
+    score = {"step": 1, "accuracy": 0.9, "loss": 0.1, "lab_correct_of_1000": 1}
+    sensible = {"created": datetime(2026, 11, 3, tzinfo=UTC).isoformat(), "config": {"seed": 7}, "checkpoints": [score]}
+    publish(store, 2, "mnist", changes={**sensible, **senseless})
+    assert [row["run_id"] for row in recent_nights(store, "mnist")] == [night]
+
+
+@pytest.mark.parametrize("count", [1, 2, NIGHTS_SHOWN])
+def test_the_picture_has_a_mark_for_each_night_filled_for_champions_and_names_each_day_once(
+    store: LocalStore, count: int
+) -> None:
+    nights = [put_night(store, number, 0.9 + number / 1000) for number in range(count)]
+    put_promotion(store, nights[-1])
+    picture = ET.fromstring(nights_svg(recent_nights(store, "mnist")))
+    marks = list(picture.iter("{http://www.w3.org/2000/svg}circle"))
+    assert [mark.get("class") for mark in marks] == [*[None] * (count - 1), "promoted"]
+    heights = [float(str(mark.get("cy"))) for mark in marks]
+    assert heights == sorted(heights, reverse=True)
+    days = [text.text for text in picture.iter("{http://www.w3.org/2000/svg}text") if "Nov" in str(text.text)]
+    assert 1 <= len(days) == len(set(days)) <= 8
+    assert days[-1] == f"{count} Nov"
+
+
+def test_the_text_holds_the_picture_itself_and_a_table_that_begins_with_the_newest(store: LocalStore) -> None:
+    first, last = put_night(store, 1, 0.91), put_night(store, 2, 0.92)
+    rows = recent_nights(store, "mnist")
+    text = nights_markdown("mnist", rows)
+    found = re.search(r"!\[.*\]\(data:image/svg\+xml;base64,(.*)\)", text)
+    assert found is not None
+    assert base64.b64decode(found[1]) == nights_svg(rows)
+    assert text.splitlines()[-2:] == [
+        f"| 2026-11-03 | `{last}` | 2,000 | 0.9200 |  |",
+        f"| 2026-11-02 | `{first}` | 2,000 | 0.9100 |  |",
+    ]

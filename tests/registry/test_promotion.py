@@ -1,0 +1,442 @@
+"""Promotion: who becomes champion, on a directory and on every S3 server present, whoever races and whoever dies."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mnist_bp.config import RunConfig
+from mnist_bp.data.parquet import load_split
+from mnist_bp.engines.choose import choose_engine
+from mnist_bp.errors import ChecksumError, DataFormatError, StoreError
+from mnist_bp.layout import MANIFEST, PROMOTION, RUNS
+from mnist_bp.model.parameters import Parameters, initial_parameters
+from mnist_bp.registry.champion import Champion, champion_key, read_champion, swap_champion
+from mnist_bp.registry.comparison import MODEL, read_contestant
+from mnist_bp.registry.promotion import promote_run
+from mnist_bp.registry.promotion_record import read_promotion
+from mnist_bp.registry.rollback import roll_back
+from mnist_bp.results import CachedDataset, Promotion, PublishedRun
+from mnist_bp.storage.address import open_store
+from mnist_bp.storage.checksummed_json import seal
+from mnist_bp.storage.files import sha256_of_bytes
+from mnist_bp.storage.interface import Store, Versioned
+from mnist_bp.storage.local import LocalStore
+from mnist_bp.training.checkpoints import save_checkpoint
+from mnist_bp.training.evaluation import Evaluator
+from tests.support.contests import (
+    RACERS,
+    Interfering,
+    Unanswered,
+    challenge,
+    processes,
+    promote_and_die,
+    publish,
+    run_race,
+)
+
+POINTER = champion_key("mnist")
+AWS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_DEFAULT_REGION", "AWS_ENDPOINT_URL_S3")
+
+
+def environment() -> dict[str, str]:
+    """What another process needs to reach the store of the test."""
+    return {name: os.environ[name] for name in AWS if name in os.environ}
+
+
+def champions(store: Store) -> list[str]:
+    """The runs that became champion, first one first; reading proves the chain."""
+    return [change.run_id for change in read_champion(store, "mnist").history]
+
+
+def recorded(store: Store, run_id: str) -> dict[str, Any]:
+    document: dict[str, Any] = json.loads(store.get(f"{RUNS}{run_id}/{PROMOTION}"))
+    return document
+
+
+def replace_file(store: Store, key: str, content: bytes) -> None:
+    store.delete(key)
+    store.put(key, content, sha256_of_bytes(content))
+
+
+class PromotionContract:
+    """What holds wherever champions are kept. Subclasses say where, and for how many rounds there is time to race."""
+
+    rounds: int
+
+    @pytest.fixture
+    def address(self) -> str:
+        raise NotImplementedError
+
+    @pytest.fixture
+    def store(self, address: str) -> Store:
+        return open_store(address)
+
+    def test_the_first_run_is_promoted_a_better_one_replaces_it_and_an_equal_one_does_not(self, store: Store) -> None:
+        first, better, equal = (publish(store, name, right) for name, right in [("a", 100), ("b", 900), ("c", 900)])
+        found = [challenge(store, each) for each in (first, better, equal)]
+        assert [each.outcome for each in found] == ["promoted", "promoted", "kept"]
+        assert [each.champion_before for each in found] == [None, "a", "b"]
+        assert [each.champion_after for each in found] == ["a", "b", "b"]
+        assert found[1].figures["challenger_alone_right"] == 800
+        assert found[2].figures["p_value"] == 1
+        assert champions(store) == ["a", "b"]
+        assert read_champion(store, "mnist").history[1].manifest_sha256 == better.manifest_sha256
+
+    def test_the_decision_is_recorded_beside_the_run_and_in_the_history(self, store: Store) -> None:
+        for name, right in [("a", 100), ("b", 900), ("c", 500)]:
+            promotion = challenge(store, publish(store, name, right))
+            assert read_promotion(store, name) == promotion
+            assert recorded(store, name)["reason"] == promotion.reason
+        for change in read_champion(store, "mnist").history:
+            promotion = read_promotion(store, change.run_id) or pytest.fail("not recorded")
+            rest = {name: value for name, value in change.figures.items() if name not in ("promoted", "reason")}
+            assert (promotion.figures, promotion.reason) == (rest, change.figures["reason"])
+            assert promotion.at == change.at
+
+    def test_what_was_decided_is_not_decided_again(self, store: Store) -> None:
+        runs = [publish(store, name, right) for name, right in [("a", 100), ("b", 900), ("c", 500)]]
+        before = (
+            [challenge(store, run) for run in runs],
+            [recorded(store, run.run_id) for run in runs],
+            store.read(POINTER),
+        )
+        again = (
+            [challenge(store, run) for run in runs],
+            [recorded(store, run.run_id) for run in runs],
+            store.read(POINTER),
+        )
+        assert before == again
+
+    def test_a_store_that_ignores_conditions_keeps_its_champion_unless_told_otherwise(self, store: Store) -> None:
+        promotion = challenge(store, publish(store, "a", 100), allow_unsafe=False)
+        if store.conditions_honoured():
+            assert (promotion.outcome, "unsafe" in promotion.figures) == ("promoted", False)
+            return
+        assert (promotion.outcome, promotion.champion_after) == ("refused", None)
+        assert "ignores conditional writes" in promotion.reason
+        assert "--allow-unsafe-promotion" in promotion.reason
+        assert store.read(POINTER) is None
+        assert recorded(store, "a")["outcome"] == "refused"
+        told = challenge(store, publish(store, "b", 100), allow_unsafe=True)
+        assert (told.outcome, told.figures["unsafe"]) == ("promoted", True)
+
+    def test_a_lost_reply_to_a_swap_that_was_made_is_not_read_as_a_loss(self, store: Store) -> None:
+        promotion = challenge_on(Unanswered(store, True), publish(store, "a", 100))
+        assert promotion.outcome == "promoted"
+        assert champions(store) == ["a"]
+
+    def test_a_lost_reply_to_a_swap_that_was_not_made_is_decided_again(self, store: Store) -> None:
+        promotion = challenge_on(Unanswered(store, False, False), publish(store, "a", 100))
+        assert promotion.outcome == "promoted"
+        assert champions(store) == ["a"]
+
+    def test_a_lost_reply_counts_though_another_was_promoted_on_top_meanwhile(self, store: Store) -> None:
+        first, better = publish(store, "a", 100), publish(store, "b", 900)
+        promotion = challenge_on(Unanswered(store, True, meanwhile=lambda: challenge(store, better)), first)
+        assert (promotion.outcome, promotion.champion_after) == ("promoted", "a")
+        assert champions(store) == ["a", "b"]
+
+    def test_whoever_loses_decides_again_against_the_new_champion(self, store: Store) -> None:
+        if not store.conditions_honoured():
+            pytest.skip("nobody loses on a store that ignores conditions")
+        challenge(store, publish(store, "a", 100))
+        better, best = publish(store, "b", 500), publish(store, "c", 900)
+        ahead: Any = Interfering(store, 5, lambda: challenge(store, best), before=True)
+        promotion = challenge_on(ahead, better)
+        assert ahead.calls.count("swap") == 1
+        assert (promotion.outcome, promotion.champion_before) == ("kept", "c")
+        assert champions(store) == ["a", "c"]
+
+    def test_a_run_that_is_being_removed_does_not_become_champion(self, store: Store) -> None:
+        challenge(store, publish(store, "a", 100))
+        going, champion = publish(store, "b", 900), read_champion(store, "mnist")
+        fenced = Champion("mnist", champion.history, ("b",), "", champion.version)
+        assert swap_champion(store, fenced)
+        with pytest.raises(StoreError, match="mnist-bp gc is removing it"):
+            challenge(store, going)
+        assert read_promotion(store, "b") is None
+        assert champions(store) == ["a"]
+
+    @pytest.mark.parametrize("before", [True, False], ids=["before", "after"])
+    def test_a_promotion_that_is_killed_at_any_call_and_repeated_ends_promoted_once(
+        self, before: bool, store: Store, address: str
+    ) -> None:
+        if not store.conditions_honoured():
+            pytest.skip("refused on a store that ignores conditions")
+        challenge(store, publish(store, "first", 0))
+        calls, expected, context = 0, ["first"], processes()
+        while True:
+            calls += 1
+            name = f"run-{calls}"
+            run = publish(store, name, 10 * calls)
+            arguments = (address, environment(), name, calls, before)
+            process = context.Process(target=promote_and_die, args=arguments)
+            process.start()
+            process.join(60)
+            if process.exitcode == 0:
+                break
+            assert process.exitcode == -9
+            written = read_champion(store, "mnist").history[-1]
+            swapped = written.run_id == name
+            promotion = challenge(store, run)
+            expected.append(name)
+            assert (promotion.outcome, promotion.champion_before) == ("promoted", expected[-2])
+            assert champions(store) == expected
+            assert promotion.at == (written.at if swapped else read_champion(store, "mnist").history[-1].at)
+            assert read_promotion(store, name) == promotion
+        assert calls > 5
+
+    def test_a_promotion_killed_before_its_record_is_recorded_though_it_is_champion_no_longer(
+        self, store: Store
+    ) -> None:
+        def stop() -> None:
+            raise KeyboardInterrupt
+
+        first, better = publish(store, "a", 100), publish(store, "b", 900)
+        swap_made: Any = Interfering(store, 0, stop)
+        swap_made.put = lambda *_: stop()
+        with pytest.raises(KeyboardInterrupt):
+            challenge_on(swap_made, first)
+        challenge(store, better)
+        promotion = challenge(store, first)
+        assert (promotion.outcome, promotion.champion_after) == ("promoted", "a")
+        assert champions(store) == ["a", "b"]
+        assert challenge(store, first) == promotion
+
+    @pytest.mark.parametrize("content", [b"{", b"[]\n", b"\x00\xff", b'{"seal": "?"}'])
+    def test_a_pointer_that_is_not_ours_decides_nothing_and_says_how_to_repair(
+        self, content: bytes, store: Store
+    ) -> None:
+        run = publish(store, "a", 100)
+        store.put(POINTER, content, sha256_of_bytes(content))
+        promotion = challenge(store, run)
+        assert (promotion.outcome, promotion.figures) == ("refused", {"error": "DataFormatError"})
+        for part in (store.uri(POINTER), "restore it from a copy, or delete it and then", "--resume a"):
+            assert part in promotion.reason
+        assert store.get(POINTER) == content
+        assert read_promotion(store, "a") is None
+        store.delete(POINTER)
+        assert challenge(store, run).outcome == "promoted"
+
+    def test_a_pointer_that_was_lost_makes_no_worse_run_champion(self, store: Store) -> None:
+        challenge(store, publish(store, "a", 900))
+        pointer = store.get(POINTER)
+        store.delete(POINTER)
+        worse = publish(store, "b", 100)
+        promotion = challenge(store, worse)
+        assert (promotion.outcome, promotion.figures) == ("refused", {"error": "DataFormatError"})
+        for part in (store.uri(POINTER), "a was champion", "rollback --dataset mnist RUN", "--resume b"):
+            assert part in promotion.reason
+        assert read_promotion(store, "b") is None
+        replace_file(store, POINTER, pointer)
+        assert challenge(store, worse).outcome == "kept"
+
+    def test_a_run_that_was_kept_tells_of_the_champion_whose_pointer_and_record_are_lost(self, store: Store) -> None:
+        challenge(store, publish(store, "a", 900))
+        assert challenge(store, publish(store, "b", 100)).outcome == "kept"
+        store.delete(POINTER)
+        store.delete(f"{RUNS}a/{PROMOTION}")
+        assert "a was champion" in challenge(store, publish(store, "c", 100)).reason
+        with pytest.raises(StoreError, match="a was champion; restore it"):
+            roll_back(store)
+        assert roll_back(store, "a", allow_unsafe=True).champion_after == "a"
+
+    def test_where_it_cannot_be_read_whether_a_pointer_was_lost_nothing_is_decided(
+        self, store: Store, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        challenge(store, publish(store, "a", 900))
+        store.delete(POINTER)
+        worse = publish(store, "b", 100)
+        read = type(store).read
+
+        def refuse(self: Store, key: str) -> Versioned | None:
+            if key == f"{RUNS}a/{PROMOTION}":
+                raise StoreError("the disk says no", transient=True)
+            return read(self, key)
+
+        monkeypatch.setattr(type(store), "read", refuse)
+        with pytest.raises(StoreError, match="the disk says no"):
+            challenge(store, worse)
+        assert read(store, POINTER) is None
+
+    def test_a_flipped_byte_in_the_pointer_decides_nothing(self, store: Store) -> None:
+        challenge(store, publish(store, "a", 100))
+        content = store.get(POINTER)
+        replace_file(store, POINTER, content.replace(b'"run_id": "a"', b'"run_id": "b"'))
+        promotion = challenge(store, publish(store, "b", 900))
+        assert (promotion.outcome, promotion.figures) == ("refused", {"error": "ChecksumError"})
+        replace_file(store, POINTER, content)
+        assert challenge(store, read_contestant(store, "b")).outcome == "promoted"
+
+    @pytest.mark.parametrize("name", [MANIFEST, MODEL])
+    @pytest.mark.parametrize("gone", [True, False], ids=["gone", "damaged"])
+    def test_a_champion_whose_files_are_lost_keeps_its_place_until_it_is_repaired(
+        self, name: str, gone: bool, store: Store
+    ) -> None:
+        challenge(store, publish(store, "a", 100))
+        key, run = f"{RUNS}a/{name}", publish(store, "b", 900)
+        content = store.get(key)
+        if gone:
+            store.delete(key)
+        else:
+            replace_file(store, key, content[:-1] + bytes([content[-1] ^ 1]))
+        promotion = challenge(store, run)
+        assert (promotion.outcome, promotion.champion_before, promotion.champion_after) == ("refused", "a", "a")
+        for part in (
+            "the champion of mnist, a, cannot be read",
+            store.uri(f"{RUNS}a"),
+            "restore its files",
+            "--resume b",
+        ):
+            assert part in promotion.reason
+        assert (champions(store), read_promotion(store, "b")) == (["a"], None)
+        replace_file(store, key, content)
+        assert challenge(store, run).outcome == "promoted"
+
+    def test_a_dataset_that_has_changed_since_is_said(self, store: Store) -> None:
+        challenge(store, publish(store, "a", 100, key="the-key-of-yesterday"))
+        promotion = challenge(store, publish(store, "b", 900))
+        assert promotion.outcome == "promoted"
+        assert promotion.figures["champion_dataset_key"] == "the-key-of-yesterday"
+        assert "not as the champion knew it" in promotion.reason
+
+    def test_a_run_that_was_made_champion_by_hand_before_it_could_challenge_stays_it(self, store: Store) -> None:
+        challenge(store, publish(store, "a", 900))
+        run = publish(store, "b", 100)
+        roll_back(store, "b", allow_unsafe=True)
+        promotion = challenge(store, run)
+        assert (promotion.outcome, promotion.champion_before) == ("promoted", "a")
+        assert "by hand" in promotion.reason
+        assert champions(store) == ["a", "b"]
+
+    def test_of_16_processes_that_promote_at_once_one_wins_each_round(self, store: Store, address: str) -> None:
+        if not store.conditions_honoured():
+            pytest.skip("all win on a store that ignores conditions")
+        levels = [[10 * number] * RACERS for number in range(1, self.rounds + 1)]
+        started = time.perf_counter()
+        rounds = run_race(address, environment(), levels)
+        print(f"{len(rounds)} rounds of {RACERS} processes in {time.perf_counter() - started:.1f} s")
+        history = read_champion(store, "mnist").history  # proves that it has no gap and no fork
+        assert len(history) == len(rounds) == self.rounds
+        for change, promotions in zip(history, rounds, strict=True):
+            (winner,) = [each for each in promotions if each.outcome == "promoted"]
+            assert change.run_id == winner.run_id
+            assert {each.champion_after for each in promotions} == {winner.run_id}
+            assert {each.outcome for each in promotions if each is not winner} == {"kept"}
+            assert all(read_promotion(store, each.run_id) == each for each in promotions)
+
+    def test_of_16_processes_that_are_all_better_the_best_ends_as_champion(self, store: Store, address: str) -> None:
+        if not store.conditions_honoured():
+            pytest.skip("all win on a store that ignores conditions")
+        (promotions,) = run_race(address, environment(), [[10 * place for place in range(RACERS)]])
+        promoted = [each.run_id for each in promotions if each.outcome == "promoted"]
+        assert champions(store)[-1] == promotions[-1].run_id
+        assert champions(store) == sorted(promoted)  # the names sort as the models do
+
+
+def challenge_on(store: Any, run: Any) -> Promotion:
+    """Challenge on a store that is not quite one."""
+    return challenge(store, run)
+
+
+class TestPromotionInDirectory(PromotionContract):
+    rounds = 50
+
+    @pytest.fixture
+    def address(self, tmp_path: Path) -> str:
+        return str(tmp_path / "artifacts")
+
+
+class TestPromotionOnS3(PromotionContract):
+    rounds = 3  # with MinIO, 50 take a minute
+
+    @pytest.fixture
+    def address(self, s3_bucket: str) -> str:
+        return f"s3://{s3_bucket}/some/prefix"
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# real models on real images
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> LocalStore:
+    return LocalStore(tmp_path / "artifacts")
+
+
+Publisher = Callable[[str, Parameters[Any]], PublishedRun]
+
+
+@pytest.fixture
+def published(store: LocalStore, tmp_path: Path) -> Publisher:
+    """Publish a model under a run id."""
+
+    def put(run_id: str, model: Parameters[Any]) -> PublishedRun:
+        saved = save_checkpoint(tmp_path / MODEL, [model], {})
+        store.put(f"{RUNS}{run_id}/{MODEL}", Path(saved.path), saved.sha256)
+        manifest = seal(
+            {
+                "run_id": run_id,
+                "dataset": {"name": "mnist-sample", "key": "a key"},
+                "engine": "cpu",
+                "device": "cpu",
+                "files": {MODEL: {"sha256": saved.sha256, "bytes": saved.bytes}},
+            }
+        )
+        digest = sha256_of_bytes(manifest)
+        store.put(f"{RUNS}{run_id}/{MANIFEST}", manifest, digest)
+        return PublishedRun(run_id, store.uri(run_id), store.uri(MANIFEST), digest, 2, 0)
+
+    return put
+
+
+def test_two_published_models_are_compared_on_the_test_images(sample: CachedDataset, published: Publisher) -> None:
+    config = RunConfig(artifacts="artifacts", significance=1, class_floor=0)
+    images, labels = load_split(sample.test)
+    evaluator = Evaluator(choose_engine("cpu")[0], images, labels)
+    models = sorted(
+        (initial_parameters(seed, 784, hidden, 10) for seed, hidden in [(1, 30), (2, 40)]), key=evaluator.accuracy
+    )
+    first, second = (published(name, model) for name, model in zip("ab", models, strict=True))
+    assert promote_run(config, sample, first).figures["challenger_accuracy"] == evaluator.accuracy(models[0])
+    figures = promote_run(config, sample, second).figures
+    assert figures["champion_accuracy"] == evaluator.accuracy(models[0])
+    assert figures["challenger_accuracy"] == evaluator.accuracy(models[1])
+    assert figures["test_images"] == len(labels)
+    right = [[row[k] for k, row in enumerate(evaluator.confusion(model))] for model in models]
+    assert figures["challenger_per_class"] == [hits / 100 for hits in right[1]]
+
+
+def test_a_challenger_that_is_damaged_is_an_error(
+    sample: CachedDataset, published: Publisher, store: LocalStore
+) -> None:
+    run = published("a", initial_parameters(1, 784, 30, 10))
+    path = Path(store.uri(f"{RUNS}a/{MODEL}"))
+    content = path.read_bytes()
+    path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    with pytest.raises(ChecksumError, match=str(path)):
+        promote_run(RunConfig(artifacts="artifacts"), sample, run)
+    assert store.read(champion_key("mnist-sample")) is None
+
+
+def test_a_record_that_is_damaged_is_not_believed(store: LocalStore) -> None:
+    run = publish(store, "a", 100)
+    challenge(store, run)
+    path = Path(store.uri(f"{RUNS}a/{PROMOTION}"))
+    content = path.read_bytes()
+    path.write_bytes(content.replace(b"promoted", b"refused "))
+    with pytest.raises(ChecksumError, match="delete it and run with --resume a"):
+        challenge(store, run)
+    path.write_bytes(seal({"outcome": "promoted"}))
+    with pytest.raises(DataFormatError, match="no record of a promotion"):
+        challenge(store, run)
+    path.unlink()
+    challenge(store, run)
+    assert path.read_bytes() == content, "made from the history, byte for byte"

@@ -1,0 +1,491 @@
+"""Publishing: what readers find, in a directory and on every S3 server present, and what they never see."""
+
+from __future__ import annotations
+
+import builtins
+import io
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow.parquet as pq
+import pytest
+import safetensors.numpy
+
+import mnist_bp
+from mnist_bp.config import RunConfig
+from mnist_bp.data.parquet import load_split
+from mnist_bp.errors import ChecksumError, StoreError
+from mnist_bp.layout import created_at
+from mnist_bp.registry.manifest import code_sha256
+from mnist_bp.registry.publish import publish_run
+from mnist_bp.results import CachedDataset, Evaluation, PublishedRun, RawDataset, TrainedRun
+from mnist_bp.storage.address import open_store
+from mnist_bp.storage.files import sha256_of_bytes
+from mnist_bp.storage.interface import Entry, Store
+from mnist_bp.storage.local import LocalStore
+from mnist_bp.training.evaluation import evaluate_run
+from mnist_bp.training.resume import find_started
+from mnist_bp.training.run import train_run
+
+CHECKPOINTS = [f"checkpoints/step-{step:07d}.safetensors" for step in (100, 200, 300)]
+FILES = sorted([*CHECKPOINTS, "model.safetensors", "history.parquet", "report.html"])
+
+
+@dataclass(frozen=True)
+class FinishedRun:
+    """A run that was trained and evaluated, and is yet to be published."""
+
+    config: RunConfig
+    raw: RawDataset
+    data: CachedDataset
+    trained: TrainedRun
+    evaluation: Evaluation
+
+    def publish(self, artifacts: str) -> PublishedRun:
+        config = self.config.model_copy(update={"artifacts": artifacts})
+        return publish_run(config, self.raw, self.data, self.trained, self.evaluation)
+
+    def copied_to(self, data_dir: Path) -> FinishedRun:
+        """The same run in another data directory, where its files may be damaged."""
+        directory = data_dir / "runs" / self.trained.run_id
+        shutil.copytree(self.trained.directory, directory)
+        checkpoints = tuple(
+            replace(point, file=replace(point.file, path=str(directory / name)))
+            for point, name in zip(self.trained.checkpoints, CHECKPOINTS, strict=True)
+        )
+        return replace(self, trained=replace(self.trained, directory=str(directory), checkpoints=checkpoints))
+
+
+@pytest.fixture(scope="module")
+def finished(sample_raw: RawDataset, sample: CachedDataset, tmp_path_factory: pytest.TempPathFactory) -> FinishedRun:
+    data_dir = tmp_path_factory.mktemp("run")
+    config = RunConfig(
+        dataset="mnist-sample",
+        steps=300,
+        checkpoint_every=100,
+        data_dir=str(data_dir),
+        artifacts=str(data_dir / "none"),
+    )
+    trained = train_run(config, sample)
+    return FinishedRun(config, sample_raw, sample, trained, evaluate_run(sample, trained))
+
+
+def read_back(published: PublishedRun, store: Store | None = None) -> tuple[dict[str, Any], dict[str, bytes]]:
+    """Read a published run as a reader would: the manifest, then every file it names, each proven.
+
+    Args:
+        published: What publishing said.
+        store: The artifacts' place, where it is open already.
+    """
+    prefix = f"runs/{published.run_id}/" if store else ""
+    store = store or open_store(published.artifacts)
+    assert store.uri(f"{prefix}manifest.json") == published.manifest
+    manifest = json.loads(store.get(f"{prefix}manifest.json"))
+    contents = {name: store.get(prefix + name) for name in manifest["files"]}
+    for name, content in contents.items():
+        assert manifest["files"][name] == {"sha256": sha256_of_bytes(content), "bytes": len(content)}, name
+    return manifest, contents
+
+
+def has_manifest(paths: Iterable[str]) -> bool:
+    return any(path.endswith("manifest.json") for path in paths)
+
+
+def scores_of(model: bytes, images: npt.NDArray[np.uint8], labels: npt.NDArray[np.uint8]) -> tuple[float, float]:
+    """Compute accuracy and loss of a published model, without any of the library's own arithmetic."""
+    W1, b1, W2, b2 = (safetensors.numpy.load(model)[name].astype(np.float64) for name in ("W1", "b1", "W2", "b2"))
+    a1 = 1 / (1 + np.exp(-(images / 255 @ W1 + b1)))
+    a2 = 1 / (1 + np.exp(-(a1 @ W2 + b2)))
+    loss = ((a2 - np.eye(10)[labels]) ** 2).sum(1).mean() / 2
+    return float((a2.argmax(1) == labels).mean()), float(loss)
+
+
+@dataclass(frozen=True)
+class WatchedStore:
+    """A real store that notes every put, and fails at one of them."""
+
+    store: Store
+    puts: builtins.list[str]
+    fail_at: int | None = None
+
+    def uri(self, key: str) -> str:
+        return self.store.uri(key)
+
+    def check_writable(self) -> None:
+        self.store.check_writable()
+
+    def put(self, key: str, source: Path | bytes, sha256: str) -> bool:
+        self.puts.append(key)
+        if self.fail_at is not None and self.puts.index(key) == self.fail_at - 1:  # of several puts at once, one
+            raise StoreError(f"put {self.fail_at} was told to fail", transient=True)
+        return self.store.put(key, source, sha256)
+
+    def get(self, key: str) -> bytes:
+        return self.store.get(key)
+
+    def list(self, prefix: str = "") -> Iterator[Entry]:
+        return self.store.list(prefix)
+
+    def stream(self, key: str, start: int = 0) -> Iterator[bytes]:
+        return self.store.stream(key, start)
+
+
+def watch_puts(monkeypatch: pytest.MonkeyPatch, store: Store, fail_at: int | None = None) -> list[str]:
+    """Have publishing use an open store, note its puts, and fail at one of them."""
+    watched = WatchedStore(store, [], fail_at)
+    monkeypatch.setattr("mnist_bp.registry.publish.open_store", lambda uri: watched)
+    return watched.puts
+
+
+class PublishContract:
+    """What holds wherever a run is published. Subclasses say where."""
+
+    @pytest.fixture
+    def artifacts(self) -> str:
+        raise NotImplementedError
+
+    @pytest.fixture
+    def listing(self) -> Callable[[], dict[str, int]]:
+        """Sizes of whatever is there, by path, whoever put it."""
+        raise NotImplementedError
+
+    def test_a_reader_finds_every_file_of_the_run_intact(
+        self, finished: FinishedRun, artifacts: str, listing: Callable[[], dict[str, int]]
+    ) -> None:
+        published = finished.publish(artifacts)
+        manifest, contents = read_back(published)
+        assert published.run_id == manifest["run_id"] == finished.trained.run_id
+        assert published.artifacts == f"{artifacts}/runs/{finished.trained.run_id}"
+        assert sorted(contents) == FILES
+        found = listing()
+        prefix = f"runs/{finished.trained.run_id}"
+        assert sorted(found) == sorted(f"{prefix}/{name}" for name in [*FILES, "manifest.json"])
+        assert (published.files, published.bytes) == (len(found), sum(found.values()))
+
+    def test_the_manifest_is_put_last(
+        self, finished: FinishedRun, artifacts: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        puts = watch_puts(monkeypatch, open_store(artifacts))
+        finished.publish(artifacts)
+        assert sorted(puts) == sorted(f"runs/{finished.trained.run_id}/{name}" for name in [*FILES, "manifest.json"])
+        assert puts[-1].endswith("/manifest.json")
+
+    @pytest.mark.parametrize("fail_at", range(1, len(FILES) + 2))
+    def test_a_publication_that_fails_shows_no_manifest_and_can_be_repeated(
+        self,
+        fail_at: int,
+        finished: FinishedRun,
+        artifacts: str,
+        listing: Callable[[], dict[str, int]],
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        store = open_store(artifacts)
+        puts = watch_puts(monkeypatch, store, fail_at)
+        with pytest.raises(StoreError, match=f"put {fail_at} was told to fail"):
+            finished.publish(artifacts)
+        assert fail_at <= len(puts)
+        assert len(listing()) == len(puts) - 1
+        assert not has_manifest(listing())
+        watch_puts(monkeypatch, store)
+        manifest, _ = read_back(finished.publish(artifacts), store)
+        assert sorted(manifest["files"]) == FILES
+        assert has_manifest(listing())
+
+    @pytest.mark.parametrize("damaged", range(len(CHECKPOINTS)))
+    def test_a_damaged_checkpoint_is_not_published(
+        self,
+        damaged: int,
+        finished: FinishedRun,
+        artifacts: str,
+        listing: Callable[[], dict[str, int]],
+        tmp_path: Path,
+    ) -> None:
+        run = finished.copied_to(tmp_path / "copy")
+        path = Path(run.trained.checkpoints[damaged].file.path)
+        content = bytearray(path.read_bytes())
+        content[-1] ^= 1
+        path.write_bytes(content)
+        with pytest.raises(ChecksumError) as caught:
+            run.publish(artifacts)
+        assert str(path) in str(caught.value)
+        assert sha256_of_bytes(bytes(content)) in str(caught.value)
+        assert not has_manifest(listing())
+
+    def test_no_credential_is_published(self, finished: FinishedRun, artifacts: str) -> None:
+        published = finished.publish(artifacts)
+        _, contents = read_back(published)
+        contents["manifest.json"] = open_store(published.artifacts).get("manifest.json")
+        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_ENDPOINT_URL_S3"):
+            value = os.environ[name].encode()
+            assert not [file for file, content in contents.items() if value in content], name
+
+
+class TestPublishToDirectory(PublishContract):
+    @pytest.fixture
+    def artifacts(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_ENDPOINT_URL_S3"):
+            monkeypatch.setenv(name, f"the-value-of-{name}")
+        return str(tmp_path / "artifacts")
+
+    @pytest.fixture
+    def listing(self, artifacts: str) -> Callable[[], dict[str, int]]:
+        def find() -> dict[str, int]:
+            files = [path for path in Path(artifacts).rglob("*") if not path.is_dir()]
+            return {str(path.relative_to(artifacts)): path.stat().st_size for path in files}
+
+        return find
+
+
+class TestPublishToS3(PublishContract):
+    @pytest.fixture
+    def artifacts(self, s3_bucket: str) -> str:
+        return f"s3://{s3_bucket}/some/prefix"
+
+    @pytest.fixture
+    def listing(self, s3_admin: Any, s3_bucket: str) -> Callable[[], dict[str, int]]:
+        def find() -> dict[str, int]:
+            entries = s3_admin.list_objects_v2(Bucket=s3_bucket).get("Contents", [])
+            return {entry["Key"].removeprefix("some/prefix/"): entry["Size"] for entry in entries}
+
+        return find
+
+    def test_the_same_run_is_the_same_in_a_directory_and_on_s3(
+        self, finished: FinishedRun, artifacts: str, tmp_path: Path
+    ) -> None:
+        on_s3, files_on_s3 = read_back(finished.publish(artifacts))
+        here, files_here = read_back(finished.publish(str(tmp_path / "artifacts")))
+        written = {
+            name: point.file.sha256 for name, point in zip(CHECKPOINTS, finished.trained.checkpoints, strict=True)
+        }
+        for manifest in (on_s3, here):
+            assert {name: manifest["files"][name]["sha256"] for name in CHECKPOINTS} == written
+        assert files_on_s3 == files_here
+        assert on_s3["config"].pop("artifacts") != here["config"].pop("artifacts")
+        assert on_s3.pop("seal") != here.pop("seal")
+        assert on_s3 == here
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# what is published
+
+
+@pytest.mark.parametrize("lost", [None, "manifest.json", "report.html"])
+def test_a_publication_is_repeated_to_the_same_bytes_by_whoever_resumes_the_run(
+    lost: str | None, sample_raw: RawDataset, sample: CachedDataset
+) -> None:
+    """Started with defaults, `auto` and a relative place, of which the journal keeps what they were."""
+    started = RunConfig(steps=50, checkpoint_every=25, data_dir="data", artifacts="artifacts")
+    trained = train_run(started, sample)
+    first = publish_run(started, sample_raw, sample, trained, evaluate_run(sample, trained))
+    if lost is not None:
+        (Path(trained.directory) / lost).unlink()
+    resumed = find_started(trained.run_id, RunConfig(data_dir=str(Path("data").absolute())), {}).config
+    assert (resumed.dataset, resumed.artifacts) == ("mnist-sample", str(Path("artifacts").absolute()))
+    again = train_run(resumed, sample, trained.run_id)
+    assert publish_run(resumed, sample_raw, sample, again, evaluate_run(sample, again)) == first
+    assert json.loads(Path(first.manifest).read_text())["config"]["dataset"] == "auto"
+
+
+def test_files_that_something_removes_under_way_leave_no_manifest_behind(
+    finished: FinishedRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put = LocalStore.put
+
+    def remove_after(self: LocalStore, key: str, source: Path | bytes, sha256: str) -> bool:
+        stored = put(self, key, source, sha256)
+        if key.endswith(CHECKPOINTS[0]):
+            self.delete(key)
+        return stored
+
+    monkeypatch.setattr(LocalStore, "put", remove_after)
+    with pytest.raises(StoreError, match=f"{CHECKPOINTS[0]} is gone, and was put"):
+        finished.publish(str(tmp_path / "artifacts"))
+    assert list((tmp_path / "artifacts").rglob("manifest.json")) == []
+
+
+@pytest.fixture
+def published(finished: FinishedRun, tmp_path: Path) -> PublishedRun:
+    return finished.publish(str(tmp_path / "artifacts"))
+
+
+def test_the_model_is_the_last_checkpoint_and_the_checkpoints_differ(published: PublishedRun) -> None:
+    _, contents = read_back(published)
+    assert contents["model.safetensors"] == contents[CHECKPOINTS[-1]]
+    assert len({contents[name] for name in CHECKPOINTS}) == len(CHECKPOINTS)
+
+
+def test_the_manifest_tells_accuracy_and_loss_of_the_published_checkpoints(
+    published: PublishedRun, sample: CachedDataset
+) -> None:
+    manifest, contents = read_back(published)
+    images, labels = load_split(sample.test)
+    assert [point["file"] for point in manifest["checkpoints"]] == CHECKPOINTS
+    assert [point["step"] for point in manifest["checkpoints"]] == [100, 200, 300]
+    for point in manifest["checkpoints"]:
+        accuracy, loss = scores_of(contents[point["file"]], images, labels)
+        assert point["accuracy"] == pytest.approx(accuracy, abs=1.5 / len(labels))  # one tie may fall either way
+        assert point["loss"] == pytest.approx(loss, rel=1e-4)
+        assert np.mean(point["accuracy_per_class"]) == pytest.approx(point["accuracy"], abs=1e-9)  # 100 of each class
+    confusion = np.array(manifest["confusion"])
+    assert confusion.sum(1).tolist() == [100] * 10
+    assert confusion.trace() / len(labels) == manifest["checkpoints"][-1]["accuracy"] > 0.4
+
+
+def test_the_manifest_tells_scores_and_times_as_they_were_measured(
+    published: PublishedRun, finished: FinishedRun
+) -> None:
+    manifest, _ = read_back(published)
+    for point, score, checkpoint in zip(
+        manifest["checkpoints"], finished.evaluation.checkpoints, finished.trained.checkpoints, strict=True
+    ):
+        assert point["step"] == score.step == checkpoint.step
+        assert point["accuracy"] == score.accuracy
+        assert point["lab_correct_of_1000"] == score.lab_correct_of_1000
+        assert point["loss"] == score.loss
+        assert point["accuracy_per_class"] == list(score.accuracy_per_class)
+        assert point["train_seconds"] == checkpoint.seconds
+    assert manifest["train_seconds"] == finished.trained.seconds > 0
+    assert manifest["steps_per_second"] == pytest.approx(300 / finished.trained.seconds)
+    assert (manifest["engine"], manifest["device"]) == (finished.trained.engine, finished.trained.device)
+
+
+def test_the_manifest_tells_config_data_and_code(published: PublishedRun, finished: FinishedRun) -> None:
+    manifest, _ = read_back(published)
+    config = RunConfig.model_validate(manifest["config"])
+    assert config.training_record == finished.config.training_record
+    assert manifest["config"]["artifacts"] == str(Path(published.artifacts).parents[1])
+    dataset = manifest["dataset"]
+    assert (dataset["name"], dataset["key"], dataset["notice"]) == ("mnist-sample", finished.data.key, None)
+    assert (dataset["train_examples"], dataset["test_examples"]) == (4_000, 1_000)
+    proofs = {Path(file.path).name: {"sha256": file.sha256, "bytes": file.bytes} for file in finished.raw.files}
+    assert dataset["sources"] == proofs
+    for split, file in (("train", finished.data.train), ("test", finished.data.test)):
+        content = Path(file.path).read_bytes()
+        assert dataset["parquet"][split] == {"sha256": sha256_of_bytes(content), "bytes": len(content)}
+    assert manifest["code"] == {"version": mnist_bp.__version__, "sha256": code_sha256()}
+    assert manifest["created"] == created_at(finished.trained.run_id).isoformat()
+
+
+def test_the_history_has_one_row_per_checkpoint_with_its_scores(published: PublishedRun, finished: FinishedRun) -> None:
+    _, contents = read_back(published)
+    rows = pq.read_table(io.BytesIO(contents["history.parquet"])).to_pylist()
+    about = {
+        "run_id": finished.trained.run_id,
+        "created": created_at(finished.trained.run_id),
+        "dataset": "mnist-sample",
+        "engine": finished.trained.engine,
+        "seed": 1,
+    }
+    assert rows == [
+        {
+            **about,
+            "validation_accuracy": None,
+            "train_seconds": checkpoint.seconds,
+            "step": score.step,
+            "accuracy": score.accuracy,
+            "lab_correct_of_1000": score.lab_correct_of_1000,
+            "loss": score.loss,
+            "accuracy_per_class": list(score.accuracy_per_class),
+        }
+        for score, checkpoint in zip(finished.evaluation.checkpoints, finished.trained.checkpoints, strict=True)
+    ]
+
+
+def test_publishing_twice_changes_nothing(finished: FinishedRun, published: PublishedRun, tmp_path: Path) -> None:
+    manifest = open_store(published.artifacts).get("manifest.json")
+    first = read_back(published)
+    assert finished.publish(str(tmp_path / "artifacts")) == published
+    assert read_back(published) == first
+    assert open_store(published.artifacts).get("manifest.json") == manifest
+
+
+def test_a_publication_that_was_broken_off_is_repeated_with_its_bytes_whatever_was_updated_since(
+    finished: FinishedRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = finished.copied_to(tmp_path / "data")
+    first = run.publish(str(tmp_path / "artifacts"))
+    Path(first.manifest).unlink()
+    monkeypatch.setattr("mnist_bp.registry.manifest.code_sha256", lambda: "0" * 64)
+    assert run.publish(str(tmp_path / "artifacts")) == first
+    assert sha256_of_bytes(Path(first.manifest).read_bytes()) == first.manifest_sha256
+
+
+@pytest.mark.parametrize("damaged", range(len(CHECKPOINTS)))
+def test_a_damaged_run_gets_no_manifest_where_it_was_made_either(
+    damaged: int, finished: FinishedRun, tmp_path: Path
+) -> None:
+    """The data directory may be the artifacts' place as well: a manifest there is a published one."""
+    run = finished.copied_to(tmp_path)
+    for name in ("manifest.json", "model.safetensors", "history.parquet"):
+        Path(run.trained.directory, name).unlink(missing_ok=True)  # left by a publication of the original
+    path = Path(run.trained.checkpoints[damaged].file.path)
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(ChecksumError):
+        run.publish(str(tmp_path))
+    assert not Path(run.trained.directory, "manifest.json").exists()
+
+
+def test_a_checkpoint_that_is_gone_is_one_line_that_names_it(finished: FinishedRun, tmp_path: Path) -> None:
+    run = finished.copied_to(tmp_path / "copy")
+    gone = Path(run.trained.checkpoints[0].file.path)
+    gone.unlink()
+    with pytest.raises(StoreError) as caught:
+        run.publish(str(tmp_path / "artifacts"))
+    assert str(gone) in str(caught.value)
+    assert len(str(caught.value).splitlines()) == 1
+    assert list((tmp_path / "artifacts").rglob("manifest.json")) == []
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# which code
+
+
+@pytest.fixture
+def package_copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of the library's source that `code_sha256` takes for its own."""
+    copy = tmp_path / "elsewhere" / "mnist_bp"
+    shutil.copytree(Path(mnist_bp.__file__).parent, copy, ignore=shutil.ignore_patterns("__pycache__"))
+    monkeypatch.setattr("mnist_bp.registry.manifest.__file__", str(copy / "registry" / "manifest.py"))
+    return copy
+
+
+def test_the_same_code_elsewhere_has_the_same_digest(package_copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    elsewhere = code_sha256()
+    (package_copy / "__pycache__").mkdir()
+    (package_copy / "__pycache__" / "publish.cpython-311.pyc").write_bytes(b"compiled")
+    assert code_sha256() == elsewhere
+    monkeypatch.undo()
+    assert code_sha256() == elsewhere
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["backprop.py", "store/s3.py", "__init__.py", "report/report.html", "report/report.css", "report/nights.svg"],
+)
+def test_a_changed_source_file_changes_the_digest_of_the_code(name: str, package_copy: Path) -> None:
+    before = code_sha256()
+    path = package_copy / name
+    original = path.read_bytes()
+    path.write_bytes(original + b"\n")
+    assert code_sha256() != before
+    path.write_bytes(original)
+    assert code_sha256() == before
+
+
+def test_an_added_a_renamed_and_a_removed_source_file_change_the_digest_of_the_code(package_copy: Path) -> None:
+    digests = [code_sha256()]
+    (package_copy / "extra.py").touch()
+    digests.append(code_sha256())
+    (package_copy / "extra.py").rename(package_copy / "extra_.py")  # which sorts as before
+    digests.append(code_sha256())
+    (package_copy / "extra_.py").unlink()
+    (package_copy / "rng.py").unlink()
+    digests.append(code_sha256())
+    assert len(set(digests)) == 4

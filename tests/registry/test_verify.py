@@ -1,0 +1,368 @@
+"""Verification: whatever byte is changed, it is found, and nothing else is called damage."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from mnist_bp.config import RunConfig
+from mnist_bp.data.datasets import DATASETS
+from mnist_bp.data.preprocess import find_cache, preprocess_dataset
+from mnist_bp.data.verify import verify_caches
+from mnist_bp.errors import MnistBpError, StoreError
+from mnist_bp.layout import MANIFEST, PROMOTION, RUNS
+from mnist_bp.registry.champion import CHAMPION
+from mnist_bp.registry.publish import publish_run
+from mnist_bp.registry.verify import verify
+from mnist_bp.results import CachedDataset, RawDataset
+from mnist_bp.storage.checksummed_json import seal, unseal
+from mnist_bp.storage.file_check import Finding
+from mnist_bp.storage.files import sha256_of_bytes
+from mnist_bp.storage.interface import Entry, Store
+from mnist_bp.storage.local import LocalStore
+from mnist_bp.training.evaluation import evaluate_run
+from mnist_bp.training.run import train_run
+from tests.conftest import data_dir_of
+from tests.support.memory_store import InThisThread
+from tests.support.published_runs import promote, publish, put_promotion, run_id_of
+
+NOWHERE = Path("no-data-directory")
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    return tmp_path / "artifacts"
+
+
+@pytest.fixture
+def store(place: Path) -> LocalStore:
+    return LocalStore(place)
+
+
+def found_in(store: Store, run_id: str | None = None, *, all_runs: bool = False) -> list[Finding]:
+    """Verify, and return what is not as it should be."""
+    return [each for each in verify(store, NOWHERE, run_id, all_runs=all_runs) if each.status != "ok"]
+
+
+def flip(path: Path, draw: random.Random) -> None:
+    """Change one bit of a file."""
+    content = bytearray(path.read_bytes())
+    content[draw.randrange(len(content))] ^= 1 << draw.randrange(8)
+    path.write_bytes(content)
+
+
+@pytest.fixture(scope="module")
+def real_run(
+    sample_raw: RawDataset, sample: CachedDataset, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, str]:
+    """Publish a run that was trained, make it champion, and return where, and its id."""
+    place = tmp_path_factory.mktemp("published")
+    config = RunConfig(
+        dataset="mnist-sample", steps=20, checkpoint_every=10, data_dir=str(place / "data"), artifacts=str(place / "a")
+    )
+    trained = train_run(config, sample)
+    publish_run(config, sample_raw, sample, trained, evaluate_run(sample, trained))
+    store = LocalStore(place / "a")
+    put_promotion(store, trained.run_id, "mnist-sample")
+    assert promote(store, trained.run_id, "mnist-sample")
+    return place / "a", trained.run_id
+
+
+def test_a_real_run_and_its_caches_are_intact_in_every_file(real_run: tuple[Path, str], sample_raw: RawDataset) -> None:
+    place, run_id = real_run
+    data_dir = data_dir_of(sample_raw)
+    findings = list(verify(LocalStore(place), data_dir, all_runs=True))
+    assert {finding.status for finding in findings} == {"ok"}
+    files = {path for path in place.rglob("*") if path.is_file() and not path.name.startswith(".")}
+    caches = {*(Path(file.path) for file in sample_raw.files), *(data_dir / "parquet").iterdir()}
+    assert {Path(finding.uri) for finding in findings} == files | caches
+    assert {finding.uri for finding in findings} == {each.uri for each in verify(LocalStore(place), data_dir, run_id)}
+
+
+def test_each_of_1000_changed_bits_is_found(
+    real_run: tuple[Path, str], sample_raw: RawDataset, sample: CachedDataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place, run_id = real_run
+    data_dir = data_dir_of(sample_raw)
+    store, draw = LocalStore(place), random.Random(1)
+    cache = Path(sample.train.path).parent
+    stored = sorted(path for path in place.rglob("*") if path.is_file() and not path.name.startswith("."))
+    paths = [*stored, *sorted(cache.glob("*.[jp]*"))]
+    assert {path.name for path in paths} >= {
+        f"{sample.name}.json", MANIFEST, "promotion.json", "model.safetensors", "step-0000010.safetensors",
+        "history.parquet", "train.parquet", "test.parquet",
+    }  # fmt: skip
+    monkeypatch.setattr("mnist_bp.registry.catalog.ThreadPoolExecutor", InThisThread)
+    for number in range(1_000):
+        path = paths[number % len(paths)]
+        before = path.read_bytes()
+        flip(path, draw)
+        try:
+            if path.parent == cache:
+                with pytest.raises(MnistBpError, match=path.name):
+                    find_cache(cache)
+            else:
+                bad = {finding.uri for finding in verify(store, NOWHERE, run_id) if finding.bad}
+                assert str(path) in bad, f"flip {number}"
+        finally:
+            path.write_bytes(before)
+    assert not [finding for finding in verify(store, data_dir, all_runs=True) if finding.bad]
+
+
+def test_what_is_missing_is_named_and_the_rest_is_verified_all_the_same(store: LocalStore, place: Path) -> None:
+    run_id, other = publish(store, 1), publish(store, 2)
+    (place / RUNS / run_id / "model.safetensors").unlink()
+    flip(place / RUNS / other / "history.parquet", random.Random(1))
+    first, second = found_in(store, all_runs=True)
+    assert (first.status, first.uri) == ("missing", store.uri(f"{RUNS}{run_id}/model.safetensors"))
+    assert (second.status, second.uri) == ("damaged", store.uri(f"{RUNS}{other}/history.parquet"))
+    assert "SHA-256 expected" in second.detail
+
+
+def test_what_cannot_be_read_is_unreadable_and_not_called_missing(store: LocalStore, place: Path) -> None:
+    run_id = publish(store, 1)
+    path = place / RUNS / run_id / "model.safetensors"
+
+    def refuse(key: str, sha256: str | None = None) -> bytes:
+        if key.endswith("model.safetensors"):
+            raise StoreError("the disk says no")
+        return LocalStore.get(store, key, sha256)
+
+    store.get = refuse  # type: ignore[method-assign]
+    (finding,) = found_in(store, run_id)
+    assert (finding.status, finding.uri, finding.detail) == ("unreadable", str(path), "the disk says no")
+    assert finding.bad
+
+
+def test_a_run_without_a_manifest_is_incomplete_and_no_damage(store: LocalStore) -> None:
+    run_id = publish(store, 1, manifest=False)
+    (finding,) = found_in(store, all_runs=True)
+    assert finding.status == "incomplete"
+    assert run_id in finding.uri
+    assert not finding.bad
+
+
+def test_a_file_that_no_manifest_names_is_foreign_and_no_damage(store: LocalStore) -> None:
+    run_id = publish(store, 1)
+    put_promotion(store, run_id, outcome="kept")
+    store.put(f"{RUNS}{run_id}/notes.txt", b"mine", sha256_of_bytes(b"mine"))
+    (finding,) = found_in(store, all_runs=True)
+    assert (finding.status, finding.uri) == ("foreign", store.uri(f"{RUNS}{run_id}/notes.txt"))
+    assert not finding.bad
+
+
+def test_by_default_the_champions_are_verified_and_no_other_run(store: LocalStore, place: Path) -> None:
+    other, champion = publish(store, 1), publish(store, 2)
+    assert promote(store, champion)
+    put_promotion(store, champion)
+    flip(place / RUNS / other / "model.safetensors", random.Random(1))
+    assert found_in(store) == []
+    assert [finding.bad for finding in found_in(store, all_runs=True)] == [True]
+    flip(place / RUNS / champion / "model.safetensors", random.Random(1))
+    assert [finding.uri for finding in found_in(store)] == [store.uri(f"{RUNS}{champion}/model.safetensors")]
+
+
+def test_a_champion_without_a_run_or_without_a_manifest_is_missing(store: LocalStore, place: Path) -> None:
+    run_id = publish(store, 1)
+    assert promote(store, run_id)
+    (place / RUNS / run_id / MANIFEST).unlink()
+    for all_runs in (False, True):
+        assert [finding.status for finding in found_in(store, all_runs=all_runs)] == ["missing"]
+    for entry in list(store.list(RUNS)):
+        store.delete(entry.key)
+    for all_runs in (False, True):
+        (finding,) = found_in(store, all_runs=all_runs)
+        assert (finding.status, finding.uri) == ("missing", store.uri(RUNS + run_id))
+
+
+def test_a_manifest_other_than_the_one_that_was_promoted_is_damage(store: LocalStore, place: Path) -> None:
+    run_id = publish(store, 1)
+    assert promote(store, run_id)
+    put_promotion(store, run_id)
+    (place / RUNS / run_id / MANIFEST).unlink()
+    publish(store, 1, changes={"device": "another"})
+    (finding,) = found_in(store)
+    assert finding.status == "damaged"
+    assert "a champion's pointer states" in finding.detail
+
+
+def test_a_former_champion_that_was_collected_is_no_finding(store: LocalStore) -> None:
+    first, second = publish(store, 1), publish(store, 2)
+    assert promote(store, first)
+    assert promote(store, second)
+    put_promotion(store, second)
+    for entry in list(store.list(f"{RUNS}{first}/")):
+        store.delete(entry.key)
+    assert found_in(store, all_runs=True) == []
+
+
+def test_a_pointer_that_is_gone_is_missing_where_a_run_tells_of_its_promotion(store: LocalStore, place: Path) -> None:
+    kept, promoted = publish(store, 1), publish(store, 2)
+    put_promotion(store, kept, outcome="kept")
+    put_promotion(store, promoted)
+    assert promote(store, promoted)
+    assert found_in(store) == []
+    (place / CHAMPION / "mnist.json").unlink()
+    for all_runs in (False, True):
+        (finding,) = found_in(store, all_runs=all_runs)
+        assert (finding.status, finding.uri) == ("missing", store.uri(CHAMPION + "mnist.json"))
+        assert f"{promoted} was champion" in finding.detail
+    assert found_in(store, promoted) == []
+
+
+def test_a_record_of_a_promotion_that_is_not_there_is_told_where_the_history_has_it(store: LocalStore) -> None:
+    promoted, by_hand = publish(store, 1), publish(store, 2)
+    assert promote(store, promoted)
+    assert promote(store, by_hand, action="rollback")
+    for run_id, all_runs in ((None, True), (promoted, False)):
+        (finding,) = found_in(store, run_id, all_runs=all_runs)
+        assert (finding.status, finding.uri) == ("incomplete", store.uri(f"{RUNS}{promoted}/promotion.json"))
+    put_promotion(store, promoted)
+    assert found_in(store, all_runs=True) == []
+
+
+def test_a_record_of_another_runs_promotion_is_damage(store: LocalStore, place: Path) -> None:
+    run_id, other = publish(store, 1), publish(store, 2)
+    put_promotion(store, other, outcome="kept")
+    (place / RUNS / run_id / PROMOTION).write_bytes((place / RUNS / other / PROMOTION).read_bytes())
+    (finding,) = found_in(store, all_runs=True)
+    assert (finding.status, f"is the record of {other}, expected {run_id}" in finding.detail) == ("damaged", True)
+
+
+def test_a_manifest_that_is_gone_is_missing_where_the_run_was_decided_about(store: LocalStore, place: Path) -> None:
+    run_id = publish(store, 1)
+    put_promotion(store, run_id, outcome="kept")
+    (place / RUNS / run_id / MANIFEST).unlink()
+    (finding,) = found_in(store, all_runs=True)
+    assert (finding.status, finding.uri) == ("missing", store.uri(f"{RUNS}{run_id}/{MANIFEST}"))
+
+
+def test_a_champion_made_while_verifying_lacks_no_pointer(store: LocalStore) -> None:
+    run_id = publish(store, 1)
+    listed = store.list
+
+    def promote_after(prefix: str = "") -> Iterator[Entry]:
+        yield from listed(prefix)
+        if prefix == RUNS:
+            store.list = listed  # type: ignore[method-assign]
+            assert promote(store, run_id)
+            put_promotion(store, run_id)
+
+    store.list = promote_after  # type: ignore[method-assign]
+    assert found_in(store) == []
+
+
+def test_a_damaged_pointer_hides_no_damaged_run(store: LocalStore, place: Path) -> None:
+    run_id = publish(store, 1)
+    assert promote(store, run_id)
+    flip(place / CHAMPION / "mnist.json", random.Random(1))
+    flip(place / RUNS / run_id / "model.safetensors", random.Random(1))
+    assert [finding.status for finding in found_in(store, all_runs=True)] == ["damaged", "damaged"]
+
+
+def test_a_run_trained_on_other_files_than_its_dataset_has_is_damage(store: LocalStore) -> None:
+    publish(store, 1, changes={"dataset": _other_sources("mnist")})
+    (finding,) = found_in(store, all_runs=True)
+    assert finding.status == "damaged"
+    assert f"was trained on a {DATASETS['mnist'].files[0].name} of SHA-256 {'f' * 64}; mnist has" in finding.detail
+
+
+def _other_sources(dataset: str) -> dict[str, object]:
+    files = DATASETS[dataset].files
+    digests = ["f" * 64, *(file.digest for file in files[1:])]
+    sources = {file.name: {"sha256": sha256} for file, sha256 in zip(files, digests, strict=True)}
+    return {"name": dataset, "sources": sources}
+
+
+def test_where_only_md5_is_known_an_intact_download_tells_the_sha256(
+    store: LocalStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec, content = DATASETS["kmnist"], b"images"
+    run_id = publish(store, 1, "kmnist")  # it states a SHA-256 of zeros
+    path = tmp_path / "raw" / "kmnist" / spec.files[0].name
+    path.parent.mkdir(parents=True)
+    path.write_bytes(content)
+    for known, damaged in (b"others", path), (content, store.uri(f"{RUNS}{run_id}/{MANIFEST}")):
+        file = replace(spec.files[0], digest=hashlib.md5(known).hexdigest())
+        monkeypatch.setitem(DATASETS, "kmnist", replace(spec, files=(file, *spec.files[1:])))
+        assert [each.uri for each in verify(store, tmp_path, all_runs=True) if each.bad] == [str(damaged)]
+
+
+@pytest.mark.parametrize("change", [{"files": {"a": {}}}, {"files": {"a": 1}}, {"dataset": {"name": "mnist"}}])
+def test_a_sealed_manifest_without_digests_is_damage(change: dict[str, object], store: LocalStore) -> None:
+    publish(store, 1, changes=change)
+    (finding,) = found_in(store, all_runs=True)
+    assert (finding.status, "lacks digests" in finding.detail) == ("damaged", True)
+
+
+def test_a_manifest_under_another_runs_name_is_damage(store: LocalStore, place: Path) -> None:
+    run_id, other = publish(store, 1), publish(store, 2)
+    (place / RUNS / run_id / MANIFEST).write_bytes((place / RUNS / other / MANIFEST).read_bytes())
+    (finding,) = found_in(store, all_runs=True)
+    assert (finding.status, f"is the manifest of {other}" in finding.detail) == ("damaged", True)
+
+
+def test_an_unknown_run_is_answered_with_the_nearest(store: LocalStore) -> None:
+    publish(store, 1)
+    publish(store, 2, manifest=False)
+    with pytest.raises(StoreError, match=f"no such run; the nearest are {run_id_of(1)}"):
+        found_in(store, run_id_of(3))
+    with pytest.raises(StoreError, match="is not complete"):
+        found_in(store, run_id_of(2))
+
+
+@pytest.mark.parametrize("at", ["read", "get"])
+def test_a_run_that_is_removed_while_it_is_verified_is_no_finding(at: str, store: LocalStore) -> None:
+    publish(store, 1)
+    stays = publish(store, 2)
+    method: Callable[..., object] = getattr(store, at)
+
+    def remove_first(key: str, *rest: object) -> object:
+        for entry in sorted(store.list(f"{RUNS}{run_id_of(1)}/"), key=lambda entry: MANIFEST not in entry.key):
+            store.delete(entry.key)
+        return method(key, *rest)
+
+    setattr(store, at, remove_first)
+    findings = list(verify(store, NOWHERE, all_runs=True))
+    assert not [finding for finding in findings if finding.bad]
+    assert store.uri(f"{RUNS}{stays}/model.safetensors") in [finding.uri for finding in findings]
+
+
+def test_damaged_downloads_and_caches_are_found(sample_raw: RawDataset, tmp_path: Path) -> None:
+    cached = preprocess_dataset(sample_raw, tmp_path)
+    raw = tmp_path / "raw" / "mnist-sample" / Path(sample_raw.files[0].path).name
+    raw.parent.mkdir(parents=True)
+    raw.write_bytes(Path(sample_raw.files[0].path).read_bytes())
+    assert [finding.status for finding in verify_caches(tmp_path)[0]] == ["ok", "ok"]
+    draw = random.Random(1)
+    flip(raw, draw)
+    flip(Path(cached.test.path), draw)
+    (tmp_path / "parquet" / "mnist-0123456789abcdef").mkdir()
+    statuses = {Path(finding.uri).name: finding.status for finding in verify_caches(tmp_path)[0]}
+    assert statuses == {
+        raw.name: "damaged",
+        f"mnist-sample-{cached.key}": "damaged",
+        "mnist-0123456789abcdef": "incomplete",
+    }
+
+
+def test_an_intact_seal_on_the_wrong_document_is_found(store: LocalStore, place: Path) -> None:
+    publish(store, 1)
+    (place / CHAMPION).mkdir()
+    (place / CHAMPION / "mnist.json").write_bytes(seal({"not": "a pointer"}))
+    (finding,) = found_in(store, all_runs=True)
+    assert (finding.status, "is no champion's pointer" in finding.detail) == ("damaged", True)
+
+
+def test_a_pointer_of_another_version_is_not_read_as_one_of_this(store: LocalStore, place: Path) -> None:
+    assert promote(store, publish(store, 1))
+    pointer = place / CHAMPION / "mnist.json"
+    document = unseal(pointer.read_bytes(), "", "")
+    pointer.write_bytes(seal({**document, "champion_version": 99}))
+    (finding,) = found_in(store)
+    assert (finding.status, "another version of mnist-bp wrote it" in finding.detail) == ("damaged", True)

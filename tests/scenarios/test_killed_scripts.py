@@ -1,0 +1,61 @@
+"""The script as a process that is killed outright, and two of it at once."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import time
+from functools import partial
+from pathlib import Path
+
+import pytest
+from prefect.settings import PREFECT_API_URL
+
+from mnist_bp.registry.champion import read_champion
+from mnist_bp.storage.address import open_store
+from tests.flows.conftest import Start
+
+STEPS = ["--dataset", "mnist-sample", "--steps", "2000", "--checkpoint-every", "400"]
+
+pytestmark = [pytest.mark.usefixtures("prefect_server", "warm_caches"), pytest.mark.slow]
+
+
+@pytest.fixture
+def start(start: Start) -> Start:
+    """Start the script on the session's Prefect server, so that its death leaves no other process."""
+    return partial(start, PREFECT_API_URL=str(PREFECT_API_URL.value()))
+
+
+def end(process: subprocess.Popen[str]) -> dict[str, object]:
+    out, err = process.communicate(timeout=90)
+    assert process.returncode == 0, err
+    printed: dict[str, object] = json.loads(out)
+    return printed
+
+
+@pytest.mark.parametrize("engine", ["reference", "cpu"])
+def test_a_script_that_is_killed_outright_and_resumed_publishes_the_same_checkpoints(engine: str, start: Start) -> None:
+    process = start(*STEPS, "--engine", engine, "--artifacts", "killed")
+    deadline = time.monotonic() + 60
+    while not list(Path("data/runs").glob("*/checkpoints/step-0000400.safetensors")):
+        assert time.monotonic() < deadline
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.001)
+    process.kill()
+    process.communicate()
+    (directory,) = Path("data/runs").iterdir()
+    assert not list(Path("killed").rglob("promotion.json"))
+    resumed = end(start("--json", "--resume", directory.name))
+    whole = end(start("--json", *STEPS, "--engine", engine))
+    assert resumed["run_id"] == directory.name
+    assert resumed["checkpoints"] == whole["checkpoints"]
+
+
+def test_two_scripts_at_once_are_both_published_and_the_champion_has_one_history(start: Start) -> None:
+    processes = [start("--json", *STEPS, "--seed", seed) for seed in ("1", "2")]
+    printed = [end(process) for process in processes]
+    assert all(Path(str(each["manifest"])).with_name("promotion.json").exists() for each in printed)
+    history = read_champion(open_store("artifacts"), "mnist-sample").history
+    assert [change.sequence for change in history] == list(range(len(history)))
+    assert {change.run_id for change in history} <= {each["run_id"] for each in printed}
+    assert history

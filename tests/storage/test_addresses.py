@@ -1,0 +1,96 @@
+"""Which addresses name a place, and which are refused, as discreetly as may be needed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from mnist_bp.config import RunConfig
+from mnist_bp.errors import ConfigError
+from mnist_bp.storage.address import open_store
+from mnist_bp.storage.local import LocalStore
+from tests.support.store_files import put
+
+
+def refused(address: str) -> str:
+    """Return the one line that refuses to open an address; a configuration refuses it as well, and as discreetly."""
+    with pytest.raises(ConfigError) as caught:
+        open_store(address)
+    message = str(caught.value)
+    assert len(message.splitlines()) == 1
+    assert "s3://bucket/prefix" in message
+    with pytest.raises(ValidationError) as by_config:
+        RunConfig(artifacts=address)
+    assert "hunter2" not in str(by_config.value)
+    return message
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "gs://bucket/prefix",
+        "https://host/path",
+        "S4://bucket",
+        "s3://",
+        "s3:///prefix",
+        "s3://no bucket!/prefix",
+        "file://host/path",
+        "s3:/bucket/x",
+    ],
+)
+def test_an_address_that_names_no_place_is_refused(address: str) -> None:
+    assert repr(address) in refused(address)
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "s3://AKIAEXAMPLE:hunter2@bucket/prefix",
+        "s3://hunter2@bucket",
+        "s3://AKIAEXAMPLE:hunter2@",
+        "https://AKIAEXAMPLE:hunter2@host/prefix",
+        "s3://AKIAEXAMPLE:base64/of/hunter2@bucket/prefix",  # every second AWS secret holds a slash
+    ],
+)
+def test_credentials_in_an_address_are_refused_and_not_repeated(address: str) -> None:
+    message = refused(address)
+    assert "AWS_*" in message
+    assert "hunter2" not in message
+
+
+@pytest.mark.parametrize(
+    ("address", "uri"),
+    [
+        ("s3://bucket", "s3://bucket/key"),
+        ("s3://bucket/", "s3://bucket/key"),
+        ("s3://bucket/a/prefix/", "s3://bucket/a/prefix/key"),
+        ("s3://bucket/who@where", "s3://bucket/who@where/key"),
+        ("s3://bucket/run#1?x", "s3://bucket/run#1?x/key"),
+        ("file:///with%20a%20space/50%25", "/with a space/50%/key"),
+        ("/with%20no/meaning", "/with%20no/meaning/key"),
+        ("/a#b?c", "/a#b?c/key"),
+    ],
+)
+def test_an_address_is_taken_as_it_is_written(address: str, uri: str) -> None:
+    assert RunConfig(artifacts=address).artifacts == address
+    assert open_store(address).uri("key") == uri
+
+
+def test_a_file_uri_with_an_escaped_space_is_the_directory_with_the_space(tmp_path: Path) -> None:
+    place = tmp_path / "a place"
+    put(open_store(place.as_uri()), "file.txt", b"content")
+    assert "%20" in place.as_uri()
+    assert (place / "file.txt").read_bytes() == b"content"
+
+
+def test_a_relative_directory_stays_where_it_was_when_the_working_directory_changes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = open_store("place")
+    put(store, "file.txt", b"content")
+    monkeypatch.chdir(tmp_path.parent)
+    assert isinstance(store, LocalStore)
+    assert store.uri("file.txt") == str(tmp_path / "place" / "file.txt")
+    assert store.get("file.txt") == b"content"

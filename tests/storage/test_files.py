@@ -1,0 +1,245 @@
+"""Files: whole or absent, proven before they are believed, and built by one process at a time."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import select
+import stat
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from mnist_bp.errors import ChecksumError, StoreError
+from mnist_bp.storage.files import (
+    atomic_write,
+    check_writable,
+    digest_of,
+    locked,
+    read_verified,
+    sha256_of_bytes,
+    write_bytes,
+)
+
+REPOSITORY = Path(__file__).parents[2]
+
+
+class Interruption(BaseException):
+    """Like KeyboardInterrupt: no Exception."""
+
+
+def names_in(directory: Path) -> list[str]:
+    return sorted(path.name for path in directory.iterdir())
+
+
+def write_half(path: Path, then: BaseException) -> None:
+    with atomic_write(path) as file:
+        file.write(b"half of the new")
+        file.flush()
+        raise then
+
+
+@pytest.mark.parametrize("old", [b"old", None])
+@pytest.mark.parametrize("interruption", [ValueError("no"), OSError("no"), Interruption()])
+def test_an_interrupted_write_leaves_what_was_there_and_no_temporary_file(
+    interruption: BaseException, old: bytes | None, tmp_path: Path
+) -> None:
+    path = tmp_path / "file.bin"
+    if old is not None:
+        path.write_bytes(old)
+    with pytest.raises(StoreError if isinstance(interruption, OSError) else type(interruption)):
+        write_half(path, then=interruption)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == ({"file.bin": old} if old else {})
+
+
+def test_a_reader_sees_the_old_file_until_the_new_one_is_whole(tmp_path: Path) -> None:
+    path = tmp_path / "file.bin"
+    path.write_bytes(b"old")
+    with atomic_write(path) as file:
+        file.write(b"half of ")
+        file.flush()
+        assert path.read_bytes() == b"old"
+        file.write(b"the new")
+    assert path.read_bytes() == b"half of the new"
+    assert names_in(tmp_path) == ["file.bin"]
+
+
+def test_a_reader_of_a_first_write_sees_no_file_until_it_is_whole(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "directory" / "file.bin"
+    with atomic_write(path) as file:
+        file.write(b"half")
+        file.flush()
+        assert not path.exists()
+    assert path.read_bytes() == b"half"
+
+
+def test_two_writers_of_one_file_do_not_mix(tmp_path: Path) -> None:
+    path = tmp_path / "file.bin"
+    with atomic_write(path) as first, atomic_write(path) as second:
+        first.write(b"first, and longer")
+        second.write(b"second")
+    assert path.read_bytes() == b"first, and longer"
+    assert names_in(tmp_path) == ["file.bin"]
+
+
+def test_a_file_is_on_the_disk_before_it_gets_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    done: list[str] = []
+    fsync, replace = os.fsync, Path.replace
+
+    def recording_fsync(descriptor: int) -> None:
+        done.append("fsync directory" if stat.S_ISDIR(os.fstat(descriptor).st_mode) else "fsync file")
+        assert os.fstat(descriptor).st_size > 0  # the buffer was handed over before
+        fsync(descriptor)
+
+    def recording_replace(source: Path, target: Path) -> Path:
+        done.append("rename")
+        return replace(source, target)
+
+    monkeypatch.setattr("os.fsync", recording_fsync)
+    monkeypatch.setattr(Path, "replace", recording_replace)
+    write_bytes(tmp_path / "file.bin", b"content")
+    assert done == ["fsync file", "rename", "fsync directory"]
+
+
+def test_write_bytes_returns_the_digest_that_proves_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "file.bin"
+    digest = hashlib.sha256(b"content").hexdigest()
+    assert write_bytes(path, b"content") == digest_of(path) == sha256_of_bytes(b"content") == digest
+    assert read_verified(path, digest) == b"content"
+
+
+@pytest.mark.parametrize("position", [0, 50, 99])
+def test_a_flipped_bit_is_an_error_with_both_digests(position: int, tmp_path: Path) -> None:
+    path = tmp_path / "file.bin"
+    content = bytearray(os.urandom(100))
+    digest = write_bytes(path, bytes(content))
+    content[position] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(ChecksumError) as caught:
+        read_verified(path, digest)
+    message = str(caught.value)
+    assert len(message.splitlines()) == 1
+    assert str(path) in message
+    assert f"expected {digest}, found {hashlib.sha256(content).hexdigest()}" in message
+
+
+@pytest.mark.parametrize("name", ["absent", "directory"])
+def test_a_file_that_cannot_be_read_is_one_line_that_names_it(name: str, tmp_path: Path) -> None:
+    (tmp_path / "directory").mkdir()
+    with pytest.raises(StoreError) as caught:
+        read_verified(tmp_path / name, "0" * 64)
+    assert str(caught.value).startswith(f"cannot read {tmp_path / name}: ")
+    assert len(str(caught.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize("name", ["in-the-way", "in-the-way/file.bin", "in-the-way/deep/file.bin"])
+def test_a_file_that_cannot_be_written_is_one_line_that_names_it(name: str, tmp_path: Path) -> None:
+    obstacle = tmp_path / "in-the-way"
+    if name == "in-the-way":
+        obstacle.mkdir()
+    else:
+        obstacle.write_bytes(b"a file where a directory should be")
+    with pytest.raises(StoreError) as caught:
+        write_bytes(tmp_path / name, b"content")
+    assert str(caught.value).startswith(f"cannot write {tmp_path / name}: ")
+    assert len(str(caught.value).splitlines()) == 1
+    assert names_in(tmp_path) == ["in-the-way"]
+
+
+@pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o002, 0o664), (0o077, 0o600)])
+def test_permissions_are_those_of_any_new_file(umask: int, mode: int, tmp_path: Path) -> None:
+    before = os.umask(umask)
+    try:
+        write_bytes(tmp_path / "file.bin", b"content")
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "file.bin").stat().st_mode) == mode
+
+
+def test_check_writable_makes_the_directory_and_leaves_it_empty(tmp_path: Path) -> None:
+    check_writable(tmp_path / "new" / "directory")
+    assert names_in(tmp_path / "new" / "directory") == []
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# one process at a time
+
+HOLDER = (
+    "import sys\n"
+    "from pathlib import Path\n"
+    "from mnist_bp.storage.files import locked\n"
+    "print('asks', flush=True)\n"
+    "with locked(Path(sys.argv[1])):\n"
+    "    print('holds', flush=True)\n"
+    "    sys.stdin.read()\n"
+)
+
+
+@contextmanager
+def process_that_locks(directory: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """Run a process that asks for a directory and holds it until its standard input is closed."""
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLDER, str(directory)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        bufsize=0,  # what was printed is either read or still in the pipe, where select sees it
+        cwd=REPOSITORY,
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def says(process: subprocess.Popen[bytes], word: str, *, within: float = 20) -> bool:
+    """Whether a process prints a word in time."""
+    assert process.stdout is not None
+    readable, _, _ = select.select([process.stdout], [], [], within)
+    return bool(readable) and process.stdout.readline().decode().strip() == word
+
+
+def test_a_second_process_waits_until_the_first_is_done(tmp_path: Path) -> None:
+    with process_that_locks(tmp_path) as first:
+        assert says(first, "asks")
+        assert says(first, "holds")
+        with process_that_locks(tmp_path) as second:
+            assert says(second, "asks")
+            assert not says(second, "holds", within=0.5)
+            assert first.stdin is not None
+            first.stdin.close()
+            assert says(second, "holds")
+
+
+def test_a_killed_process_lets_go(tmp_path: Path) -> None:
+    with process_that_locks(tmp_path) as first:
+        assert says(first, "asks")
+        assert says(first, "holds")
+        first.kill()
+        with process_that_locks(tmp_path) as second:
+            assert says(second, "asks")
+            assert says(second, "holds")
+
+
+def test_two_directories_do_not_wait_for_each_other(tmp_path: Path) -> None:
+    with process_that_locks(tmp_path / "one") as other, locked(tmp_path / "two"):
+        assert says(other, "asks")
+        assert says(other, "holds")
+
+
+def test_an_error_while_locked_is_passed_on_and_lets_go(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="mine"), locked(tmp_path):
+        raise OSError("mine")
+    with locked(tmp_path), process_that_locks(tmp_path) as other:
+        assert says(other, "asks")
+        assert not says(other, "holds", within=0.5)
+
+
+def test_a_place_that_cannot_be_locked_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"in the way")
+    with pytest.raises(StoreError) as caught, locked(tmp_path / "file"):
+        pytest.fail("it was locked")
+    assert str(caught.value).startswith(f"cannot write {tmp_path / 'file'}: ")

@@ -1,0 +1,1 @@
+"""What tests share: servers, faults, processes, published runs, Prefect's records, a browser."""

@@ -1,0 +1,43 @@
+"""Random networks and batches for tests, the engines to try them on, and how far two results may lie apart."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from mnist_bp.engines.cpu import CpuEngine
+from mnist_bp.engines.interface import Engine
+from mnist_bp.engines.reference import ReferenceEngine
+from mnist_bp.model.parameters import Parameters
+
+CPU_ENGINES: tuple[Engine, ...] = (ReferenceEngine(), CpuEngine())
+
+
+class Problem(NamedTuple):
+    """A network and one batch for it."""
+
+    parameters: Parameters[Tensor]
+    x: Tensor
+    t: Tensor
+
+
+def random_problem(
+    seed: int, inputs: int, hidden: int, classes: int, batch: int, dtype: torch.dtype = torch.float64
+) -> Problem:
+    """Draw a network and a batch in which nothing is zero: all zeros would agree with any wrong gradient."""
+    generator = torch.Generator().manual_seed(seed)
+
+    def normal(*shape: int) -> Tensor:
+        return torch.randn(shape, generator=generator, dtype=dtype)
+
+    parameters = Parameters(normal(inputs, hidden), normal(hidden), normal(hidden, classes), normal(classes))
+    x = torch.rand(batch, inputs, generator=generator, dtype=dtype)
+    labels = torch.randint(classes, (batch,), generator=generator)
+    return Problem(parameters, x, torch.eye(classes, dtype=dtype)[labels])
+
+
+def relative_error(found: Tensor, expected: Tensor) -> float:
+    """Largest difference, relative to the largest expected value."""
+    return ((found - expected).abs().max() / expected.abs().max()).item()

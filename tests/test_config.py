@@ -1,0 +1,164 @@
+"""The configuration and the flags made from it."""
+
+from __future__ import annotations
+
+from typing import get_args
+
+import pytest
+from pydantic import ValidationError
+
+from mnist_bp.cli.flags import TrainCommand, parse
+from mnist_bp.config import PRESETS, RunConfig
+
+BAD_FLAGS = [
+    ("--dataset", "cifar", "'mnist-sample'"),
+    ("--preset", "lab-9", "'lab-8-4'"),
+    ("--engine", "warp", "'reference'"),
+    ("--bias-gradient", "max", "'mean' or 'sum'"),
+    ("--steps", "0", "greater than or equal to 1"),
+    ("--steps", "-5", "greater than or equal to 1"),
+    ("--steps", "many", "valid integer"),
+    ("--steps", "1.5", "valid integer"),
+    ("--steps", "1000000000001", "less than or equal to 1000000000000"),
+    ("--batch-size", "0", "greater than or equal to 1"),
+    ("--hidden", "0", "greater than or equal to 1"),
+    ("--hidden", "1000000", "less than or equal to 16384"),
+    ("--checkpoint-every", "-1", "greater than or equal to 1"),
+    ("--learning-rate", "nan", "finite number"),
+    ("--learning-rate", "inf", "finite number"),
+    ("--learning-rate", "0", "greater than 0"),
+    ("--learning-rate", "-0.5", "greater than 0"),
+    ("--learning-rate", "1e39", "less than or equal to 3000"),
+    ("--seed", "-1", "greater than or equal to 0"),
+    ("--seed", str(2**53), "less than"),
+    ("--artifacts", "gs://bucket/prefix", "s3://bucket/prefix"),
+    ("--artifacts", "s3:///prefix", "s3://bucket/prefix"),
+    ("--artifacts", "", "at least 1 character"),
+    ("--data-dir", "", "at least 1 character"),
+]
+
+
+@pytest.mark.parametrize(("flag", "value", "expected"), BAD_FLAGS)
+def test_a_bad_value_gives_one_line_with_flag_value_and_expectation(
+    flag: str, value: str, expected: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as caught:
+        parse(TrainCommand, [flag, value])
+    out, err = capsys.readouterr()
+    assert caught.value.code == 2
+    assert out == ""
+    (line,) = err.splitlines()
+    assert line.startswith(f"error: {flag} {value!r}: ")
+    assert expected in line
+
+
+@pytest.mark.parametrize("flags", [["--steps", "100000001"], ["--checkpoint-every", "1000", "--steps", "100000001"]])
+def test_more_checkpoints_than_anybody_wants_are_refused(flags: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert parse(TrainCommand, ["--steps", "100000000"]).steps == 100_000_000
+    with pytest.raises(SystemExit):
+        parse(TrainCommand, flags)
+    with pytest.raises(ValidationError, match="expected at least 1,001 of 100,000,001 steps"):
+        RunConfig(steps=100_000_001)
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "--checkpoint-every" in line
+    assert "expected at least 1,001 of 100,000,001 steps, for at most 100,000 checkpoints" in line
+
+
+def test_every_bad_value_gets_its_own_line(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        parse(TrainCommand, ["--steps", "0", "--hidden", "0"])
+    assert [line.split()[1] for line in capsys.readouterr().err.splitlines()] == ["--steps", "--hidden"]
+
+
+@pytest.mark.parametrize("arguments", [["--bogus", "1"], ["stray"], ["--steps"], ["--step", "5"]])
+def test_unknown_flags_and_missing_values_are_bad_usage(
+    arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as caught:
+        parse(TrainCommand, arguments)
+    assert caught.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: ")
+    assert arguments[0] in line
+    assert "--help" in line
+
+
+def test_a_secret_in_an_address_is_refused_and_not_repeated(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        parse(TrainCommand, ["--artifacts", "s3://key:hunter2@bucket/prefix"])
+    err = capsys.readouterr().err
+    assert "AWS_*" in err
+    assert "hunter2" not in err
+
+
+def test_no_flags_give_the_lab() -> None:
+    config = parse(TrainCommand, []).config
+    assert config == RunConfig()
+    lab = {"batch_size": 10, "steps": 10_000, "learning_rate": 0.5, "hidden": 30, "seed": 1, "bias_gradient": "mean"}
+    assert config.model_dump().items() >= {**lab, "dataset": "auto"}.items()
+
+
+def test_every_field_has_a_flag_and_help_tells_its_default(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        parse(TrainCommand, ["--help"])
+    assert caught.value.code == 0
+    text = " ".join(capsys.readouterr().out.split())
+    for name, field in RunConfig.model_fields.items():
+        assert f"--{name.replace('_', '-')} " in text
+        assert field.description is not None
+        assert field.description in text
+    assert "--json" in text
+    assert "(default: 10000)" in text
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_a_preset_fills_what_is_not_given_and_a_flag_beside_it_wins(preset: str) -> None:
+    config = parse(TrainCommand, ["--preset", preset]).config
+    assert config == PRESETS[preset]
+    assert parse(TrainCommand, ["--preset", preset, "--steps", "77"]).config == config.model_copy(update={"steps": 77})
+
+
+def test_the_flag_knows_every_preset() -> None:
+    assert get_args(TrainCommand.model_fields["preset"].annotation) == tuple(PRESETS)
+
+
+def test_the_lab_preset_states_the_lab_and_is_the_default() -> None:
+    assert PRESETS["lab-8-4"] == RunConfig()
+    stated = {"steps", "batch_size", "learning_rate", "bias_gradient", "hidden", "seed", "checkpoint_every"}
+    assert PRESETS["lab-8-4"].model_fields_set == stated
+
+
+def test_a_stray_environment_variable_is_not_a_setting(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STEPS", "5")
+    monkeypatch.setenv("SEED", "5")
+    assert parse(TrainCommand, []).config == RunConfig()
+
+
+def test_the_environment_sets_the_defaults_of_the_two_places(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MNIST_BP_DATA_DIR", "/elsewhere/data")
+    monkeypatch.setenv("MNIST_BP_ARTIFACTS", "s3://bucket/prefix")
+    config = parse(TrainCommand, []).config
+    assert (config.data_dir, config.artifacts) == ("/elsewhere/data", "s3://bucket/prefix")
+    assert parse(TrainCommand, ["--data-dir", "here"]).config.data_dir == "here"
+
+
+def test_a_config_is_frozen_and_takes_no_unknown_field() -> None:
+    with pytest.raises(ValidationError):
+        RunConfig().steps = 5  # type: ignore[misc]
+    with pytest.raises(ValidationError):
+        RunConfig.model_validate({"stepz": 5})
+
+
+def test_what_decides_the_weights_at_a_step_holds_no_place_and_no_length() -> None:
+    assert RunConfig(steps=5, checkpoint_every=2).training_record == RunConfig().training_record
+    assert RunConfig(data_dir="a", artifacts="b").training_record == RunConfig(data_dir="c").training_record
+    for change in ({"hidden": 31}, {"batch_size": 11}, {"learning_rate": 0.4}, {"bias_gradient": "sum"}):
+        assert RunConfig.model_validate(change).training_record != RunConfig().training_record
+
+
+@pytest.mark.parametrize(
+    ("seeds", "label"),
+    [(None, "seed7"), ("7", "seeds7..13"), ("1..64", "seeds1..64"), ("3,5,8", "seeds3,5,8"), ("9,8", "seeds9,8")],
+)
+def test_a_label_names_the_seeds_that_are_trained_and_no_others(seeds: str | None, label: str) -> None:
+    assert RunConfig(seed=7, seeds=seeds).seeds_label == label

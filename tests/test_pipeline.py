@@ -1,0 +1,140 @@
+"""Preflight: what would fail at a run's end is refused at its start, in one line, with nothing left behind."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from pydantic import ValidationError
+
+from mnist_bp.config import RunConfig
+from mnist_bp.errors import ConfigError, MnistBpError, StoreError
+from mnist_bp.pipeline import preflight
+from tests.support.s3_servers import S3Server, free_endpoint
+
+
+def config_with(**settings: object) -> RunConfig:
+    return RunConfig.model_validate(
+        {"dataset": "mnist-sample", "steps": 500, "data_dir": "data", "artifacts": "artifacts", **settings}
+    )
+
+
+def refusal(config: RunConfig, kind: type[MnistBpError]) -> MnistBpError:
+    """Return the one-line error that a configuration is refused with."""
+    with pytest.raises(kind) as caught:
+        preflight(config)
+    assert len(str(caught.value).splitlines()) == 1, str(caught.value)
+    return caught.value
+
+
+def files_below(directory: Path) -> list[Path]:
+    return [path for path in directory.rglob("*") if not path.is_dir()]
+
+
+def test_a_good_configuration_passes_and_leaves_no_file_behind(tmp_path: Path) -> None:
+    preflight(config_with())
+    assert files_below(tmp_path) == []
+
+
+def test_a_good_configuration_passes_with_s3_and_leaves_nothing_behind(
+    s3_bucket: str, s3_admin: Any, tmp_path: Path
+) -> None:
+    preflight(config_with(artifacts=f"s3://{s3_bucket}/some/prefix"))
+    assert s3_admin.list_objects_v2(Bucket=s3_bucket).get("Contents", []) == []
+    assert files_below(tmp_path) == []
+
+
+def test_preflight_leaves_what_was_published_before(tmp_path: Path) -> None:
+    for name in ("data", "artifacts"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "file.txt").write_text(name)
+    preflight(config_with())
+    assert sorted(path.read_text() for path in files_below(tmp_path)) == ["artifacts", "data"]
+
+
+def test_an_unknown_scheme_is_refused_by_the_configuration_and_by_preflight() -> None:
+    with pytest.raises(ValidationError, match=r"expected .*s3://bucket/prefix"):
+        config_with(artifacts="gs://bucket/prefix")
+    unchecked = config_with().model_copy(update={"artifacts": "gs://bucket/prefix"})
+    message = str(refusal(unchecked, ConfigError))
+    assert "'gs://bucket/prefix'" in message
+    assert "s3://bucket/prefix" in message
+
+
+def test_a_missing_bucket_is_refused(s3_bucket: str) -> None:
+    error = refusal(config_with(artifacts="s3://no-such-bucket/prefix"), StoreError)
+    assert "s3://no-such-bucket/prefix/: NoSuchBucket" in str(error)
+    assert "create the bucket or correct the address" in str(error)
+    assert not error.transient
+
+
+@pytest.mark.parametrize("variable", ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"])
+def test_wrong_credentials_are_refused_and_not_repeated(
+    variable: str, s3_bucket: str, s3_server: S3Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(variable, "not-what-the-server-knows")
+    error = refusal(config_with(artifacts=f"s3://{s3_bucket}"), StoreError)
+    assert f"check {variable}" in str(error)
+    assert s3_server.secret_key not in str(error)
+    assert "not-what-the-server-knows" not in str(error)
+    assert not error.transient
+
+
+def test_no_credentials_are_refused(s3_bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+    monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
+    error = refusal(config_with(artifacts=f"s3://{s3_bucket}"), StoreError)
+    assert "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY" in str(error)
+
+
+def test_a_store_that_cannot_be_reached_is_refused(s3_bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    endpoint = free_endpoint()
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", endpoint)
+    error = refusal(config_with(artifacts=f"s3://{s3_bucket}"), StoreError)
+    assert endpoint in str(error)
+    assert error.transient
+
+
+@pytest.mark.parametrize("place", ["a-file", "a-file/below"])
+@pytest.mark.parametrize("field", ["data_dir", "artifacts"])
+def test_a_directory_that_cannot_be_written_to_is_refused(field: str, place: str, tmp_path: Path) -> None:
+    """Below a regular file not even root can write."""
+    Path("a-file").write_bytes(b"in the way")
+    error = refusal(config_with(**{field: place}), StoreError)
+    assert str(error).startswith(f"cannot write {place if field == 'data_dir' else tmp_path / place}: ")
+    assert f"--{field.replace('_', '-')}" in str(error)
+    assert files_below(tmp_path) == [tmp_path / "a-file"]
+    assert not (tmp_path / "data").exists()
+
+
+@pytest.mark.parametrize(
+    ("dataset", "examples"), [("mnist-sample", 4_000), ("mnist", 60_000), ("kmnist", 60_000), ("auto", 60_000)]
+)
+def test_a_batch_larger_than_the_dataset_is_refused(dataset: str, examples: int, tmp_path: Path) -> None:
+    preflight(config_with(dataset=dataset, batch_size=examples))
+    message = str(refusal(config_with(dataset=dataset, batch_size=examples + 1), ConfigError))
+    assert message == f"--batch-size {examples + 1}: expected at most the {examples} training examples"
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_the_cuda_engine_without_a_gpu_is_refused() -> None:
+    message = str(refusal(config_with(engine="cuda"), ConfigError))
+    assert message.startswith("--engine cuda: ")
+    assert "use --engine auto, cpu or reference" in message
+
+
+@pytest.mark.parametrize("mirrors", ["ftp://host/mnist/", "https://host/ mnist/", "/a/directory"])
+def test_unusable_mirrors_are_refused(mirrors: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MNIST_BP_MIRRORS", mirrors)
+    message = str(refusal(config_with(), ConfigError))
+    assert message.startswith(f"MNIST_BP_MIRRORS holds {mirrors.split()[-1]!r}: expected ")
+
+
+@pytest.mark.parametrize("settings", [{"batch_size": 4_001}, {"engine": "cuda"}])
+def test_a_refused_configuration_makes_no_directory(settings: dict[str, object], tmp_path: Path) -> None:
+    if settings.get("engine") == "cuda" and torch.cuda.is_available():
+        pytest.skip("there is a GPU")
+    refusal(config_with(**settings), ConfigError)
+    assert list(tmp_path.iterdir()) == []
