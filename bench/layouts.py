@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mnist_bp.data.parquet import LAYOUT, decode_split, split_table
-from mnist_bp.model.parameters import PIXELS, Bytes
+from mnist_bp.model.parameters import PIXELS, UInt8Array
 
 Pixels = Literal["fixed-size binary", "binary", "fixed-size list", "list", "784 columns"]
 
@@ -47,7 +47,7 @@ LAYOUTS: Final = (
 """Ours first. Those that repeat one of our own decisions show what the measurement cannot tell apart."""
 
 
-def write_layout(layout: Layout, images: Bytes, labels: Bytes, path: Path) -> None:
+def write_layout(layout: Layout, images: UInt8Array, labels: UInt8Array, path: Path) -> None:
     """Write a split.
 
     Args:
@@ -59,7 +59,7 @@ def write_layout(layout: Layout, images: Bytes, labels: Bytes, path: Path) -> No
     pq.write_table(_table(layout.pixels, images, labels), path, **layout.options)
 
 
-def _table(pixels: Pixels, images: Bytes, labels: Bytes) -> pa.Table:
+def _table(pixels: Pixels, images: UInt8Array, labels: UInt8Array) -> pa.Table:
     if pixels == "fixed-size binary":
         return split_table(images, labels, {})
     if pixels == "784 columns":
@@ -76,7 +76,7 @@ def _table(pixels: Pixels, images: Bytes, labels: Bytes) -> pa.Table:
     return pa.table({"pixels": column, "label": labels})
 
 
-def read_layout(pixels: Pixels, content: bytes) -> tuple[Bytes, Bytes]:
+def read_layout(pixels: Pixels, content: bytes) -> tuple[UInt8Array, UInt8Array]:
     """Read a split: ours with our reader, others with Arrow's, which decompresses row groups at once too.
 
     Returns:

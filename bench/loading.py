@@ -27,7 +27,7 @@ from bench.machine import describe, header, peak_memory_mb
 from bench.readers import OURS, WAYS, Sources, Way, prepare
 from bench.rounds import check_rounds, ratio, spread
 from mnist_bp.data.parquet import load_split
-from mnist_bp.results import CachedDataset, StoredFile
+from mnist_bp.results import CachedDataset, FileDigest
 
 REPOSITORY: Final = Path(__file__).parents[1]
 Progress = Callable[[str], None]
@@ -59,7 +59,7 @@ def measure(runs: int, on_progress: Progress | None = None, *, data: CachedDatas
                 {
                     "name": name,
                     "title": way.title,
-                    "bytes": sum(path.stat().st_size for path in way.files(sources)),
+                    "size": sum(path.stat().st_size for path in way.files(sources)),
                     **spread(seconds[name]),
                     "ratio": ratio(seconds[name], seconds[OURS]),
                     **in_fresh_process(name, sources),
@@ -92,7 +92,7 @@ def measure_layouts(
         ways = [
             {
                 **asdict(layout),
-                "bytes": paths[layout.name].stat().st_size,
+                "size": paths[layout.name].stat().st_size,
                 "write_seconds": written[layout.name],
                 **spread(seconds[layout.name]),
                 "ratio": ratio(seconds[layout.name], seconds[LAYOUTS[0].name]),
@@ -134,7 +134,7 @@ def in_fresh_process(name: str, sources: Sources) -> dict[str, float]:
 def _first_load() -> None:
     """Be the process that `in_fresh_process` starts."""
     name, about = json.loads(sys.argv[1])
-    sources = Sources(StoredFile(**about["parquet"]), Path(about["directory"]), tuple(about["sha256"]))
+    sources = Sources(FileDigest(**about["parquet"]), Path(about["directory"]), tuple(about["sha256"]))
     before = peak_memory_mb()
     started = time.perf_counter()
     _split = WAYS[name].read(sources)

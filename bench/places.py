@@ -21,8 +21,8 @@ from mnist_bp.registry.promotion_record import record_promotion
 from mnist_bp.registry.publish import publish_run
 from mnist_bp.registry.verify import verify
 from mnist_bp.results import CachedDataset, Promotion, PublishedRun, RawDataset
+from mnist_bp.storage import checksummed_json
 from mnist_bp.storage.address import open_store
-from mnist_bp.storage.checksummed_json import seal
 from mnist_bp.storage.files import sha256_of_bytes
 from mnist_bp.storage.interface import Store
 from mnist_bp.storage.parallel import in_parallel
@@ -70,13 +70,13 @@ class Place:
         self.name = name
         self._maker, self._once, self._many = maker, f"{address}/once", open_store(f"{address}/many")
         first = maker.make(f"{address}/many")()
-        self.size = {"files": first.files, "bytes": first.bytes}
+        self.size = {"files": first.files, "size": first.size}
         manifest, _ = read_manifest(self._many, first.run_id)
         self._digests = {first.run_id: first.manifest_sha256, **self._put_again(manifest, many - 1)}
         for run_id in self._digests:
             record_promotion(self._many, _promoted(run_id, maker.data.name))
         self.files_verified = many * (first.files + 1) + 1  # with each run's record, and the champion's pointer
-        self.conditions_honoured = self._many.conditions_honoured()
+        self.supports_conditional_writes = self._many.supports_conditional_writes()
 
     def measure(self) -> dict[str, float]:
         """Do everything once.
@@ -106,7 +106,7 @@ class Place:
             keys = [f"{RUNS}{run_id}/{name}" for name in files]
             for _ in in_parallel(self._many.put, keys, contents, digests):
                 pass
-            sealed = seal({**manifest, "run_id": run_id})
+            sealed = checksummed_json.dumps({**manifest, "run_id": run_id})
             done[run_id] = sha256_of_bytes(sealed)
             self._many.put(f"{RUNS}{run_id}/{MANIFEST}", sealed, done[run_id])
         return done
@@ -136,7 +136,7 @@ def _promoted(run_id: str, dataset: str) -> Promotion:
 
 def clear(store: Store) -> None:
     """Delete everything that is there."""
-    for _ in in_parallel(store.delete, [entry.key for entry in store.list()]):
+    for _ in in_parallel(store.delete, [entry.key for entry in store.list_entries()]):
         pass
 
 

@@ -76,11 +76,11 @@ class Worker:
         finally:
             timer.cancel()
         if not line:
-            raise WorkerError(self._last_words())
+            raise WorkerError(self._startup_error())
         answer: dict[str, Any] = json.loads(line)
         return answer
 
-    def _last_words(self) -> str:
+    def _startup_error(self) -> str:
         code = self._process.wait()
         self._errors.seek(0)
         lines = [line.strip() for line in self._errors if line.strip()]

@@ -14,13 +14,13 @@ import numpy.typing as npt
 from mnist_bp.data.parquet import decode_split, load_split
 from mnist_bp.data.sample import encode_idx
 from mnist_bp.model.parameters import PIXELS
-from mnist_bp.results import StoredFile
+from mnist_bp.results import FileDigest
 from mnist_bp.storage.files import digest_of, read_verified
 
 IDX: Final = ("MNIST/raw/train-images-idx3-ubyte", "MNIST/raw/train-labels-idx1-ubyte")
 """Images and labels, where torchvision looks for them."""
 HEADERS: Final = (16, 8)
-"""Bytes before the values of an IDX file of images, and of one of labels."""
+"""UInt8Array before the values of an IDX file of images, and of one of labels."""
 
 Split = tuple[npt.NDArray[Any], npt.NDArray[Any]]
 
@@ -35,7 +35,7 @@ class Sources:
         sha256: Digests of the two IDX files.
     """
 
-    parquet: StoredFile
+    parquet: FileDigest
     directory: Path
     sha256: tuple[str, str]
 
@@ -55,7 +55,7 @@ class Sources:
         return self.directory / "images.npy", self.directory / "labels.npy"
 
 
-def prepare(parquet: StoredFile, directory: Path) -> Sources:
+def prepare(parquet: FileDigest, directory: Path) -> Sources:
     """Write a split in every form that it is read from.
 
     Args:

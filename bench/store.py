@@ -97,7 +97,7 @@ def measure(
         "places": [
             {
                 "name": place.name,
-                "conditions_honoured": place.conditions_honoured,
+                "supports_conditional_writes": place.supports_conditional_writes,
                 "actions": _summarize([each[place.name] for each in rounds[1:]], [each[LOCAL] for each in rounds[1:]]),
             }
             for place in places
@@ -144,7 +144,7 @@ def table(result: dict[str, Any]) -> Table:
         *(
             f"{place['name']}: conditional writes are ignored, so nothing is promoted there unless told to"
             for place in result["places"]
-            if not place["conditions_honoured"]
+            if not place["supports_conditional_writes"]
         ),
     ]
     rows = Table(

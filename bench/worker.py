@@ -22,7 +22,7 @@ import numpy as np
 
 from bench.machine import peak_memory_mb
 from bench.peers import PEERS, NotAvailableError, Task
-from mnist_bp.model.parameters import Bytes, Model, initial_parameters
+from mnist_bp.model.parameters import Model, UInt8Array, initial_parameters
 from mnist_bp.training.loop import ExampleOrder
 
 WARM_UP: Final = 500
@@ -78,7 +78,7 @@ def reply(replies: TextIO, answer: dict[str, Any]) -> None:
     replies.flush()
 
 
-def accuracy(model: Model, images: Bytes, labels: Bytes) -> float:
+def accuracy(model: Model, images: UInt8Array, labels: UInt8Array) -> float:
     """Count what a model classifies correctly, by one judge for all: plain NumPy, pixels in [0, 1].
 
     Args:

@@ -146,8 +146,8 @@ def _serve(command: ServeCommand, deployments: list[RunnerDeployment]) -> None:
     from prefect.settings import PREFECT_API_URL
 
     from deployments.late import cancel_superseded
-    from flows.runtime.crashed_runs import FLOW, bury_dead_runs
-    from flows.runtime.notifications import tell_of_burial
+    from flows.runtime.crashed_runs import FLOW, crash_zombie_runs
+    from flows.runtime.notifications import notify_crashed
 
     url = PREFECT_API_URL.value()
     if problem := ask_health():
@@ -155,9 +155,9 @@ def _serve(command: ServeCommand, deployments: list[RunnerDeployment]) -> None:
             f"the Prefect server at {url} does not answer as one ({type(problem).__name__}): start it, or have one "
             "started by --with-server"
         )
-    for dead in bury_dead_runs():  # each would keep its deployment's one place
+    for dead in crash_zombie_runs():  # each would keep its deployment's one place
         _say(f"the flow run {dead.name} was killed, and is marked as crashed")
-        tell_of_burial(dead)
+        notify_crashed(dead)
     for late in cancel_superseded(FLOW, "nightly"):
         _say(f"the night due {late.expected_start_time} is superseded, and cancelled")
     about = {"api": url, "ui": str(url).removesuffix("/api"), "cron": command.cron, "timezone": command.timezone}
@@ -200,7 +200,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         check_webhook()
         if PREFECT_API_URL.value() is None:
             raise ServerError("there is no Prefect server to serve: set PREFECT_API_URL, or start one by --with-server")
-        with LocalServer(command.port, whole=True) if command.with_server else nullcontext() as server:
+        with LocalServer(command.port, with_ui=True) if command.with_server else nullcontext() as server:
             if server is not None:
                 server.when_it_dies(_end_without_server)
             _serve(command, deployments)

@@ -13,18 +13,18 @@ from prefect.runtime import flow_run
 
 from flows.pipeline import begin, complete, completed, prepare
 from flows.runtime.crashed_runs import FLOW
-from flows.runtime.notifications import tell_of_failure
+from flows.runtime.notifications import notify_failed
 from mnist_bp.config import RunConfig
 from mnist_bp.errors import ConfigError
 from mnist_bp.registry.nights import night_of, seed_of
 from mnist_bp.summary import Summary, headline
-from mnist_bp.training.resume import new_or_started
+from mnist_bp.training.resume import open_run
 from tasks.ui import say, show_markdown
 
 NIGHTLY: Final = RunConfig(dataset="mnist")
 
 
-@flow(name=FLOW, flow_run_name="nightly", on_failure=[tell_of_failure], on_crashed=[tell_of_failure])
+@flow(name=FLOW, flow_run_name="nightly", on_failure=[notify_failed], on_crashed=[notify_failed])
 def nightly(config: RunConfig = NIGHTLY, timezone: str = "UTC", night: date | None = None) -> Summary:
     """Retrain for one night, unless a finished run has the same data, code, settings and seed.
 
@@ -37,12 +37,12 @@ def nightly(config: RunConfig = NIGHTLY, timezone: str = "UTC", night: date | No
     if config.dataset == "auto":
         raise ConfigError("dataset auto: expected a dataset by name, since no night may end in the bundled sample")
     night = night or night_of(flow_run.scheduled_start_time, timezone)
-    run = new_or_started(config.model_copy(update={"seed": seed_of(night)}), None)
+    run = open_run(config.model_copy(update={"seed": seed_of(night)}), None)
     raw, data = prepare(run, night)
 
-    from mnist_bp.registry.finished import find_finished  # torch
+    from mnist_bp.registry.finished import find_identical_run  # torch
 
-    if finished := find_finished(run.config, data.key):
+    if finished := find_identical_run(run.config, data.key):
         message = f"nothing to do: {finished} has the same data, code, settings and seed"
         say(f"finished    {message}")
         show_markdown("run-summary", f"# {night}: {message}", f"{night}: {message}")

@@ -8,9 +8,9 @@ from typing import cast
 
 from prefect.states import Completed
 
-from flows.runtime.crashed_runs import bury_dead_runs, sign_flow_run
-from flows.runtime.lifeline import end_with_serving_process
-from flows.runtime.notifications import tell_of_burial, tell_of_outcome
+from flows.runtime.crashed_runs import crash_zombie_runs, sign_flow_run
+from flows.runtime.lifeline import exit_when_serving_process_dies
+from flows.runtime.notifications import notify_crashed, notify_not_promoted
 from mnist_bp.config import RunConfig
 from mnist_bp.errors import ConfigError, StoreError
 from mnist_bp.layout import run_directory
@@ -18,8 +18,8 @@ from mnist_bp.pipeline import preflight
 from mnist_bp.results import CachedDataset, RawDataset
 from mnist_bp.storage.address import open_store
 from mnist_bp.summary import Summary, headline, markdown, summarize
-from mnist_bp.training.resume import WantedRun
-from mnist_bp.training.workspace import working_on
+from mnist_bp.training.resume import RunRequest
+from mnist_bp.training.workspace import lock_run
 from tasks.download import download
 from tasks.evaluate import evaluate
 from tasks.preprocess import preprocess
@@ -31,15 +31,15 @@ from tasks.upload import upload
 
 def begin() -> None:
     """Sign the current flow run, mark those that were killed before it, and outlive no process that serves it."""
-    end_with_serving_process()
+    exit_when_serving_process_dies()
     with decorating():
         sign_flow_run()
-        for dead in bury_dead_runs():
+        for dead in crash_zombie_runs():
             say(f"the flow run {dead.name} was killed, and is marked as crashed", logging.WARNING)
-            tell_of_burial(dead)
+            notify_crashed(dead)
 
 
-def prepare(run: WantedRun, night: date | None = None) -> tuple[RawDataset, CachedDataset]:
+def prepare(run: RunRequest, night: date | None = None) -> tuple[RawDataset, CachedDataset]:
     """Refuse what cannot succeed, then take the first two steps: download and preprocess.
 
     Then, or once they have failed, the flow run is named and tagged by what `auto` has become; no sooner, since a
@@ -48,7 +48,7 @@ def prepare(run: WantedRun, night: date | None = None) -> tuple[RawDataset, Cach
     dataset: str = run.config.dataset
     try:
         preflight(run.config)
-        raw = run.noticed(download(run.config))
+        raw = run.with_notice(download(run.config))
         dataset = raw.name
         data = preprocess(run.config, raw)
     except Exception:
@@ -58,7 +58,7 @@ def prepare(run: WantedRun, night: date | None = None) -> tuple[RawDataset, Cach
     return raw, data
 
 
-def _name(run: WantedRun, dataset: str, night: date | None) -> None:
+def _name(run: RunRequest, dataset: str, night: date | None) -> None:
     try:
         engine = run.engine
     except ConfigError:  # the run fails of it too, and says so
@@ -77,16 +77,16 @@ def completed(message: str, result: Summary) -> Summary:
     return cast("Summary", Completed(message=message, data=result))
 
 
-def complete(run: WantedRun, raw: RawDataset, data: CachedDataset) -> Summary:
+def complete(run: RunRequest, raw: RawDataset, data: CachedDataset) -> Summary:
     """Take the other four steps, from training to promotion."""
     config = run.config
-    with working_on(run_directory(config.data_dir, run.run_id)):
+    with lock_run(run_directory(config.data_dir, run.run_id)):
         trained = train_network(config, data, run.run_id)
         evaluation = evaluate(data, trained)
         published = upload(config, raw, data, trained, evaluation)
         promotion = promote(config, data, published)
     if promotion.outcome != "promoted":
-        tell_of_outcome(promotion)
+        notify_not_promoted(promotion)
     summary = summarize(raw, data, trained, evaluation, published, promotion)
     show_markdown("run-summary", markdown(summary), headline(summary))
     _show_nights(config, data.name)

@@ -24,34 +24,34 @@ if __name__ == "__main__":
     collect_garbage_seldom()
     leave_when_interrupted()
 
-    from flows.runtime.api import start_ahead
+    from flows.runtime.api import prestart
     from mnist_bp.cli.flags import TrainCommand, parse
 
     parse(TrainCommand)  # what cannot be meant is refused before anything is started
     last_exit = LastExit()
-    server_ahead = start_ahead()  # its 2 s pass beside those of the imports
+    prestarted = prestart()  # its 2 s pass beside those of the imports
 
 from prefect import flow
 from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 from rich.console import Console
 
 from flows.pipeline import begin, complete, completed, prepare
-from flows.runtime.api import on_a_server
+from flows.runtime.api import use_server
 from flows.runtime.crashed_runs import FLOW
-from flows.runtime.notifications import tell_of_failure
+from flows.runtime.notifications import notify_failed
 from flows.runtime.server import LocalServer
 from mnist_bp.cli.console import Terminal
 from mnist_bp.cli.flags import TrainCommand, parse
 from mnist_bp.cli.process import end_when_interrupted
-from mnist_bp.cli.run import Unfinished, run_script
+from mnist_bp.cli.run import ResumeHint, run_script
 from mnist_bp.config import RunConfig
 from mnist_bp.engines.choose import choose_engine
 from mnist_bp.errors import MnistBpError
 from mnist_bp.summary import Summary, headline
-from mnist_bp.training.resume import WantedRun, new_or_started
+from mnist_bp.training.resume import RunRequest, open_run
 from tasks.ui import say, show_on
 
-_unfinished = Unfinished([sys.executable, __file__])
+_unfinished = ResumeHint([sys.executable, __file__])
 
 # ---------------------------------------------------------------------------------------------------------------------
 # the flow
@@ -60,8 +60,8 @@ _unfinished = Unfinished([sys.executable, __file__])
 @flow(
     name=FLOW,
     flow_run_name="{config.dataset}-{config.engine}-{config.seeds_label}",
-    on_failure=[tell_of_failure],
-    on_crashed=[tell_of_failure],
+    on_failure=[notify_failed],
+    on_crashed=[notify_failed],
 )
 def train(config: RunConfig = RunConfig(), resume: str | None = None) -> Summary:  # noqa: B008 - frozen; the UI's form
     """Retrain the network from download to publication, and make it champion of its dataset if it is better.
@@ -71,7 +71,7 @@ def train(config: RunConfig = RunConfig(), resume: str | None = None) -> Summary
         resume: The id of a run to be continued, with what it was started with; nothing else may then be chosen.
     """
     begin()
-    run = _unfinished.run = new_or_started(config, resume)
+    run = _unfinished.run = open_run(config, resume)
     if run.manifest is not None:
         say(f"finished    {run.nothing_to_do}")
         return completed(run.nothing_to_do, run.finished)
@@ -114,12 +114,12 @@ def main(arguments: Sequence[str] | None = None, server: LocalServer | None = No
     def stay_interruptible(flow: Any, flow_run: Any, state: Any) -> None:  # noqa: ARG001 - Prefect calls by name
         take_signals()  # Prefect took SIGTERM when the flow began, and might lose the exception that it makes of it
 
-    def make(config: RunConfig, started: WantedRun | None) -> Summary:
+    def make(config: RunConfig, started: RunRequest | None) -> Summary:
         threading.Thread(target=_load_ahead, args=(config,), daemon=True).start()
         terminal.say("starting    the Prefect flow mnist-bp")
         interruptible = train.with_options(on_running=[stay_interruptible])
         # the heartbeat's thread sleeps out 1 s at the end
-        with on_a_server(server), temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
+        with use_server(server), temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
             return interruptible(config, started.run_id if started else None)
 
     try:
@@ -130,4 +130,4 @@ def main(arguments: Sequence[str] | None = None, server: LocalServer | None = No
 
 
 if __name__ == "__main__":
-    last_exit.run(lambda: main(server=server_ahead))
+    last_exit.run(lambda: main(server=prestarted))

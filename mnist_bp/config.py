@@ -33,10 +33,10 @@ VALIDATION_SHARE: Final = 12
 MOST: Final = 1_000_000
 """Seeds that are written out; what fits in memory is fewer by far."""
 
-MOST_STEPS: Final = 10**12
+MAX_STEPS: Final = 10**12
 """In a run: 46 days at 4 us a step."""
 
-MOST_CHECKPOINTS: Final = 100_000
+MAX_CHECKPOINTS: Final = 100_000
 """In a run: every one of them is a file, and an entry in its manifest."""
 
 PLACES: Final = frozenset({"data_dir", "artifacts"})
@@ -57,7 +57,7 @@ class RunConfig(BaseModel):
     dataset: DatasetChoice = "auto"
     """Images to train on; auto = mnist if it is cached or reachable, else the bundled mnist-sample."""
 
-    steps: int = Field(default=10_000, ge=1, le=MOST_STEPS)
+    steps: int = Field(default=10_000, ge=1, le=MAX_STEPS)
     """Training steps, one batch each; one epoch of MNIST is 6,000 at batch size 10."""
 
     batch_size: int = Field(default=10, ge=1)
@@ -116,10 +116,10 @@ class RunConfig(BaseModel):
     @classmethod
     def _keeps_checkpoints_few(cls, value: int, others: ValidationInfo) -> int:
         steps = others.data.get("steps", 1)
-        least = -(-steps // MOST_CHECKPOINTS)
+        least = -(-steps // MAX_CHECKPOINTS)
         if value < least:
             raise ValueError(
-                f"expected at least {least:,} of {steps:,} steps, for at most {MOST_CHECKPOINTS:,} checkpoints"
+                f"expected at least {least:,} of {steps:,} steps, for at most {MAX_CHECKPOINTS:,} checkpoints"
             )
         return value
 
@@ -131,19 +131,19 @@ class RunConfig(BaseModel):
         return value
 
     @property
-    def population(self) -> tuple[int, ...]:
+    def seed_list(self) -> tuple[int, ...]:
         """The seeds to train, at least one."""
         return (self.seed,) if self.seeds is None else parse_seeds(self.seeds, self.seed)
 
     @property
     def seeds_label(self) -> str:
         """Name the seeds in a word: `seed1`, `seeds1..64`, or `seeds3,5,8`."""
-        return f"seed{'s' if len(self.population) > 1 else ''}{self.seeds_range}"
+        return f"seed{'s' if len(self.seed_list) > 1 else ''}{self.seeds_range}"
 
     @property
     def seeds_range(self) -> str:
         """Tell the seeds in short: `1`, `1..64`, or `3,5,8`."""
-        seeds = self.population
+        seeds = self.seed_list
         if len(seeds) > 1 and list(seeds) == [*range(seeds[0], seeds[0] + len(seeds))]:
             return f"{seeds[0]}..{seeds[-1]}"
         return ",".join(map(str, seeds))
@@ -154,7 +154,7 @@ class RunConfig(BaseModel):
         Raises:
             ConfigError: None would be left to train on, or several models could not be told apart.
         """
-        several = len(self.population) > 1
+        several = len(self.seed_list) > 1
         count = self.validation_examples
         if count is None:
             count = examples // VALIDATION_SHARE if several else 0

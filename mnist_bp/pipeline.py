@@ -35,9 +35,9 @@ from mnist_bp.results import (
 )
 from mnist_bp.storage.address import open_store
 from mnist_bp.storage.files import check_writable
-from mnist_bp.summary import Summary, describe, summarize
-from mnist_bp.training.resume import WantedRun
-from mnist_bp.training.workspace import working_on
+from mnist_bp.summary import Summary, describe_scores, summarize
+from mnist_bp.training.resume import RunRequest
+from mnist_bp.training.workspace import lock_run
 
 DOWNLOAD_WAITS: Final = (1.0, 2.0, 4.0)
 """Seconds before a download is tried again after a transport fault, varied by chance: lengthened by up to a half here,
@@ -64,7 +64,7 @@ def preflight(config: RunConfig) -> None:
     spec = DATASETS["mnist" if config.dataset == "auto" else config.dataset]
     mirrors_of(spec)
     config.held_out(spec.train_examples)
-    models = len(config.population)
+    models = len(config.seed_list)
     if models > 1:
         check_memory(memory_needed(models, PIXELS, config.hidden, CLASSES, spec.train_examples), models)
     if config.engine != "auto":
@@ -87,7 +87,7 @@ def download(config: RunConfig, report: Reporter, *, last_attempt: bool) -> RawD
         raw = fetch(config.dataset, Path(config.data_dir), last_attempt=last_attempt, on_progress=on_progress)
     if raw.notice:
         report.say(raw.notice, logging.WARNING)
-    size = sum(file.bytes for file in raw.files)
+    size = sum(file.size for file in raw.files)
     report.say(f"download    {raw.name}: {raw.cache}, {size:,} bytes, digests verified")
     return raw
 
@@ -107,7 +107,7 @@ def train(config: RunConfig, data: CachedDataset, run_id: str, report: Reporter)
     """Certify the engine, train with it, and write checkpoints as they come; see `mnist_bp.training.run`."""
     from mnist_bp.training.run import train_run  # torch
 
-    models = len(config.population)
+    models = len(config.seed_list)
     report.say(f"train       run {run_id}, to be continued with --resume if it is broken off")
     with report.progress_bar("train", config.steps) as move:
 
@@ -151,7 +151,7 @@ def evaluate(data: CachedDataset, trained: TrainedRun, report: Reporter) -> Eval
             nonlocal done
             done += 1
             move(completed=done)
-            report.say(f"evaluate    step {scores[0].step:>9,}  {describe(scores)}")
+            report.say(f"evaluate    step {scores[0].step:>9,}  {describe_scores(scores)}")
 
         return evaluate_run(data, trained, on_scores=on_scores)
 
@@ -168,7 +168,7 @@ def upload(
     from mnist_bp.registry.publish import publish_run  # torch
 
     published = publish_run(config, raw, data, trained, evaluation)
-    report.say(f"upload      {published.files} files, {published.bytes:,} bytes to {published.artifacts}")
+    report.say(f"upload      {published.files} files, {published.size:,} bytes to {published.artifacts}")
     return published
 
 
@@ -186,7 +186,7 @@ def promote(config: RunConfig, data: CachedDataset, published: PublishedRun, rep
 # all
 
 
-def take_steps(run: WantedRun, report: Reporter) -> Summary:
+def run_pipeline(run: RunRequest, report: Reporter) -> Summary:
     """Make a run, from download to promotion.
 
     Args:
@@ -198,9 +198,9 @@ def take_steps(run: WantedRun, report: Reporter) -> Summary:
     """
     config = run.config
     preflight(config)
-    raw = run.noticed(_download_patiently(config, report))
+    raw = run.with_notice(_download_patiently(config, report))
     data = preprocess(config, raw, report)
-    with working_on(run_directory(config.data_dir, run.run_id)):
+    with lock_run(run_directory(config.data_dir, run.run_id)):
         trained = train(config, data, run.run_id, report)
         evaluation = evaluate(data, trained, report)
         published = upload(config, raw, data, trained, evaluation, report)

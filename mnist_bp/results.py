@@ -13,18 +13,18 @@ PromotionOutcome = Literal["promoted", "kept", "refused"]
 
 
 @dataclass(frozen=True)
-class StoredFile:
+class FileDigest:
     """One file, with what proves it is intact.
 
     Args:
         path: Where it is on this machine.
         sha256: Its digest, 64 hex digits.
-        bytes: Its size.
+        size: Its size.
     """
 
     path: str
     sha256: str
-    bytes: int
+    size: int
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class RawDataset:
     """
 
     name: str
-    files: tuple[StoredFile, ...]
+    files: tuple[FileDigest, ...]
     cache: CacheOutcome
     notice: str | None = None
 
@@ -60,8 +60,8 @@ class CachedDataset:
 
     name: str
     key: str
-    train: StoredFile
-    test: StoredFile
+    train: FileDigest
+    test: FileDigest
     train_examples: int
     test_examples: int
     cache: CacheOutcome
@@ -80,7 +80,7 @@ class CheckpointFile:
     """
 
     step: int
-    file: StoredFile
+    file: FileDigest
     seconds: float
 
 
@@ -175,14 +175,14 @@ class Mistake:
         label: What it is.
         predicted: What the model takes it for.
         confidence: The output for the predicted class, in [0, 1].
-        doubt: The output for the true class, in [0, 1].
+        true_class_output: The output for the true class, in [0, 1].
     """
 
     index: int
     label: int
     predicted: int
     confidence: float
-    doubt: float
+    true_class_output: float
 
 
 @dataclass(frozen=True)
@@ -212,7 +212,7 @@ class Evaluation:
         return self.checkpoints[-1]
 
     @property
-    def population(self) -> tuple[CheckpointScore, ...]:
+    def final_scores(self) -> tuple[CheckpointScore, ...]:
         """The scores of all models after the last step."""
         return tuple(score for score in self.scores if score.step == self.scores[-1].step)
 
@@ -227,7 +227,7 @@ class PublishedRun:
         manifest: URI of its manifest, the commit marker.
         manifest_sha256: Its digest; it holds those of all other files.
         files: Files published, manifest included.
-        bytes: Their size.
+        size: Their size.
     """
 
     run_id: str
@@ -235,7 +235,7 @@ class PublishedRun:
     manifest: str
     manifest_sha256: str
     files: int
-    bytes: int
+    size: int
 
 
 @dataclass(frozen=True)
@@ -247,7 +247,7 @@ class Promotion:
         dataset: Whose champion.
         outcome: See `PromotionOutcome`.
         reason: In one sentence.
-        figures: Those of `mnist_bp.registry.gate.Verdict`, and what else the reader should know; empty if nothing was
+        figures: Those of `registry.gate.GateDecision`, and what else the reader should know; empty if nothing was
             compared.
         champion_before: Run id of the champion that was challenged; None for the first challenger.
         champion_after: Run id of the champion once this was decided; None if there was none.

@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from mnist_bp.results import CachedDataset, CheckpointScore, Evaluation, Promotion, PublishedRun, RawDataset, TrainedRun
-from mnist_bp.training.evaluation import population_accuracy
+from mnist_bp.training.evaluation import seed_statistics
 
 Summary = dict[str, Any]
 """JSON-ready; the keys of `summarize`."""
@@ -42,7 +42,7 @@ def summarize(
         "engine": trained.engine,
         "device": trained.device,
         "seed": evaluation.seed,
-        "population": {"seeds": list(trained.seeds), "accuracy": population_accuracy(evaluation)},
+        "population": {"seeds": list(trained.seeds), "accuracy": seed_statistics(evaluation)},
         "certificate": trained.certificate,
         "steps": trained.steps,
         "accuracy": evaluation.final.accuracy,
@@ -70,7 +70,7 @@ def summarize(
     }
 
 
-def describe(scores: Sequence[CheckpointScore]) -> str:
+def describe_scores(scores: Sequence[CheckpointScore]) -> str:
     """Tell in a line how the models of a run do at one checkpoint."""
     if len(scores) == 1:
         (score,) = scores

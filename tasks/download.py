@@ -5,7 +5,7 @@ from __future__ import annotations
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from mnist_bp import pipeline as steps
+from mnist_bp import pipeline
 from mnist_bp.config import RunConfig
 from mnist_bp.results import RawDataset
 from tasks import ui as ui
@@ -19,4 +19,4 @@ from tasks.retries import TRANSPORT_RETRIES, is_last_attempt
 )
 def download(config: RunConfig) -> RawDataset:
     """Put the dataset's files in the data directory; see `mnist_bp.data.download`."""
-    return steps.download(config, ui, last_attempt=is_last_attempt())
+    return pipeline.download(config, ui, last_attempt=is_last_attempt())

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from mnist_bp import pipeline as steps
+from mnist_bp import pipeline
 from mnist_bp.results import CachedDataset, Evaluation, TrainedRun
 from mnist_bp.summary import accuracy_rows
 from tasks import ui as ui
@@ -16,7 +16,7 @@ from tasks import ui as ui
 @task(task_run_name="evaluate-{data.name}", cache_policy=NO_CACHE)
 def evaluate(data: CachedDataset, trained: TrainedRun) -> Evaluation:
     """Score the checkpoints and show them as a table in the UI; see `mnist_bp.training.evaluation`."""
-    evaluation = steps.evaluate(data, trained, ui)
+    evaluation = pipeline.evaluate(data, trained, ui)
     ui.show_table(
         "accuracy-per-checkpoint",
         accuracy_rows([asdict(score) for score in evaluation.scores]),

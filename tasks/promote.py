@@ -5,7 +5,7 @@ from __future__ import annotations
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from mnist_bp import pipeline as steps
+from mnist_bp import pipeline
 from mnist_bp.config import RunConfig
 from mnist_bp.results import CachedDataset, Promotion, PublishedRun
 from tasks import ui as ui
@@ -14,4 +14,4 @@ from tasks import ui as ui
 @task(task_run_name="promote-{published.run_id}", cache_policy=NO_CACHE)  # the store has its own retries
 def promote(config: RunConfig, data: CachedDataset, published: PublishedRun) -> Promotion:
     """Compare the run with the champion and make it champion if it is better; see `mnist_bp.registry.promotion`."""
-    return steps.promote(config, data, published, ui)
+    return pipeline.promote(config, data, published, ui)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from mnist_bp import pipeline as steps
+from mnist_bp import pipeline
 from mnist_bp.config import RunConfig
 from mnist_bp.results import CachedDataset, TrainedRun
 from tasks import ui as ui
@@ -15,4 +15,4 @@ from tasks.retries import CONTINUED_ONCE
 @task(name="train", task_run_name="train-{data.name}-{config.seeds_label}", cache_policy=NO_CACHE, **CONTINUED_ONCE)
 def train_network(config: RunConfig, data: CachedDataset, run_id: str) -> TrainedRun:
     """Certify the engine, train with it, and write checkpoints as they come; see `mnist_bp.training.run`."""
-    return steps.train(config, data, run_id, ui)
+    return pipeline.train(config, data, run_id, ui)

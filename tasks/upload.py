@@ -5,7 +5,7 @@ from __future__ import annotations
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from mnist_bp import pipeline as steps
+from mnist_bp import pipeline
 from mnist_bp.config import RunConfig
 from mnist_bp.results import CachedDataset, Evaluation, PublishedRun, RawDataset, TrainedRun
 from tasks import ui as ui
@@ -16,4 +16,4 @@ def upload(
     config: RunConfig, raw: RawDataset, data: CachedDataset, trained: TrainedRun, evaluation: Evaluation
 ) -> PublishedRun:
     """Put the run's files where readers look, the manifest last; see `mnist_bp.registry.publish`."""
-    return steps.upload(config, raw, data, trained, evaluation, ui)
+    return pipeline.upload(config, raw, data, trained, evaluation, ui)

@@ -19,7 +19,7 @@ from typing import Final, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from mnist_bp.model.parameters import Bytes, IntArray, Model
+from mnist_bp.model.parameters import IntArray, Model, UInt8Array
 
 Pixels = npt.NDArray[np.float32]
 
@@ -57,17 +57,17 @@ class Task:
         self.directory, self.learning_rate, self.classes = directory, learning_rate, classes
 
     @cached_property
-    def images(self) -> Bytes:
+    def images(self) -> UInt8Array:
         """Training images, shape (N, D)."""
         return read_idx(self.raw / "train-images-idx3-ubyte")
 
     @cached_property
-    def labels(self) -> Bytes:
+    def labels(self) -> UInt8Array:
         """Training labels, shape (N,)."""
         return read_idx(self.raw / "train-labels-idx1-ubyte")
 
     @property
-    def test(self) -> tuple[Bytes, Bytes]:
+    def test(self) -> tuple[UInt8Array, UInt8Array]:
         """Test images (N, D) and labels (N,)."""
         return read_idx(self.raw / "t10k-images-idx3-ubyte"), read_idx(self.raw / "t10k-labels-idx1-ubyte")
 
@@ -85,7 +85,7 @@ class Task:
         return np.eye(self.classes, dtype=np.float32)[self.labels]
 
 
-def read_idx(path: Path) -> Bytes:
+def read_idx(path: Path) -> UInt8Array:
     """Read an uncompressed IDX file of bytes: images as one row each, or labels."""
     content = np.fromfile(path, np.uint8)
     sizes = content[4 : 4 + 4 * content[3]].view(">u4").tolist()

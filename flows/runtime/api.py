@@ -20,17 +20,17 @@ CONNECT_LIMIT: Final = 1.5
 _WITHOUT: Final = "do without it: mnist-bp train, with the same flags"
 
 
-def start_ahead() -> LocalServer | None:
+def prestart() -> LocalServer | None:
     """Start a server before Prefect is imported, unless its settings seem to name one: a variable, the active profile.
 
-    A guess, on which nothing depends but time: `on_a_server` asks Prefect itself.
+    A guess, on which nothing depends but time: `use_server` asks Prefect itself.
     """
     if os.environ.get("PREFECT_API_URL", _named_by_profile()):
         return None
     try:
         return LocalServer()
     except (ServerError, OSError):
-        return None  # `on_a_server` tries again, and tells
+        return None  # `use_server` tries again, and tells
 
 
 def _named_by_profile() -> str | None:
@@ -45,7 +45,7 @@ def _named_by_profile() -> str | None:
 
 
 @contextmanager
-def on_a_server(own: LocalServer | None) -> Iterator[None]:
+def use_server(own: LocalServer | None) -> Iterator[None]:
     """Let flows run on the server that Prefect's settings name; where they name none, on one of our own.
 
     Args:

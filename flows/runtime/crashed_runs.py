@@ -44,7 +44,7 @@ def sign_flow_run() -> None:
         client.update_flow_run_labels(context.flow_run.id, labels)
 
 
-def bury_dead_runs() -> list[FlowRun]:
+def crash_zombie_runs() -> list[FlowRun]:
     """Mark as Crashed every run of the flow that is called running and whose process is gone.
 
     Returns:
@@ -57,10 +57,10 @@ def bury_dead_runs() -> list[FlowRun]:
                 state=FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.RUNNING]))
             ),
         )
-        return [run for run in called_running if is_dead(run) and _bury(client, run)]
+        return [run for run in called_running if is_zombie(run) and _bury(client, run)]
 
 
-def is_dead(run: FlowRun) -> bool:
+def is_zombie(run: FlowRun) -> bool:
     """Whether the process that signed a run on this machine is known to be gone."""
     host, pid, started = (run.labels.get(name) for name in (HOST, PID, STARTED))
     if host != _host() or not isinstance(pid, int) or not isinstance(started, float | int):

@@ -38,7 +38,7 @@ def end_with(pid: int, end: Callable[[], None]) -> None:
     threading.Thread(target=wait, name="lifeline", daemon=True).start()
 
 
-def end_with_serving_process() -> None:
+def exit_when_serving_process_dies() -> None:
     """See to it that this process, which makes a run, does not outlive the one that serves it along with the server.
 
     The run is kept as after any kill, and can be resumed.

@@ -40,19 +40,19 @@ def check_webhook() -> None:
         raise ConfigError(f"{WEBHOOK_VARIABLE}: expected an address such as https://hooks.example.org/services/...")
 
 
-def tell_of_failure(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:  # noqa: ARG001 - Prefect's
+def notify_failed(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:  # noqa: ARG001 - Prefect's
     """Tell that a run failed or crashed. A hook of the flow."""
     about = {"state": state.name, "message": state.message}
     _tell(flow_run, FAILED, f"{flow_run.name} {state.name}: {state.message}", about)
 
 
-def tell_of_burial(run: FlowRun) -> None:
+def notify_crashed(run: FlowRun) -> None:
     """Tell that a run was found dead: its process could not tell any more."""
     message = "its process was killed; it is marked as Crashed"
     _tell(run, FAILED, f"{run.name}: {message}", {"state": "Crashed", "message": message})
 
 
-def tell_of_outcome(promotion: Promotion) -> None:
+def notify_not_promoted(promotion: Promotion) -> None:
     """Tell that the current run does not become champion, or that this could not be decided."""
     context = FlowRunContext.get()
     if context is None or context.flow_run is None:

@@ -59,15 +59,15 @@ class LocalServer:
 
     Args:
         port: Where it listens on the loopback interface; 0 for any that is free.
-        whole: With its UI and all services, and its complaints on stderr; else with what a single run needs, as
+        with_ui: With its UI and all services, and its complaints on stderr; else with what a single run needs, as
             Prefect's temporary server has it, and its complaints in the error if it does not start.
 
     Raises:
         ServerError: The port is taken; or, on entering, the server ended or does not answer.
     """
 
-    def __init__(self, port: int = 0, *, whole: bool = False) -> None:
-        self._whole = whole
+    def __init__(self, port: int = 0, *, with_ui: bool = False) -> None:
+        self._with_ui = with_ui
         self._listening = socket.socket()
         self._listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -78,7 +78,7 @@ class LocalServer:
         self._listening.listen(128)
         self.port: Final[int] = self._listening.getsockname()[1]
         self.url: Final = f"http://127.0.0.1:{self.port}/api"
-        self._complaints = None if whole else tempfile.TemporaryFile("w+", errors="replace")  # noqa: SIM115 - stop()
+        self._stderr = None if with_ui else tempfile.TemporaryFile("w+", errors="replace")  # noqa: SIM115 - stop()
         self._process = self._spawn()
         self._stopped = False
 
@@ -110,7 +110,7 @@ class LocalServer:
         """
         begun = unlocked = time.monotonic()
         while self.alive:
-            if answers(self.url, limit=_LOOK):
+            if is_healthy(self.url, limit=_LOOK):
                 self._listening.close()  # or requests would wait in the queue of a child that is gone
                 return
             now = time.monotonic()
@@ -124,7 +124,7 @@ class LocalServer:
             if now > begun + limit:
                 raise ServerError(f"Prefect's server does not answer at {self.url} within {limit:.0f} s")
         raise ServerError(
-            f"Prefect's server ended when it was started: {self._last_words()}; its database is {database()} "
+            f"Prefect's server ended when it was started: {self._startup_error()}; its database is {database()} "
             "(PREFECT_HOME)"
         )
 
@@ -150,8 +150,8 @@ class LocalServer:
             self._process.wait()
         assert self._process.stdin is not None
         self._process.stdin.close()
-        if self._complaints is not None:
-            self._complaints.close()
+        if self._stderr is not None:
+            self._stderr.close()
 
     def _spawn(self) -> subprocess.Popen[bytes]:
         return subprocess.Popen(  # noqa: S603 - this very module
@@ -162,11 +162,11 @@ class LocalServer:
                 "-m",
                 "flows.runtime.server",
                 str(self._listening.fileno()),
-                *["whole"] * self._whole,
+                *["with-ui"] * self._with_ui,
             ],
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
-            stderr=self._complaints,
+            stderr=self._stderr,
             env={
                 "PREFECT_SERVER_ANALYTICS_ENABLED": "false",  # nothing calls out
                 **os.environ,
@@ -178,15 +178,15 @@ class LocalServer:
             process_group=0,
         )
 
-    def _last_words(self) -> str:
-        if self._complaints is None:
+    def _startup_error(self) -> str:
+        if self._stderr is None:
             return f"exit code {self._process.returncode}"
-        self._complaints.seek(0)
-        errors = [line.strip() for line in self._complaints if _ERROR.match(line)]
+        self._stderr.seek(0)
+        errors = [line.strip() for line in self._stderr if _ERROR.match(line)]
         return errors[-1] if errors else f"exit code {self._process.returncode}"
 
 
-def answers(url: str, limit: float = 10) -> bool:
+def is_healthy(url: str, limit: float = 10) -> bool:
     """Whether a Prefect server on this machine is ready.
 
     Args:
@@ -234,15 +234,15 @@ def _end_with_parent() -> None:
     os._exit(1)
 
 
-def _serve(listening: int, whole: bool) -> None:
+def _serve(listening: int, with_ui: bool) -> None:
     threading.Thread(target=_end_with_parent, daemon=True).start()
     collect_garbage_seldom()
     import uvicorn
     from prefect.server.api.server import create_app
 
-    config = uvicorn.Config(create_app(ephemeral=not whole, final=True), log_level="error", lifespan="on")
+    config = uvicorn.Config(create_app(ephemeral=not with_ui, final=True), log_level="error", lifespan="on")
     uvicorn.Server(config).run(sockets=[socket.socket(fileno=listening)])
 
 
 if __name__ == "__main__":
-    _serve(int(sys.argv[1]), "whole" in sys.argv[2:])
+    _serve(int(sys.argv[1]), "with-ui" in sys.argv[2:])

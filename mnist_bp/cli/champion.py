@@ -73,7 +73,7 @@ def report(store: Store, dataset: str) -> dict[str, Any]:
     """Gather what there is to know about a dataset's champion.
 
     Returns:
-        dataset, pointer (its URI), run_id, since, accuracy (as its manifest has it), dataset_key, collecting, and
+        dataset, pointer (its URI), run_id, since, accuracy (as its manifest has it), dataset_key, pending_deletion, and
         history: all changes, oldest first.
 
     Raises:
@@ -97,7 +97,7 @@ def report(store: Store, dataset: str) -> dict[str, Any]:
         "since": current.at,
         "accuracy": manifest["checkpoints"][-1]["accuracy"],
         "dataset_key": manifest["dataset"]["key"],
-        "collecting": list(champion.collecting),
+        "pending_deletion": list(champion.pending_deletion),
         "history": [asdict(change) for change in champion.history],
     }
 

@@ -16,7 +16,7 @@ from rich.text import Text
 from mnist_bp.cli.flags import StoreCommand, parse
 from mnist_bp.config import data_dir_from_environment
 from mnist_bp.registry.gc import Plan, collect, plan
-from mnist_bp.registry.retention import Rules
+from mnist_bp.registry.retention import RetentionPolicy
 
 
 class GcCommand(StoreCommand):
@@ -43,7 +43,7 @@ class GcCommand(StoreCommand):
 def main(arguments: Sequence[str]) -> int:
     """Collect garbage and tell what went, or would go, and why."""
     command = parse(GcCommand, arguments)
-    rules = Rules(command.keep, command.keep_champions, timedelta(hours=command.grace_hours))
+    rules = RetentionPolicy(command.keep, command.keep_champions, timedelta(hours=command.grace_hours))
     done = (plan if command.dry_run else collect)(command.store, Path(command.data_dir), rules)
     if command.json_output:
         print(json.dumps({"dry_run": command.dry_run, **asdict(done)}))
@@ -54,11 +54,11 @@ def main(arguments: Sequence[str]) -> int:
 
 def _print(console: Console, done: Plan, verb: str) -> None:
     removals = (*done.runs, *done.directories)
-    lines = [f"{verb:<14}{each.uri}: {each.why} ({each.files} files, {each.bytes:,} bytes)" for each in removals]
+    lines = [f"{verb:<14}{each.uri}: {each.why} ({each.files} files, {each.size:,} bytes)" for each in removals]
     lines += [f"{verb:<14}{uri}: left by a process that died" for uri in done.leftovers]
     lines += [f"{'kept':<14}{run_id}: {why}" for run_id, why in done.kept.items()]
     lines += [f"{'kept':<14}{run_id}: somebody has begun to work on it" for run_id in done.in_use]
-    size = sum(each.bytes for each in removals)
+    size = sum(each.size for each in removals)
     lines.append(
         f"{verb} {len(done.runs)} runs, {len(done.directories)} directories of runs, {len(done.leftovers)} leftovers; "
         f"{size:,} bytes"

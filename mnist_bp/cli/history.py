@@ -15,7 +15,7 @@ from rich.text import Text
 
 from mnist_bp.cli.flags import ChampionDataset, StoreCommand, parse
 from mnist_bp.registry.catalog import catalog_runs
-from mnist_bp.registry.overview import describe, find_champions
+from mnist_bp.registry.overview import find_champions, summarize_run
 from mnist_bp.report.plots import history_png
 from mnist_bp.storage.files import check_writable, write_bytes
 from mnist_bp.storage.interface import Store
@@ -69,7 +69,7 @@ def history(store: Store, dataset: str | None = None) -> tuple[list[dict[str, An
         that cannot be believed.
     """
     champions, problems = find_champions(store)
-    rows = [describe(run, champions) for run in catalog_runs(store)]
+    rows = [summarize_run(run, champions) for run in catalog_runs(store)]
     problems += [row["damage"] for row in rows if row["damage"]]
     return [row for row in rows if row["status"] == "complete" and dataset in (None, row["dataset"])], problems
 

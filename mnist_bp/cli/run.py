@@ -17,13 +17,13 @@ from mnist_bp.errors import CertificateError, ConfigError, DivergenceError, Mnis
 from mnist_bp.layout import run_directory
 from mnist_bp.summary import Summary, print_summary
 from mnist_bp.training.journal import Journal
-from mnist_bp.training.resume import WantedRun, find_started, resume_flags
+from mnist_bp.training.resume import RunRequest, load_resumable_run, resume_flags
 
-Make = Callable[[RunConfig, WantedRun | None], Summary]
+Make = Callable[[RunConfig, RunRequest | None], Summary]
 """Makes the run of a configuration, or continues the one that was started with it."""
 
 
-class Unfinished:
+class ResumeHint:
     """The run that this process makes, for what is said when it is broken off.
 
     Args:
@@ -32,7 +32,7 @@ class Unfinished:
 
     def __init__(self, command: Sequence[str]) -> None:
         self._command = command
-        self.run: WantedRun | None = None
+        self.run: RunRequest | None = None
 
     @property
     def how_to_continue(self) -> str | None:
@@ -49,7 +49,7 @@ class Unfinished:
         return self.how_to_continue or "caches are kept for the next run"
 
 
-def run_script(command: TrainCommand, make: Make, unfinished: Unfinished, terminal: Terminal) -> int:
+def run_script(command: TrainCommand, make: Make, unfinished: ResumeHint, terminal: Terminal) -> int:
     """Make or continue a run, and print what came of it: on stdout the result, on stderr one line for an error.
 
     Args:
@@ -75,10 +75,10 @@ def run_script(command: TrainCommand, make: Make, unfinished: Unfinished, termin
     return 0
 
 
-def _make(command: TrainCommand, make: Make, unfinished: Unfinished, terminal: Terminal) -> Summary:
+def _make(command: TrainCommand, make: Make, unfinished: ResumeHint, terminal: Terminal) -> Summary:
     config, started = command.config, None
     if command.resume is not None:  # what is refused, is refused before anything slow is begun
-        started = find_started(command.resume, config, command.given)
+        started = load_resumable_run(command.resume, config, command.given)
         if started.manifest is not None:
             terminal.say(f"finished    {started.nothing_to_do}")
             return started.finished

@@ -14,7 +14,7 @@ from rich.text import Text
 
 from mnist_bp.cli.flags import StoreCommand, parse
 from mnist_bp.registry.catalog import catalog_runs
-from mnist_bp.registry.overview import describe, find_champions
+from mnist_bp.registry.overview import find_champions, summarize_run
 
 
 class RunsCommand(StoreCommand):
@@ -28,7 +28,7 @@ def main(arguments: Sequence[str]) -> int:
     command = parse(RunsCommand, arguments)
     store = command.store
     champions, problems = find_champions(store)
-    rows = [describe(run, champions) for run in catalog_runs(store)]
+    rows = [summarize_run(run, champions) for run in catalog_runs(store)]
     problems += [row["damage"] for row in rows if row["damage"]]
     if command.json_output:
         print(json.dumps({"artifacts": command.artifacts, "runs": rows, "problems": problems}))

@@ -84,7 +84,7 @@ def _print(console: Console, report: Mapping[str, Any]) -> None:
         table.add_row(*row.values())
     console.print(table)
     files = {name: [f"{file['bytes']:,}", file["sha256"][:16]] for name, file in manifest["files"].items()}
-    console.print(_table("files", "bytes", files, "SHA-256"))
+    console.print(_table("files", "size", files, "SHA-256"))
     for problem in report["problems"]:
         console.print(Text(problem), soft_wrap=True)
 

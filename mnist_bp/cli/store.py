@@ -15,7 +15,7 @@ from rich.text import Text
 from mnist_bp.cli.flags import StoreCommand, parse
 from mnist_bp.errors import StoreError
 from mnist_bp.storage.address import open_store
-from mnist_bp.storage.probe import Finding, probe
+from mnist_bp.storage.probe import Capability, probe
 
 _CONDITIONAL: Final = "conditional"
 """How the names of the findings begin that champions alone need."""
@@ -40,7 +40,7 @@ def main(arguments: Sequence[str]) -> int:
     try:
         findings = probe(open_store(command.artifacts, attempts=3))
     except StoreError as exc:  # it cannot be reached
-        findings = [Finding("authentication and write", False, str(exc))]
+        findings = [Capability("authentication and write", False, str(exc))]
     runs = all(finding.ok for finding in findings if not finding.name.startswith(_CONDITIONAL))
     champions = runs and all(finding.ok for finding in findings)
     if command.json_output:

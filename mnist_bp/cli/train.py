@@ -11,12 +11,12 @@ from rich.console import Console
 from mnist_bp.cli.console import Terminal
 from mnist_bp.cli.flags import TrainCommand, parse
 from mnist_bp.cli.process import end_when_interrupted
-from mnist_bp.cli.run import Unfinished, run_script
+from mnist_bp.cli.run import ResumeHint, run_script
 from mnist_bp.config import RunConfig
 from mnist_bp.layout import new_run_id
-from mnist_bp.pipeline import take_steps
+from mnist_bp.pipeline import run_pipeline
 from mnist_bp.summary import Summary
-from mnist_bp.training.resume import WantedRun
+from mnist_bp.training.resume import RunRequest
 
 
 class LocalTrainCommand(TrainCommand):
@@ -32,11 +32,11 @@ def main(arguments: Sequence[str]) -> int:
         The exit code: 0, 1 (failed) or 130 (interrupted); 2 (bad usage) is raised as SystemExit.
     """
     command, terminal = parse(LocalTrainCommand, arguments), Terminal(Console(stderr=True))
-    unfinished = Unfinished([sys.executable, "-m", "mnist_bp", "train"])
+    unfinished = ResumeHint([sys.executable, "-m", "mnist_bp", "train"])
     end_when_interrupted(unfinished.what_is_kept)
 
-    def make(config: RunConfig, started: WantedRun | None) -> Summary:
-        unfinished.run = run = started or WantedRun(new_run_id(), config)
-        return take_steps(run, terminal)
+    def make(config: RunConfig, started: RunRequest | None) -> Summary:
+        unfinished.run = run = started or RunRequest(new_run_id(), config)
+        return run_pipeline(run, terminal)
 
     return run_script(command, make, unfinished, terminal)

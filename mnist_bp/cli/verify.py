@@ -21,7 +21,7 @@ from mnist_bp.config import data_dir_from_environment
 from mnist_bp.layout import RUNS
 from mnist_bp.registry.champion import CHAMPION
 from mnist_bp.registry.verify import verify
-from mnist_bp.storage.file_check import Finding
+from mnist_bp.storage.file_check import FileCheck
 
 
 class VerifyCommand(StoreCommand):
@@ -55,8 +55,8 @@ def main(arguments: Sequence[str]) -> int:
     begin = time.perf_counter()
     store = command.store
     findings = list(verify(store, Path(command.data_dir), command.run, all_runs=command.all_runs))
-    if not any(chain(store.list(RUNS), store.list(CHAMPION))):
-        findings.append(Finding(store.uri(""), "missing", "nothing is published here; check --artifacts"))
+    if not any(chain(store.list_entries(RUNS), store.list_entries(CHAMPION))):
+        findings.append(FileCheck(store.uri(""), "missing", "nothing is published here; check --artifacts"))
     seconds = time.perf_counter() - begin
     counts = Counter(finding.status for finding in findings)
     intact = not any(finding.bad for finding in findings)

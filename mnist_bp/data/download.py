@@ -15,7 +15,7 @@ from mnist_bp.data.datasets import DATASETS, DatasetSpec, SourceFile
 from mnist_bp.data.mirrors import DEFAULT_LIMITS, MIRRORS_VARIABLE, Limits, MirrorError, mirrors_of, open_mirror
 from mnist_bp.data.sample import write_sample
 from mnist_bp.errors import ChecksumError, DownloadError, MirrorFailure
-from mnist_bp.results import RawDataset, StoredFile
+from mnist_bp.results import FileDigest, RawDataset
 from mnist_bp.storage.files import PARTIAL_SUFFIX, commit, digest_of, locked, reading_from, writing_to
 
 Progress = Callable[[str, int, int | None], None]
@@ -92,13 +92,13 @@ def fetch_mnist_or_sample(
     return replace(fetch_dataset("mnist-sample", data_dir), notice=notice)
 
 
-def _find(spec: DatasetSpec, directory: Path) -> tuple[StoredFile, ...] | None:
+def _find(spec: DatasetSpec, directory: Path) -> tuple[FileDigest, ...] | None:
     """Describe the files of a dataset if all of them are there and intact."""
     found = tuple(file for file in (_intact(directory, file) for file in spec.files) if file is not None)
     return found if len(found) == len(spec.files) else None
 
 
-def _intact(directory: Path, file: SourceFile) -> StoredFile | None:
+def _intact(directory: Path, file: SourceFile) -> FileDigest | None:
     """Describe a file if it is there with the right digest."""
     path = directory / file.name
     with reading_from(path):
@@ -107,7 +107,7 @@ def _intact(directory: Path, file: SourceFile) -> StoredFile | None:
         size = path.stat().st_size
     if digest_of(path, file.algorithm) != file.digest:
         return None
-    return StoredFile(str(path), file.digest if file.algorithm == "sha256" else digest_of(path), size)
+    return FileDigest(str(path), file.digest if file.algorithm == "sha256" else digest_of(path), size)
 
 
 def _fetch(spec: DatasetSpec, file: SourceFile, directory: Path, limits: Limits, on_progress: Progress) -> None:

@@ -17,8 +17,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mnist_bp.errors import DataFormatError
-from mnist_bp.model.parameters import PIXELS, Bytes
-from mnist_bp.results import StoredFile
+from mnist_bp.model.parameters import PIXELS, UInt8Array
+from mnist_bp.results import FileDigest
 from mnist_bp.storage.files import read_verified
 
 LAYOUT: Final[Mapping[str, Any]] = {
@@ -45,7 +45,7 @@ _SCHEMA: Final = pa.schema(
 )
 
 
-def split_table(images: Bytes, labels: Bytes, about: Mapping[str, Any]) -> pa.Table:
+def split_table(images: UInt8Array, labels: UInt8Array, about: Mapping[str, Any]) -> pa.Table:
     """Make the table that is written as a split; the arrays are not copied.
 
     Args:
@@ -61,7 +61,7 @@ def split_table(images: Bytes, labels: Bytes, about: Mapping[str, Any]) -> pa.Ta
     return pa.Table.from_arrays(columns, schema=_SCHEMA.with_metadata(metadata))
 
 
-def load_split(file: StoredFile) -> tuple[Bytes, Bytes]:
+def load_split(file: FileDigest) -> tuple[UInt8Array, UInt8Array]:
     """Read one split into memory.
 
     Returns:
@@ -79,7 +79,7 @@ def load_split(file: StoredFile) -> tuple[Bytes, Bytes]:
         raise DataFormatError(f"{file.path} is not a split of this cache: {exc}; delete it and run again") from exc
 
 
-def decode_split(content: bytes) -> tuple[Bytes, Bytes]:
+def decode_split(content: bytes) -> tuple[UInt8Array, UInt8Array]:
     """Decompress a split whose bytes are proved: several row groups at once, each into its place in the whole.
 
     Neither `pq.read_table` nor `to_numpy` is used: both import pandas where it is installed (0.3 s, ten times what the
@@ -116,7 +116,7 @@ def decode_split(content: bytes) -> tuple[Bytes, Bytes]:
     return images, labels
 
 
-def _values(column: pa.Array, *shape: int) -> Bytes:
+def _values(column: pa.Array, *shape: int) -> UInt8Array:
     """View a column of bytes, without copying it: shape (N, *shape)."""
     width = math.prod(shape)
     values = np.frombuffer(column.buffers()[1], np.uint8, len(column) * width, column.offset * width)

@@ -23,8 +23,8 @@ import pyarrow.parquet as pq
 
 from mnist_bp.data.parquet import LAYOUT, split_table
 from mnist_bp.errors import DataFormatError, MnistBpError
-from mnist_bp.results import CachedDataset, CacheOutcome, RawDataset, StoredFile
-from mnist_bp.storage.checksummed_json import seal, unseal
+from mnist_bp.results import CachedDataset, CacheOutcome, FileDigest, RawDataset
+from mnist_bp.storage import checksummed_json
 from mnist_bp.storage.files import atomic_write, digest_of, locked, read_verified, reading_from, write_bytes, writing_to
 
 if TYPE_CHECKING:  # a cache is found, and proved intact, without the 2 s of importing torch
@@ -98,7 +98,7 @@ def decode_idx(path: Path) -> Tensor:
     return values
 
 
-Splits = dict[str, StoredFile]
+Splits = dict[str, FileDigest]
 
 
 def _look(directory: Path) -> tuple[Splits | None, str | None]:
@@ -123,7 +123,7 @@ def find_cache(directory: Path) -> Splits | None:
         if not manifest.exists():
             return None
         content = manifest.read_bytes()
-    document = unseal(content, str(manifest), _REMEDY)
+    document = checksummed_json.loads(content, str(manifest), _REMEDY)
     try:
         recorded, digests = document["key"], {split: str(document["sha256"][split]) for split in SPLITS}
     except (KeyError, TypeError) as exc:
@@ -133,7 +133,7 @@ def find_cache(directory: Path) -> Splits | None:
     found = {}
     for split, digest in digests.items():
         path = directory / f"{split}.parquet"
-        found[split] = StoredFile(str(path), digest, len(read_verified(path, digest, _REMEDY)))
+        found[split] = FileDigest(str(path), digest, len(read_verified(path, digest, _REMEDY)))
     return found
 
 
@@ -151,9 +151,9 @@ def _build(raw: RawDataset, key: str, directory: Path) -> Splits:
         about = {"dataset": raw.name, "split": split, "key": key, "preprocess_version": PREPROCESS_VERSION}
         with atomic_write(path) as file:
             pq.write_table(split_table(images.contiguous().numpy(), labels.numpy(), about), file, **LAYOUT)
-        splits[split] = StoredFile(str(path), digest_of(path), path.stat().st_size)
+        splits[split] = FileDigest(str(path), digest_of(path), path.stat().st_size)
     digests = {split: file.sha256 for split, file in splits.items()}
-    write_bytes(directory / MANIFEST, seal({"key": key, "sha256": digests}))
+    write_bytes(directory / MANIFEST, checksummed_json.dumps({"key": key, "sha256": digests}))
     return splits
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from mnist_bp.data.datasets import DATASETS, SourceFile
 from mnist_bp.data.preprocess import find_cache
 from mnist_bp.errors import ChecksumError
-from mnist_bp.storage.file_check import Finding, prove
+from mnist_bp.storage.file_check import FileCheck, check_file
 from mnist_bp.storage.files import digest_of
 from mnist_bp.storage.parallel import in_parallel
 
@@ -16,7 +16,7 @@ Sources = Mapping[str, Mapping[str, str | None]]
 """SHA-256 of the source files of each dataset, by name; None where only another digest is known."""
 
 
-def verify_caches(data_dir: Path) -> tuple[list[Finding], Sources]:
+def verify_caches(data_dir: Path) -> tuple[list[FileCheck], Sources]:
     """Verify every download and every Parquet cache that is there.
 
     Returns:
@@ -34,11 +34,11 @@ def verify_caches(data_dir: Path) -> tuple[list[Finding], Sources]:
     return findings, sources
 
 
-def _verify_source(path: Path, file: SourceFile) -> tuple[str | None, Finding | None]:
+def _verify_source(path: Path, file: SourceFile) -> tuple[str | None, FileCheck | None]:
     known = file.digest if file.algorithm == "sha256" else None
     if not path.exists():
         return known, None
-    sha256, finding = prove(str(path), _digest_of_intact, path, file)
+    sha256, finding = check_file(str(path), _digest_of_intact, path, file)
     return known or sha256, finding
 
 
@@ -52,7 +52,7 @@ def _digest_of_intact(path: Path, file: SourceFile) -> str:
     return found if file.algorithm == "sha256" else digest_of(path)
 
 
-def _verify_cache(directory: Path) -> Finding:
-    found, finding = prove(str(directory), find_cache, directory)
+def _verify_cache(directory: Path) -> FileCheck:
+    found, finding = check_file(str(directory), find_cache, directory)
     unfinished = found is None and not finding.bad
-    return Finding(str(directory), "incomplete", "it has no manifest: it was not finished") if unfinished else finding
+    return FileCheck(str(directory), "incomplete", "it has no manifest: it was not finished") if unfinished else finding

@@ -33,11 +33,11 @@ from mnist_bp.model.parameters import (
     CLASSES,
     PIXELS,
     BiasGradient,
-    Bytes,
     FloatArray,
     IntArray,
     Model,
     Parameters,
+    UInt8Array,
     initial_parameters,
 )
 
@@ -52,7 +52,7 @@ Measured in 104 shapes (1 to 128 hidden units, batches of 1 to 128), the referen
 """
 
 _PROBE_RATE: Final[Mapping[str, float]] = {"float32": 2.0**20, "float64": 2.0**40}
-_STRIDE: Final = 5.0
+_RATE_TIMES_BATCH: Final = 5.0
 """Learning rate times batch size of the trajectory, as in the lab."""
 
 _EXAMPLES: Final = 256
@@ -175,7 +175,7 @@ def certify(
     batches = np.random.RandomState(1).randint(len(images), size=(steps, batch_size)).astype(np.int64)
     precise = _in("float64", model)
     exact, *others = (
-        each.advance([start], [batches], learning_rate=_STRIDE / batch_size, bias_gradient=bias_gradient)[0]
+        each.advance([start], [batches], learning_rate=_RATE_TIMES_BATCH / batch_size, bias_gradient=bias_gradient)[0]
         for each, start in ((reference, precise), (data, model), (reference, _rounded(precise)))
     )
     weights = {
@@ -190,7 +190,7 @@ def certify(
     return Certificate(engine.name, engine.device, shape, gradients, steps, weights, seconds)
 
 
-def _made_up_digits(count: int) -> tuple[Bytes, Bytes]:
+def _made_up_digits(count: int) -> tuple[UInt8Array, UInt8Array]:
     """Make images as sparse as digits, and labels; the second is all zero."""
     draw = np.random.RandomState(1)
     images = draw.randint(1, 256, size=(count, PIXELS)) * (draw.random_sample((count, PIXELS)) < _NON_ZERO)
@@ -215,7 +215,7 @@ def gradients_of(data: ResidentData, model: Model, batch: IntArray) -> Model:
     return Parameters(*((a.astype(np.float64) - b) / rate for a, b in zip(model, moved, strict=True)))
 
 
-def _autograd_gradients(model: Model, images: Bytes, labels: Bytes) -> Model:
+def _autograd_gradients(model: Model, images: UInt8Array, labels: UInt8Array) -> Model:
     leaves: Parameters[Tensor] = model.map(lambda array: torch.from_numpy(array).requires_grad_())
     x = torch.from_numpy(images).double() / 255
     t = torch.eye(CLASSES, dtype=torch.float64)[torch.from_numpy(labels).long()]

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from mnist_bp.engines.cpu_kernel import CLASS_LANES, HIDDEN_LANES, Padded, kernels, pack, words_at_most
 from mnist_bp.engines.interface import PIXEL_SCALE
 from mnist_bp.engines.parallel import on_every_core
-from mnist_bp.model.parameters import BiasGradient, Bytes, FloatArray, IntArray, Model, Parameters, writable
+from mnist_bp.model.parameters import BiasGradient, FloatArray, IntArray, Model, Parameters, UInt8Array, writable
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class CpuEngine:
     name: ClassVar[str] = "cpu"
     device: ClassVar[str] = "cpu"
 
-    def load(self, images: Bytes, labels: Bytes, classes: int = 10) -> CpuData:
+    def load(self, images: UInt8Array, labels: UInt8Array, classes: int = 10) -> CpuData:
         """Pack a dataset, and have the kernels ready; see `Engine.load`."""
         kernels("float32")
         inputs = images.shape[1]
@@ -53,7 +53,7 @@ class CpuData:
 
     words: npt.NDArray[np.uint64]
     starts: npt.NDArray[np.uint32]
-    labels: Bytes
+    labels: UInt8Array
     classes: int
 
     def advance(
@@ -112,8 +112,8 @@ def _pad(model: Model) -> Padded:
         W2=_whole_vectors(hidden, CLASS_LANES),
         W2_T=_whole_vectors(model.W2.T, HIDDEN_LANES),
         b2=_whole_vectors(model.b2, CLASS_LANES),
-        hidden_exists=_whole_vectors(np.ones_like(model.b1), HIDDEN_LANES),
-        class_exists=_whole_vectors(np.ones_like(model.b2), CLASS_LANES),
+        hidden_mask=_whole_vectors(np.ones_like(model.b1), HIDDEN_LANES),
+        class_mask=_whole_vectors(np.ones_like(model.b2), CLASS_LANES),
     )
 
 

@@ -11,7 +11,7 @@ the time goes mostly to storing those rows.
 Layout, and why:
 
 - Hidden units are padded to 32 lanes and classes to 16, so that a row is a whole number of vectors. A padded unit
-  would put out sigmoid(0) = 0.5 and learn: `hidden_exists` and `class_exists` hold it at 0.
+  would put out sigmoid(0) = 0.5 and learn: `hidden_mask` and `class_mask` hold it at 0.
 - W1 lies in blocks of 32 units, one below the other, so that a row is one vector and its address a shift away.
 - W2 is kept twice, (H, K) for the forward pass and (K, H) for (4), each read along its rows.
 - An image is a run of byte pairs, (distance from the pixel before, value), four pairs to a 64-bit word: 300 bytes
@@ -31,21 +31,20 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from numba import from_dtype, njit, types
 
-from mnist_bp.engines import numba_vectors as vectors
 from mnist_bp.engines.numba_cache import compiled
-from mnist_bp.engines.numba_vectors import fma, prefetch, sigmoid, store, store_row
-from mnist_bp.model.parameters import Bytes, FloatArray
+from mnist_bp.engines.numba_vectors import fma, prefetch, sigmoid, store, store_row, vector_ops
+from mnist_bp.model.parameters import FloatArray, UInt8Array
 
 HIDDEN_LANES: Final = 32
 CLASS_LANES: Final = 16
-AHEAD: Final = 2
+PREFETCH_STEPS: Final = 2
 """Steps between fetching an image into the cache and computing with it."""
 
-TOGETHER: Final = 16
+PREDICT_BLOCK: Final = 16
 """Images that are predicted layer by layer, so that none waits for the one before it."""
 
-load_h, load_row, spread_h, zeros_h = vectors.of(HIDDEN_LANES)
-load_k, _, spread_k, zeros_k = vectors.of(CLASS_LANES)
+load_h, load_row, broadcast_h, zeros_h = vector_ops(HIDDEN_LANES)
+load_k, _, broadcast_k, zeros_k = vector_ops(CLASS_LANES)
 
 _ONE, _TWO, _BYTE = np.uint64(1), np.uint64(2), np.uint64(255)
 _FARTHEST: Final = np.uint64(247)
@@ -61,8 +60,8 @@ class Padded(NamedTuple):
         W2: Shape (H, K_).
         W2_T: The same weights, shape (K, H_).
         b2: Shape (1, K_).
-        hidden_exists: Shape (1, H_): 1 for a hidden unit, 0 for padding.
-        class_exists: Shape (1, K_): the same for classes.
+        hidden_mask: Shape (1, H_): 1 for a hidden unit, 0 for padding.
+        class_mask: Shape (1, K_): the same for classes.
     """
 
     W1: FloatArray
@@ -70,8 +69,8 @@ class Padded(NamedTuple):
     W2: FloatArray
     W2_T: FloatArray
     b2: FloatArray
-    hidden_exists: FloatArray
-    class_exists: FloatArray
+    hidden_mask: FloatArray
+    class_mask: FloatArray
 
 
 @njit
@@ -105,11 +104,11 @@ def _pre_activation(model: Any, words: Any, first: int, last: int, x: Any, block
         word = words[w]
         distance, value = _visit(word, 0)
         row += distance
-        of_word = spread_h(x, 0, value) * load_row(model.W1, row)
+        of_word = broadcast_h(x, 0, value) * load_row(model.W1, row)
         for place in range(1, 4):
             distance, value = _visit(word, place)
             row += distance
-            of_word = fma(spread_h(x, 0, value), load_row(model.W1, row), of_word)
+            of_word = fma(broadcast_h(x, 0, value), load_row(model.W1, row), of_word)
         z1 = z1 + of_word
     return z1
 
@@ -119,7 +118,7 @@ def _hidden(model: Any, words: Any, first: int, last: int, x: Any, a1: Any, i: i
     """Compute a1 of one image into row i."""
     for block in range(0, a1.shape[1], HIDDEN_LANES):
         z1 = _pre_activation(model, words, first, last, x, block, D)
-        store(a1, i, block, sigmoid(z1) * load_h(model.hidden_exists, 0, block))
+        store(a1, i, block, sigmoid(z1) * load_h(model.hidden_mask, 0, block))
 
 
 @njit
@@ -127,9 +126,9 @@ def _predicted(model: Any, a1: Any, i: int, block: int) -> Any:
     """Compute a2 = sigmoid(a1 W2 + b2) of row i, for one block of classes."""
     z2, z2_odd = load_k(model.b2, 0, block), zeros_k(a1)
     for h in range(0, model.W2.shape[0], 2):
-        z2 = fma(spread_k(a1, i, h), load_k(model.W2, h, block), z2)
-        z2_odd = fma(spread_k(a1, i, h + 1), load_k(model.W2, h + 1, block), z2_odd)
-    return sigmoid(z2 + z2_odd) * load_k(model.class_exists, 0, block)
+        z2 = fma(broadcast_k(a1, i, h), load_k(model.W2, h, block), z2)
+        z2_odd = fma(broadcast_k(a1, i, h + 1), load_k(model.W2, h + 1, block), z2_odd)
+    return sigmoid(z2 + z2_odd) * load_k(model.class_mask, 0, block)
 
 
 @njit
@@ -161,47 +160,47 @@ def train_kernel(
     dz1, dz2 = np.empty_like(a1), np.empty((batch_size, K_), x.dtype)
     for step in range(steps):
         for i in range(batch_size):  # a1 = sigmoid(x W1 + b1)
-            if step + AHEAD < steps:
-                _fetch(words, starts, np.uint64(batches[step + AHEAD, i]))
-            if step + AHEAD + 1 < steps:
-                prefetch(starts, np.uint64(batches[step + AHEAD + 1, i]))
+            if step + PREFETCH_STEPS < steps:
+                _fetch(words, starts, np.uint64(batches[step + PREFETCH_STEPS, i]))
+            if step + PREFETCH_STEPS + 1 < steps:
+                prefetch(starts, np.uint64(batches[step + PREFETCH_STEPS + 1, i]))
             image = np.uint64(batches[step, i])
             _hidden(model, words, starts[image], starts[image + np.uint64(1)], x, a1, i, D)
         for i in range(batch_size):  # (1) dz2 = (a2 - t) * a2 * (1 - a2)
             label = labels[np.uint64(batches[step, i])]
             for block in range(0, K_, CLASS_LANES):
                 a2 = _predicted(model, a1, i, block)
-                slope = a2 * (load_k(model.class_exists, 0, block) - a2)
-                store(dz2, i, block, (a2 - load_k(targets, label, block)) * slope * spread_k(rates, 0, 0))
+                slope = a2 * (load_k(model.class_mask, 0, block) - a2)
+                store(dz2, i, block, (a2 - load_k(targets, label, block)) * slope * broadcast_k(rates, 0, 0))
         for i in range(batch_size):  # (4) da1 = dz2 W2^T  (5) dz1 = da1 * a1 * (1 - a1)
             for block in range(0, H_, HIDDEN_LANES):
                 da1 = zeros_h(x)
                 for k in range(K):
-                    da1 = fma(spread_h(dz2, i, k), load_h(model.W2_T, k, block), da1)
+                    da1 = fma(broadcast_h(dz2, i, k), load_h(model.W2_T, k, block), da1)
                 activation = load_h(a1, i, block)
-                store(dz1, i, block, da1 * activation * (load_h(model.hidden_exists, 0, block) - activation))
+                store(dz1, i, block, da1 * activation * (load_h(model.hidden_mask, 0, block) - activation))
         for h in range(H):  # (2) dW2 = a1^T dz2
             for block in range(0, K_, CLASS_LANES):
                 total = zeros_k(x)
                 for i in range(batch_size):
-                    total = fma(spread_k(a1, i, h), load_k(dz2, i, block), total)
+                    total = fma(broadcast_k(a1, i, h), load_k(dz2, i, block), total)
                 store(model.W2, h, block, load_k(model.W2, h, block) + total)
         for k in range(K):  # the same weights again, the other way round
             for block in range(0, H_, HIDDEN_LANES):
                 total = zeros_h(x)
                 for i in range(batch_size):
-                    total = fma(spread_h(dz2, i, k), load_h(a1, i, block), total)
+                    total = fma(broadcast_h(dz2, i, k), load_h(a1, i, block), total)
                 store(model.W2_T, k, block, load_h(model.W2_T, k, block) + total)
         for block in range(0, K_, CLASS_LANES):  # (3) db2 = dz2, reduced over the batch
             total = zeros_k(x)
             for i in range(batch_size):
                 total = total + load_k(dz2, i, block)
-            store(model.b2, 0, block, fma(total, spread_k(rates, 0, 1), load_k(model.b2, 0, block)))
+            store(model.b2, 0, block, fma(total, broadcast_k(rates, 0, 1), load_k(model.b2, 0, block)))
         for block in range(0, H_, HIDDEN_LANES):  # (7) db1 = dz1, reduced over the batch
             total = zeros_h(x)
             for i in range(batch_size):
                 total = total + load_h(dz1, i, block)
-            store(model.b1, 0, block, fma(total, spread_h(rates, 0, 1), load_h(model.b1, 0, block)))
+            store(model.b1, 0, block, fma(total, broadcast_h(rates, 0, 1), load_h(model.b1, 0, block)))
         for i in range(batch_size):  # (6) dW1 = x^T dz1
             image = np.uint64(batches[step, i])
             for block in range(0, H_, HIDDEN_LANES):
@@ -218,7 +217,7 @@ def _add_outer(W1: Any, words: Any, first: int, last: int, x: Any, dz1: Any, i: 
         for place in range(4):
             distance, value = _visit(word, place)
             row += distance
-            store_row(W1, row, fma(spread_h(x, 0, value), change, load_row(W1, row)))
+            store_row(W1, row, fma(broadcast_h(x, 0, value), change, load_row(W1, row)))
 
 
 def predict_kernel(model: Any, words: Any, starts: Any, x: Any, a2: Any) -> None:
@@ -231,9 +230,9 @@ def predict_kernel(model: Any, words: Any, starts: Any, x: Any, a2: Any) -> None
         x: The pixel for every byte.
         a2: The result, shape (N, K_).
     """
-    D, a1 = _inputs(model), np.empty((TOGETHER, model.b1.shape[1]), x.dtype)
-    for first in range(0, len(a2), TOGETHER):
-        count = min(TOGETHER, len(a2) - first)
+    D, a1 = _inputs(model), np.empty((PREDICT_BLOCK, model.b1.shape[1]), x.dtype)
+    for first in range(0, len(a2), PREDICT_BLOCK):
+        count = min(PREDICT_BLOCK, len(a2) - first)
         for i in range(count):
             _hidden(model, words, starts[first + i], starts[first + i + 1], x, a1, i, D)
         for i in range(count):
@@ -274,7 +273,7 @@ def pack_kernel(eights: Any, pairs: Any, starts: Any) -> None:
     starts[eights.shape[0]] = at // 8
 
 
-def words_at_most(images: Bytes) -> int:
+def words_at_most(images: UInt8Array) -> int:
     """Bound the words that `pack_kernel` may write to.
 
     Args:

@@ -23,7 +23,7 @@ from torch import Tensor
 from mnist_bp.engines.interface import PIXEL_SCALE
 from mnist_bp.engines.reference import ReferenceData, ReferenceEngine
 from mnist_bp.errors import ConfigError
-from mnist_bp.model.parameters import BiasGradient, Bytes, FloatArray, IntArray, Model, Parameters
+from mnist_bp.model.parameters import BiasGradient, FloatArray, IntArray, Model, Parameters, UInt8Array
 
 try:
     from mnist_bp.engines import cuda_kernel
@@ -127,7 +127,7 @@ class CudaEngine:
         """`cuda`, or `cpu` where Triton interprets."""
         return _device()
 
-    def load(self, images: Bytes, labels: Bytes, classes: int = 10) -> CudaData:
+    def load(self, images: UInt8Array, labels: UInt8Array, classes: int = 10) -> CudaData:
         """Move a dataset to the GPU, rows padded to whole words; see `Engine.load`.
 
         Raises:

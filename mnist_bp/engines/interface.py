@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final, Protocol
 
-from mnist_bp.model.parameters import BiasGradient, Bytes, FloatArray, IntArray, Model
+from mnist_bp.model.parameters import BiasGradient, FloatArray, IntArray, Model, UInt8Array
 
 PIXEL_SCALE: Final = 1 / 255
 """Makes a byte a pixel in [0, 1]."""
@@ -65,7 +65,7 @@ class Engine(Protocol):
         """Where the steps run: `cpu` or `cuda`."""
         ...
 
-    def load(self, images: Bytes, labels: Bytes, classes: int = 10) -> ResidentData:
+    def load(self, images: UInt8Array, labels: UInt8Array, classes: int = 10) -> ResidentData:
         """Take in a dataset.
 
         Args:

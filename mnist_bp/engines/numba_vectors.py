@@ -5,11 +5,11 @@ most of the time. Here it is one LLVM value. LLVM fits it to the processor that 
 for 32 float32 lanes, four of AVX2, eight of SSE2 or of an arm64's NEON. No instruction is named below, so there is
 nothing to port.
 
-    load, load_row, spread, zeros = vectors.of(32)      in compiled code only:
+    load, load_row, broadcast, zeros = vector_ops(32)      in compiled code only:
 
     load(array, row, column)     lanes from a C-contiguous 2-D array, starting at [row, column]
     load_row(array, row)         a row of an array whose rows are one vector each: its address is a shift away
-    spread(array, row, column)   one element in every lane
+    broadcast(array, row, column)   one element in every lane
     zeros(array)                 zero in every lane, in the array's dtype
     store(array, row, column, v) lanes to memory
     store_row(array, row, v)     the same, where rows are one vector each
@@ -63,11 +63,11 @@ class Makers(NamedTuple):
 
     load: Intrinsic
     load_row: Intrinsic
-    spread: Intrinsic
+    broadcast: Intrinsic
     zeros: Intrinsic
 
 
-def of(lanes: int) -> Makers:
+def vector_ops(lanes: int) -> Makers:
     """Return the functions that make vectors of a length, for use in compiled code.
 
     Args:
@@ -95,7 +95,7 @@ def of(lanes: int) -> Makers:
         return vector(array, types.intp), build
 
     @intrinsic
-    def spread(_context: Any, array: Any, _row: Any, _column: Any) -> Any:
+    def broadcast(_context: Any, array: Any, _row: Any, _column: Any) -> Any:
         vector = Vector(array.dtype, lanes)
 
         def build(context: Any, builder: Any, signature: Any, args: Any) -> Any:
@@ -112,7 +112,7 @@ def of(lanes: int) -> Makers:
         vector = Vector(array.dtype, lanes)
         return vector(array), lambda context, *_: ir.Constant(context.get_value_type(vector), [0.0] * lanes)
 
-    return Makers(load, load_row, spread, zeros)
+    return Makers(load, load_row, broadcast, zeros)
 
 
 @intrinsic

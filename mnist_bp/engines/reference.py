@@ -13,7 +13,7 @@ from torch import Tensor
 
 from mnist_bp.engines.interface import PIXEL_SCALE
 from mnist_bp.model.backprop import backward, descend, forward
-from mnist_bp.model.parameters import BiasGradient, Bytes, FloatArray, IntArray, Model, Parameters, writable
+from mnist_bp.model.parameters import BiasGradient, FloatArray, IntArray, Model, Parameters, UInt8Array, writable
 
 PREDICT_ROWS: Final = 10_000
 """Images predicted at a time: their pixels as floats take 31 MB."""
@@ -30,7 +30,7 @@ class ReferenceEngine:
     name: ClassVar[str] = "reference"
     device: str = "cpu"
 
-    def load(self, images: Bytes, labels: Bytes, classes: int = 10) -> ReferenceData:
+    def load(self, images: UInt8Array, labels: UInt8Array, classes: int = 10) -> ReferenceData:
         """Move a dataset to the device, as bytes; see `Engine.load`."""
         return ReferenceData(
             _tensor(images).to(self.device),

@@ -24,7 +24,7 @@ from mnist_bp.model import rng
 
 FloatArray = npt.NDArray[np.floating[Any]]
 IntArray = npt.NDArray[np.int64]
-Bytes = npt.NDArray[np.uint8]
+UInt8Array = npt.NDArray[np.uint8]
 
 PIXELS: Final = 28 * 28
 CLASSES: Final = 10

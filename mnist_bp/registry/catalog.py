@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from mnist_bp.errors import ChecksumError, DataFormatError, StoreError
 from mnist_bp.layout import MANIFEST, PROMOTION, RUNS
-from mnist_bp.storage.checksummed_json import unseal
+from mnist_bp.storage import checksummed_json
 from mnist_bp.storage.files import expect_digest, sha256_of_bytes
 from mnist_bp.storage.interface import Entry, Store
 from mnist_bp.storage.parallel import in_parallel
@@ -51,9 +51,9 @@ class ListedRun:
         return max((entry.modified for entry in self.files.values()), default=datetime.min.replace(tzinfo=UTC))
 
     @property
-    def bytes(self) -> int:
+    def size(self) -> int:
         """Size of all its files."""
-        return sum(entry.bytes for entry in self.files.values())
+        return sum(entry.size for entry in self.files.values())
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ class CatalogedRun:
 def list_runs(store: Store) -> Iterator[ListedRun]:
     """List every run of a store, whole or not, in order of run id; one listing of the store."""
     run: ListedRun | None = None
-    for entry in store.list(RUNS):
+    for entry in store.list_entries(RUNS):
         run_id, _, name = entry.key.removeprefix(RUNS).partition("/")
         if run is None or run.run_id != run_id:
             if run is not None:
@@ -142,7 +142,7 @@ def read_manifest(store: Store, run_id: str, sha256: str | None = None) -> tuple
 
 
 def _unseal_manifest(content: bytes, uri: str, run_id: str) -> dict[str, Any]:
-    manifest = unseal(content, uri, _REMEDY)
+    manifest = checksummed_json.loads(content, uri, _REMEDY)
     try:
         manifest["dataset"]["name"], manifest["files"].items()
     except (KeyError, TypeError, AttributeError) as exc:

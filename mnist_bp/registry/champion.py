@@ -6,7 +6,7 @@ One sealed document holds the whole history, oldest change first, and each chang
 swapped as a whole, so the history can have no gap and no fork, and a reader always finds the champion that goes with
 it. A change carries a nonce: whoever lost the reply to a swap finds out by reading whether it was made.
 
-`collecting` names runs that `mnist_bp.registry.gc` is removing. It is set by the same compare-and-swap before the first
+`pending_deletion` names runs that `registry/gc.py` is removing. It is set by the same compare-and-swap before the first
 file goes, so no run can become champion once its removal has begun, whoever reads what in whichever order.
 """
 
@@ -22,12 +22,12 @@ from datetime import UTC, datetime
 from typing import Any, Final, Literal
 
 from mnist_bp.errors import DataFormatError
-from mnist_bp.storage.checksummed_json import expect_version, seal, unseal
+from mnist_bp.storage import checksummed_json
 from mnist_bp.storage.files import sha256_of_bytes
 from mnist_bp.storage.interface import Store
 
 CHAMPION: Final = "champion/"
-CHAMPION_VERSION: Final = 1
+CHAMPION_VERSION: Final = 2
 
 ROUNDS: Final = 32
 """How often one may find that another has moved the pointer; each time one decides anew."""
@@ -75,14 +75,14 @@ class Champion:
     Args:
         dataset: Whose champion.
         history: All changes, oldest first; empty only before the first.
-        collecting: Runs that are being removed.
+        pending_deletion: Runs that are being removed.
         nonce: Of the write that it was read from.
         version: Of the store, for the next swap; None where there is no pointer yet.
     """
 
     dataset: str
     history: tuple[Change, ...] = ()
-    collecting: tuple[str, ...] = ()
+    pending_deletion: tuple[str, ...] = ()
     nonce: str = ""
     version: str | None = None
 
@@ -132,7 +132,7 @@ def _choose_one(dataset: str) -> str:
 
 def list_champions(store: Store) -> list[str]:
     """Name the datasets that have a pointer."""
-    keys = [entry.key for entry in store.list(CHAMPION) if entry.key.endswith(".json")]
+    keys = [entry.key for entry in store.list_entries(CHAMPION) if entry.key.endswith(".json")]
     return [key.removeprefix(CHAMPION).removesuffix(".json") for key in keys]
 
 
@@ -151,12 +151,12 @@ def read_champion(store: Store, dataset: str) -> Champion:
         return Champion(dataset)
     uri = store.uri(key)
     remedy = f"restore it from a copy, or delete it and then {_choose_one(dataset)}"
-    document = unseal(found.content, uri, remedy)
-    expect_version(document, "champion_version", CHAMPION_VERSION, uri)
+    document = checksummed_json.loads(found.content, uri, remedy)
+    checksummed_json.expect_version(document, "champion_version", CHAMPION_VERSION, uri)
     try:
         history = tuple(Change(**change) for change in document["history"])
-        collecting, nonce = tuple(document["collecting"]), document["nonce"]
-        champion = Champion(document["dataset"], history, collecting, nonce, found.version)
+        pending_deletion, nonce = tuple(document["pending_deletion"]), document["nonce"]
+        champion = Champion(document["dataset"], history, pending_deletion, nonce, found.version)
     except (KeyError, TypeError) as exc:
         raise DataFormatError(f"{uri} is no champion's pointer ({exc!r}); {remedy}") from exc
     digests = [None, *(change.digest for change in history)]
@@ -193,8 +193,8 @@ def swap_champion(store: Store, champion: Champion) -> bool:
         "champion_version": CHAMPION_VERSION,
         "dataset": champion.dataset,
         "nonce": nonce,
-        "collecting": champion.collecting,
+        "pending_deletion": champion.pending_deletion,
         "history": [asdict(change) for change in champion.history],
     }
-    outcome = store.swap(key, seal(document), champion.version)
+    outcome = store.compare_and_swap(key, checksummed_json.dumps(document), champion.version)
     return outcome == "won" or (outcome == "unknown" and read_champion(store, champion.dataset).nonce == nonce)

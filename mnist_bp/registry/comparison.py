@@ -21,7 +21,7 @@ MODEL: Final = "model.safetensors"
 
 
 @dataclass(frozen=True)
-class Contestant:
+class PublishedModel:
     """A published run, as one of the two that are compared.
 
     Args:
@@ -45,12 +45,12 @@ class Contestant:
         return str(self.manifest["dataset"]["key"])
 
 
-def read_contestant(store: Store, run_id: str, manifest_sha256: str | None = None) -> Contestant:
+def read_published_model(store: Store, run_id: str, manifest_sha256: str | None = None) -> PublishedModel:
     """Read a run's manifest; see `mnist_bp.registry.catalog.read_manifest`."""
-    return Contestant(run_id, *read_manifest(store, run_id, manifest_sha256))
+    return PublishedModel(run_id, *read_manifest(store, run_id, manifest_sha256))
 
 
-class Examiner(Protocol):
+class Predictor(Protocol):
     """Knows the right classes of the test images, and what a published model says they are."""
 
     @property
@@ -63,12 +63,12 @@ class Examiner(Protocol):
         """The right classes, shape (N,)."""
         ...
 
-    def predict(self, contestant: Contestant) -> Classes:
+    def predict(self, contestant: PublishedModel) -> Classes:
         """Classify the test images by a run's model, shape (N,)."""
         ...
 
 
-class Examination:
+class EnginePredictor:
     """The test split, put to the models of published runs by one engine. It is read when first needed.
 
     Args:
@@ -83,16 +83,16 @@ class Examination:
 
     @property
     def key(self) -> str:
-        """See `Examiner`."""
+        """See `Predictor`."""
         return self._data.key
 
     @property
     def labels(self) -> Classes:
-        """See `Examiner`."""
+        """See `Predictor`."""
         return self._test[1]
 
-    def predict(self, contestant: Contestant) -> Classes:
-        """Read the run's model by its digest and classify every test image; see `Examiner`."""
+    def predict(self, contestant: PublishedModel) -> Classes:
+        """Read the run's model by its digest and classify every test image; see `Predictor`."""
         if contestant.run_id not in self._answers:
             key = f"{RUNS}{contestant.run_id}/{MODEL}"
             content = self._store.get(key, contestant.manifest["files"][MODEL]["sha256"])

@@ -12,7 +12,7 @@ from mnist_bp.registry.manifest import code_sha256
 from mnist_bp.storage.address import open_store
 
 
-def find_finished(config: RunConfig, dataset_key: str) -> str | None:
+def find_identical_run(config: RunConfig, dataset_key: str) -> str | None:
     """Find the newest run that equal bytes, equal code and equal settings have already given.
 
     Args:

@@ -22,7 +22,7 @@ Classes = npt.NDArray[np.integer]
 
 
 @dataclass(frozen=True)
-class Rule:
+class GateSettings:
     """What a challenger has to show.
 
     Args:
@@ -37,7 +37,7 @@ class Rule:
 
 
 @dataclass(frozen=True)
-class Verdict:
+class GateDecision:
     """What the gate decided, with every figure that it looked at. Fields about the champion are None without one.
 
     Args:
@@ -50,7 +50,7 @@ class Verdict:
         challenger_alone_right: c, the reverse.
         p_value: Exact, one-sided.
         challenger_per_class: Share of each class's images that the challenger has right; None for one without images.
-        significance, minimum_gain, class_floor: See `Rule`.
+        significance, minimum_gain, class_floor: See `GateSettings`.
     """
 
     promoted: bool
@@ -68,7 +68,9 @@ class Verdict:
     class_floor: float
 
 
-def judge(labels: Classes, challenger: Classes, champion: Classes | None, rule: Rule, classes: int = 10) -> Verdict:
+def decide(
+    labels: Classes, challenger: Classes, champion: Classes | None, rule: GateSettings, classes: int = 10
+) -> GateDecision:
     """Decide whether a challenger becomes champion. The first one does, whatever its figures.
 
     Args:
@@ -93,7 +95,7 @@ def judge(labels: Classes, challenger: Classes, champion: Classes | None, rule: 
         p = mcnemar_p(b, c)
         gain = (c - b) / images  # of two accuracies, the difference would be rounded, and miss a limit it meets
         promoted, reason = _decide(before, accuracy, gain, b, c, p, per_class, rule)
-    return Verdict(
+    return GateDecision(
         promoted=promoted,
         reason=reason,
         test_images=images,
@@ -132,7 +134,7 @@ def _decide(
     c: int,
     p: float,
     per_class: tuple[float | None, ...],
-    rule: Rule,
+    rule: GateSettings,
 ) -> tuple[bool, str]:
     """Return whether every condition is met, and in words: those that are not, or else all of them."""
     share, lowest = min((share, k) for k, share in enumerate(per_class) if share is not None)

@@ -18,10 +18,10 @@ from pyarrow.json import ParseOptions, read_json
 
 from mnist_bp import __version__
 from mnist_bp.layout import created_at
-from mnist_bp.results import CachedDataset, Evaluation, RawDataset, StoredFile, TrainedRun
-from mnist_bp.training.evaluation import population_accuracy
+from mnist_bp.results import CachedDataset, Evaluation, FileDigest, RawDataset, TrainedRun
+from mnist_bp.training.evaluation import seed_statistics
 
-MANIFEST_VERSION: Final = 1
+MANIFEST_VERSION: Final = 2
 
 HISTORY: Final = pa.schema(
     {
@@ -76,13 +76,13 @@ def code_sha256() -> str:
     return digest.hexdigest()
 
 
-def describe_run(
+def build_manifest(
     artifacts: str,
     raw: RawDataset,
     data: CachedDataset,
     trained: TrainedRun,
     evaluation: Evaluation,
-    files: dict[str, StoredFile],
+    files: dict[str, FileDigest],
 ) -> dict[str, Any]:
     """Make the manifest of a run, yet to be sealed.
 
@@ -109,7 +109,7 @@ def describe_run(
             "parquet": {"train": _proof(data.train), "test": _proof(data.test)},
         },
         "seed": evaluation.seed,
-        "population": {"seeds": trained.seeds, "accuracy": population_accuracy(evaluation)},
+        "population": {"seeds": trained.seeds, "accuracy": seed_statistics(evaluation)},
         "validation_examples": trained.validation_examples,
         "engine": trained.engine,
         "device": trained.device,
@@ -135,10 +135,10 @@ def describe_run(
     }
 
 
-def proofs(files: dict[str, StoredFile]) -> dict[str, dict[str, str | int]]:
+def proofs(files: dict[str, FileDigest]) -> dict[str, dict[str, str | int]]:
     """Tell of each file what it is to be checked against."""
     return {name: _proof(file) for name, file in files.items()}
 
 
-def _proof(file: StoredFile) -> dict[str, str | int]:
-    return {"sha256": file.sha256, "bytes": file.bytes}
+def _proof(file: FileDigest) -> dict[str, str | int]:
+    return {"sha256": file.sha256, "size": file.size}

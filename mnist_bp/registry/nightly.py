@@ -17,9 +17,9 @@ from typing import Any, Final
 from mnist_bp.errors import ChecksumError, DataFormatError
 from mnist_bp.registry.catalog import CatalogedRun, catalog_runs, list_runs
 from mnist_bp.registry.nights import night_of_seed
-from mnist_bp.registry.overview import describe
+from mnist_bp.registry.overview import summarize_run
 from mnist_bp.registry.promotion_record import read_promotion
-from mnist_bp.report.charts import Chart, Line, Tick, lay_out, thinned
+from mnist_bp.report.charts import Chart, Line, Tick, downsample, layout_chart
 from mnist_bp.report.page import page_environment
 from mnist_bp.storage.interface import Store
 from mnist_bp.storage.parallel import in_parallel
@@ -31,7 +31,7 @@ RUNS_SEARCHED: Final = 4 * NIGHTS_SHOWN
 _WIDTH: Final = 720
 """Of the picture, in pixels."""
 
-_MOST_DATES: Final = 8
+_MAX_DATES: Final = 8
 
 
 def recent_nights(store: Store, dataset: str) -> list[dict[str, Any]]:
@@ -61,7 +61,7 @@ def recent_nights(store: Store, dataset: str) -> list[dict[str, Any]]:
 
 def _row(run: CatalogedRun, dataset: str) -> dict[str, Any] | None:
     """Describe a run of a dataset; None where it is of another, or its manifest makes no sense."""
-    about = describe(run, set())
+    about = summarize_run(run, set())
     if about["status"] != "complete" or about["dataset"] != dataset or run.manifest is None:
         return None
     try:
@@ -112,7 +112,7 @@ def nights_markdown(dataset: str, rows: Sequence[Mapping[str, Any]]) -> str:
 
 def nights_svg(rows: Sequence[Mapping[str, Any]]) -> bytes:
     """Draw the accuracy of one night after the other; `rows` as of `recent_nights`, at least one."""
-    chart = lay_out("accuracy", [Line("nights", "main", [*enumerate(row["accuracy"] for row in rows)])], _WIDTH)
+    chart = layout_chart("accuracy", [Line("nights", "main", [*enumerate(row["accuracy"] for row in rows)])], _WIDTH)
     dated = replace(chart, x_ticks=_dates(chart, rows), description=_in_words(rows))
     promoted = [row["decision"] == "promoted" for row in rows]
     return page_environment().get_template("nights.svg").render(chart=dated, promoted=promoted).encode()
@@ -120,7 +120,7 @@ def nights_svg(rows: Sequence[Mapping[str, Any]]) -> bytes:
 
 def _dates(chart: Chart, rows: Sequence[Mapping[str, Any]]) -> tuple[Tick, ...]:
     """Name days below the axis, each once, the last always."""
-    places = [place for place, _ in thinned([(place, 0.0) for place in range(len(rows))], _MOST_DATES)]
+    places = [place for place, _ in downsample([(place, 0.0) for place in range(len(rows))], _MAX_DATES)]
     named = {_in_short(rows[place]["day"]): chart.marks[place].x for place in places}
     return tuple(Tick(at, name) for name, at in named.items())
 

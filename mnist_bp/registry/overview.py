@@ -11,7 +11,7 @@ from mnist_bp.registry.champion import list_champions, read_champion
 from mnist_bp.storage.interface import Store
 
 _TOLD: Final = ("created", "dataset", "engine", "seed", "steps", "accuracy", "loss", "train_seconds")
-"""What `describe` takes from a manifest."""
+"""What `summarize_run` takes from a manifest."""
 
 
 def find_champions(store: Store) -> tuple[set[str], list[str]]:
@@ -27,7 +27,7 @@ def find_champions(store: Store) -> tuple[set[str], list[str]]:
     return champions, problems
 
 
-def describe(run: CatalogedRun, champions: set[str]) -> dict[str, Any]:
+def summarize_run(run: CatalogedRun, champions: set[str]) -> dict[str, Any]:
     """Describe a run in a few words; all but its id and its status are None where no manifest tells."""
     run_id = run.listed.run_id
     about: dict[str, Any] = dict.fromkeys(_TOLD)
@@ -44,7 +44,7 @@ def describe(run: CatalogedRun, champions: set[str]) -> dict[str, Any]:
         **about,
         "champion": run_id in champions,
         "files": len(run.listed.files),
-        "bytes": run.listed.bytes,
+        "size": run.listed.size,
         "damage": damage,
     }
 

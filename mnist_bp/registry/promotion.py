@@ -28,8 +28,8 @@ from mnist_bp.registry.champion import (
     rounds,
     swap_champion,
 )
-from mnist_bp.registry.comparison import Contestant, Examination, Examiner, read_contestant
-from mnist_bp.registry.gate import Rule, judge
+from mnist_bp.registry.comparison import EnginePredictor, Predictor, PublishedModel, read_published_model
+from mnist_bp.registry.gate import GateSettings, decide
 from mnist_bp.registry.promotion_record import lost_pointers, read_promotion, record_promotion
 from mnist_bp.results import CachedDataset, Promotion, PromotionOutcome, PublishedRun
 from mnist_bp.storage.address import open_store
@@ -52,15 +52,15 @@ def promote_run(config: RunConfig, data: CachedDataset, published: PublishedRun)
         StoreError: The store refused, the run is being removed, or others moved the champion again and again.
     """
     store = open_store(config.artifacts)
-    challenger = read_contestant(store, published.run_id, published.manifest_sha256)
+    challenger = read_published_model(store, published.run_id, published.manifest_sha256)
     on_cpu = challenger.manifest["device"] == "cpu"
-    examination = Examination(store, data, challenger.manifest["engine"] if on_cpu else "auto")
-    rule = Rule(config.significance, config.minimum_gain, config.class_floor)
+    examination = EnginePredictor(store, data, challenger.manifest["engine"] if on_cpu else "auto")
+    rule = GateSettings(config.significance, config.minimum_gain, config.class_floor)
     return promote(store, challenger, examination, rule, allow_unsafe=config.allow_unsafe_promotion)
 
 
 def promote(
-    store: Store, challenger: Contestant, examiner: Examiner, rule: Rule, *, allow_unsafe: bool = False
+    store: Store, challenger: PublishedModel, examiner: Predictor, rule: GateSettings, *, allow_unsafe: bool = False
 ) -> Promotion:
     """Decide, move the pointer, and record it; see `promote_run`.
 
@@ -85,7 +85,7 @@ def promote(
             figures = _compare(store, champion, challenger, examiner, rule)
             if not figures["promoted"]:
                 return record_promotion(store, _unmade(dataset, run_id, "kept", figures, holder))
-            if not store.conditions_honoured():
+            if not store.supports_conditional_writes():
                 figures["unsafe"] = True
                 if not allow_unsafe:
                     return record_promotion(store, _unmade(dataset, run_id, "refused", _unsafe(figures), holder))
@@ -124,7 +124,7 @@ def _change_to(champion: Champion, run_id: str) -> Change | None:
     for change in champion.history:
         if change.run_id == run_id:
             return change
-    if run_id in champion.collecting:
+    if run_id in champion.pending_deletion:
         raise StoreError(f"{run_id} cannot become champion of {champion.dataset}: mnist-bp gc is removing it")
     return None
 
@@ -140,7 +140,7 @@ def _unsafe(figures: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _compare(
-    store: Store, champion: Champion, challenger: Contestant, examiner: Examiner, rule: Rule
+    store: Store, champion: Champion, challenger: PublishedModel, examiner: Predictor, rule: GateSettings
 ) -> dict[str, Any]:
     """Judge a challenger.
 
@@ -154,9 +154,9 @@ def _compare(
     if (current := champion.current) is not None:
         remedy = "restore its files from a copy, or make another run champion with mnist-bp rollback"
         with _blaming_champion(f"the champion of {champion.dataset}, {current.run_id},", remedy):
-            holder = read_contestant(store, current.run_id, current.manifest_sha256)
+            holder = read_published_model(store, current.run_id, current.manifest_sha256)
             of_champion = examiner.predict(holder)
-    verdict = judge(examiner.labels, answers, of_champion, rule)
+    verdict = decide(examiner.labels, answers, of_champion, rule)
     figures = {**asdict(verdict), "challenger_per_class": list(verdict.challenger_per_class)}
     if current is not None and holder.key != examiner.key:
         figures["champion_dataset_key"] = holder.key

@@ -18,12 +18,12 @@ from mnist_bp.layout import PROMOTION, RUNS
 from mnist_bp.registry.catalog import ListedRun, list_runs
 from mnist_bp.registry.champion import list_champions
 from mnist_bp.results import Promotion
-from mnist_bp.storage.checksummed_json import expect_version, seal, unseal
+from mnist_bp.storage import checksummed_json
 from mnist_bp.storage.files import sha256_of_bytes
 from mnist_bp.storage.interface import Store
 from mnist_bp.storage.parallel import in_parallel
 
-PROMOTION_VERSION: Final = 1
+PROMOTION_VERSION: Final = 2
 
 
 def record_promotion(store: Store, promotion: Promotion) -> Promotion:
@@ -37,7 +37,7 @@ def record_promotion(store: Store, promotion: Promotion) -> Promotion:
         ChecksumError, DataFormatError: That is damaged.
         StoreError: The store refused.
     """
-    content = seal({"promotion_version": PROMOTION_VERSION, **asdict(promotion)})
+    content = checksummed_json.dumps({"promotion_version": PROMOTION_VERSION, **asdict(promotion)})
     try:
         store.put(f"{RUNS}{promotion.run_id}/{PROMOTION}", content, sha256_of_bytes(content))
     except ConflictError:
@@ -59,8 +59,8 @@ def read_promotion(store: Store, run_id: str) -> Promotion | None:
     if found is None:
         return None
     remedy = f"restore it from a copy, or delete it and run with --resume {run_id}"
-    document = unseal(found.content, uri, remedy)
-    expect_version(document, "promotion_version", PROMOTION_VERSION, uri)
+    document = checksummed_json.loads(found.content, uri, remedy)
+    checksummed_json.expect_version(document, "promotion_version", PROMOTION_VERSION, uri)
     try:
         promotion = Promotion(**document)
     except TypeError as exc:

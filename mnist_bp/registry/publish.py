@@ -20,11 +20,11 @@ from mnist_bp.config import RunConfig
 from mnist_bp.data.parquet import load_split
 from mnist_bp.errors import MnistBpError, StoreError
 from mnist_bp.layout import MANIFEST, RUNS
-from mnist_bp.registry.manifest import describe_run, history_parquet, proofs
+from mnist_bp.registry.manifest import build_manifest, history_parquet, proofs
 from mnist_bp.report.page import report_html
-from mnist_bp.results import CachedDataset, Evaluation, PublishedRun, RawDataset, StoredFile, TrainedRun
+from mnist_bp.results import CachedDataset, Evaluation, FileDigest, PublishedRun, RawDataset, TrainedRun
+from mnist_bp.storage import checksummed_json
 from mnist_bp.storage.address import open_store
-from mnist_bp.storage.checksummed_json import seal, unseal
 from mnist_bp.storage.files import read_verified, reading_from, sha256_of_bytes, write_bytes
 from mnist_bp.storage.interface import Store
 from mnist_bp.training.checkpoints import load_checkpoint, save_checkpoint
@@ -64,11 +64,11 @@ def publish_run(
         manifest=store.uri(f"{prefix}/{MANIFEST}"),
         manifest_sha256=manifest.sha256,
         files=len(files),
-        bytes=sum(file.bytes for file in files.values()),
+        size=sum(file.size for file in files.values()),
     )
 
 
-def _completed(config: RunConfig, trained: TrainedRun) -> dict[str, StoredFile] | None:
+def _completed(config: RunConfig, trained: TrainedRun) -> dict[str, FileDigest] | None:
     """Find the files of a publication to the same place that was begun before; None if not all are there, intact."""
     path = Path(trained.directory) / MANIFEST
     if not path.exists():
@@ -76,7 +76,7 @@ def _completed(config: RunConfig, trained: TrainedRun) -> dict[str, StoredFile] 
     try:
         with reading_from(path):
             content = path.read_bytes()
-        manifest = unseal(content, str(path), "it is made anew")
+        manifest = checksummed_json.loads(content, str(path), "it is made anew")
         files = {name: _stored(path.parent / name, proof) for name, proof in manifest["files"].items()}
         for file in files.values():
             read_verified(Path(file.path), file.sha256)
@@ -84,12 +84,12 @@ def _completed(config: RunConfig, trained: TrainedRun) -> dict[str, StoredFile] 
         return None
     if (manifest["run_id"], manifest["config"]["artifacts"]) != (trained.run_id, config.record["artifacts"]):
         return None
-    return {**files, MANIFEST: StoredFile(str(path), sha256_of_bytes(content), len(content))}
+    return {**files, MANIFEST: FileDigest(str(path), sha256_of_bytes(content), len(content))}
 
 
 def _complete(
     config: RunConfig, raw: RawDataset, data: CachedDataset, trained: TrainedRun, evaluation: Evaluation
-) -> dict[str, StoredFile]:
+) -> dict[str, FileDigest]:
     """Make what a published run has beside its checkpoints, and the manifest when all files are proved."""
     directory = Path(trained.directory)
     last = trained.checkpoints[-1]
@@ -100,14 +100,14 @@ def _complete(
     files["history.parquet"] = _write(directory / "history.parquet", history_parquet(trained, data.name, evaluation))
     for file in files.values():
         read_verified(Path(file.path), file.sha256)
-    about = describe_run(config.record["artifacts"], raw, data, trained, evaluation, files)
+    about = build_manifest(config.record["artifacts"], raw, data, trained, evaluation, files)
     images, _ = load_split(data.test)
     files["report.html"] = _write(directory / "report.html", report_html(about, evaluation, model, images))
-    manifest = seal({**about, "files": proofs(files)})
+    manifest = checksummed_json.dumps({**about, "files": proofs(files)})
     return {**files, MANIFEST: _write(directory / MANIFEST, manifest)}
 
 
-def _put_all(store: Store, prefix: str, files: dict[str, StoredFile]) -> None:
+def _put_all(store: Store, prefix: str, files: dict[str, FileDigest]) -> None:
     """Put files, a few at a time; when one fails, no further one is begun."""
     with ThreadPoolExecutor(UPLOADS_AT_ONCE) as pool:
         puts = [pool.submit(store.put, f"{prefix}/{name}", Path(f.path), f.sha256) for name, f in files.items()]
@@ -118,13 +118,13 @@ def _put_all(store: Store, prefix: str, files: dict[str, StoredFile]) -> None:
             pool.shutdown(cancel_futures=True)
 
 
-def _expect_there(store: Store, prefix: str, files: dict[str, StoredFile]) -> None:
+def _expect_there(store: Store, prefix: str, files: dict[str, FileDigest]) -> None:
     """Look, before the manifest vouches for them, whether somebody has removed files that were put.
 
     Raises:
         StoreError: They are gone.
     """
-    gone = set(files) - {entry.key.removeprefix(f"{prefix}/") for entry in store.list(f"{prefix}/")}
+    gone = set(files) - {entry.key.removeprefix(f"{prefix}/") for entry in store.list_entries(f"{prefix}/")}
     if gone:
         what = store.uri(f"{prefix}/{min(gone)}")
         raise StoreError(
@@ -132,9 +132,9 @@ def _expect_there(store: Store, prefix: str, files: dict[str, StoredFile]) -> No
         )
 
 
-def _stored(path: Path, proof: dict[str, Any]) -> StoredFile:
-    return StoredFile(str(path), proof["sha256"], proof["bytes"])
+def _stored(path: Path, proof: dict[str, Any]) -> FileDigest:
+    return FileDigest(str(path), proof["sha256"], proof["size"])
 
 
-def _write(path: Path, content: bytes) -> StoredFile:
-    return StoredFile(str(path), write_bytes(path, content), len(content))
+def _write(path: Path, content: bytes) -> FileDigest:
+    return FileDigest(str(path), write_bytes(path, content), len(content))

@@ -15,7 +15,7 @@ from mnist_bp.storage.interface import Store
 
 
 @dataclass(frozen=True)
-class Rules:
+class RetentionPolicy:
     """What is to stay.
 
     Args:
@@ -38,18 +38,18 @@ class Removal:
         uri: Its prefix, or its directory.
         why: For the reader.
         files: How many.
-        bytes: Their size.
+        size: Their size.
     """
 
     run_id: str
     uri: str
     why: str
     files: int
-    bytes: int
+    size: int
 
 
 @dataclass(frozen=True)
-class Verdict:
+class RetentionPlan:
     """What goes and what stays of a store.
 
     Args:
@@ -69,9 +69,9 @@ class Verdict:
     damaged: frozenset[str]
 
 
-def judge(
-    store: Store, runs: Sequence[CatalogedRun], rules: Rules, before: datetime, in_work: Iterable[str]
-) -> Verdict:
+def plan_retention(
+    store: Store, runs: Sequence[CatalogedRun], rules: RetentionPolicy, before: datetime, in_work: Iterable[str]
+) -> RetentionPlan:
     """Look at a store's champions, and decide.
 
     Args:
@@ -97,7 +97,7 @@ def judge(
         **dict.fromkeys(in_work, "it is being made here"),
     }
     champions = {pointer.current.run_id for pointer in pointers.values() if pointer.current}
-    begun = {run_id for pointer in pointers.values() for run_id in pointer.collecting} - champions
+    begun = {run_id for pointer in pointers.values() for run_id in pointer.pending_deletion} - champions
     removals, kept = [], {}
     for run in runs:
         run_id = run.listed.run_id
@@ -106,9 +106,9 @@ def judge(
         else:
             why = _why_it_goes(run, begun, rules.keep)
             uri = store.uri(RUNS + run_id)
-            removals.append(Removal(run_id, uri, why, len(run.listed.files), run.listed.bytes))
+            removals.append(Removal(run_id, uri, why, len(run.listed.files), run.listed.size))
     damaged = frozenset(run.listed.run_id for run in runs if run.damage or run.listed.lost_manifest)
-    return Verdict(tuple(removals), kept, pointers, datasets, newest, damaged)
+    return RetentionPlan(tuple(removals), kept, pointers, datasets, newest, damaged)
 
 
 def _refuse_lost_pointers(store: Store, runs: Iterable[ListedRun]) -> None:
@@ -141,7 +141,7 @@ def _choosable(store: Store, datasets: Mapping[str, str], pointers: Mapping[str,
     """Return the runs of datasets that have no champion, where any could become it at any moment."""
     led = {dataset for dataset, pointer in pointers.items() if pointer.current}
     found = {run_id: dataset for run_id, dataset in datasets.items() if dataset not in led}
-    if not found or not store.conditions_honoured():
+    if not found or not store.supports_conditional_writes():
         return {}
     return {run_id: f"{dataset} has no champion yet: see mnist-bp rollback" for run_id, dataset in found.items()}
 

@@ -21,7 +21,7 @@ from mnist_bp.registry.champion import (
     rounds,
     swap_champion,
 )
-from mnist_bp.registry.comparison import Contestant, read_contestant
+from mnist_bp.registry.comparison import PublishedModel, read_published_model
 from mnist_bp.registry.promotion_record import lost_pointers
 from mnist_bp.storage.interface import Store
 
@@ -57,7 +57,7 @@ def roll_back(
         StoreError: There is no such run, or none before; the store ignores conditions; or another process changed the
             champion in the meantime.
     """
-    target = read_contestant(store, run_id) if run_id is not None else None
+    target = read_published_model(store, run_id) if run_id is not None else None
     dataset = _dataset_meant(store, target, dataset)
     champion = read_champion(store, dataset)
     target = target or _previous(store, champion)
@@ -65,7 +65,7 @@ def roll_back(
         raise ConfigError(f"{target.run_id} is a run of {target.dataset}, expected one of {dataset}; see mnist-bp runs")
     before = champion.current.run_id if champion.current else None
     if before != target.run_id:
-        if not allow_unsafe and not store.conditions_honoured():
+        if not allow_unsafe and not store.supports_conditional_writes():
             raise StoreError(
                 f"{store.uri(champion_key(dataset))}: this store ignores conditional writes, and a promotion at the "
                 "same time would be lost; where there is none, use --allow-unsafe-promotion"
@@ -75,12 +75,12 @@ def roll_back(
     return Rollback(dataset, before, target.run_id)
 
 
-def _move(store: Store, champion: Champion, target: Contestant) -> None:
+def _move(store: Store, champion: Champion, target: PublishedModel) -> None:
     """Swap the pointer, so long as the champion is the one that the user meant to replace."""
     seen, dataset = champion.current, champion.dataset
     figures = {"reason": f"chosen by hand, in place of {seen.run_id if seen else 'none'}"}
     for _ in rounds():
-        if target.run_id in champion.collecting:
+        if target.run_id in champion.pending_deletion:
             raise StoreError(f"{target.run_id} cannot become champion of {dataset}: mnist-bp gc is removing it")
         after = champion.changed("rollback", target.run_id, target.manifest_sha256, figures)
         if swap_champion(store, after):
@@ -96,7 +96,7 @@ def _move(store: Store, champion: Champion, target: Contestant) -> None:
     )
 
 
-def prove_files(store: Store, run: Contestant) -> None:
+def prove_files(store: Store, run: PublishedModel) -> None:
     """Read every file of a run against the digest in its manifest.
 
     Raises:
@@ -107,7 +107,7 @@ def prove_files(store: Store, run: Contestant) -> None:
         store.get(f"{RUNS}{run.run_id}/{name}", proof["sha256"])
 
 
-def _dataset_meant(store: Store, target: Contestant | None, dataset: str | None) -> str:
+def _dataset_meant(store: Store, target: PublishedModel | None, dataset: str | None) -> str:
     if dataset is not None:
         return dataset
     there = list_champions(store)
@@ -127,7 +127,7 @@ def _dataset_meant(store: Store, target: Contestant | None, dataset: str | None)
     )
 
 
-def _previous(store: Store, champion: Champion) -> Contestant:
+def _previous(store: Store, champion: Champion) -> PublishedModel:
     """Find the run that was champion before the current one."""
     current = champion.current
     if current is None:
@@ -143,4 +143,4 @@ def _previous(store: Store, champion: Champion) -> Contestant:
             f"{current.run_id} is the first champion of {champion.dataset}: there is none before it; name a run, "
             "see mnist-bp runs"
         )
-    return read_contestant(store, before.run_id, before.manifest_sha256)
+    return read_published_model(store, before.run_id, before.manifest_sha256)

@@ -26,7 +26,7 @@ from mnist_bp.registry.catalog import ListedRun, list_runs, read_manifest
 from mnist_bp.registry.champion import Champion, champion_key, list_champions, pointer_is_gone, read_champion
 from mnist_bp.registry.promotion_record import lost_pointers, read_promotion, read_promotions
 from mnist_bp.results import Promotion
-from mnist_bp.storage.file_check import Finding, prove
+from mnist_bp.storage.file_check import FileCheck, check_file
 from mnist_bp.storage.interface import Store
 from mnist_bp.storage.parallel import in_parallel
 
@@ -52,7 +52,7 @@ class _Proved:
         promotion: What was decided about it, if that is there and intact.
     """
 
-    findings: list[Finding]
+    findings: list[FileCheck]
     files: list[_File] = field(default_factory=list)
     promotion: Promotion | None = None
 
@@ -72,7 +72,7 @@ class _Expected:
     sources: Sources
 
 
-def verify(store: Store, data_dir: Path, run_id: str | None = None, *, all_runs: bool = False) -> Iterator[Finding]:
+def verify(store: Store, data_dir: Path, run_id: str | None = None, *, all_runs: bool = False) -> Iterator[FileCheck]:
     """Verify published runs, and the data directory's caches; several files at a time.
 
     Args:
@@ -97,7 +97,7 @@ def verify(store: Store, data_dir: Path, run_id: str | None = None, *, all_runs:
     listed = list(list_runs(store))
     runs = {run.run_id: run for run in listed if wanted is None or run.run_id in wanted}
     for gone in sorted(expected.champions - set(runs)) if run_id is None else ():
-        yield Finding(store.uri(RUNS + gone), "missing", f"it is a champion; {_REMEDY}, or see mnist-bp rollback")
+        yield FileCheck(store.uri(RUNS + gone), "missing", f"it is a champion; {_REMEDY}, or see mnist-bp rollback")
     files: list[_File] = []
     decided: list[Promotion] = []
     for proved in in_parallel(partial(_verify_run, store, expected), runs.values()):
@@ -107,17 +107,17 @@ def verify(store: Store, data_dir: Path, run_id: str | None = None, *, all_runs:
     yield from (finding for finding in in_parallel(partial(_verify_file, store), files) if finding is not None)
     for unrecorded in _find_unrecorded_promotions(champions, runs):
         detail = f"the champion's history tells of its promotion; --resume {unrecorded} records it there, too"
-        yield Finding(store.uri(f"{RUNS}{unrecorded}/{PROMOTION}"), "incomplete", detail)
+        yield FileCheck(store.uri(f"{RUNS}{unrecorded}/{PROMOTION}"), "incomplete", detail)
     if run_id is None:
         others = [run for run in listed if run.run_id not in expected.manifests and run.run_id not in runs]
         yield from _find_lost_pointers(store, decided, others)
 
 
-def _read_pointer(store: Store, dataset: str) -> tuple[Champion | None, Finding]:
-    return prove(store.uri(champion_key(dataset)), read_champion, store, dataset)
+def _read_pointer(store: Store, dataset: str) -> tuple[Champion | None, FileCheck]:
+    return check_file(store.uri(champion_key(dataset)), read_champion, store, dataset)
 
 
-def _find_lost_pointers(store: Store, decided: list[Promotion], others: Iterable[ListedRun]) -> Iterator[Finding]:
+def _find_lost_pointers(store: Store, decided: list[Promotion], others: Iterable[ListedRun]) -> Iterator[FileCheck]:
     """Look for datasets that have no pointer though what was decided about their runs names a champion.
 
     Args:
@@ -129,17 +129,17 @@ def _find_lost_pointers(store: Store, decided: list[Promotion], others: Iterable
         everything = [*read_promotions(store, others), *decided]
         found = lost_pointers(store, sorted(everything, key=lambda promotion: promotion.run_id))
     except StoreError as exc:
-        yield Finding(store.uri(RUNS), "unreadable", str(exc))
+        yield FileCheck(store.uri(RUNS), "unreadable", str(exc))
         return
     for dataset, run_id in found.items():
-        yield Finding(store.uri(champion_key(dataset)), "missing", pointer_is_gone(store, dataset, run_id))
+        yield FileCheck(store.uri(champion_key(dataset)), "missing", pointer_is_gone(store, dataset, run_id))
 
 
 def _find_unrecorded_promotions(champions: list[Champion], runs: Mapping[str, ListedRun]) -> Iterator[str]:
     """Find runs that became champion, by the history, and have no record of it; what it would tell is not lost."""
     for champion in champions:
         promoted = {change.run_id for change in champion.history if change.action == "promote"}
-        for run_id in sorted(promoted.intersection(runs).difference(champion.collecting)):
+        for run_id in sorted(promoted.intersection(runs).difference(champion.pending_deletion)):
             if runs[run_id].complete and PROMOTION not in runs[run_id].files:
                 yield run_id
 
@@ -159,25 +159,25 @@ def _verify_run(store: Store, expected: _Expected, run: ListedRun) -> _Proved:
     uri = store.uri(prefix + MANIFEST)
     if not run.complete:
         if run.run_id in expected.champions or run.lost_manifest:
-            return _Proved([Finding(uri, "missing", f"the run was complete; {_REMEDY}")])
-        return _Proved([Finding(uri, "incomplete", "the run was not finished, is being published, or removed")])
-    found, finding = prove(uri, _read_run, store, run.run_id)
+            return _Proved([FileCheck(uri, "missing", f"the run was complete; {_REMEDY}")])
+        return _Proved([FileCheck(uri, "incomplete", "the run was not finished, is being published, or removed")])
+    found, finding = check_file(uri, _read_run, store, run.run_id)
     if found is None:
         removed = finding.status == "unreadable" and MANIFEST not in _names_of(store, run.run_id, [MANIFEST])
         return _Proved([] if removed else [finding])
     manifest, sha256 = found
     findings = [finding]
     findings += [
-        Finding(uri, "damaged", f"its SHA-256 is {sha256}, a champion's pointer states {digest}; {_REMEDY}")
+        FileCheck(uri, "damaged", f"its SHA-256 is {sha256}, a champion's pointer states {digest}; {_REMEDY}")
         for digest in sorted(expected.manifests.get(run.run_id, set()) - {sha256})
     ]
     findings += _verify_sources(uri, manifest["dataset"], expected.sources)
     promotion = None
     if PROMOTION in run.files:
-        promotion, finding = prove(store.uri(prefix + PROMOTION), read_promotion, store, run.run_id)
+        promotion, finding = check_file(store.uri(prefix + PROMOTION), read_promotion, store, run.run_id)
         findings.append(finding)
     foreign = sorted(set(run.files) - set(manifest["files"]) - {MANIFEST, PROMOTION})
-    findings += [Finding(store.uri(prefix + name), "foreign", "no manifest names it") for name in foreign]
+    findings += [FileCheck(store.uri(prefix + name), "foreign", "no manifest names it") for name in foreign]
     files = [_File(run.run_id, name, str(file["sha256"])) for name, file in manifest["files"].items()]
     return _Proved(findings, files, promotion)
 
@@ -191,31 +191,31 @@ def _read_run(store: Store, run_id: str) -> tuple[dict[str, Any], str]:
     return manifest, sha256
 
 
-def _verify_sources(uri: str, dataset: Mapping[str, Any], sources: Sources) -> Iterator[Finding]:
+def _verify_sources(uri: str, dataset: Mapping[str, Any], sources: Sources) -> Iterator[FileCheck]:
     """Compare the files that a run was trained on with those that its dataset consists of."""
     for name, known in sources.get(dataset["name"], {}).items():
         used = dataset["sources"].get(name, {}).get("sha256")
         if used is None or known not in (None, used):
             detail = f"the run was trained on a {name} of SHA-256 {used}; {dataset['name']} has {known or 'another'}"
-            yield Finding(uri, "damaged", detail)
+            yield FileCheck(uri, "damaged", detail)
 
 
-def _verify_file(store: Store, file: _File) -> Finding | None:
+def _verify_file(store: Store, file: _File) -> FileCheck | None:
     """Prove one file; None where its whole run was removed in the meantime."""
     key = f"{RUNS}{file.run_id}/{file.name}"
-    finding = prove(store.uri(key), store.get, key, file.sha256)[1]
+    finding = check_file(store.uri(key), store.get, key, file.sha256)[1]
     if finding.status != "unreadable":
         return finding
     there = _names_of(store, file.run_id, [MANIFEST, file.name])
     if MANIFEST not in there:
         return None
-    return finding if file.name in there else Finding(finding.uri, "missing", f"its manifest names it; {_REMEDY}")
+    return finding if file.name in there else FileCheck(finding.uri, "missing", f"its manifest names it; {_REMEDY}")
 
 
 def _names_of(store: Store, run_id: str, unless_told: list[str]) -> set[str]:
     """Name what is there of a run now; where the store does not say, what was there before."""
     prefix = f"{RUNS}{run_id}/"
     try:
-        return {entry.key.removeprefix(prefix) for entry in store.list(prefix)}
+        return {entry.key.removeprefix(prefix) for entry in store.list_entries(prefix)}
     except StoreError:
         return set(unless_told)

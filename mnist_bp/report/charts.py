@@ -75,7 +75,7 @@ class Chart:
     bottom: int = HEIGHT - BOTTOM
 
 
-def lay_out(title: str, lines: Sequence[Line], width: int = WIDTH) -> Chart:
+def layout_chart(title: str, lines: Sequence[Line], width: int = WIDTH) -> Chart:
     """Find out where everything in a chart lies.
 
     Args:
@@ -84,8 +84,8 @@ def lay_out(title: str, lines: Sequence[Line], width: int = WIDTH) -> Chart:
         width: Of the chart, in pixels.
     """
     values = [value for line in lines for _, value in line.points]
-    x_values = round_values(0, max(step for line in lines for step, _ in line.points))
-    y_values = round_values(min(values), max(values), outside=True)
+    x_values = nice_ticks(0, max(step for line in lines for step, _ in line.points))
+    y_values = nice_ticks(min(values), max(values), outside=True)
     last = max(x_values[-1], *(step for line in lines for step, _ in line.points))
 
     def x(step: float) -> float:
@@ -114,7 +114,7 @@ def lay_out(title: str, lines: Sequence[Line], width: int = WIDTH) -> Chart:
     )
 
 
-def round_values(low: float, high: float, *, outside: bool = False) -> list[float]:
+def nice_ticks(low: float, high: float, *, outside: bool = False) -> list[float]:
     """Choose round values for the ticks of an axis, at least two.
 
     Args:
@@ -133,7 +133,7 @@ def round_values(low: float, high: float, *, outside: bool = False) -> list[floa
     return [count * gap for count in range(first, max(reach, first + 1) + 1)]
 
 
-def thinned(points: Sequence[tuple[int, float]], most: int) -> list[tuple[int, float]]:
+def downsample(points: Sequence[tuple[int, float]], most: int) -> list[tuple[int, float]]:
     """Leave out points at regular distances until few enough are left; the last always stays."""
     stride = math.ceil(len(points) / most)
     return list(points[::-1][::stride][::-1])

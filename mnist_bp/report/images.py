@@ -12,7 +12,7 @@ from typing import Final
 
 import numpy as np
 
-from mnist_bp.model.parameters import Bytes, FloatArray
+from mnist_bp.model.parameters import FloatArray, UInt8Array
 
 LEVELS: Final = 31
 """Shades of either sign in a picture of weights; more would be larger and look the same."""
@@ -25,7 +25,7 @@ _GREY, _PALETTE = 0, 3
 """Colour types; Source: PNG specification, 11.2.2."""
 
 
-def digit_picture(pixels: Bytes) -> str:
+def digit_picture(pixels: UInt8Array) -> str:
     """Show an image as it is: ink white, paper black.
 
     Args:
@@ -53,7 +53,7 @@ def weights_picture(weights: FloatArray, full: float) -> str:
     return _address(_png(shades.astype(np.uint8), _PALETTE, (b"PLTE", colours), (b"tRNS", opacity)))
 
 
-def _png(values: Bytes, colour_type: int, *chunks: tuple[bytes, bytes]) -> bytes:
+def _png(values: UInt8Array, colour_type: int, *chunks: tuple[bytes, bytes]) -> bytes:
     height, width = values.shape
     header = struct.pack(">IIBBBBB", width, height, 8, colour_type, 0, 0, 0)
     rows = np.pad(values, ((0, 0), (1, 0))).tobytes()  # each begins with its filter: none

@@ -14,29 +14,29 @@ import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from mnist_bp.config import PLACES
-from mnist_bp.model.parameters import Bytes, FloatArray, Model, initial_parameters
-from mnist_bp.report.charts import Chart, Line, lay_out, thinned
+from mnist_bp.model.parameters import FloatArray, Model, UInt8Array, initial_parameters
+from mnist_bp.report.charts import Chart, Line, downsample, layout_chart
 from mnist_bp.report.images import digit_picture, weights_picture
 from mnist_bp.results import Evaluation, Mistake
 
 SIDE: Final = 28
 """Images are SIDE x SIDE pixels."""
 
-MOST_UNITS: Final = 100
-MOST_POINTS: Final = 100
-MOST_SEEDS: Final = 64
-MOST_ROWS: Final = 40
+MAX_UNITS: Final = 100
+MAX_POINTS: Final = 100
+MAX_SEEDS_DRAWN: Final = 64
+MAX_ROWS: Final = 40
 """What is left out beyond them would make the page large, and no clearer."""
 
 FULL_COLOUR: Final = 0.995
 """Share of the weights that lie within the range of colours."""
 
 
-def report_html(manifest: Mapping[str, Any], evaluation: Evaluation, model: Model, images: Bytes) -> bytes:
+def report_html(manifest: Mapping[str, Any], evaluation: Evaluation, model: Model, images: UInt8Array) -> bytes:
     """Make the page.
 
     Args:
-        manifest: The run's; see `mnist_bp.registry.manifest.describe_run`.
+        manifest: The run's; see `mnist_bp.registry.manifest.build_manifest`.
         evaluation: The scores of all its models, and the mistakes of its own.
         model: The run's own model.
         images: The test images, pixels in [0, 255], shape (N, 784).
@@ -48,7 +48,7 @@ def report_html(manifest: Mapping[str, Any], evaluation: Evaluation, model: Mode
             run=manifest,
             final=evaluation.final,
             charts=_charts(evaluation),
-            rows=_thinned_rows(manifest["checkpoints"]),
+            rows=_downsampled_rows(manifest["checkpoints"]),
             confusion=evaluation.confusion,
             shades=[_shades(row, label) for label, row in enumerate(evaluation.confusion)],
             totals=[sum(row) for row in evaluation.confusion],
@@ -81,12 +81,12 @@ def _charts(evaluation: Evaluation) -> list[Chart]:
     others = [seed for seed in dict.fromkeys(score.seed for score in evaluation.scores) if seed != evaluation.seed]
 
     def beside(measure: str) -> list[Line]:
-        return [Line("other seeds", "faint", _points(evaluation, measure, seed)) for seed in others[:MOST_SEEDS]]
+        return [Line("other seeds", "faint", _points(evaluation, measure, seed)) for seed in others[:MAX_SEEDS_DRAWN]]
 
-    lab = thinned([(score.step, score.lab_correct_of_1000 / 1_000) for score in scores], MOST_POINTS)
+    lab = downsample([(score.step, score.lab_correct_of_1000 / 1_000) for score in scores], MAX_POINTS)
     accuracy, loss = (_points(evaluation, measure, evaluation.seed) for measure in ("accuracy", "loss"))
     return [
-        lay_out(
+        layout_chart(
             "accuracy",
             [
                 *beside("accuracy"),
@@ -94,17 +94,17 @@ def _charts(evaluation: Evaluation) -> list[Chart]:
                 Line("all test images", "main", accuracy),
             ],
         ),
-        lay_out("loss", [*beside("loss"), Line("all test images", "main", loss)]),
+        layout_chart("loss", [*beside("loss"), Line("all test images", "main", loss)]),
     ]
 
 
 def _points(evaluation: Evaluation, measure: str, seed: int) -> list[tuple[int, float]]:
     points = [(score.step, getattr(score, measure)) for score in evaluation.scores if score.seed == seed]
-    return thinned(points, MOST_POINTS)
+    return downsample(points, MAX_POINTS)
 
 
-def _thinned_rows(checkpoints: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    kept = {step for step, _ in thinned([(point["step"], 0.0) for point in checkpoints], MOST_ROWS)}
+def _downsampled_rows(checkpoints: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    kept = {step for step, _ in downsample([(point["step"], 0.0) for point in checkpoints], MAX_ROWS)}
     return [point for point in checkpoints if point["step"] in kept]
 
 
@@ -117,7 +117,7 @@ def _shades(row: Sequence[int], label: int) -> list[int]:
     return [round(45 * share if place == label else min(45.0, 110 * share**0.5)) for place, share in enumerate(shares)]
 
 
-def _mistake(mistake: Mistake, images: Bytes) -> dict[str, Any]:
+def _mistake(mistake: Mistake, images: UInt8Array) -> dict[str, Any]:
     return {"about": mistake, "picture": digit_picture(images[mistake.index].reshape(SIDE, SIDE))}
 
 
@@ -145,7 +145,7 @@ def _pictures(weights: FloatArray) -> list[str]:
         weights: Shape (784, H).
     """
     full = float(np.quantile(np.abs(weights), FULL_COLOUR)) or 1.0
-    return [weights_picture(unit.reshape(SIDE, SIDE), full) for unit in weights.T[:MOST_UNITS]]
+    return [weights_picture(unit.reshape(SIDE, SIDE), full) for unit in weights.T[:MAX_UNITS]]
 
 
 def _setting(value: object) -> object:

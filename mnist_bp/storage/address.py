@@ -10,12 +10,12 @@ from urllib.parse import unquote
 from mnist_bp.errors import ConfigError
 from mnist_bp.storage.interface import Store
 from mnist_bp.storage.local import LocalStore
-from mnist_bp.storage.retries import Budget
+from mnist_bp.storage.retries import RetryPolicy
 
 _BUCKET: Final = re.compile(r"[A-Za-z0-9._-]{1,255}")
 
 
-def open_store(uri: str, *, attempts: int = Budget.attempts) -> Store:
+def open_store(uri: str, *, attempts: int = RetryPolicy.attempts) -> Store:
     """Open a place by its address. Nothing is contacted yet.
 
     Args:
@@ -32,7 +32,7 @@ def open_store(uri: str, *, attempts: int = Budget.attempts) -> Store:
         from mnist_bp.storage.s3 import S3Store  # boto3: 0.3 s, and absent on machines that only train
 
         bucket, _, prefix = rest.partition("/")
-        return S3Store(bucket, prefix.strip("/"), Budget(attempts))
+        return S3Store(bucket, prefix.strip("/"), RetryPolicy(attempts))
     return LocalStore(Path(unquote(rest) if scheme == "file" else rest))
 
 

@@ -3,7 +3,7 @@
     {
       "run_id": "20261123T181500Z-1a2b3c4d",
       ...
-      "seal": "<SHA-256 of this very file, with 64 zeros in this place>"
+      "checksum": "<SHA-256 of this very file, with 64 zeros in this place>"
     }
 
 So a manifest or a pointer needs no second file to be checked against, and no byte of it can change unnoticed. A seal
@@ -20,29 +20,29 @@ from typing import Any, Final
 from mnist_bp.errors import ChecksumError, DataFormatError
 from mnist_bp.storage.files import sha256_of_bytes
 
-_KEY: Final = "seal"
-_UNSEALED: Final = "0" * 64
-_SEAL: Final = re.compile(rb'"seal": "([0-9a-f]{64})"\s*}\s*\Z')
+_KEY: Final = "checksum"
+_BLANK: Final = "0" * 64
+_CHECKSUM: Final = re.compile(rb'"checksum": "([0-9a-f]{64})"\s*}\s*\Z')
 
 
-def seal(document: Mapping[str, Any], *, indent: int | None = 2) -> bytes:
+def dumps(document: Mapping[str, Any], *, indent: int | None = 2) -> bytes:
     """Encode a document with its seal. Equal documents give equal bytes.
 
     Args:
-        document: JSON-ready, without a `seal`.
+        document: JSON-ready, without a `checksum`.
         indent: As `json.dumps` has it; None for a single line.
     """
     assert _KEY not in document
-    content = json.dumps({**document, _KEY: _UNSEALED}, indent=indent).encode() + b"\n"
-    head, _, tail = content.rpartition(_UNSEALED.encode())
+    content = json.dumps({**document, _KEY: _BLANK}, indent=indent).encode() + b"\n"
+    head, _, tail = content.rpartition(_BLANK.encode())
     return head + sha256_of_bytes(content).encode() + tail
 
 
-def unseal(content: bytes, what: str, remedy: str) -> dict[str, Any]:
+def loads(content: bytes, what: str, remedy: str) -> dict[str, Any]:
     """Decode a document after proving that its bytes are the ones that were sealed.
 
     Args:
-        content: What `seal` returned, it is to be hoped.
+        content: What `dumps` returned, it is to be hoped.
         what: Names the document in the message.
         remedy: What the user can do about a damaged one.
 
@@ -53,11 +53,11 @@ def unseal(content: bytes, what: str, remedy: str) -> dict[str, Any]:
         ChecksumError: A byte differs; nothing was parsed.
         DataFormatError: It has no seal at all.
     """
-    found = _SEAL.search(content)
+    found = _CHECKSUM.search(content)
     if found is None:
         raise DataFormatError(f"{what} does not end in a seal, as every document written here does; {remedy}")
     stated = found[1].decode()
-    actual = sha256_of_bytes(content[: found.start(1)] + _UNSEALED.encode() + content[found.end(1) :])
+    actual = sha256_of_bytes(content[: found.start(1)] + _BLANK.encode() + content[found.end(1) :])
     if actual != stated:
         raise ChecksumError(f"{what} is damaged: its seal is {stated}, its content's SHA-256 {actual}; {remedy}")
     document: dict[str, Any] = json.loads(content)

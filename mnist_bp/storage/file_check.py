@@ -14,7 +14,7 @@ Arguments = ParamSpec("Arguments")
 
 
 @dataclass(frozen=True)
-class Finding:
+class FileCheck:
     """What was found about one file, or about a run as a whole.
 
     Args:
@@ -34,9 +34,9 @@ class Finding:
         return self.status in ("damaged", "missing", "unreadable")
 
 
-def prove(
+def check_file(
     uri: str, read: Callable[Arguments, Result], *args: Arguments.args, **kwargs: Arguments.kwargs
-) -> tuple[Result | None, Finding]:
+) -> tuple[Result | None, FileCheck]:
     """Call what reads and proves a file.
 
     Args:
@@ -49,8 +49,8 @@ def prove(
         What it returned, or None if it raised; and the finding.
     """
     try:
-        return read(*args, **kwargs), Finding(uri, "ok")
+        return read(*args, **kwargs), FileCheck(uri, "ok")
     except (ChecksumError, DataFormatError) as exc:
-        return None, Finding(uri, "damaged", str(exc))
+        return None, FileCheck(uri, "damaged", str(exc))
     except MnistBpError as exc:
-        return None, Finding(uri, "unreadable", str(exc))
+        return None, FileCheck(uri, "unreadable", str(exc))

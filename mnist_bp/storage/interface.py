@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import builtins
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
@@ -18,12 +17,12 @@ class Entry:
 
     Args:
         key: Of the store.
-        bytes: Its size.
+        size: Its size.
         modified: When it was put, in UTC, by the clock of whoever keeps it.
     """
 
     key: str
-    bytes: int
+    size: int
     modified: datetime
 
 
@@ -33,7 +32,7 @@ class Versioned:
 
     Args:
         content: All of it.
-        version: What `Store.swap` is to find still there. Means something to its store alone, and proves no bytes.
+        version: What `compare_and_swap` expects. Means something to its store alone, and proves no bytes.
     """
 
     content: bytes
@@ -47,7 +46,7 @@ SwapOutcome = Literal["won", "lost", "unknown"]
 class Store(Protocol):
     """The one interface of all places. A key is a relative path with forward slashes; no file's name starts with a dot.
 
-    Files are put once and never overwritten; a pointer, which has to change, changes by `swap` alone. Every method
+    Files are put once and never overwritten; a pointer changes by `compare_and_swap` alone. Every method
     raises StoreError, `transient` where another attempt may help; those that S3 needs have been made by then.
     """
 
@@ -88,7 +87,7 @@ class Store(Protocol):
         """Read a file piece by piece, from byte `start` on."""
         ...
 
-    def list(self, prefix: str = "") -> Iterator[Entry]:
+    def list_entries(self, prefix: str = "") -> Iterator[Entry]:
         """List all files whose key starts with a prefix, in order of key; of a place that is not there, none."""
         ...
 
@@ -97,10 +96,10 @@ class Store(Protocol):
         ...
 
     def read(self, key: str) -> Versioned | None:
-        """Read a file that may change, with what `swap` needs; None if it is not there."""
+        """Read a file that may change, with what `compare_and_swap` needs; None if it is not there."""
         ...
 
-    def swap(self, key: str, content: bytes, expected: str | None) -> SwapOutcome:
+    def compare_and_swap(self, key: str, content: bytes, expected: str | None) -> SwapOutcome:
         """Replace a file if it is still the one that was read: compare-and-swap, never tried twice.
 
         Args:
@@ -111,11 +110,11 @@ class Store(Protocol):
         """
         ...
 
-    def conditions_honoured(self) -> bool:
-        """Find out, by trying, whether `swap` can be relied on here; a store that ignores conditions lets all win."""
+    def supports_conditional_writes(self) -> bool:
+        """Check, by trying, whether `compare_and_swap` is reliable here; a store that ignores conditions is not."""
         ...
 
-    def remove_leftovers(self, before: datetime, *, dry_run: bool = False) -> builtins.list[str]:
+    def remove_leftovers(self, before: datetime, *, dry_run: bool = False) -> list[str]:
         """Remove what writers that died have left, and readers never see: temporary files, unfinished uploads.
 
         Args:

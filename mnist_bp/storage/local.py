@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import builtins
 import hashlib
 import os
 from collections.abc import Iterator
@@ -82,7 +81,7 @@ class LocalStore:
             while chunk := file.read(CHUNK):
                 yield chunk
 
-    def list(self, prefix: str = "") -> Iterator[Entry]:
+    def list_entries(self, prefix: str = "") -> Iterator[Entry]:
         """Walk the directory; see `Store`."""
         found = [path for path in self._walk(prefix) if not path.name.startswith(".")]  # a lock, a temporary file
         for key, path in sorted((path.relative_to(self._directory).as_posix(), path) for path in found):
@@ -110,7 +109,7 @@ class LocalStore:
             content = path.read_bytes()
         return Versioned(content, sha256_of_bytes(content))
 
-    def swap(self, key: str, content: bytes, expected: str | None) -> SwapOutcome:
+    def compare_and_swap(self, key: str, content: bytes, expected: str | None) -> SwapOutcome:
         """Compare and write under a lock that a process which dies lets go; see `Store`."""
         path = self._directory / key
         with locked(path.parent):
@@ -120,11 +119,11 @@ class LocalStore:
             write_bytes(path, content)
             return "won"
 
-    def conditions_honoured(self) -> bool:
-        """Always: `swap` holds a lock."""
+    def supports_conditional_writes(self) -> bool:
+        """Always: `compare_and_swap` holds a lock."""
         return True
 
-    def remove_leftovers(self, before: datetime, *, dry_run: bool = False) -> builtins.list[str]:
+    def remove_leftovers(self, before: datetime, *, dry_run: bool = False) -> list[str]:
         """Remove temporary files; see `Store`."""
         found = []
         for path in leftovers(self._directory, before):

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from mnist_bp.errors import MnistBpError, StoreError
 from mnist_bp.storage.files import TEMPORARY_SUFFIX, sha256_of_bytes
 from mnist_bp.storage.interface import Store, SwapOutcome, Versioned
-from mnist_bp.storage.retries import Budget, retrying
+from mnist_bp.storage.retries import RetryPolicy, retry
 
 
 @dataclass(frozen=True)
-class Finding:
+class Capability:
     """One thing that was tried.
 
     Args:
@@ -28,7 +28,7 @@ class Finding:
     detail: str
 
 
-def probe(store: Store) -> list[Finding]:
+def probe(store: Store) -> list[Capability]:
     """Try everything that the library relies on, on small files of its own, and remove them.
 
     Returns:
@@ -47,7 +47,7 @@ def probe(store: Store) -> list[Finding]:
         return "what was written is read back, proved by its SHA-256"
 
     def find() -> str:
-        if [entry.key for entry in store.list(key.rpartition("/")[0] + "/")] != [key]:
+        if [entry.key for entry in store.list_entries(key.rpartition("/")[0] + "/")] != [key]:
             raise StoreError("a file just written is missing in the listing")
         return "a file just written is in the listing"
 
@@ -62,17 +62,17 @@ def probe(store: Store) -> list[Finding]:
         try:
             findings += [_tried("read back", get), _tried("list after write", find), *probe_conditions(store)]
         except StoreError as exc:
-            findings.append(Finding("conditional writes", False, str(exc)))
+            findings.append(Capability("conditional writes", False, str(exc)))
         finally:
             findings.append(_tried("delete", delete))
     return findings
 
 
-def probe_conditions(store: Store, directory: str = "champion/") -> list[Finding]:
+def probe_conditions(store: Store, directory: str = "champion/") -> list[Capability]:
     """Try whether a write is refused when its condition does not hold: what compare-and-swap rests upon.
 
     Args:
-        store: Its `swap` is tried.
+        store: Its `compare_and_swap` is tried.
         directory: Where; by default beside the pointers that it is for.
 
     Raises:
@@ -108,20 +108,20 @@ def probe_name() -> str:
     return f".mnist-bp-probe-{secrets.token_hex(8)}"
 
 
-def _tried(name: str, action: Callable[[], str]) -> Finding:
+def _tried(name: str, action: Callable[[], str]) -> Capability:
     try:
-        return Finding(name, True, action())
+        return Capability(name, True, action())
     except MnistBpError as exc:
         if exc.transient:
             raise
-        return Finding(name, False, str(exc))
+        return Capability(name, False, str(exc))
 
 
 def _swap(store: Store, key: str, content: bytes, expected: str | None) -> SwapOutcome:
     """Swap, and again where the reply was lost: nobody else writes here, and no content comes twice."""
 
     def attempt() -> SwapOutcome:
-        outcome = store.swap(key, content, expected)
+        outcome = store.compare_and_swap(key, content, expected)
         if outcome != "unknown":
             return outcome
         found = store.read(key)
@@ -129,7 +129,7 @@ def _swap(store: Store, key: str, content: bytes, expected: str | None) -> SwapO
             return "won"
         raise StoreError(f"cannot write {store.uri(key)}: the reply was lost", transient=True)
 
-    return retrying(attempt, Budget())
+    return retry(attempt, RetryPolicy())
 
 
 def _there(store: Store, key: str) -> Versioned:

@@ -21,7 +21,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class Budget:
+class RetryPolicy:
     """How far one request is pursued.
 
     Args:
@@ -33,7 +33,7 @@ class Budget:
     seconds: float = 120
 
 
-def retrying(call: Callable[[], T], budget: Budget) -> T:
+def retry(call: Callable[[], T], budget: RetryPolicy) -> T:
     """Call until there is no transient fault, or the budget is spent.
 
     The waits grow exponentially with full jitter, so that clients which failed together do not come back together.

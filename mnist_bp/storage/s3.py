@@ -12,7 +12,6 @@ No other modules import boto3.
 
 from __future__ import annotations
 
-import builtins
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from io import BytesIO
@@ -25,7 +24,7 @@ from mnist_bp.errors import StoreError
 from mnist_bp.storage.files import CHUNK, TEMPORARY_SUFFIX, expect_digest, sha256_of_bytes
 from mnist_bp.storage.interface import Entry, SwapOutcome, Versioned, conflict
 from mnist_bp.storage.probe import probe_conditions, probe_name
-from mnist_bp.storage.retries import Budget
+from mnist_bp.storage.retries import RetryPolicy
 from mnist_bp.storage.s3_client import OBJECTS, UPLOADS, S3Requests
 from mnist_bp.storage.s3_errors import MISSING, code_of, status_of
 from mnist_bp.storage.s3_uploads import abort, upload
@@ -40,7 +39,7 @@ class S3Store:
         budget: How far a request is pursued.
     """
 
-    def __init__(self, bucket: str, prefix: str, budget: Budget) -> None:
+    def __init__(self, bucket: str, prefix: str, budget: RetryPolicy) -> None:
         self._requests = S3Requests(bucket, f"{prefix}/" if prefix else "", budget)
         self._honoured: bool | None = None
 
@@ -51,9 +50,9 @@ class S3Store:
     def check_writable(self) -> None:
         """Put a small object, delete it again, and list; see `Store`."""
         place = self._requests.at(f"{probe_name()}{TEMPORARY_SUFFIX}")
-        self._requests.tried("write to", "", lambda: self._requests.client.put_object(**place, Body=b""))
-        self._requests.tried("delete from", "", lambda: self._requests.client.delete_object(**place))
-        next(self._requests.listed(probe_name(), OBJECTS), None)  # may be refused where writing is not
+        self._requests.with_retries("write to", "", lambda: self._requests.client.put_object(**place, Body=b""))
+        self._requests.with_retries("delete from", "", lambda: self._requests.client.delete_object(**place))
+        next(self._requests.list_all(probe_name(), OBJECTS), None)  # may be refused where writing is not
 
     def put(self, key: str, source: Path | bytes, sha256: str) -> bool:
         """Upload a file to a key that is free; see `Store`.
@@ -84,7 +83,7 @@ class S3Store:
 
     def stream(self, key: str, start: int = 0) -> Iterator[bytes]:
         """Read an object piece by piece; what breaks off is the caller's to go on with. See `Store`."""
-        byte_range = {"Range": f"bytes={start}-"} if start else {}
+        byte_range = {"Range": f"size={start}-"} if start else {}
 
         def begin() -> Any:
             try:
@@ -94,26 +93,26 @@ class S3Store:
                     return BytesIO()  # `start` is the end: there is nothing more
                 raise
 
-        body = self._requests.tried("read", key, begin)
-        while chunk := self._requests.once("read", key, lambda: body.read(CHUNK)):
+        body = self._requests.with_retries("read", key, begin)
+        while chunk := self._requests.without_retries("read", key, lambda: body.read(CHUNK)):
             yield chunk
 
-    def list(self, prefix: str = "") -> Iterator[Entry]:
+    def list_entries(self, prefix: str = "") -> Iterator[Entry]:
         """List objects, page by page; see `Store`."""
-        for found in self._requests.listed(prefix, OBJECTS):
+        for found in self._requests.list_all(prefix, OBJECTS):
             key = found["Key"].removeprefix(self._requests.prefix)
             if not key.rpartition("/")[2].startswith("."):  # a probe's
                 yield Entry(key, found["Size"], found["LastModified"].astimezone(UTC))
 
     def delete(self, key: str) -> None:
         """Delete an object; see `Store`."""
-        self._requests.tried("delete", key, lambda: self._delete(key))
+        self._requests.with_retries("delete", key, lambda: self._delete(key))
 
     def read(self, key: str) -> Versioned | None:
         """Read an object; its version is its ETag. See `Store`."""
-        return self._requests.tried("read", key, lambda: self._fetch_if_there(key))
+        return self._requests.with_retries("read", key, lambda: self._fetch_if_there(key))
 
-    def swap(self, key: str, content: bytes, expected: str | None) -> SwapOutcome:
+    def compare_and_swap(self, key: str, content: bytes, expected: str | None) -> SwapOutcome:
         """Put on a condition, once; where conditions are known to be ignored, compare before. See `Store`."""
         condition = {"IfNoneMatch": "*"} if expected is None else {"IfMatch": expected}
         if self._honoured is False:
@@ -134,28 +133,28 @@ class S3Store:
             return "won"
 
         try:
-            return self._requests.once("write", key, write)
+            return self._requests.without_retries("write", key, write)
         except StoreError as exc:
             if exc.transient:
                 return "unknown"
             raise
 
-    def conditions_honoured(self) -> bool:
+    def supports_conditional_writes(self) -> bool:
         """Try, once for each store that is opened; see `Store`."""
         if self._honoured is None:
             self._honoured = all(finding.ok for finding in probe_conditions(self))
         return self._honoured
 
-    def remove_leftovers(self, before: datetime, *, dry_run: bool = False) -> builtins.list[str]:
+    def remove_leftovers(self, before: datetime, *, dry_run: bool = False) -> list[str]:
         """Abort uploads in parts, and delete what probes have left; see `Store`."""
         removed = []
-        for found in self._requests.listed("", OBJECTS):
+        for found in self._requests.list_all("", OBJECTS):
             key = found["Key"].removeprefix(self._requests.prefix)
             if key.endswith(TEMPORARY_SUFFIX) and found["LastModified"] < before:
                 removed.append(self.uri(key))
                 if not dry_run:
                     self.delete(key)
-        for found in self._requests.listed("", UPLOADS):
+        for found in self._requests.list_all("", UPLOADS):
             key = found["Key"].removeprefix(self._requests.prefix)
             if found["Initiated"] < before:
                 removed.append(f"{self.uri(key)} (upload {found['UploadId']})")
@@ -164,7 +163,7 @@ class S3Store:
         return sorted(removed)
 
     def _get(self, key: str) -> bytes:
-        return self._requests.tried("read", key, lambda: self._fetch(key)).content
+        return self._requests.with_retries("read", key, lambda: self._fetch(key)).content
 
     def _fetch(self, key: str) -> Versioned:
         reply = self._requests.client.get_object(**self._requests.at(key))

@@ -18,14 +18,14 @@ from botocore import exceptions as aws
 from botocore.config import Config
 
 from mnist_bp.errors import StoreError
-from mnist_bp.storage.retries import Budget, retrying
+from mnist_bp.storage.retries import RetryPolicy, retry
 from mnist_bp.storage.s3_errors import code_of, in_our_words
 from mnist_bp.storage.s3_replies import refuse_other_server
 
 _CONNECT_SECONDS: Final = 10
 _READ_SECONDS: Final = 20
 
-_MOST_AT_ONCE: Final = 16
+_MAX_CONNECTIONS: Final = 16
 """Connections that are kept; more threads than that would wait for one another."""
 
 
@@ -66,7 +66,7 @@ class S3Requests:
         budget: How far a request is pursued.
     """
 
-    def __init__(self, bucket: str, prefix: str, budget: Budget) -> None:
+    def __init__(self, bucket: str, prefix: str, budget: RetryPolicy) -> None:
         self.bucket, self.prefix, self.budget = bucket, prefix, budget
         self._made: Any = None
         self._making = Lock()
@@ -88,7 +88,7 @@ class S3Requests:
         """Return what tells boto3 where an object is."""
         return {"Bucket": self.bucket, "Key": self.prefix + key}
 
-    def once(self, action: str, key: str, call: Callable[[], T]) -> T:
+    def without_retries(self, action: str, key: str, call: Callable[[], T]) -> T:
         """Make a request, or several that belong together, with errors in our words.
 
         Args:
@@ -99,11 +99,11 @@ class S3Requests:
         with in_our_words(f"cannot {action} {self.uri(key)}"):
             return call()
 
-    def tried(self, action: str, key: str, call: Callable[[], T]) -> T:
-        """Make a request again until it succeeds or the budget is spent; see `once`."""
-        return retrying(lambda: self.once(action, key, call), self.budget)
+    def with_retries(self, action: str, key: str, call: Callable[[], T]) -> T:
+        """Make a request again until it succeeds or the budget is spent; see `without_retries`."""
+        return retry(lambda: self.without_retries(action, key, call), self.budget)
 
-    def listed(self, prefix: str, listing: Listing) -> Iterator[dict[str, Any]]:
+    def list_all(self, prefix: str, listing: Listing) -> Iterator[dict[str, Any]]:
         """List everything below a prefix. boto3's own paginator does not survive a failed request."""
 
         def ask(place: Mapping[str, str]) -> dict[str, Any]:
@@ -118,7 +118,7 @@ class S3Requests:
 
         place: dict[str, str] = {}
         while True:
-            page = self.tried("list", prefix, partial(ask, place))
+            page = self.with_retries("list", prefix, partial(ask, place))
             yield from page.get(listing.entries, [])
             if not page.get("IsTruncated"):
                 return
@@ -158,7 +158,7 @@ def _make_client() -> Any:
                 connect_timeout=_CONNECT_SECONDS,
                 read_timeout=_READ_SECONDS,
                 retries={"mode": "standard", "total_max_attempts": 1},
-                max_pool_connections=_MOST_AT_ONCE,
+                max_pool_connections=_MAX_CONNECTIONS,
                 s3={"addressing_style": "path"},
                 # CRC headers are on by default since boto3 1.36, and several S3-compatible stores reject them
                 request_checksum_calculation="when_required",

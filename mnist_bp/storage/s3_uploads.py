@@ -19,7 +19,7 @@ from mnist_bp.storage.s3_errors import UNKNOWN_HEADER, code_of, status_of
 PART_BYTES: Final = 16 << 20
 """From this size on a file goes in parts; at least 5 MiB, as S3 wants it of every part but the last."""
 
-_MOST_PARTS: Final = 10_000
+_MAX_PARTS: Final = 10_000
 
 Upload = Literal["stored", "taken", "perhaps stored"]
 """`taken`: something was there. `perhaps stored`: something is there, and may be ours: an earlier reply was lost."""
@@ -46,7 +46,9 @@ def upload(requests: S3Requests, key: str, source: Path | bytes, sha256: str) ->
     if len(first) < PART_BYTES:
         expect_digest(what, hashlib.sha256(first).hexdigest(), sha256)
         return _create(requests, key, "put_object", Body=first, **about)
-    begun = requests.tried("write", key, lambda: requests.client.create_multipart_upload(**requests.at(key), **about))
+    begun = requests.with_retries(
+        "write", key, lambda: requests.client.create_multipart_upload(**requests.at(key), **about)
+    )
     which = {"UploadId": begun["UploadId"]}
     try:
         parts: list[dict[str, Any]] = []
@@ -79,11 +81,13 @@ def _pieces(source: Path | bytes) -> Iterator[bytes]:
 
 
 def _part_bytes(size: int) -> int:
-    return max(PART_BYTES, -(-size // _MOST_PARTS))
+    return max(PART_BYTES, -(-size // _MAX_PARTS))
 
 
 def _put_part(requests: S3Requests, key: str, piece: bytes, **which: Any) -> dict[str, Any]:
-    reply = requests.tried("write", key, lambda: requests.client.upload_part(**requests.at(key), Body=piece, **which))
+    reply = requests.with_retries(
+        "write", key, lambda: requests.client.upload_part(**requests.at(key), Body=piece, **which)
+    )
     return {"PartNumber": which["PartNumber"], "ETag": reply["ETag"]}
 
 
@@ -91,7 +95,7 @@ def abort(requests: S3Requests, key: str, upload_id: str) -> None:
     """Have the parts of an upload removed; one that is gone is removed already."""
     which = {**requests.at(key), "UploadId": upload_id}
     with suppress(StoreError):  # unreachable: `remove_leftovers` is for that
-        requests.tried("abort the upload of", key, lambda: requests.client.abort_multipart_upload(**which))
+        requests.with_retries("abort the upload of", key, lambda: requests.client.abort_multipart_upload(**which))
 
 
 def _create(requests: S3Requests, key: str, operation: str, **arguments: Any) -> Upload:
@@ -114,4 +118,4 @@ def _create(requests: S3Requests, key: str, operation: str, **arguments: Any) ->
             return "taken" if attempts == 1 else "perhaps stored"
         return "stored"
 
-    return requests.tried("write", key, attempt)
+    return requests.with_retries("write", key, attempt)

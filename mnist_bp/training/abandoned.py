@@ -10,7 +10,7 @@ from typing import Final
 
 from mnist_bp.layout import RUN_ID
 from mnist_bp.storage.files import LOCK, reading_from, writing_to
-from mnist_bp.training.workspace import claiming, run_is_alive
+from mnist_bp.training.workspace import run_is_alive, try_lock_run
 
 _REMOVED: Final = ".removed-"
 
@@ -23,7 +23,7 @@ class RunDirectory:
         path: Where it is.
         run_id: Which run it is of.
         files: How many files are in it.
-        bytes: Their size.
+        size: Their size.
         newest: When the last of them was written.
         alive: Whether a process is working on the run.
     """
@@ -31,7 +31,7 @@ class RunDirectory:
     path: Path
     run_id: str
     files: int
-    bytes: int
+    size: int
     newest: datetime
     alive: bool
 
@@ -62,7 +62,7 @@ def remove_directory(directory: RunDirectory, before: datetime) -> bool:
     grave = directory.path.with_name(_REMOVED + directory.run_id)
     with writing_to(directory.path):
         if directory.path != grave:
-            with claiming(directory.path) as mine:
+            with try_lock_run(directory.path) as mine:
                 if not mine or _look(directory.path).newest >= before:
                     return False
                 shutil.rmtree(grave, ignore_errors=True)
@@ -81,7 +81,7 @@ def _look(path: Path) -> RunDirectory:
         path=path,
         run_id=path.name.removeprefix(_REMOVED),
         files=len(about),
-        bytes=sum(each.st_size for each in about),
+        size=sum(each.st_size for each in about),
         newest=datetime.fromtimestamp(newest, UTC),
         alive=not removed and run_is_alive(path),
     )

@@ -15,13 +15,13 @@ import safetensors.numpy
 
 from mnist_bp.errors import DataFormatError
 from mnist_bp.model.parameters import Model, Parameters
-from mnist_bp.results import StoredFile
+from mnist_bp.results import FileDigest
 from mnist_bp.storage.files import read_verified, write_bytes
 
 METADATA_KEY = "mnist_bp"
 
 
-def save_checkpoint(path: Path, models: Sequence[Model], metadata: dict[str, Any]) -> StoredFile:
+def save_checkpoint(path: Path, models: Sequence[Model], metadata: dict[str, Any]) -> FileDigest:
     """Write models of one shape atomically. Equal models and metadata give equal bytes.
 
     Args:
@@ -34,10 +34,10 @@ def save_checkpoint(path: Path, models: Sequence[Model], metadata: dict[str, Any
     """
     stacked = models[0] if len(models) == 1 else Parameters(*map(np.stack, zip(*models, strict=True)))
     content = safetensors.numpy.save(stacked._asdict(), {METADATA_KEY: json.dumps(metadata, sort_keys=True)})
-    return StoredFile(str(path), write_bytes(path, content), len(content))
+    return FileDigest(str(path), write_bytes(path, content), len(content))
 
 
-def load_checkpoint(file: StoredFile) -> list[Model]:
+def load_checkpoint(file: FileDigest) -> list[Model]:
     """Read models after proving that the bytes are the ones that were written.
 
     Raises:

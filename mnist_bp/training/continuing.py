@@ -12,7 +12,7 @@ from mnist_bp.engines.interface import Engine
 from mnist_bp.errors import ChecksumError, ConfigError, DataFormatError, StoreError
 from mnist_bp.results import CheckpointFile, ResumePoint
 from mnist_bp.training.checkpoints import load_checkpoint
-from mnist_bp.training.journal import Journalled, RunStart
+from mnist_bp.training.journal import JournalState, RunStart
 from mnist_bp.training.loop import checkpoint_steps
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ Pieces = Sequence[tuple[int, int]]
 """Ranges of steps, each from one checkpoint (0: from the initial weights) to the next."""
 
 
-def intact_points(known: Journalled, config: RunConfig, on_warning: Callable[[str], None]) -> Points:
+def intact_points(known: JournalState, config: RunConfig, on_warning: Callable[[str], None]) -> Points:
     """Return those checkpoints of a run that are what its journal says; the others are skipped with a warning."""
     points = {}
     for step in checkpoint_steps(config):

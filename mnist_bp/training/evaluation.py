@@ -18,7 +18,7 @@ from mnist_bp.data.parquet import load_split
 from mnist_bp.engines.choose import choose_engine
 from mnist_bp.engines.interface import Engine
 from mnist_bp.engines.parallel import on_every_core
-from mnist_bp.model.parameters import Bytes, IntArray, Model
+from mnist_bp.model.parameters import IntArray, Model, UInt8Array
 from mnist_bp.results import CachedDataset, CheckpointScore, Evaluation, Mistake, TrainedRun
 from mnist_bp.training.checkpoints import load_checkpoint
 
@@ -42,7 +42,7 @@ class Evaluator:
         classes: K.
     """
 
-    def __init__(self, engine: Engine, images: Bytes, labels: Bytes, classes: int = 10) -> None:
+    def __init__(self, engine: Engine, images: UInt8Array, labels: UInt8Array, classes: int = 10) -> None:
         self._data = engine.load(images, labels, classes)
         self._first = engine.load(images[:LAB_EXAMPLES], labels[:LAB_EXAMPLES], classes)
         self._labels = labels.astype(np.int64)
@@ -139,13 +139,13 @@ def _score(test: Evaluator, validation: Evaluator | None, step: int, seed: int, 
     return score if validation is None else replace(score, validation_accuracy=validation.accuracy(model))
 
 
-def population_accuracy(evaluation: Evaluation) -> dict[str, float]:
+def seed_statistics(evaluation: Evaluation) -> dict[str, float]:
     """Describe the test accuracies of all models of a run after the last step.
 
     Returns:
         mean, median, standard_deviation (of the sample; 0 for one model), minimum, maximum and share_below_0.90.
     """
-    accuracies = [score.accuracy for score in evaluation.population]
+    accuracies = [score.accuracy for score in evaluation.final_scores]
     return {
         "mean": fmean(accuracies),
         "median": median(accuracies),

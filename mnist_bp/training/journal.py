@@ -17,12 +17,12 @@ from typing import Any, Final
 
 from mnist_bp.errors import ChecksumError, ConfigError, DataFormatError, StoreError
 from mnist_bp.layout import checkpoint_path
-from mnist_bp.results import CheckpointFile, ResumePoint, StoredFile
-from mnist_bp.storage.checksummed_json import seal, unseal
+from mnist_bp.results import CheckpointFile, FileDigest, ResumePoint
+from mnist_bp.storage import checksummed_json
 from mnist_bp.storage.files import reading_from, write_bytes, writing_to
 
 JOURNAL: Final = "journal.jsonl"
-JOURNAL_VERSION: Final = 1
+JOURNAL_VERSION: Final = 2
 
 _REMEDY: Final = "start the run anew, without --resume"
 
@@ -93,7 +93,7 @@ class RunStart:
 
 
 @dataclass(frozen=True)
-class Journalled:
+class JournalState:
     """What a journal tells.
 
     Args:
@@ -112,7 +112,7 @@ class Journalled:
 
 
 class Journal:
-    """The journal of one run. To be written to only while `run_directory.working_on` it.
+    """The journal of one run. To be written to only while `run_directory.lock_run` it.
 
     Args:
         directory: The run's.
@@ -129,11 +129,11 @@ class Journal:
             StoreError: The disk is full, read-only or gone.
         """
         first = {"kind": "start", "journal_version": JOURNAL_VERSION, **asdict(start)}
-        write_bytes(self.path, seal(first, indent=None))
+        write_bytes(self.path, checksummed_json.dumps(first, indent=None))
 
     def add_checkpoint(self, point: CheckpointFile) -> None:
         """Record a checkpoint whose file is durable; see `_append`."""
-        about = {"step": point.step, "sha256": point.file.sha256, "bytes": point.file.bytes, "seconds": point.seconds}
+        about = {"step": point.step, "sha256": point.file.sha256, "size": point.file.size, "seconds": point.seconds}
         self._append({"kind": "checkpoint", **about})
 
     def add_resumption(self, point: ResumePoint, certificate: Mapping[str, Any]) -> None:
@@ -149,7 +149,7 @@ class Journal:
         if not self.path.exists():
             raise StoreError(f"{self.path} is gone: the run was removed while it was being made; start a new one")
 
-    def read(self) -> Journalled | None:
+    def read(self) -> JournalState | None:
         """Read everything that is intact; None where there is no journal.
 
         Raises:
@@ -166,21 +166,21 @@ class Journal:
         certificate, damage = start.certificate, []
         for number, line in enumerate(others, start=2):
             try:
-                entry = unseal(line + b"\n", f"{self.path}, line {number},", "it is not counted")
+                entry = checksummed_json.loads(line + b"\n", f"{self.path}, line {number},", "it is not counted")
             except (ChecksumError, DataFormatError) as exc:
                 damage.append(str(exc))
                 continue
             if entry["kind"] == "checkpoint":
                 step, path = entry["step"], checkpoint_path(self._directory, entry["step"])
-                file = StoredFile(str(path), entry["sha256"], entry["bytes"])
+                file = FileDigest(str(path), entry["sha256"], entry["size"])
                 checkpoints[step] = CheckpointFile(step, file, entry["seconds"])
             elif entry["kind"] == "resumption":
                 resumed.append(ResumePoint(entry["step"], entry["sha256"], entry["at"]))
                 certificate = entry["certificate"]
-        return Journalled(start, checkpoints, tuple(resumed), certificate, tuple(damage))
+        return JournalState(start, checkpoints, tuple(resumed), certificate, tuple(damage))
 
     def _start(self, line: bytes) -> RunStart:
-        entry = unseal(line + b"\n", f"{self.path}, line 1,", _REMEDY)
+        entry = checksummed_json.loads(line + b"\n", f"{self.path}, line 1,", _REMEDY)
         if (entry.pop("kind", None), found := entry.pop("journal_version", None)) != ("start", JOURNAL_VERSION):
             raise DataFormatError(
                 f"{self.path} does not begin as a run's journal of version {JOURNAL_VERSION} does "
@@ -194,7 +194,7 @@ class Journal:
         Raises:
             StoreError: The disk is full or read-only, or the journal was removed: a new one is not begun.
         """
-        line = seal(entry, indent=None)
+        line = checksummed_json.dumps(entry, indent=None)
         with writing_to(self.path), self.path.open("r+b") as file:
             file.seek(-1, os.SEEK_END)
             if file.read(1) != b"\n":  # what a writer that died has left of a line is not to spoil this one

@@ -21,10 +21,10 @@ from mnist_bp.model.parameters import IntArray, Model, all_finite
 if TYPE_CHECKING:
     from mnist_bp.config import RunConfig
 
-STRIDE: Final = 1_000
+CHUNK_STEPS: Final = 1_000
 """Most steps between two looks at the clock and the weights."""
 
-_STRIDE_EXAMPLES: Final = 100_000
+_CHUNK_EXAMPLES: Final = 100_000
 """ ... and most examples, so that large batches do not make them rare."""
 
 
@@ -109,7 +109,7 @@ def train(
         data: What to train on, as an engine keeps it.
         models: Where each starts: its weights after `start` steps.
         orders: For each model, the order in which it sees the examples.
-        on_progress: Called with steps taken and training seconds, at least every `STRIDE` steps.
+        on_progress: Called with steps taken and training seconds, at least every `CHUNK_STEPS` steps.
         start: Steps already taken.
         seconds: Time they took.
 
@@ -120,7 +120,7 @@ def train(
         DivergenceError: A parameter became infinite or not a number; names the step.
     """
     advance = partial(data.advance, learning_rate=config.learning_rate, bias_gradient=config.bias_gradient)
-    stride = max(1, min(STRIDE, _STRIDE_EXAMPLES // config.batch_size))
+    stride = max(1, min(CHUNK_STEPS, _CHUNK_EXAMPLES // config.batch_size))
     models, step = list(models), start
     while step < config.steps:
         checkpoint_at = min(config.steps, (step // config.checkpoint_every + 1) * config.checkpoint_every)

@@ -15,11 +15,11 @@ from mnist_bp.layout import MANIFEST, PROMOTION, RUN_ID, RUNS, new_run_id, run_d
 from mnist_bp.results import RawDataset
 from mnist_bp.storage.address import open_store
 from mnist_bp.training.journal import Journal, RunStart
-from mnist_bp.training.workspace import nearest_runs, working_on
+from mnist_bp.training.workspace import lock_run, nearest_runs
 
 
 @dataclass(frozen=True)
-class WantedRun:
+class RunRequest:
     """A run that is to be made.
 
     Args:
@@ -54,25 +54,25 @@ class WantedRun:
         assert self.manifest is not None
         return {"run_id": self.run_id, "finished": "published already", "manifest": self.manifest}
 
-    def noticed(self, raw: RawDataset) -> RawDataset:
+    def with_notice(self, raw: RawDataset) -> RawDataset:
         """Return the dataset with the notice that it had when the run was started."""
         return replace(raw, notice=raw.notice or self.notice)
 
 
-def new_or_started(config: RunConfig, resume: str | None) -> WantedRun:
+def open_run(config: RunConfig, resume: str | None) -> RunRequest:
     """Give a run a new id, or find the one that is to be resumed.
 
     Args:
-        config: What to make a new run with; of one that is resumed, see `find_started`.
+        config: What to make a new run with; of one that is resumed, see `load_resumable_run`.
         resume: The id of a run to be continued, or None.
 
     Raises:
-        ConfigError, ChecksumError, DataFormatError, StoreError: See `find_started`.
+        ConfigError, ChecksumError, DataFormatError, StoreError: See `load_resumable_run`.
     """
-    return WantedRun(new_run_id(), config) if resume is None else find_started(resume, config, config.chosen)
+    return RunRequest(new_run_id(), config) if resume is None else load_resumable_run(resume, config, config.chosen)
 
 
-def find_started(run_id: str, config: RunConfig, given: Mapping[str, Any]) -> WantedRun:
+def load_resumable_run(run_id: str, config: RunConfig, given: Mapping[str, Any]) -> RunRequest:
     """Find a run in a data directory.
 
     Args:
@@ -91,15 +91,15 @@ def find_started(run_id: str, config: RunConfig, given: Mapping[str, Any]) -> Wa
     known = Journal(directory).read()
     if known is None:
         if manifest := _put(run_id, config.artifacts, MANIFEST):
-            return WantedRun(run_id, config, manifest=manifest)
+            return RunRequest(run_id, config, manifest=manifest)
         raise _unknown(run_id, config.data_dir)
-    with working_on(directory):  # find out now, not after a download
+    with lock_run(directory):  # find out now, not after a download
         pass
     known.start.refuse_changes(given)
     recorded = _recorded_config(known.start, config.data_dir)
     decided = _put(run_id, recorded.artifacts, PROMOTION)  # the last that a run puts
     manifest = _put(run_id, recorded.artifacts, MANIFEST) if decided else None
-    return WantedRun(run_id, recorded, known.start.dataset_notice, manifest, known.start.engine)
+    return RunRequest(run_id, recorded, known.start.dataset_notice, manifest, known.start.engine)
 
 
 def resume_flags(run_id: str, data_dir: str) -> list[str]:

@@ -26,12 +26,12 @@ from mnist_bp.training.checkpoints import load_checkpoint, save_checkpoint
 from mnist_bp.training.continuing import Pieces, Points, engine_of, intact_points, missing_pieces, resume_point
 from mnist_bp.training.journal import Journal, RunStart
 from mnist_bp.training.loop import Checkpoint, ExampleOrder, checkpoint_steps, train
-from mnist_bp.training.workspace import working_on
+from mnist_bp.training.workspace import lock_run
 
 if TYPE_CHECKING:
     from mnist_bp.config import RunConfig
 
-MOST_CERTIFIED: Final = 128
+MAX_CERTIFIED_SIZE: Final = 128
 """Hidden units, and examples in a batch, that a run's certificate goes up to: more cost time and tell no more."""
 
 
@@ -89,7 +89,7 @@ def train_run(
     run_id = run_id or new_run_id()
     directory = run_directory(config.data_dir, run_id)
     journal, points, before = Journal(directory), Points(), Points()
-    with working_on(directory):
+    with lock_run(directory):
         known = journal.read()
         if known is not None:
             known.start.refuse_changes(config.record)
@@ -121,8 +121,8 @@ def train_run(
 def _certified(config: RunConfig, engine: Engine) -> Certificate:
     certificate = certify(
         engine,
-        hidden=min(config.hidden, MOST_CERTIFIED),
-        batch_size=min(config.batch_size, MOST_CERTIFIED),
+        hidden=min(config.hidden, MAX_CERTIFIED_SIZE),
+        batch_size=min(config.batch_size, MAX_CERTIFIED_SIZE),
         bias_gradient=config.bias_gradient,
     )
     certificate.check()
@@ -138,7 +138,7 @@ def _start(
         dataset=data.name,
         dataset_key=data.key,
         dataset_notice=data.notice,
-        seeds=config.population,
+        seeds=config.seed_list,
         validation_examples=config.held_out(data.train_examples),
         engine=certificate.engine,
         device=certificate.device,
@@ -160,12 +160,12 @@ def _train(
     examples = len(images) - config.held_out(data.train_examples)
     resident = engine.load(images[:examples], labels[:examples])
     del images  # the engine has its own
-    orders = [ExampleOrder(seed, examples, config.batch_size) for seed in config.population]
+    orders = [ExampleOrder(seed, examples, config.batch_size) for seed in config.seed_list]
     models: list[Model] = []
     at: int | None = None
     for begin, step in missing:
         if begin == 0:
-            models = on_every_core(partial(_initial_model, config.hidden), config.population)
+            models = on_every_core(partial(_initial_model, config.hidden), config.seed_list)
         elif begin != at:
             models = load_checkpoint(points[begin].file)
         seconds = points[begin].seconds if begin else 0.0
@@ -191,7 +191,7 @@ def _naming_what_is_kept(points: Points, directory: Path) -> Iterator[None]:
 def _save(
     config: RunConfig, data: CachedDataset, engine: Engine, directory: Path, checkpoint: Checkpoint
 ) -> CheckpointFile:
-    about = checkpoint_metadata(config, data, engine.name, engine.device, config.population, checkpoint.step)
+    about = checkpoint_metadata(config, data, engine.name, engine.device, config.seed_list, checkpoint.step)
     file = save_checkpoint(checkpoint_path(directory, checkpoint.step), checkpoint.models, about)
     return CheckpointFile(checkpoint.step, file, checkpoint.seconds)
 

@@ -31,7 +31,7 @@ def nearest_runs(data_dir: str | Path, run_id: str) -> list[str]:
 
 
 @contextmanager
-def working_on(directory: Path) -> Iterator[None]:
+def lock_run(directory: Path) -> Iterator[None]:
     """Keep other processes off a run; a process that dies lets go. Within one process it may be nested.
 
     Raises:
@@ -45,7 +45,7 @@ def working_on(directory: Path) -> Iterator[None]:
 
 
 @contextmanager
-def claiming(directory: Path) -> Iterator[bool]:
+def try_lock_run(directory: Path) -> Iterator[bool]:
     """Keep everybody off a run if nobody works on it, this process included; without waiting.
 
     Yields:

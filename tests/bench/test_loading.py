@@ -53,7 +53,7 @@ def test_the_table_has_a_row_for_every_way_and_the_result_is_json(
     result = json.loads(json.dumps(loading.measure(1, said.append, data=sample)))
     assert [way["name"] for way in result["ways"]] == list(few)
     assert (result["ways"][0]["ratio"], result["images"]) == (1.0, 4_000)
-    assert result["ways"][0]["bytes"] == sample.train.bytes
+    assert result["ways"][0]["size"] == sample.train.size
     assert all(way["first_seconds"] > 0 and way["first_memory_mb"] >= 0 for way in result["ways"])
     assert said
     console = Console(width=200, record=True, quiet=True)

@@ -54,7 +54,7 @@ def test_a_bucket_is_measured_beside_a_directory_and_left_as_it_was(
     assert result["verified"] == {"runs": 3, "files": 3 * (14 + 1) + 1}
     local, bucket = result["places"]
     assert (local["name"], bucket["name"]) == ("local directory", ARTIFACTS)
-    assert [local["conditions_honoured"], bucket["conditions_honoured"]] == [True, name != "rclone"]
+    assert [local["supports_conditional_writes"], bucket["supports_conditional_writes"]] == [True, name != "rclone"]
     for place in (local, bucket):
         assert [action["name"] for action in place["actions"]] == list(measured.ACTIONS)
         assert all(len(action["seconds"]) == 2 and action["min"] > 0 for action in place["actions"])

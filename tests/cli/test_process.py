@@ -13,7 +13,7 @@ def test_an_interruption_of_which_something_else_was_made_ends_without_a_traceba
     """A library that is interrupted in a callback may raise an exception of its own."""
     script = """
 import os, signal
-from mnist_bp.process import LastExit, end_when_interrupted
+from mnist_bp.cli.process import LastExit, end_when_interrupted
 
 def main():
     end_when_interrupted(lambda: "nothing is kept")
@@ -31,7 +31,7 @@ LastExit().run(main)
 @pytest.mark.parametrize("error", ["OSError('no one expected this')", "OSError(28, 'no one expected this', 'a file')"])
 def test_an_exception_that_nobody_expected_is_told_whole(error: str) -> None:
     script = f"""
-from mnist_bp.process import LastExit
+from mnist_bp.cli.process import LastExit
 
 def main():
     raise {error}
@@ -47,7 +47,7 @@ LastExit().run(main)
 def test_a_reader_that_is_gone_hides_no_exception() -> None:
     script = """
 import os
-from mnist_bp.process import LastExit
+from mnist_bp.cli.process import LastExit
 
 def main():
     print("what nobody reads")

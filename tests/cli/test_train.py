@@ -12,7 +12,6 @@ from typing import Any
 
 import pytest
 
-from mnist_bp import pipeline as steps
 from mnist_bp.cli.main import main
 from mnist_bp.data.datasets import DATASETS
 from tests.conftest import SMALL
@@ -106,7 +105,7 @@ def test_a_mirror_that_is_overloaded_is_asked_again(
     for number, line in enumerate(said, start=1):
         assert line.startswith(f"download: attempt {number} of 4 failed: ")
     assert len(said) == 3
-    assert all(least <= wait <= 1.5 * least for least, wait in zip(steps.DOWNLOAD_WAITS, no_waits, strict=True))
+    assert all(least <= wait <= 1.5 * least for least, wait in zip(pipeline.DOWNLOAD_WAITS, no_waits, strict=True))
 
 
 def test_what_is_deterministic_is_not_tried_again(

@@ -12,7 +12,7 @@ import torch
 from mnist_bp.data.datasets import DATASETS
 from mnist_bp.data.parquet import load_split
 from mnist_bp.data.preprocess import decode_idx
-from mnist_bp.results import CachedDataset, RawDataset, StoredFile
+from mnist_bp.results import CachedDataset, FileDigest, RawDataset
 
 
 @pytest.mark.parametrize(
@@ -81,7 +81,7 @@ def test_sample_splits_share_no_image(mnist: CachedDataset, sample: CachedDatase
     assert (len(train), len(test), len(train & test)) == (4_000, 1_000, 0)
 
 
-def rows(split: StoredFile) -> list[bytes]:
+def rows(split: FileDigest) -> list[bytes]:
     """List each image of a split with its label, as 785 bytes."""
     images, labels = load_split(split)
     together = np.concatenate([images, labels[:, None]], axis=1)

@@ -125,7 +125,7 @@ def requests_of(server: BadHttp, name: str) -> list[str | None]:
 def test_fetched_files_match_their_digests_and_no_partial_stays(data_dir: Path, server: BadHttp) -> None:
     raw = fetch(data_dir)
     assert (raw.name, raw.cache, raw.notice) == ("tiny", "miss", None)
-    assert [(Path(file.path).read_bytes(), file.bytes) for file in raw.files] == [
+    assert [(Path(file.path).read_bytes(), file.size) for file in raw.files] == [
         (content, len(content)) for content in CONTENTS.values()
     ]
     assert [file.sha256 for file in raw.files] == [hashlib.sha256(content).hexdigest() for content in CONTENTS.values()]
@@ -216,7 +216,7 @@ def test_interrupted_download_is_resumed_by_the_next_call(data_dir: Path, server
     assert failure(data_dir).transient
     assert path_of(data_dir, f"{IMAGES}.partial").read_bytes() == CONTENT[:HALF]
     fetch(data_dir)
-    assert requests_of(server, IMAGES) == [None, f"bytes={HALF}-"]
+    assert requests_of(server, IMAGES) == [None, f"size={HALF}-"]
     assert server.sent[IMAGES] == len(CONTENT)  # not a byte twice
     assert_complete(data_dir)
 
@@ -227,7 +227,7 @@ def test_second_mirror_continues_where_the_first_broke_off(
     monkeypatch.setenv("MNIST_BP_MIRRORS", f"{server.url}one/ {server.url}two/")
     server.faults[IMAGES] = [drop(after=HALF)]
     fetch(data_dir)
-    assert server.requests[:2] == [Request(f"/one/{IMAGES}", None), Request(f"/two/{IMAGES}", f"bytes={HALF}-")]
+    assert server.requests[:2] == [Request(f"/one/{IMAGES}", None), Request(f"/two/{IMAGES}", f"size={HALF}-")]
     assert server.sent[IMAGES] == len(CONTENT)
     assert_complete(data_dir)
 
@@ -272,7 +272,7 @@ def test_complete_body_with_a_longer_content_length_is_accepted(data_dir: Path, 
 def test_partial_that_is_already_whole_is_accepted_without_a_byte_sent(data_dir: Path, server: BadHttp) -> None:
     leave_partial(data_dir, CONTENT)
     fetch(data_dir)
-    assert requests_of(server, IMAGES) == [f"bytes={len(CONTENT)}-"]
+    assert requests_of(server, IMAGES) == [f"size={len(CONTENT)}-"]
     assert server.sent[IMAGES] == 0
     assert_complete(data_dir)
 
@@ -283,7 +283,7 @@ def test_corrupt_partial_is_discarded_and_the_same_mirror_asked_for_all(
 ) -> None:
     leave_partial(data_dir, random.Random("stale").randbytes(size))
     fetch(data_dir)
-    assert requests_of(server, IMAGES) == [f"bytes={size}-", None]
+    assert requests_of(server, IMAGES) == [f"size={size}-", None]
     assert_complete(data_dir)
 
 
@@ -291,7 +291,7 @@ def test_mirror_that_ignores_range_starts_the_file_over(data_dir: Path, server: 
     leave_partial(data_dir, CONTENT[:HALF])
     server.faults[IMAGES] = [IGNORE_RANGE]
     fetch(data_dir)
-    assert requests_of(server, IMAGES) == [f"bytes={HALF}-"]
+    assert requests_of(server, IMAGES) == [f"size={HALF}-"]
     assert_complete(data_dir)
 
 
@@ -302,7 +302,7 @@ def test_mirror_that_cannot_continue_is_asked_for_the_whole_file(fault: Fault, d
     leave_partial(data_dir, CONTENT[:HALF])
     server.faults[IMAGES] = [fault]
     fetch(data_dir)
-    assert requests_of(server, IMAGES) == [f"bytes={HALF}-", None]
+    assert requests_of(server, IMAGES) == [f"size={HALF}-", None]
     assert_complete(data_dir)
 
 
@@ -568,8 +568,8 @@ def start_fetch(spec: DatasetSpec, data_dir: Path, largest_file: int | None = No
     script = f"""
 import resource, signal
 from pathlib import Path
-from mnist_bp.datasets import DATASETS, DatasetSpec, SourceFile
-from mnist_bp.download import fetch_dataset
+from mnist_bp.data.datasets import DATASETS, DatasetSpec, SourceFile
+from mnist_bp.data.download import fetch_dataset
 from mnist_bp.errors import MnistBpError
 
 DATASETS["tiny"] = {spec!r}

@@ -16,12 +16,12 @@ import pytest
 from mnist_bp.data import parquet as splits
 from mnist_bp.data.parquet import LAYOUT, decode_split, load_split, split_table
 from mnist_bp.errors import DataFormatError
-from mnist_bp.model.parameters import Bytes
-from mnist_bp.results import CachedDataset, StoredFile
+from mnist_bp.model.parameters import UInt8Array
+from mnist_bp.results import CachedDataset, FileDigest
 from mnist_bp.storage.files import write_bytes
 
 
-def some(rows: int) -> tuple[Bytes, Bytes]:
+def some(rows: int) -> tuple[UInt8Array, UInt8Array]:
     generator = np.random.default_rng(rows)
     return generator.integers(0, 256, (rows, 784), np.uint8), generator.integers(0, 10, rows, np.uint8)
 
@@ -73,7 +73,7 @@ def test_a_parquet_file_with_other_columns_is_a_format_error_that_names_them(
     path = tmp_path / "train.parquet"
     digest = write_bytes(path, written(pa.table(columns)))
     with pytest.raises(DataFormatError, match=named) as caught:
-        load_split(StoredFile(str(path), digest, path.stat().st_size))
+        load_split(FileDigest(str(path), digest, path.stat().st_size))
     assert str(path) in str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -83,15 +83,15 @@ def test_a_file_cut_short_is_a_format_error(tmp_path: Path) -> None:
     content = written(split_table(*some(50), {}))
     digest = write_bytes(path, content[:1_000] + content[2_000:])
     with pytest.raises(DataFormatError, match="delete it and run again"):
-        load_split(StoredFile(str(path), digest, len(content)))
+        load_split(FileDigest(str(path), digest, len(content)))
 
 
 def test_loading_imports_neither_pandas_nor_torch_nor_arrows_datasets(sample: CachedDataset) -> None:
     script = (
         "import sys\n"
-        "from mnist_bp.results import StoredFile\n"
+        "from mnist_bp.results import FileDigest\n"
         "from mnist_bp.data.parquet import load_split\n"
-        "load_split(StoredFile(sys.argv[1], sys.argv[2], 0))\n"
+        "load_split(FileDigest(sys.argv[1], sys.argv[2], 0))\n"
         "print(sorted({'pandas', 'torch', 'pyarrow.dataset'} & set(sys.modules)))\n"
     )
     command = [sys.executable, "-c", script, sample.train.path, sample.train.sha256]
@@ -104,4 +104,4 @@ def test_the_cache_is_written_as_the_layout_says(mnist: CachedDataset) -> None:
     assert sizes == [LAYOUT["row_group_size"]] * 10
     pixels = metadata.row_group(0).column(0)
     assert (pixels.compression, pixels.has_dictionary_page) == ("ZSTD", False)
-    assert mnist.train.bytes < 9_700_000
+    assert mnist.train.size < 9_700_000

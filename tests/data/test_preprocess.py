@@ -21,8 +21,8 @@ from mnist_bp.data.parquet import load_split
 from mnist_bp.data.preprocess import decode_idx, preprocess_dataset
 from mnist_bp.data.sample import encode_idx
 from mnist_bp.errors import ChecksumError, DataFormatError
-from mnist_bp.results import CachedDataset, RawDataset, StoredFile
-from mnist_bp.storage.checksummed_json import seal, unseal
+from mnist_bp.results import CachedDataset, FileDigest, RawDataset
+from mnist_bp.storage import checksummed_json
 from mnist_bp.storage.files import digest_of, locked, write_bytes
 
 
@@ -94,8 +94,8 @@ def test_a_damaged_cache_is_rebuilt_and_said_so(damaged: str, sample_raw: RawDat
 def test_the_manifest_of_another_cache_is_damage_and_the_cache_rebuilt(sample_raw: RawDataset, tmp_path: Path) -> None:
     first = preprocess_dataset(sample_raw, tmp_path)
     (manifest,) = tmp_path.rglob("manifest.json")
-    document = unseal(manifest.read_bytes(), "manifest", "no remedy")
-    manifest.write_bytes(seal({**document, "key": "0123456789abcdef"}))
+    document = checksummed_json.loads(manifest.read_bytes(), "manifest", "no remedy")
+    manifest.write_bytes(checksummed_json.dumps({**document, "key": "0123456789abcdef"}))
     second = preprocess_dataset(sample_raw, tmp_path)
     assert second.cache == "miss"
     assert f"is of the cache 0123456789abcdef, expected {first.key}" in str(second.rebuilt)
@@ -105,7 +105,7 @@ def test_the_manifest_of_another_cache_is_damage_and_the_cache_rebuilt(sample_ra
 def test_a_manifest_without_a_seal_is_damage_and_the_cache_rebuilt(sample_raw: RawDataset, tmp_path: Path) -> None:
     preprocess_dataset(sample_raw, tmp_path)
     (manifest,) = tmp_path.rglob("manifest.json")
-    manifest.write_text(json.dumps(unseal(manifest.read_bytes(), "manifest", "no remedy")))
+    manifest.write_text(json.dumps(checksummed_json.loads(manifest.read_bytes(), "manifest", "no remedy")))
     assert "does not end in a seal" in str(preprocess_dataset(sample_raw, tmp_path).rebuilt)
     assert preprocess_dataset(sample_raw, tmp_path).cache == "hit"
 
@@ -146,7 +146,7 @@ def test_an_intact_file_that_is_no_split_is_a_format_error(tmp_path: Path) -> No
     path = tmp_path / "train.parquet"
     digest = write_bytes(path, b"PAR1 but not Parquet PAR1")
     with pytest.raises(DataFormatError, match=r"train\.parquet is not a split"):
-        load_split(StoredFile(str(path), digest, 25))
+        load_split(FileDigest(str(path), digest, 25))
 
 
 def test_idx_round_trip(tmp_path: Path) -> None:
@@ -182,7 +182,7 @@ def raw_dataset(directory: Path, images: tuple[int, ...], labels: list[int]) -> 
     for number, array in enumerate(arrays):
         path = directory / str(number)
         digest = write_bytes(path, encode_idx(array))
-        files.append(StoredFile(str(path), digest, path.stat().st_size))
+        files.append(FileDigest(str(path), digest, path.stat().st_size))
     return RawDataset("handmade", tuple(files), "miss")
 
 
@@ -202,10 +202,10 @@ def test_two_processes_build_one_cache(sample_raw: RawDataset, tmp_path: Path) -
         "import sys, time\n"
         "from pathlib import Path\n"
         "from mnist_bp.data import preprocess\n"
-        "from mnist_bp.results import RawDataset, StoredFile\n"
+        "from mnist_bp.results import RawDataset, FileDigest\n"
         "build = preprocess._build\n"
         "preprocess._build = lambda *a: (print('built'), time.sleep(1), build(*a))[-1]\n"
-        "files = tuple(StoredFile(path, digest, 0) for path, digest in zip(sys.argv[2::2], sys.argv[3::2]))\n"
+        "files = tuple(FileDigest(path, digest, 0) for path, digest in zip(sys.argv[2::2], sys.argv[3::2]))\n"
         "raw = RawDataset('mnist-sample', files, 'hit')\n"
         "print(preprocess.preprocess_dataset(raw, Path(sys.argv[1])).train.sha256)\n"
     )

@@ -59,7 +59,7 @@ def operated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Operation]:
             patch.delenv(name)
         for name, value in variables.items():
             patch.setenv(name, value)
-        with LocalServer(port, whole=True) as server:
+        with LocalServer(port, with_ui=True) as server:
             patch.undo()
             served = Served(FLAGS, variables, directory).ready()
             with temporary_settings({PREFECT_API_URL: server.url}):

@@ -20,7 +20,7 @@ from prefect.client.schemas.objects import FlowRun
 from prefect.client.schemas.schedules import IntervalSchedule
 from prefect.settings.models.flows import FlowsSettings
 
-from flows.runtime.crashed_runs import is_dead
+from flows.runtime.crashed_runs import is_zombie
 from mnist_bp.data.datasets import DATASETS
 from mnist_bp.registry.nights import seed_of
 from tests.deployments.conftest import ZONE, Operation
@@ -204,7 +204,7 @@ def test_a_promotion_that_cannot_be_decided_is_told(operation: Operation) -> Non
 def test_an_overlapping_run_is_cancelled_and_a_run_that_was_killed_is_found_dead(operation: Operation) -> None:
     first = wait_for(start_run("train", {"config": ENDLESS}), "Running")
     eventually(lambda: read_run(first.id).labels.get("mnist-bp.pid"), "it is not signed")
-    assert not is_dead(read_run(first.id))
+    assert not is_zombie(read_run(first.id))
     progress = eventually(lambda: artifacts_of(first).get("train-progress"), "its progress is not shown")
     eventually(lambda: artifacts_of(first)["train-progress"].description != progress.description, "it stands still")
     second = wait_for(start_run("train", {"config": SMALL}), "Cancelled")

@@ -15,7 +15,7 @@ from bench import gpu
 from mnist_bp.engines.cuda import CudaEngine
 from mnist_bp.engines.interface import ResidentData
 from mnist_bp.engines.reference import ReferenceEngine
-from mnist_bp.model.parameters import BiasGradient, Bytes, IntArray, Model, initial_parameters
+from mnist_bp.model.parameters import BiasGradient, IntArray, Model, UInt8Array, initial_parameters
 from tests.engines.test_engines import KINDS, Kind, assert_gradients_match, pixels
 
 ENGINE = CudaEngine()
@@ -36,7 +36,7 @@ def network(inputs: int, hidden: int, classes: int, dtype: str = "float32", seed
     return initial_parameters(seed, inputs, hidden, classes).map(lambda array: array.astype(dtype))
 
 
-def digits(count: int, inputs: int, classes: int, kind: Kind = "digits") -> tuple[Bytes, Bytes]:
+def digits(count: int, inputs: int, classes: int, kind: Kind = "digits") -> tuple[UInt8Array, UInt8Array]:
     draw = np.random.RandomState(count)
     return pixels(kind, count, inputs, draw), draw.randint(classes, size=count).astype(np.uint8)
 

@@ -13,7 +13,7 @@ from mnist_bp.engines.certificate import certify
 from mnist_bp.engines.interface import Engine, ResidentData
 from mnist_bp.engines.reference import ReferenceEngine
 from mnist_bp.errors import CertificateError
-from mnist_bp.model.parameters import BiasGradient, Bytes, FloatArray, IntArray, Model
+from mnist_bp.model.parameters import BiasGradient, FloatArray, IntArray, Model, UInt8Array
 from tests.support.networks import CPU_ENGINES
 
 BOTH = ("float32", "float64")
@@ -28,7 +28,7 @@ class Wrong:
     name: str = "wrong"
     device: str = "cpu"
 
-    def load(self, images: Bytes, labels: Bytes, classes: int = 10) -> ResidentData:
+    def load(self, images: UInt8Array, labels: UInt8Array, classes: int = 10) -> ResidentData:
         return WrongData(self, ReferenceEngine().load(images, labels, classes))
 
 

@@ -14,23 +14,20 @@ import numpy as np
 import pytest
 from numba import njit
 
-from mnist_bp.engines import cpu
+from mnist_bp.engines import cpu, numba_vectors, parallel
 from mnist_bp.engines import numba_cache as kernel_cache
-from mnist_bp.engines import numba_vectors as vectors
-from mnist_bp.engines import parallel as population
 from mnist_bp.engines.choose import choose_engine
 from mnist_bp.engines.cpu import CpuEngine
 from mnist_bp.engines.cpu_kernel import Kernels
 from mnist_bp.errors import ConfigError
-from mnist_bp.model.parameters import Bytes, FloatArray, initial_parameters
+from mnist_bp.model.parameters import FloatArray, UInt8Array, initial_parameters
 
 REPOSITORY = Path(__file__).parents[2]
 STEP = """
 import hashlib, time
 import numpy as np
-from mnist_bp import population
-from mnist_bp.engines import choose_engine
-from mnist_bp.network import initial_parameters
+from mnist_bp.engines.choose import choose_engine
+from mnist_bp.model.parameters import initial_parameters
 images = (np.arange(40 * 50).reshape(40, 50) % 256).astype(np.uint8)
 started = time.perf_counter()
 engine, notice = choose_engine("auto")
@@ -109,7 +106,7 @@ def test_without_a_place_for_the_cache_each_process_compiles_for_itself(
     assert function(np.array([7], np.uint8)) == 7
 
 
-def first_of(array: Bytes) -> int:
+def first_of(array: UInt8Array) -> int:
     return int(array[0])
 
 
@@ -172,9 +169,9 @@ def test_the_cpu_engine_asked_for_by_name_is_refused_without_numba(monkeypatch: 
 
 
 CERTIFY = """
-from mnist_bp.certificate import certify
+from mnist_bp.engines.certificate import certify
 from mnist_bp.engines.cpu import CpuEngine
-from mnist_bp.engines.kernels import Kernels
+from mnist_bp.engines.cpu_kernel import Kernels
 print(certify(CpuEngine(), precisions=("float32", "float64")).failures)
 """
 
@@ -212,12 +209,12 @@ def test_the_kernels_compile_for_arm64_and_use_its_vectors() -> None:
     assert all(int(count) > 50 for count in printed.split())
 
 
-load, load_row, spread, zeros = vectors.of(4)
+load, load_row, broadcast, zeros = numba_vectors.vector_ops(4)
 
 
 def _sigmoid_of(z: FloatArray, a: FloatArray) -> None:
     for column in range(0, z.shape[1], 4):
-        vectors.store(a, 0, column, vectors.sigmoid(load(z, 0, column)))
+        numba_vectors.store(a, 0, column, numba_vectors.sigmoid(load(z, 0, column)))
 
 
 sigmoid_of: Any = cast(Any, njit)(_sigmoid_of)
@@ -251,7 +248,7 @@ def test_models_are_trained_on_cores_of_their_own(monkeypatch: pytest.MonkeyPatc
         threads.add(threading.get_ident())
         meeting.wait()
 
-    monkeypatch.setattr(population, "usable_cores", lambda: 2)
+    monkeypatch.setattr(parallel, "usable_cores", lambda: 2)
     monkeypatch.setattr(cpu, "kernels", lambda _: Kernels(train, train))
     data = CpuEngine().load(np.ones((4, 8), np.uint8), np.zeros(4, np.uint8), 2)
     models = [initial_parameters(seed, 8, 3, 2) for seed in (1, 2)]

@@ -15,7 +15,7 @@ from mnist_bp.engines.cpu import CpuEngine
 from mnist_bp.engines.interface import Engine
 from mnist_bp.engines.reference import ReferenceEngine
 from mnist_bp.model.backprop import forward, loss
-from mnist_bp.model.parameters import Bytes, FloatArray, IntArray, Model, Parameters, initial_parameters
+from mnist_bp.model.parameters import FloatArray, IntArray, Model, Parameters, UInt8Array, initial_parameters
 from tests.support.networks import CPU_ENGINES
 
 LIMIT = {"float32": 2e-6, "float64": 1e-10}
@@ -40,7 +40,7 @@ KINDS = ("digits", "zero", "white", "one pixel", "last pixel", "dense")
 Kind = Literal["digits", "zero", "white", "one pixel", "last pixel", "dense"]
 
 
-def pixels(kind: Kind, count: int, inputs: int, draw: np.random.RandomState) -> Bytes:
+def pixels(kind: Kind, count: int, inputs: int, draw: np.random.RandomState) -> UInt8Array:
     images = draw.randint(1, 256, size=(count, inputs)).astype(np.uint8)
     if kind == "digits":
         images *= draw.random_sample(images.shape) < 0.2
@@ -55,7 +55,7 @@ def pixels(kind: Kind, count: int, inputs: int, draw: np.random.RandomState) -> 
     return images
 
 
-def autograd(model: Model, images: Bytes, labels: Bytes, classes: int) -> Model:
+def autograd(model: Model, images: UInt8Array, labels: UInt8Array, classes: int) -> Model:
     leaves = Parameters(*(torch.from_numpy(array.astype(np.float64)).requires_grad_() for array in model))
     t = torch.eye(classes, dtype=torch.float64)[torch.from_numpy(labels).long()]
     total = loss(forward(leaves, torch.from_numpy(images).double() / 255).a2, t)
@@ -63,7 +63,7 @@ def autograd(model: Model, images: Bytes, labels: Bytes, classes: int) -> Model:
 
 
 def assert_gradients_match(
-    engine: Engine, model: Model, images: Bytes, labels: Bytes, classes: int, at_least: float = 0.0
+    engine: Engine, model: Model, images: UInt8Array, labels: UInt8Array, classes: int, at_least: float = 0.0
 ) -> None:
     """Hold an engine's gradients to autograd's, relative to the largest entry, or to `at_least` if that is more."""
     dtype = model.W1.dtype.name
@@ -173,7 +173,7 @@ def test_what_an_engine_is_given_is_left_as_it_was(engine: Engine) -> None:
     draw = np.random.RandomState(0)
     model, images = initial_parameters(1, 12, 5, 3), pixels("digits", 6, 12, draw)
     labels, order = draw.randint(3, size=6).astype(np.uint8), np.arange(6).reshape(3, 2)
-    given_: list[FloatArray | Bytes | IntArray] = [*model, images, labels, order]
+    given_: list[FloatArray | UInt8Array | IntArray] = [*model, images, labels, order]
     before = [array.copy() for array in given_]
     for array in given_:
         array.flags.writeable = False

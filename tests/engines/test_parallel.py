@@ -14,14 +14,14 @@ from pydantic import ValidationError
 
 from mnist_bp.config import RunConfig
 from mnist_bp.data.parquet import load_split
-from mnist_bp.engines import parallel as population
+from mnist_bp.engines import parallel
 from mnist_bp.engines.cpu import CpuEngine
 from mnist_bp.engines.parallel import available_memory, check_memory, memory_needed, on_every_core
 from mnist_bp.errors import ConfigError
 from mnist_bp.model.parameters import initial_parameters
 from mnist_bp.results import CachedDataset, CheckpointScore, Evaluation
 from mnist_bp.training.checkpoints import load_checkpoint
-from mnist_bp.training.evaluation import Evaluator, evaluate_run, population_accuracy
+from mnist_bp.training.evaluation import Evaluator, evaluate_run, seed_statistics
 from mnist_bp.training.loop import ExampleOrder, train
 from mnist_bp.training.run import train_run
 
@@ -37,7 +37,7 @@ from mnist_bp.training.run import train_run
     ],
 )
 def test_seeds_are_a_range_a_list_or_a_count(text: str, seed: int, expected: tuple[int, ...]) -> None:
-    assert RunConfig(seeds=text, seed=seed).population == expected
+    assert RunConfig(seeds=text, seed=seed).seed_list == expected
 
 
 @pytest.mark.parametrize(
@@ -88,7 +88,7 @@ def test_more_models_than_fit_in_memory_are_refused_with_both_figures() -> None:
 
 def test_the_memory_of_a_control_group_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     free = psutil.virtual_memory().available
-    monkeypatch.setattr(population, "_CONTROL_GROUP", tmp_path)
+    monkeypatch.setattr(parallel, "_CONTROL_GROUP", tmp_path)
     assert available_memory() == pytest.approx(free, rel=0.2)
     (tmp_path / "memory.current").write_text("300\n")
     for limit, expected in (("1000\n", 700), ("max\n", pytest.approx(free, rel=0.2))):
@@ -129,7 +129,7 @@ def score(seed: int, step: int, accuracy: float) -> CheckpointScore:
 def test_a_population_is_described_by_its_last_step() -> None:
     first = [score(seed, 1, 0.1) for seed in (1, 2, 3, 4)]
     last = [score(seed, 2, accuracy) for seed, accuracy in ((1, 0.92), (2, 0.93), (3, 0.85), (4, 0.90))]
-    found = population_accuracy(Evaluation(2, (*first, *last), ()))
+    found = seed_statistics(Evaluation(2, (*first, *last), ()))
     assert found == pytest.approx(
         {
             "mean": 0.90,
@@ -140,7 +140,7 @@ def test_a_population_is_described_by_its_last_step() -> None:
             "share_below_0.90": 0.25,
         }
     )
-    assert population_accuracy(Evaluation(1, (score(1, 1, 0.5),), ()))["standard_deviation"] == 0
+    assert seed_statistics(Evaluation(1, (score(1, 1, 0.5),), ()))["standard_deviation"] == 0
 
 
 def test_the_runs_model_is_the_best_on_what_was_held_out_and_not_on_the_test_images(
@@ -156,12 +156,12 @@ def test_the_runs_model_is_the_best_on_what_was_held_out_and_not_on_the_test_ima
     held_out = Evaluator(CpuEngine(), images[-333:], labels[-333:])
     models = load_checkpoint(trained.checkpoints[-1].file)
     accuracies = {seed: held_out.accuracy(model) for seed, model in zip(trained.seeds, models, strict=True)}
-    assert {each.seed: each.validation_accuracy for each in evaluation.population} == accuracies
+    assert {each.seed: each.validation_accuracy for each in evaluation.final_scores} == accuracies
     assert accuracies[evaluation.seed] == max(accuracies.values())
     assert [each.step for each in evaluation.checkpoints] == [200, 400]
     assert len(evaluation.scores) == 12
     assert {each.seed for each in evaluation.checkpoints} == {evaluation.seed}
-    best_on_test = max(evaluation.population, key=lambda each: each.accuracy)
+    best_on_test = max(evaluation.final_scores, key=lambda each: each.accuracy)
     turned = replace(evaluation, seed=best_on_test.seed)
     assert turned.final == best_on_test
 

@@ -13,7 +13,7 @@ import psutil
 import pytest
 from prefect.client.schemas.objects import FlowRun
 
-from flows.runtime.crashed_runs import HOST, PID, STARTED, _host, is_dead
+from flows.runtime.crashed_runs import HOST, PID, STARTED, _host, is_zombie
 
 
 def signed() -> FlowRun:
@@ -23,34 +23,34 @@ def signed() -> FlowRun:
 
 
 def test_a_run_whose_process_lives_is_not_dead() -> None:
-    assert not is_dead(signed())
+    assert not is_zombie(signed())
 
 
 def test_a_run_whose_process_ended_is_dead() -> None:
     process = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
     labels = {HOST: _host(), PID: process.pid, STARTED: psutil.Process(process.pid).create_time()}
     run = FlowRun(flow_id=uuid4(), labels=labels)
-    assert not is_dead(run)
+    assert not is_zombie(run)
     process.kill()
     time.sleep(0.2)
-    assert is_dead(run)  # a zombie: nobody has asked for its exit code yet
+    assert is_zombie(run)  # a zombie: nobody has asked for its exit code yet
     process.communicate()
-    assert is_dead(run)
+    assert is_zombie(run)
 
 
 def test_a_run_whose_process_number_another_process_has_by_now_is_dead() -> None:
     run = signed()
     run.labels[STARTED] = psutil.Process().create_time() - 60
-    assert is_dead(run)
+    assert is_zombie(run)
 
 
 @pytest.mark.parametrize("labels", [{}, {HOST: "another"}, {PID: "12"}, {STARTED: None}])
 def test_of_a_run_that_was_signed_elsewhere_or_not_at_all_nothing_is_known(labels: dict[str, Any]) -> None:
     run = signed()
     run.labels.update({PID: 2**22 + 1})  # no such process
-    assert is_dead(run)
+    assert is_zombie(run)
     if labels:
         run.labels.update(labels)
     else:
         run.labels.clear()
-    assert not is_dead(run)
+    assert not is_zombie(run)

@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from flows.runtime.server import LocalServer, ServerError, answers, database, database_is_locked
+from flows.runtime.server import LocalServer, ServerError, database, database_is_locked, is_healthy
 
 
 @pytest.fixture
@@ -38,9 +38,9 @@ def children() -> set[int]:
 def test_a_server_answers_inside_its_block_and_is_gone_after_it(here: Path) -> None:
     before = children()
     with LocalServer() as server:
-        assert answers(server.url)
+        assert is_healthy(server.url)
         assert len(children() - before) == 1
-    assert not answers(server.url)
+    assert not is_healthy(server.url)
     assert children() == before
 
 
@@ -62,7 +62,7 @@ def test_a_locked_database_is_waited_for(lock: sqlite3.Connection) -> None:
     threading.Timer(3, lock.rollback).start()
     began = time.monotonic()
     with LocalServer() as server:
-        assert answers(server.url)
+        assert is_healthy(server.url)
     assert time.monotonic() > began + 3
     assert not database_is_locked()
 

@@ -21,7 +21,7 @@ from mnist_bp.config import RunConfig
 from mnist_bp.data.datasets import DATASETS
 from mnist_bp.errors import DownloadError, StoreError
 from mnist_bp.storage.local import LocalStore
-from mnist_bp.training.resume import WantedRun
+from mnist_bp.training.resume import RunRequest
 from tasks.ui import show_on
 from tests.conftest import SMALL
 from tests.support.bad_http import BadHttp, status
@@ -108,7 +108,7 @@ def test_json_tells_the_run_and_the_manifest_tells_the_same(capsys: pytest.Captu
     assert printed["accuracy"] == printed["checkpoints"][-1]["accuracy"]
     for name, proof in manifest["files"].items():
         content = (Path(printed["artifacts"]) / name).read_bytes()
-        assert (hashlib.sha256(content).hexdigest(), len(content)) == (proof["sha256"], proof["bytes"])
+        assert (hashlib.sha256(content).hexdigest(), len(content)) == (proof["sha256"], proof["size"])
 
 
 def test_without_prefect_manifest_and_summary_are_the_same(capsys: pytest.CaptureFixture[str]) -> None:
@@ -206,7 +206,7 @@ def test_the_script_keeps_its_signals_though_prefect_takes_them_when_a_flow_begi
     """What Prefect makes of SIGTERM is an exception, which is lost if it is raised in a callback."""
     seen: dict[int, object] = {}
 
-    def look(run: WantedRun) -> NoReturn:
+    def look(run: RunRequest) -> NoReturn:
         seen.update({number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)})
         raise StoreError("seen enough")
 

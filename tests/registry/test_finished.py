@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from mnist_bp.config import RunConfig
-from mnist_bp.registry.finished import find_finished
+from mnist_bp.registry.finished import find_identical_run
 from mnist_bp.registry.manifest import code_sha256
 from mnist_bp.storage.address import open_store
 from tests.support.published_runs import publish, put_promotion
@@ -32,33 +32,33 @@ def config(tmp_path: Path) -> RunConfig:
 
 
 def test_the_newest_run_of_the_same_data_code_and_settings_is_found(config: RunConfig) -> None:
-    assert find_finished(config, KEY) is None
+    assert find_identical_run(config, KEY) is None
     finish(config, 1)
     newest = finish(config, 2)
-    assert find_finished(config, KEY) == newest
+    assert find_identical_run(config, KEY) == newest
 
 
 @pytest.mark.parametrize("change", [{"seed": 20261126}, {"steps": 20}, {"learning_rate": 0.25}, {"dataset": "kmnist"}])
 def test_other_settings_are_another_run(config: RunConfig, change: dict[str, Any]) -> None:
     finish(config, 1)
-    assert find_finished(config.model_copy(update=change), KEY) is None
+    assert find_identical_run(config.model_copy(update=change), KEY) is None
 
 
 def test_other_data_and_other_code_are_another_run(config: RunConfig) -> None:
     finish(config, 1, code={"version": "0.1.0", "sha256": "0" * 64})
-    assert find_finished(config, KEY) is None
+    assert find_identical_run(config, KEY) is None
     finish(config, 2)
-    assert find_finished(config, "fedcba9876543210") is None
+    assert find_identical_run(config, "fedcba9876543210") is None
 
 
 def test_a_run_that_was_not_decided_about_is_not_finished(config: RunConfig) -> None:
     store = open_store(config.artifacts)
     recorded = config.model_dump(mode="json")
     publish(store, 1, changes={"config": recorded, "code": {"sha256": code_sha256()}})
-    assert find_finished(config, KEY) is None
+    assert find_identical_run(config, KEY) is None
 
 
 def test_a_damaged_manifest_is_passed_over(config: RunConfig) -> None:
     first, second = finish(config, 1), finish(config, 2)
     Path(config.artifacts, "runs", second, "manifest.json").write_bytes(b"{}")
-    assert find_finished(config, KEY) == first
+    assert find_identical_run(config, KEY) == first

@@ -8,10 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binom, binomtest
 
-from mnist_bp.registry.gate import Classes, Rule, Verdict, judge, mcnemar_p
+from mnist_bp.registry.gate import Classes, GateDecision, GateSettings, decide, mcnemar_p
 
 LABELS = np.arange(1_000) % 10
-LENIENT = Rule(class_floor=0)
+LENIENT = GateSettings(class_floor=0)
 
 pairs = st.integers(0, 10_000)
 
@@ -23,8 +23,8 @@ def answers(right: int, start: int = 0) -> Classes:
     return wrong
 
 
-def verdict(challenger: Classes, champion: Classes | None, rule: Rule = LENIENT) -> Verdict:
-    return judge(LABELS, challenger, champion, rule)
+def verdict(challenger: Classes, champion: Classes | None, rule: GateSettings = LENIENT) -> GateDecision:
+    return decide(LABELS, challenger, champion, rule)
 
 
 # --- p -----------------------------------------------------------------------
@@ -69,15 +69,15 @@ def test_of_two_that_challenge_each_other_one_at_most_is_promoted(mine: int, you
 
 
 def test_the_first_becomes_champion_whatever_its_figures() -> None:
-    found = verdict(answers(0), None, Rule(significance=0.001, minimum_gain=1, class_floor=1))
+    found = verdict(answers(0), None, GateSettings(significance=0.001, minimum_gain=1, class_floor=1))
     assert found.promoted
     assert (found.challenger_accuracy, found.champion_accuracy, found.gain, found.p_value) == (0, None, None, None)
     assert "first champion" in found.reason
 
 
 def test_a_clearly_better_one_is_promoted_with_every_figure() -> None:
-    found = judge(LABELS, answers(900), answers(800), Rule())
-    assert found == Verdict(
+    found = decide(LABELS, answers(900), answers(800), GateSettings())
+    assert found == GateDecision(
         promoted=True,
         reason="accuracy 0.9000, champion's 0.8000: gain +0.1000 (asked: at least 0); p = 7.9e-31 from 100 images "
         "right with the challenger alone and 0 with the champion alone (asked: at most 0.05); class 0 lowest with "
@@ -110,12 +110,12 @@ def test_four_images_more_may_be_luck_and_five_are_not() -> None:
 @pytest.mark.parametrize(
     ("rule", "decisive"),
     [
-        (Rule(significance=2.0**-11, class_floor=0), "p = 0.00098 from 10 images"),
-        (Rule(minimum_gain=0.011, class_floor=0), "gain +0.0100 (expected: at least 0.011)"),
-        (Rule(class_floor=0.811), "class 0 lowest with 0.8100 (expected: at least 0.811)"),
+        (GateSettings(significance=2.0**-11, class_floor=0), "p = 0.00098 from 10 images"),
+        (GateSettings(minimum_gain=0.011, class_floor=0), "gain +0.0100 (expected: at least 0.011)"),
+        (GateSettings(class_floor=0.811), "class 0 lowest with 0.8100 (expected: at least 0.811)"),
     ],
 )
-def test_one_condition_that_is_missed_decides_and_is_named_alone(rule: Rule, decisive: str) -> None:
+def test_one_condition_that_is_missed_decides_and_is_named_alone(rule: GateSettings, decisive: str) -> None:
     found = verdict(answers(810), answers(800), rule)
     assert not found.promoted
     assert decisive in found.reason
@@ -123,15 +123,20 @@ def test_one_condition_that_is_missed_decides_and_is_named_alone(rule: Rule, dec
 
 
 @pytest.mark.parametrize(
-    "rule", [Rule(significance=2.0**-10, class_floor=0), Rule(minimum_gain=0.01, class_floor=0), Rule(class_floor=0.81)]
+    "rule",
+    [
+        GateSettings(significance=2.0**-10, class_floor=0),
+        GateSettings(minimum_gain=0.01, class_floor=0),
+        GateSettings(class_floor=0.81),
+    ],
 )
-def test_a_limit_that_is_met_exactly_is_met(rule: Rule) -> None:
+def test_a_limit_that_is_met_exactly_is_met(rule: GateSettings) -> None:
     assert verdict(answers(810), answers(800), rule).promoted
 
 
 def test_a_class_that_is_lost_outweighs_any_gain() -> None:
     challenger = np.where(LABELS == 7, 0, LABELS)
-    found = judge(LABELS, challenger, answers(0), Rule())
+    found = decide(LABELS, challenger, answers(0), GateSettings())
     assert not found.promoted
     assert found.challenger_per_class[7] == 0
     assert "class 7 lowest with 0.0000" in found.reason
@@ -139,7 +144,7 @@ def test_a_class_that_is_lost_outweighs_any_gain() -> None:
 
 def test_a_class_without_images_is_below_no_floor() -> None:
     labels = np.array([0, 0, 1, 1, 1, 1, 1, 1])
-    found = judge(labels, labels, 1 - labels, Rule(class_floor=1), classes=3)
+    found = decide(labels, labels, 1 - labels, GateSettings(class_floor=1), classes=3)
     assert found.promoted
     assert found.challenger_per_class == (1, 1, None)
 

@@ -25,7 +25,7 @@ from mnist_bp.layout import MANIFEST, PROMOTION, RUNS
 from mnist_bp.registry.catalog import catalog_runs, list_runs, read_manifest
 from mnist_bp.registry.champion import CHAMPION, list_champions, read_champion, swap_champion
 from mnist_bp.registry.gc import collect, plan
-from mnist_bp.registry.retention import Rules
+from mnist_bp.registry.retention import RetentionPolicy
 from mnist_bp.storage.address import open_store
 from mnist_bp.storage.files import locked, sha256_of_bytes
 from mnist_bp.storage.interface import Store
@@ -73,7 +73,9 @@ def runs_in(store: Store) -> list[str]:
 
 def gc(store: Any, keep: int = 1, champions: int = 1, data_dir: Path = NOWHERE, grace: timedelta = DAY) -> list[str]:
     """Collect, and return which runs went."""
-    return [removal.run_id for removal in collect(store, data_dir, Rules(keep, champions, grace), now=NOW).runs]
+    return [
+        removal.run_id for removal in collect(store, data_dir, RetentionPolicy(keep, champions, grace), now=NOW).runs
+    ]
 
 
 def test_the_newest_runs_of_each_dataset_stay_and_older_ones_go(store: MemoryStore) -> None:
@@ -115,7 +117,7 @@ def test_a_run_whose_manifest_is_damaged_stays_to_be_looked_at(store: MemoryStor
     key = f"{RUNS}{run_id}/{MANIFEST}"
     store.files[key] = store.files[key][0].replace(b"cpu", b"gpu"), store.files[key][1]
     assert gc(store, keep=0) == []
-    kept = plan(store, NOWHERE, Rules(0, 1, DAY), now=NOW).kept
+    kept = plan(store, NOWHERE, RetentionPolicy(0, 1, DAY), now=NOW).kept
     assert kept[run_id] == "its manifest is damaged or lost: see mnist-bp verify"
 
 
@@ -125,9 +127,9 @@ def test_a_run_whose_manifest_is_lost_stays_to_be_looked_at_here_and_there(store
     run_id = publish(store, 1)
     put_promotion(store, run_id, outcome="kept")
     store.delete(f"{RUNS}{run_id}/{MANIFEST}")
-    done = collect(store, tmp_path, Rules(0, 1, DAY))
+    done = collect(store, tmp_path, RetentionPolicy(0, 1, DAY))
     assert (done.runs, done.directories, directory.exists()) == ((), (), True)
-    kept = plan(store, NOWHERE, Rules(0, 1, DAY), now=NOW).kept
+    kept = plan(store, NOWHERE, RetentionPolicy(0, 1, DAY), now=NOW).kept
     assert kept[run_id] == "its manifest is damaged or lost: see mnist-bp verify"
 
 
@@ -180,7 +182,7 @@ def test_planning_changes_nothing_and_tells_what_collecting_does(store: MemorySt
     old, champion = with_champion(store, 1, 2)
     make_directory(tmp_path, run_id_of(3), hours=48)
     before = dict(store.files)
-    rules = Rules(0, 1, DAY)
+    rules = RetentionPolicy(0, 1, DAY)
     planned = plan(store, tmp_path, rules)
     assert store.files == before
     assert (tmp_path / "runs" / run_id_of(3)).exists()
@@ -197,7 +199,7 @@ def test_a_run_is_fenced_before_its_first_file_goes_and_the_fence_lifted_after_t
 
     def look() -> None:
         files = {key.removeprefix(f"{RUNS}{old}/") for key in store.files if key.startswith(f"{RUNS}{old}/")}
-        states.append((files, old in read_champion(store, "mnist").collecting))
+        states.append((files, old in read_champion(store, "mnist").pending_deletion))
 
     gc(EventfulStore(store, {}, look), keep=0)
     assert max(len(files) for files, fenced in states if fenced) == 7
@@ -211,16 +213,16 @@ def test_a_run_is_fenced_before_its_first_file_goes_and_the_fence_lifted_after_t
 def test_a_removal_that_was_begun_is_finished_even_if_more_is_to_be_kept_by_now(store: MemoryStore) -> None:
     old, champion = with_champion(store, 1, 2)
     pointer = read_champion(store, "mnist")
-    assert swap_champion(store, replace(pointer, collecting=(old, run_id_of(7))))
+    assert swap_champion(store, replace(pointer, pending_deletion=(old, run_id_of(7))))
     store.delete(f"{RUNS}{old}/model.safetensors")
     assert gc(store, keep=5, champions=5) == [old]
     assert runs_in(store) == [champion]
-    assert read_champion(store, "mnist").collecting == ()
+    assert read_champion(store, "mnist").pending_deletion == ()
 
 
 def test_a_champion_goes_not_even_if_its_pointer_says_that_it_is_being_removed(store: MemoryStore) -> None:
     _, champion = with_champion(store, 1, 2)
-    assert swap_champion(store, replace(read_champion(store, "mnist"), collecting=(champion,)))
+    assert swap_champion(store, replace(read_champion(store, "mnist"), pending_deletion=(champion,)))
     assert gc(store, keep=0) == [run_id_of(1)]
     assert runs_in(store) == [champion]
 
@@ -234,8 +236,8 @@ def test_a_run_that_is_published_anew_meanwhile_is_left_and_said_so(store: Memor
         publish(store, 1)
 
     looked = EventfulStore(store, {})
-    plan(looked, NOWHERE, Rules(0, 1, DAY), now=NOW)
-    done = collect(EventfulStore(store, {looked.calls: resume}), NOWHERE, Rules(0, 1, DAY), now=NOW)
+    plan(looked, NOWHERE, RetentionPolicy(0, 1, DAY), now=NOW)
+    done = collect(EventfulStore(store, {looked.calls: resume}), NOWHERE, RetentionPolicy(0, 1, DAY), now=NOW)
     assert (done.runs, done.in_use) == ((), (run_id,))
     read_manifest(store, run_id)
 
@@ -246,15 +248,15 @@ def test_champions_that_keep_changing_end_it_with_nothing_removed(
     monkeypatch.setattr("mnist_bp.registry.champion.time.sleep", lambda _: None)
     with_champion(store, 1, 2, 3)
     numbers = count()
-    swap = store.swap
+    swap = store.compare_and_swap
 
     def lose(key: str, content: bytes, expected: str | None) -> Any:
-        store.swap = swap  # type: ignore[method-assign]
+        store.compare_and_swap = swap  # type: ignore[method-assign]
         promote(store, run_id_of(2 + next(numbers) % 2), action="rollback")
-        store.swap = lose  # type: ignore[method-assign]
+        store.compare_and_swap = lose  # type: ignore[method-assign]
         return swap(key, content, expected)
 
-    store.swap = lose  # type: ignore[method-assign]
+    store.compare_and_swap = lose  # type: ignore[method-assign]
     with pytest.raises(StoreError, match="champions kept changing"):
         gc(store, keep=0)
     assert len(runs_in(store)) == 3
@@ -267,7 +269,7 @@ def test_champions_that_keep_changing_end_it_with_nothing_removed(
 class World:
     """A store, everything that was ever published in it, and what must be true of it at any moment."""
 
-    def __init__(self, rules: Rules) -> None:
+    def __init__(self, rules: RetentionPolicy) -> None:
         self.times = Times()
         self.store = MemoryStore(self.times)
         self.rules = rules
@@ -342,7 +344,7 @@ def test_nothing_reachable_goes_whatever_happens_at_whatever_call(
     promotions: list[int],
     events: dict[int, tuple[Any, ...]],
 ) -> None:
-    world = World(Rules(keep, champions, DAY))
+    world = World(RetentionPolicy(keep, champions, DAY))
     for dataset, hours, manifest in runs:
         world.publish(dataset, hours, manifest=manifest)
     for place in promotions if world.complete else ():
@@ -364,7 +366,7 @@ def test_nothing_reachable_goes_whatever_happens_at_whatever_call(
     young = {key.split("/")[1] for key in world.young}
     assert complete <= world.protected() | young
     assert set(runs_in(world.store)) == complete | {run_id for run_id in young if run_id not in complete}
-    assert not any(read_champion(world.store, dataset).collecting for dataset in list_champions(world.store))
+    assert not any(read_champion(world.store, dataset).pending_deletion for dataset in list_champions(world.store))
 
 
 def old_runs_and_champions() -> MemoryStore:
@@ -389,12 +391,12 @@ def test_killed_at_any_call_it_leaves_every_reader_whole_runs_and_the_next_finis
         for run in catalog_runs(store):
             if run.manifest:
                 assert run.manifest["files"].keys() <= run.listed.files.keys(), f"killed at call {number}"
-        fenced = read_champion(store, "mnist").collecting
+        fenced = read_champion(store, "mnist").pending_deletion
         assert not set(fenced) & {run_id_of(2), run_id_of(3)}
         gc(store, keep=9, champions=9)  # finishes what was begun, and only that
         left = set(runs_in(store))
         assert left in ({run_id_of(2), run_id_of(3)}, {run_id_of(n) for n in range(1, 5)}), f"killed at call {number}"
-        assert read_champion(store, "mnist").collecting == ()
+        assert read_champion(store, "mnist").pending_deletion == ()
 
 
 def test_promotions_rollbacks_and_readers_beside_collections_on_a_directory(tmp_path: Path) -> None:
@@ -429,7 +431,7 @@ def test_promotions_rollbacks_and_readers_beside_collections_on_a_directory(tmp_
     def clean() -> None:
         keep = 40
         while time.monotonic() < end:
-            collect(store, NOWHERE, Rules(keep, 2, grace))
+            collect(store, NOWHERE, RetentionPolicy(keep, 2, grace))
             keep = max(keep - 3, 0)
 
     with ThreadPoolExecutor(5) as threads:
@@ -438,7 +440,7 @@ def test_promotions_rollbacks_and_readers_beside_collections_on_a_directory(tmp_
             each.result()
     assert problems == []
     assert next(promoted) > 1
-    collect(store, NOWHERE, Rules(0, 2, grace))
+    collect(store, NOWHERE, RetentionPolicy(0, 2, grace))
     assert len(runs_in(store)) <= 3
 
 
@@ -462,12 +464,12 @@ def test_more_runs_than_one_listing_holds(s3_server: S3Server, s3_bucket: str, s
     if s3_server.honours_conditions:
         assert promote(store, run_id_of(5))
     later = datetime.now(UTC) + timedelta(hours=1)
-    done = collect(store, NOWHERE, Rules(3, 1, timedelta()), now=later)
+    done = collect(store, NOWHERE, RetentionPolicy(3, 1, timedelta()), now=later)
     kept = [run_id_of(5)] * s3_server.honours_conditions + [run_id_of(number) for number in (147, 148, 149)]
     assert runs_in(store) == kept
     assert len(done.runs) == 150 - len(kept)
     assert all(len(run.files) == 7 for run in list_runs(store))
-    assert read_champion(store, "mnist").collecting == ()
+    assert read_champion(store, "mnist").pending_deletion == ()
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -500,7 +502,7 @@ def test_directories_of_runs_go_by_age_unless_the_run_is_among_the_newest(store:
     for number, hours in ((1, 48), (2, 48), (3, 48), (4, 1)):
         make_directory(tmp_path, run_id_of(number), hours)
     (tmp_path / "runs" / "notes").mkdir()
-    done = collect(store, tmp_path, Rules(1, 1, DAY))
+    done = collect(store, tmp_path, RetentionPolicy(1, 1, DAY))
     assert {removal.run_id: removal.why for removal in done.directories} == {
         run_id_of(1): "the run is published",
         run_id_of(3): "older than the grace, and not published",
@@ -514,11 +516,11 @@ def test_a_run_that_somebody_works_on_stays_here_and_in_the_store(store: MemoryS
     directory = make_directory(tmp_path, run_id, 48)
     with somebody_working_on(directory):
         assert run_is_alive(directory)
-        done = collect(store, tmp_path, Rules(0, 1, DAY))
+        done = collect(store, tmp_path, RetentionPolicy(0, 1, DAY))
         assert (done.runs, done.directories) == ((), ())
         assert done.kept[run_id] == "it is being made here"
     assert not run_is_alive(directory)
-    done = collect(store, tmp_path, Rules(0, 1, DAY))
+    done = collect(store, tmp_path, RetentionPolicy(0, 1, DAY))
     assert [removal.run_id for removal in (*done.runs, *done.directories)] == [run_id, run_id]
     assert not directory.exists()
 
@@ -536,7 +538,7 @@ def test_a_run_that_is_taken_up_at_the_last_moment_stays_here_and_in_the_store(
             return True
 
         monkeypatch.setattr("mnist_bp.registry.gc._fence", begin)
-        done = collect(store, tmp_path, Rules(0, 1, DAY))
+        done = collect(store, tmp_path, RetentionPolicy(0, 1, DAY))
     assert (done.runs, done.directories, done.in_use) == ((), (), (run_id,))
     assert directory.exists()
     assert run_id in runs_in(store)
@@ -544,7 +546,7 @@ def test_a_run_that_is_taken_up_at_the_last_moment_stays_here_and_in_the_store(
 
 def test_a_removal_of_a_directory_that_was_broken_off_is_finished(store: MemoryStore, tmp_path: Path) -> None:
     make_directory(tmp_path, f".removed-{run_id_of(1)}", 48)
-    assert [each.run_id for each in collect(store, tmp_path, Rules(1, 1, DAY)).directories] == [run_id_of(1)]
+    assert [each.run_id for each in collect(store, tmp_path, RetentionPolicy(1, 1, DAY)).directories] == [run_id_of(1)]
     assert list((tmp_path / "runs").iterdir()) == []
 
 
@@ -556,6 +558,6 @@ def test_temporary_files_of_the_dead_go_and_those_of_the_living_stay(tmp_path: P
         (directory / ".dead.0a1b2c3d.tmp").write_bytes(b"half")
         age(directory, 48)
         (directory / ".alive.0a1b2c3d.tmp").write_bytes(b"half")
-    done = collect(store, data_dir, Rules(1, 1, DAY))
+    done = collect(store, data_dir, RetentionPolicy(1, 1, DAY))
     assert [Path(uri).name for uri in done.leftovers] == [".dead.0a1b2c3d.tmp"] * 2
     assert sorted(path.name for path in tmp_path.rglob("*.tmp")) == [".alive.0a1b2c3d.tmp"] * 2

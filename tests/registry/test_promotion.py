@@ -18,13 +18,13 @@ from mnist_bp.errors import ChecksumError, DataFormatError, StoreError
 from mnist_bp.layout import MANIFEST, PROMOTION, RUNS
 from mnist_bp.model.parameters import Parameters, initial_parameters
 from mnist_bp.registry.champion import Champion, champion_key, read_champion, swap_champion
-from mnist_bp.registry.comparison import MODEL, read_contestant
+from mnist_bp.registry.comparison import MODEL, read_published_model
 from mnist_bp.registry.promotion import promote_run
 from mnist_bp.registry.promotion_record import read_promotion
 from mnist_bp.registry.rollback import roll_back
 from mnist_bp.results import CachedDataset, Promotion, PublishedRun
+from mnist_bp.storage import checksummed_json
 from mnist_bp.storage.address import open_store
-from mnist_bp.storage.checksummed_json import seal
 from mnist_bp.storage.files import sha256_of_bytes
 from mnist_bp.storage.interface import Store, Versioned
 from mnist_bp.storage.local import LocalStore
@@ -116,7 +116,7 @@ class PromotionContract:
 
     def test_a_store_that_ignores_conditions_keeps_its_champion_unless_told_otherwise(self, store: Store) -> None:
         promotion = challenge(store, publish(store, "a", 100), allow_unsafe=False)
-        if store.conditions_honoured():
+        if store.supports_conditional_writes():
             assert (promotion.outcome, "unsafe" in promotion.figures) == ("promoted", False)
             return
         assert (promotion.outcome, promotion.champion_after) == ("refused", None)
@@ -144,7 +144,7 @@ class PromotionContract:
         assert champions(store) == ["a", "b"]
 
     def test_whoever_loses_decides_again_against_the_new_champion(self, store: Store) -> None:
-        if not store.conditions_honoured():
+        if not store.supports_conditional_writes():
             pytest.skip("nobody loses on a store that ignores conditions")
         challenge(store, publish(store, "a", 100))
         better, best = publish(store, "b", 500), publish(store, "c", 900)
@@ -168,7 +168,7 @@ class PromotionContract:
     def test_a_promotion_that_is_killed_at_any_call_and_repeated_ends_promoted_once(
         self, before: bool, store: Store, address: str
     ) -> None:
-        if not store.conditions_honoured():
+        if not store.supports_conditional_writes():
             pytest.skip("refused on a store that ignores conditions")
         challenge(store, publish(store, "first", 0))
         calls, expected, context = 0, ["first"], processes()
@@ -273,7 +273,7 @@ class PromotionContract:
         promotion = challenge(store, publish(store, "b", 900))
         assert (promotion.outcome, promotion.figures) == ("refused", {"error": "ChecksumError"})
         replace_file(store, POINTER, content)
-        assert challenge(store, read_contestant(store, "b")).outcome == "promoted"
+        assert challenge(store, read_published_model(store, "b")).outcome == "promoted"
 
     @pytest.mark.parametrize("name", [MANIFEST, MODEL])
     @pytest.mark.parametrize("gone", [True, False], ids=["gone", "damaged"])
@@ -317,7 +317,7 @@ class PromotionContract:
         assert champions(store) == ["a", "b"]
 
     def test_of_16_processes_that_promote_at_once_one_wins_each_round(self, store: Store, address: str) -> None:
-        if not store.conditions_honoured():
+        if not store.supports_conditional_writes():
             pytest.skip("all win on a store that ignores conditions")
         levels = [[10 * number] * RACERS for number in range(1, self.rounds + 1)]
         started = time.perf_counter()
@@ -333,7 +333,7 @@ class PromotionContract:
             assert all(read_promotion(store, each.run_id) == each for each in promotions)
 
     def test_of_16_processes_that_are_all_better_the_best_ends_as_champion(self, store: Store, address: str) -> None:
-        if not store.conditions_honoured():
+        if not store.supports_conditional_writes():
             pytest.skip("all win on a store that ignores conditions")
         (promotions,) = run_race(address, environment(), [[10 * place for place in range(RACERS)]])
         promoted = [each.run_id for each in promotions if each.outcome == "promoted"]
@@ -381,13 +381,13 @@ def published(store: LocalStore, tmp_path: Path) -> Publisher:
     def put(run_id: str, model: Parameters[Any]) -> PublishedRun:
         saved = save_checkpoint(tmp_path / MODEL, [model], {})
         store.put(f"{RUNS}{run_id}/{MODEL}", Path(saved.path), saved.sha256)
-        manifest = seal(
+        manifest = checksummed_json.dumps(
             {
                 "run_id": run_id,
                 "dataset": {"name": "mnist-sample", "key": "a key"},
                 "engine": "cpu",
                 "device": "cpu",
-                "files": {MODEL: {"sha256": saved.sha256, "bytes": saved.bytes}},
+                "files": {MODEL: {"sha256": saved.sha256, "size": saved.size}},
             }
         )
         digest = sha256_of_bytes(manifest)
@@ -434,7 +434,7 @@ def test_a_record_that_is_damaged_is_not_believed(store: LocalStore) -> None:
     path.write_bytes(content.replace(b"promoted", b"refused "))
     with pytest.raises(ChecksumError, match="delete it and run with --resume a"):
         challenge(store, run)
-    path.write_bytes(seal({"outcome": "promoted"}))
+    path.write_bytes(checksummed_json.dumps({"outcome": "promoted"}))
     with pytest.raises(DataFormatError, match="no record of a promotion"):
         challenge(store, run)
     path.unlink()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import builtins
 import io
 import json
 import os
@@ -31,7 +30,7 @@ from mnist_bp.storage.files import sha256_of_bytes
 from mnist_bp.storage.interface import Entry, Store
 from mnist_bp.storage.local import LocalStore
 from mnist_bp.training.evaluation import evaluate_run
-from mnist_bp.training.resume import find_started
+from mnist_bp.training.resume import load_resumable_run
 from mnist_bp.training.run import train_run
 
 CHECKPOINTS = [f"checkpoints/step-{step:07d}.safetensors" for step in (100, 200, 300)]
@@ -90,7 +89,7 @@ def read_back(published: PublishedRun, store: Store | None = None) -> tuple[dict
     manifest = json.loads(store.get(f"{prefix}manifest.json"))
     contents = {name: store.get(prefix + name) for name in manifest["files"]}
     for name, content in contents.items():
-        assert manifest["files"][name] == {"sha256": sha256_of_bytes(content), "bytes": len(content)}, name
+        assert manifest["files"][name] == {"sha256": sha256_of_bytes(content), "size": len(content)}, name
     return manifest, contents
 
 
@@ -112,7 +111,7 @@ class WatchedStore:
     """A real store that notes every put, and fails at one of them."""
 
     store: Store
-    puts: builtins.list[str]
+    puts: list[str]
     fail_at: int | None = None
 
     def uri(self, key: str) -> str:
@@ -130,8 +129,8 @@ class WatchedStore:
     def get(self, key: str) -> bytes:
         return self.store.get(key)
 
-    def list(self, prefix: str = "") -> Iterator[Entry]:
-        return self.store.list(prefix)
+    def list_entries(self, prefix: str = "") -> Iterator[Entry]:
+        return self.store.list_entries(prefix)
 
     def stream(self, key: str, start: int = 0) -> Iterator[bytes]:
         return self.store.stream(key, start)
@@ -167,7 +166,7 @@ class PublishContract:
         found = listing()
         prefix = f"runs/{finished.trained.run_id}"
         assert sorted(found) == sorted(f"{prefix}/{name}" for name in [*FILES, "manifest.json"])
-        assert (published.files, published.bytes) == (len(found), sum(found.values()))
+        assert (published.files, published.size) == (len(found), sum(found.values()))
 
     def test_the_manifest_is_put_last(
         self, finished: FinishedRun, artifacts: str, monkeypatch: pytest.MonkeyPatch
@@ -286,7 +285,7 @@ def test_a_publication_is_repeated_to_the_same_bytes_by_whoever_resumes_the_run(
     first = publish_run(started, sample_raw, sample, trained, evaluate_run(sample, trained))
     if lost is not None:
         (Path(trained.directory) / lost).unlink()
-    resumed = find_started(trained.run_id, RunConfig(data_dir=str(Path("data").absolute())), {}).config
+    resumed = load_resumable_run(trained.run_id, RunConfig(data_dir=str(Path("data").absolute())), {}).config
     assert (resumed.dataset, resumed.artifacts) == ("mnist-sample", str(Path("artifacts").absolute()))
     again = train_run(resumed, sample, trained.run_id)
     assert publish_run(resumed, sample_raw, sample, again, evaluate_run(sample, again)) == first
@@ -364,11 +363,11 @@ def test_the_manifest_tells_config_data_and_code(published: PublishedRun, finish
     dataset = manifest["dataset"]
     assert (dataset["name"], dataset["key"], dataset["notice"]) == ("mnist-sample", finished.data.key, None)
     assert (dataset["train_examples"], dataset["test_examples"]) == (4_000, 1_000)
-    proofs = {Path(file.path).name: {"sha256": file.sha256, "bytes": file.bytes} for file in finished.raw.files}
+    proofs = {Path(file.path).name: {"sha256": file.sha256, "size": file.size} for file in finished.raw.files}
     assert dataset["sources"] == proofs
     for split, file in (("train", finished.data.train), ("test", finished.data.test)):
         content = Path(file.path).read_bytes()
-        assert dataset["parquet"][split] == {"sha256": sha256_of_bytes(content), "bytes": len(content)}
+        assert dataset["parquet"][split] == {"sha256": sha256_of_bytes(content), "size": len(content)}
     assert manifest["code"] == {"version": mnist_bp.__version__, "sha256": code_sha256()}
     assert manifest["created"] == created_at(finished.trained.run_id).isoformat()
 

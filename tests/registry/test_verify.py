@@ -20,8 +20,8 @@ from mnist_bp.registry.champion import CHAMPION
 from mnist_bp.registry.publish import publish_run
 from mnist_bp.registry.verify import verify
 from mnist_bp.results import CachedDataset, RawDataset
-from mnist_bp.storage.checksummed_json import seal, unseal
-from mnist_bp.storage.file_check import Finding
+from mnist_bp.storage import checksummed_json
+from mnist_bp.storage.file_check import FileCheck
 from mnist_bp.storage.files import sha256_of_bytes
 from mnist_bp.storage.interface import Entry, Store
 from mnist_bp.storage.local import LocalStore
@@ -44,7 +44,7 @@ def store(place: Path) -> LocalStore:
     return LocalStore(place)
 
 
-def found_in(store: Store, run_id: str | None = None, *, all_runs: bool = False) -> list[Finding]:
+def found_in(store: Store, run_id: str | None = None, *, all_runs: bool = False) -> list[FileCheck]:
     """Verify, and return what is not as it should be."""
     return [each for each in verify(store, NOWHERE, run_id, all_runs=all_runs) if each.status != "ok"]
 
@@ -173,7 +173,7 @@ def test_a_champion_without_a_run_or_without_a_manifest_is_missing(store: LocalS
     (place / RUNS / run_id / MANIFEST).unlink()
     for all_runs in (False, True):
         assert [finding.status for finding in found_in(store, all_runs=all_runs)] == ["missing"]
-    for entry in list(store.list(RUNS)):
+    for entry in list(store.list_entries(RUNS)):
         store.delete(entry.key)
     for all_runs in (False, True):
         (finding,) = found_in(store, all_runs=all_runs)
@@ -196,7 +196,7 @@ def test_a_former_champion_that_was_collected_is_no_finding(store: LocalStore) -
     assert promote(store, first)
     assert promote(store, second)
     put_promotion(store, second)
-    for entry in list(store.list(f"{RUNS}{first}/")):
+    for entry in list(store.list_entries(f"{RUNS}{first}/")):
         store.delete(entry.key)
     assert found_in(store, all_runs=True) == []
 
@@ -244,16 +244,16 @@ def test_a_manifest_that_is_gone_is_missing_where_the_run_was_decided_about(stor
 
 def test_a_champion_made_while_verifying_lacks_no_pointer(store: LocalStore) -> None:
     run_id = publish(store, 1)
-    listed = store.list
+    listed = store.list_entries
 
     def promote_after(prefix: str = "") -> Iterator[Entry]:
         yield from listed(prefix)
         if prefix == RUNS:
-            store.list = listed  # type: ignore[method-assign]
+            store.list_entries = listed  # type: ignore[method-assign]
             assert promote(store, run_id)
             put_promotion(store, run_id)
 
-    store.list = promote_after  # type: ignore[method-assign]
+    store.list_entries = promote_after  # type: ignore[method-assign]
     assert found_in(store) == []
 
 
@@ -323,7 +323,7 @@ def test_a_run_that_is_removed_while_it_is_verified_is_no_finding(at: str, store
     method: Callable[..., object] = getattr(store, at)
 
     def remove_first(key: str, *rest: object) -> object:
-        for entry in sorted(store.list(f"{RUNS}{run_id_of(1)}/"), key=lambda entry: MANIFEST not in entry.key):
+        for entry in sorted(store.list_entries(f"{RUNS}{run_id_of(1)}/"), key=lambda entry: MANIFEST not in entry.key):
             store.delete(entry.key)
         return method(key, *rest)
 
@@ -354,7 +354,7 @@ def test_damaged_downloads_and_caches_are_found(sample_raw: RawDataset, tmp_path
 def test_an_intact_seal_on_the_wrong_document_is_found(store: LocalStore, place: Path) -> None:
     publish(store, 1)
     (place / CHAMPION).mkdir()
-    (place / CHAMPION / "mnist.json").write_bytes(seal({"not": "a pointer"}))
+    (place / CHAMPION / "mnist.json").write_bytes(checksummed_json.dumps({"not": "a pointer"}))
     (finding,) = found_in(store, all_runs=True)
     assert (finding.status, "is no champion's pointer" in finding.detail) == ("damaged", True)
 
@@ -362,7 +362,7 @@ def test_an_intact_seal_on_the_wrong_document_is_found(store: LocalStore, place:
 def test_a_pointer_of_another_version_is_not_read_as_one_of_this(store: LocalStore, place: Path) -> None:
     assert promote(store, publish(store, 1))
     pointer = place / CHAMPION / "mnist.json"
-    document = unseal(pointer.read_bytes(), "", "")
-    pointer.write_bytes(seal({**document, "champion_version": 99}))
+    document = checksummed_json.loads(pointer.read_bytes(), "", "")
+    pointer.write_bytes(checksummed_json.dumps({**document, "champion_version": 99}))
     (finding,) = found_in(store)
     assert (finding.status, "another version of mnist-bp wrote it" in finding.detail) == ("damaged", True)

@@ -15,7 +15,7 @@ from matplotlib.image import imread
 from mnist_bp.data.parquet import load_split
 from mnist_bp.engines.reference import ReferenceEngine
 from mnist_bp.model.parameters import initial_parameters
-from mnist_bp.report.charts import HEIGHT, WIDTH, Line, lay_out, round_values, thinned
+from mnist_bp.report.charts import HEIGHT, WIDTH, Line, downsample, layout_chart, nice_ticks
 from mnist_bp.report.images import digit_picture, weights_picture
 from mnist_bp.results import CachedDataset, RawDataset
 from mnist_bp.training.evaluation import Evaluator
@@ -43,7 +43,7 @@ def test_weights_are_blue_where_positive_orange_where_negative_and_nothing_at_ze
 
 @given(st.floats(0, 1e3), st.floats(1e-4, 1e3))
 def test_ticks_are_few_evenly_spaced_and_enclose_what_is_shown(low: float, span: float) -> None:
-    ticks = round_values(low, low + span, outside=True)
+    ticks = nice_ticks(low, low + span, outside=True)
     gaps = np.diff(ticks)
     assert 2 <= len(ticks) <= 8
     assert np.allclose(gaps, gaps[0])
@@ -52,27 +52,27 @@ def test_ticks_are_few_evenly_spaced_and_enclose_what_is_shown(low: float, span:
 
 
 def test_ticks_of_known_ranges_are_round() -> None:
-    assert round_values(0, 10_000) == [0, 2_000, 4_000, 6_000, 8_000, 10_000]
-    assert round_values(0.7764, 0.9201, outside=True) == pytest.approx([0.75, 0.8, 0.85, 0.9, 0.95])
+    assert nice_ticks(0, 10_000) == [0, 2_000, 4_000, 6_000, 8_000, 10_000]
+    assert nice_ticks(0.7764, 0.9201, outside=True) == pytest.approx([0.75, 0.8, 0.85, 0.9, 0.95])
 
 
 def test_larger_values_are_drawn_higher_and_all_lie_inside() -> None:
-    chart = lay_out("accuracy", [Line("all", "main", [(100, 0.5), (200, 0.75), (300, 0.9)])])
+    chart = layout_chart("accuracy", [Line("all", "main", [(100, 0.5), (200, 0.75), (300, 0.9)])])
     heights = [mark.y for mark in chart.marks]
     assert heights == sorted(heights, reverse=True)
     assert all(0 < mark.x < WIDTH and 0 < mark.y < HEIGHT for mark in chart.marks)
 
 
 def test_a_single_checkpoint_can_be_drawn() -> None:
-    assert len(lay_out("loss", [Line("all", "main", [(1, 0.0)])]).marks) == 1
+    assert len(layout_chart("loss", [Line("all", "main", [(1, 0.0)])]).marks) == 1
 
 
 def test_thinning_keeps_the_last_point_and_few_enough() -> None:
     points = [(step, 0.5) for step in range(1, 1_001)]
-    kept = thinned(points, 40)
+    kept = downsample(points, 40)
     assert len(kept) <= 40
     assert kept[-1] == points[-1]
-    assert thinned(points[:5], 40) == points[:5]
+    assert downsample(points[:5], 40) == points[:5]
 
 
 def test_the_surest_mistakes_are_those_that_sorting_all_images_gives(sample: CachedDataset) -> None:
@@ -82,7 +82,7 @@ def test_the_surest_mistakes_are_those_that_sorting_all_images_gives(sample: Cac
     a1 = 1 / (1 + np.exp(-(images / 255 @ model.W1.astype(np.float64) + model.b1)))
     a2 = 1 / (1 + np.exp(-(a1 @ model.W2.astype(np.float64) + model.b2)))
     margins = sorted((a2[i].max() - a2[i, label] for i, label in enumerate(labels)), reverse=True)[:10]
-    assert [mistake.confidence - mistake.doubt for mistake in found] == pytest.approx(margins, abs=1e-5)
+    assert [mistake.confidence - mistake.true_class_output for mistake in found] == pytest.approx(margins, abs=1e-5)
     for mistake in found:
         assert mistake.label == labels[mistake.index] != mistake.predicted == a2[mistake.index].argmax()
 

@@ -21,7 +21,7 @@ from mnist_bp.layout import MANIFEST, PROMOTION, RUNS, run_directory
 from mnist_bp.registry.champion import list_champions, read_champion
 from mnist_bp.registry.comparison import MODEL
 from mnist_bp.registry.gc import collect
-from mnist_bp.registry.retention import Rules
+from mnist_bp.registry.retention import RetentionPolicy
 from mnist_bp.registry.verify import verify
 from mnist_bp.results import CachedDataset, RawDataset
 from mnist_bp.storage.address import open_store
@@ -97,7 +97,7 @@ def model_of(order: Order) -> str:
 def stage_of(order: Order) -> str:
     """Tell how far a run has come."""
     store = open_store(order.config.artifacts)
-    put = {entry.key.removeprefix(f"{RUNS}{order.run_id}/") for entry in store.list(f"{RUNS}{order.run_id}/")}
+    put = {entry.key.removeprefix(f"{RUNS}{order.run_id}/") for entry in store.list_entries(f"{RUNS}{order.run_id}/")}
     if PROMOTION in put:
         return "decided"
     if DATASET in list_champions(store):
@@ -128,7 +128,7 @@ def assert_as_if_never_killed(order: Order, whole: Whole) -> None:
 
 def assert_gc_leaves_nothing_lying_about(order: Order) -> None:
     store, data_dir = open_store(order.config.artifacts), Path(order.config.data_dir)
-    collect(store, data_dir, Rules(1, 1, timedelta()), now=datetime.now(UTC) + timedelta(hours=1))
+    collect(store, data_dir, RetentionPolicy(1, 1, timedelta()), now=datetime.now(UTC) + timedelta(hours=1))
     places = [data_dir, *([] if "://" in order.config.artifacts else [Path(order.config.artifacts)])]
     names = [path.name for place in places for path in place.rglob("*")]
     assert [name for name in names if name.endswith((TEMPORARY_SUFFIX, PARTIAL_SUFFIX)) or ".removed-" in name] == []

@@ -118,31 +118,31 @@ class StoreContract:
     def test_listing_tells_keys_in_order_with_sizes_and_times(self, store: Store) -> None:
         for key in ("runs/b/2", "runs/a", "champion/x", "runs/b/1", "runs-of-others/x", "runs/b-b"):
             put(store, key, key.encode())
-        found = list(store.list("runs/"))
+        found = list(store.list_entries("runs/"))
         assert [entry.key for entry in found] == ["runs/a", "runs/b-b", "runs/b/1", "runs/b/2"]
-        assert [entry.bytes for entry in found] == [len(entry.key) for entry in found]
+        assert [entry.size for entry in found] == [len(entry.key) for entry in found]
         assert all(abs(datetime.now(UTC) - entry.modified) < timedelta(minutes=1) for entry in found)
-        assert len(list(store.list())) == 6
-        assert [entry.key for entry in store.list("runs/b")] == ["runs/b-b", "runs/b/1", "runs/b/2"]
-        assert list(store.list("none/")) == []
+        assert len(list(store.list_entries())) == 6
+        assert [entry.key for entry in store.list_entries("runs/b")] == ["runs/b-b", "runs/b/1", "runs/b/2"]
+        assert list(store.list_entries("none/")) == []
 
     def test_deleting_removes_one_file_and_may_be_repeated(self, store: Store) -> None:
         put(store, "deep/a", b"a")
         put(store, "deep/b", b"b")
         for _ in range(2):
             store.delete("deep/a")
-            assert [entry.key for entry in store.list()] == ["deep/b"]
+            assert [entry.key for entry in store.list_entries()] == ["deep/b"]
         assert put(store, "deep/a", b"another")
 
     def test_reading_what_is_not_there_gives_none(self, store: Store) -> None:
         assert store.read("champion/x.json") is None
 
     def test_swap_replaces_what_was_read(self, store: Store) -> None:
-        assert store.swap("champion/x.json", b"1", None) == "won"
+        assert store.compare_and_swap("champion/x.json", b"1", None) == "won"
         first = store.read("champion/x.json")
         assert first is not None
         assert first.content == b"1"
-        assert store.swap("champion/x.json", b"2", first.version) == "won"
+        assert store.compare_and_swap("champion/x.json", b"2", first.version) == "won"
         second = store.read("champion/x.json")
         assert second is not None
         assert second.content == b"2"
@@ -150,16 +150,16 @@ class StoreContract:
 
     def test_swap_is_lost_where_another_version_is_there(self, store: Store) -> None:
         """Where conditions are known to be ignored, it is compared before, which helps in all but a race."""
-        store.conditions_honoured()
-        store.swap("champion/x.json", b"1", None)
+        store.supports_conditional_writes()
+        store.compare_and_swap("champion/x.json", b"1", None)
         first = store.read("champion/x.json")
         assert first is not None
-        assert store.swap("champion/x.json", b"2", None) == "lost"
-        assert store.swap("champion/x.json", b"2", first.version) == "won"
-        assert store.swap("champion/x.json", b"3", first.version) == "lost"
+        assert store.compare_and_swap("champion/x.json", b"2", None) == "lost"
+        assert store.compare_and_swap("champion/x.json", b"2", first.version) == "won"
+        assert store.compare_and_swap("champion/x.json", b"3", first.version) == "lost"
         assert store.get("champion/x.json") == b"2"
         store.delete("champion/x.json")
-        assert store.swap("champion/x.json", b"3", first.version) == "lost"
+        assert store.compare_and_swap("champion/x.json", b"3", first.version) == "lost"
         assert store.read("champion/x.json") is None
 
     def test_probe_tells_what_the_store_honours(self, store: Store, honours_conditions: bool) -> None:
@@ -172,11 +172,11 @@ class StoreContract:
             "conditional replace": honours_conditions,
             "delete": True,
         }
-        assert store.conditions_honoured() is honours_conditions
+        assert store.supports_conditional_writes() is honours_conditions
 
     def test_probing_leaves_no_file_behind(self, store: Store, listing: Callable[[], list[str]]) -> None:
         probe(store)
-        store.conditions_honoured()
+        store.supports_conditional_writes()
         assert [name for name in listing() if not name.endswith("/.lock")] == []
 
     def test_leftovers_of_a_killed_prober_are_hidden_and_removed_once_they_are_old(
@@ -185,7 +185,7 @@ class StoreContract:
         put(store, ".mnist-bp-probe-0.tmp", b"")
         put(store, "champion/.mnist-bp-probe-1.tmp", b"")
         put(store, "runs/file", b"")
-        assert [entry.key for entry in store.list()] == ["runs/file"]
+        assert [entry.key for entry in store.list_entries()] == ["runs/file"]
         names = sorted(store.uri(key) for key in (".mnist-bp-probe-0.tmp", "champion/.mnist-bp-probe-1.tmp"))
         assert store.remove_leftovers(datetime.now(UTC) - timedelta(hours=1)) == []
         soon = datetime.now(UTC) + timedelta(hours=1)
@@ -226,7 +226,7 @@ class StoreContract:
             stored = list(pool.map(lambda _: put(store, "file.txt", b"content"), range(4)))
         assert store.get("file.txt") == b"content"
         assert any(stored)
-        if store.conditions_honoured():
+        if store.supports_conditional_writes():
             assert sorted(stored) == [False, False, False, True]
 
     def test_store_check_succeeds_only_where_champions_can_be_moved_safely(
@@ -275,7 +275,7 @@ class TestLocalStore(StoreContract):
             return scandir(path)
 
         monkeypatch.setattr(os, "scandir", refuse)
-        refused = str(error_of(lambda: list(store.list())))
+        refused = str(error_of(lambda: list(store.list_entries())))
         assert f"{store.uri('deep/down')}: Permission denied; check the address" in refused
 
     def test_a_directory_that_may_be_written_and_not_read_is_refused_before_there_is_work(
@@ -290,10 +290,10 @@ class TestLocalStore(StoreContract):
     def test_a_file_in_place_of_the_directory_is_an_error_and_not_empty(self, tmp_path: Path) -> None:
         (tmp_path / "file").touch()
         store = open_store(str(tmp_path / "file"))
-        assert "Not a directory" in str(error_of(lambda: list(store.list())))
-        assert "Not a directory" in str(error_of(lambda: list(store.list("runs/"))))
-        assert list(open_store(str(tmp_path / "nothing")).list()) == []
-        assert list(open_store(str(tmp_path)).list("file/")) == []
+        assert "Not a directory" in str(error_of(lambda: list(store.list_entries())))
+        assert "Not a directory" in str(error_of(lambda: list(store.list_entries("runs/"))))
+        assert list(open_store(str(tmp_path / "nothing")).list_entries()) == []
+        assert list(open_store(str(tmp_path)).list_entries("file/")) == []
 
 
 class TestS3Store(StoreContract):
@@ -338,9 +338,9 @@ class TestS3Store(StoreContract):
                 put(store, key, b"")
             events = store._requests.client.meta.events
             events.register("before-parameter-build.s3.ListObjectsV2", lambda params, **_: params.update(MaxKeys=10))
-        assert [entry.key for entry in store.list("many/")] == keys
+        assert [entry.key for entry in store.list_entries("many/")] == keys
 
-    @pytest.mark.parametrize("source", [lambda content: content, local_file], ids=["bytes", "file"])
+    @pytest.mark.parametrize("source", [lambda content: content, local_file], ids=["size", "file"])
     def test_a_file_of_many_parts_is_whole_typed_and_put_once(
         self,
         source: Callable[[bytes], Path | bytes],
@@ -366,7 +366,7 @@ class TestS3Store(StoreContract):
         monkeypatch.setattr("mnist_bp.storage.s3_uploads.PART_BYTES", 5 << 20)
         with pytest.raises(ChecksumError):
             store.put("big.bin", bytes(10 << 20), sha256_of_bytes(b"something else"))
-        assert list(store.list()) == []
+        assert list(store.list_entries()) == []
         found = s3_admin.list_multipart_uploads(Bucket=s3_bucket, Prefix=f"{PREFIX}/big.bin")
         assert found.get("Uploads", []) == []
 

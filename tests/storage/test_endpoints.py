@@ -53,9 +53,9 @@ ACTIONS: dict[str, Callable[[Store], object]] = {
     "put in parts": lambda store: put(store, "key", bytes(17 << 20)),
     "get": lambda store: store.get("key"),
     "stream": lambda store: list(store.stream("key")),
-    "list": lambda store: list(store.list()),
+    "list": lambda store: list(store.list_entries()),
     "read": lambda store: store.read("key"),
-    "swap": lambda store: store.swap("key", b"content", None),
+    "swap": lambda store: store.compare_and_swap("key", b"content", None),
     "remove_leftovers": lambda store: store.remove_leftovers(datetime.now(UTC)),
 }
 

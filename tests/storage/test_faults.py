@@ -15,7 +15,7 @@ import pytest
 
 from mnist_bp.errors import ConflictError
 from mnist_bp.registry.gc import collect
-from mnist_bp.registry.retention import Rules
+from mnist_bp.registry.retention import RetentionPolicy
 from mnist_bp.storage.address import open_store
 from mnist_bp.storage.files import sha256_of_bytes
 from mnist_bp.storage.interface import Store
@@ -103,7 +103,11 @@ def test_more_faults_than_are_tried_again_are_an_error_that_says_so(
 ) -> None:
     put(store, "key", b"content")
     proxy.faults = repeat(fault)
-    for action in (lambda: put(store, "other", b"content"), lambda: store.get("key"), lambda: list(store.list())):
+    for action in (
+        lambda: put(store, "other", b"content"),
+        lambda: store.get("key"),
+        lambda: list(store.list_entries()),
+    ):
         error = error_of(action)
         assert error.transient
         assert "tried 10 times in " in str(error)
@@ -118,10 +122,10 @@ def test_half_a_body_is_not_taken_for_the_whole(store: Store, proxy: FaultProxy,
     proxy.faults = iter([fault, fault])
     assert store.get("key") == content
     proxy.faults = iter([fault, fault])
-    assert [entry.key for entry in store.list()] == ["key"]
+    assert [entry.key for entry in store.list_entries()] == ["key"]
     assert proxy.happened() == [fault] * 4
     proxy.faults = repeat(fault)
-    for action in (lambda: store.get("key"), lambda: list(store.list())):
+    for action in (lambda: store.get("key"), lambda: list(store.list_entries())):
         assert "tried 10 times in " in str(error_of(action))
 
 
@@ -188,7 +192,7 @@ def test_an_upload_whose_beginning_was_never_answered_is_taken_by_gc(
 
     def collected(hours: int) -> tuple[str, ...]:
         now = datetime.now(UTC) + timedelta(hours=hours)
-        return collect(store, tmp_path / "data", Rules(1, 1, timedelta(hours=1)), now=now).leftovers
+        return collect(store, tmp_path / "data", RetentionPolicy(1, 1, timedelta(hours=1)), now=now).leftovers
 
     if s3_server.name != "moto":  # which says of every upload that it was begun in 2010
         assert collected(hours=0) == ()
@@ -204,12 +208,12 @@ def test_a_swap_whose_reply_is_lost_is_not_read_as_lost(
 ) -> None:
     """It is made once, and what came of it is unknown until it is read."""
     if not first:
-        assert store.swap("pointer", b"before", None) == "won"
+        assert store.compare_and_swap("pointer", b"before", None) == "won"
     found = store.read("pointer")
     expected = None if found is None else found.version
     proxy.faults = iter([fault])
     before = len(proxy.requests)
-    assert store.swap("pointer", b"mine", expected) == "unknown"
+    assert store.compare_and_swap("pointer", b"mine", expected) == "unknown"
     assert len(proxy.requests) == before + 1
     found = store.read("pointer")
     there = None if found is None else found.content

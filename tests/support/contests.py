@@ -19,24 +19,24 @@ from typing import Any, Final
 import numpy as np
 
 from mnist_bp.layout import MANIFEST, RUNS
-from mnist_bp.registry.comparison import MODEL, Contestant, read_contestant
-from mnist_bp.registry.gate import Classes, Rule
+from mnist_bp.registry.comparison import MODEL, PublishedModel, read_published_model
+from mnist_bp.registry.gate import Classes, GateSettings
 from mnist_bp.registry.promotion import promote
 from mnist_bp.results import Promotion
+from mnist_bp.storage import checksummed_json
 from mnist_bp.storage.address import open_store
-from mnist_bp.storage.checksummed_json import seal
 from mnist_bp.storage.files import sha256_of_bytes
 from mnist_bp.storage.interface import Store, SwapOutcome
 
 LABELS: Final = np.arange(1_000) % 10
-RULE: Final = Rule(class_floor=0)
+RULE: Final = GateSettings(class_floor=0)
 KEY: Final = "the-key-of-today"
 RACERS: Final = 16
 PATIENCE: Final = 60
 """Seconds that a process waits for the others."""
 
 
-def publish(store: Store, run_id: str, right: int, dataset: str = "mnist", key: str = KEY) -> Contestant:
+def publish(store: Store, run_id: str, right: int, dataset: str = "mnist", key: str = KEY) -> PublishedModel:
     """Publish a run whose model has so many images right: its files first, its manifest last."""
     files = {MODEL: str(right).encode(), "history.parquet": f"the history of {run_id}".encode()}
     for name, content in files.items():
@@ -47,11 +47,11 @@ def publish(store: Store, run_id: str, right: int, dataset: str = "mnist", key: 
         "engine": "cpu",
         "device": "cpu",
         "checkpoints": [{"accuracy": right / len(LABELS)}],
-        "files": {name: {"sha256": sha256_of_bytes(each), "bytes": len(each)} for name, each in files.items()},
+        "files": {name: {"sha256": sha256_of_bytes(each), "size": len(each)} for name, each in files.items()},
     }
-    content = seal(manifest)
+    content = checksummed_json.dumps(manifest)
     store.put(f"{RUNS}{run_id}/{MANIFEST}", content, sha256_of_bytes(content))
-    return read_contestant(store, run_id)
+    return read_published_model(store, run_id)
 
 
 class Oracle:
@@ -62,12 +62,12 @@ class Oracle:
     def __init__(self, store: Store) -> None:
         self._store = store
 
-    def predict(self, contestant: Contestant) -> Classes:
+    def predict(self, contestant: PublishedModel) -> Classes:
         content = self._store.get(f"{RUNS}{contestant.run_id}/{MODEL}", contestant.manifest["files"][MODEL]["sha256"])
         return np.where(np.arange(len(LABELS)) < int(content), LABELS, (LABELS + 1) % 10)
 
 
-def challenge(store: Store, contestant: Contestant, *, allow_unsafe: bool = True) -> Promotion:
+def challenge(store: Store, contestant: PublishedModel, *, allow_unsafe: bool = True) -> Promotion:
     """Let a run challenge the champion, by default on any store."""
     return promote(store, contestant, Oracle(store), RULE, allow_unsafe=allow_unsafe)
 
@@ -119,11 +119,11 @@ class Unanswered:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._store, name)
 
-    def swap(self, key: str, content: bytes, expected: str | None) -> SwapOutcome:
+    def compare_and_swap(self, key: str, content: bytes, expected: str | None) -> SwapOutcome:
         if not self._made:
-            return self._store.swap(key, content, expected)
+            return self._store.compare_and_swap(key, content, expected)
         if self._made.pop(0):
-            self._store.swap(key, content, expected)
+            self._store.compare_and_swap(key, content, expected)
         meanwhile, self._meanwhile = self._meanwhile, lambda: None
         meanwhile()
         return "unknown"
@@ -145,8 +145,8 @@ def promote_and_die(address: str, environment: Mapping[str, str], run_id: str, a
     """Promote a run, in a process that is killed by the operating system at one of its calls to the store."""
     os.environ.update(environment)
     store = open_store(address)
-    store.conditions_honoured()
-    contestant = read_contestant(store, run_id)
+    store.supports_conditional_writes()
+    contestant = read_published_model(store, run_id)
 
     def die() -> None:
         os.kill(os.getpid(), signal.SIGKILL)
@@ -162,7 +162,7 @@ class _Starter(Oracle):
         super().__init__(store)
         self._challenger, self._barrier = challenger, barrier
 
-    def predict(self, contestant: Contestant) -> Classes:
+    def predict(self, contestant: PublishedModel) -> Classes:
         if contestant.run_id == self._challenger:
             self._challenger = ""
             self._barrier.wait(PATIENCE)

@@ -32,9 +32,9 @@ from mnist_bp.cli.console import Terminal
 from mnist_bp.config import RunConfig
 from mnist_bp.errors import MnistBpError
 from mnist_bp.layout import run_directory
-from mnist_bp.pipeline import take_steps
+from mnist_bp.pipeline import run_pipeline
 from mnist_bp.training.journal import Journal
-from mnist_bp.training.resume import WantedRun, find_started
+from mnist_bp.training.resume import RunRequest, load_resumable_run
 
 PATIENCE: Final = 60
 """Seconds that processes may take to end."""
@@ -54,7 +54,7 @@ class Order:
         die_after: Seconds until it is killed.
         die_at: The event at which it is killed, from 1.
         remove: The event at which a directory is removed, with all that is in it, and which.
-        largest_file: Bytes beyond which no file grows: a disk that is full.
+        largest_file: UInt8Array beyond which no file grows: a disk that is full.
         user: Whose rights the process has; root's otherwise, where the tests are root's.
     """
 
@@ -95,9 +95,9 @@ class Ending:
 def make_or_resume(config: RunConfig, run_id: str) -> None:
     """Do what `mnist-bp train` does, silently, for a new run or for one that was begun."""
     begun = Journal(run_directory(config.data_dir, run_id)).path.exists()
-    run = find_started(run_id, config, config.chosen) if begun else WantedRun(run_id, config)
+    run = load_resumable_run(run_id, config, config.chosen) if begun else RunRequest(run_id, config)
     if run.manifest is None:
-        take_steps(run, Terminal())
+        run_pipeline(run, Terminal())
 
 
 class Nursery:

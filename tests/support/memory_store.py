@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import builtins
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,7 +17,7 @@ class MemoryStore:
 
     Args:
         clock: What a file's time is when it is put.
-        conditional: Whether `swap` may be relied on; otherwise all win.
+        conditional: Whether `compare_and_swap` may be relied on; otherwise all win.
     """
 
     def __init__(self, clock: Callable[[], datetime] = lambda: datetime.now(UTC), *, conditional: bool = True) -> None:
@@ -52,7 +51,7 @@ class MemoryStore:
     def stream(self, key: str, start: int = 0) -> Iterator[bytes]:
         yield self.get(key)[start:]
 
-    def list(self, prefix: str = "") -> Iterator[Entry]:
+    def list_entries(self, prefix: str = "") -> Iterator[Entry]:
         for key in sorted(self.files):
             if key.startswith(prefix):
                 content, modified = self.files[key]
@@ -67,17 +66,17 @@ class MemoryStore:
         content, _ = self.files[key]
         return Versioned(content, sha256_of_bytes(content))
 
-    def swap(self, key: str, content: bytes, expected: str | None) -> SwapOutcome:
+    def compare_and_swap(self, key: str, content: bytes, expected: str | None) -> SwapOutcome:
         there = self.read(key)
         if self._conditional and (there.version if there else None) != expected:
             return "lost"
         self.files[key] = content, self._clock()
         return "won"
 
-    def conditions_honoured(self) -> bool:
+    def supports_conditional_writes(self) -> bool:
         return self._conditional
 
-    def remove_leftovers(self, before: datetime, *, dry_run: bool = False) -> builtins.list[str]:
+    def remove_leftovers(self, before: datetime, *, dry_run: bool = False) -> list[str]:
         return []
 
 

@@ -14,7 +14,7 @@ from mnist_bp.layout import MANIFEST, PROMOTION, RUNS
 from mnist_bp.registry.catalog import read_manifest
 from mnist_bp.registry.champion import Action, read_champion, swap_champion
 from mnist_bp.results import Promotion, PromotionOutcome
-from mnist_bp.storage.checksummed_json import seal
+from mnist_bp.storage import checksummed_json
 from mnist_bp.storage.files import sha256_of_bytes
 from mnist_bp.storage.interface import Store
 
@@ -43,7 +43,7 @@ def publish(
         number: Decides its id and its bytes.
         dataset: What it says it was trained on.
         steps: Of its checkpoints.
-        size: Bytes of each file.
+        size: UInt8Array of each file.
         manifest: Whether it is finished.
         changes: Entries of the manifest that are to be others.
     """
@@ -53,17 +53,17 @@ def publish(
     contents = {name: draw.randbytes(size) for name in (*names, "model.safetensors", "history.parquet", "report.html")}
     for name, content in contents.items():
         store.put(f"{RUNS}{run_id}/{name}", content, sha256_of_bytes(content))
-    proofs = {name: {"sha256": sha256_of_bytes(each), "bytes": len(each)} for name, each in contents.items()}
+    proofs = {name: {"sha256": sha256_of_bytes(each), "size": len(each)} for name, each in contents.items()}
     if manifest:
-        content = seal({**manifest_of(run_id, dataset, steps, proofs), **(changes or {})})
+        content = checksummed_json.dumps({**manifest_of(run_id, dataset, steps, proofs), **(changes or {})})
         store.put(f"{RUNS}{run_id}/{MANIFEST}", content, sha256_of_bytes(content))
     return run_id
 
 
 def manifest_of(run_id: str, dataset: str, steps: Sequence[int], files: dict[str, Any]) -> dict[str, Any]:
-    """Say what a manifest says; the keys that readers use are those of `mnist_bp.registry.manifest.describe_run`."""
+    """Say what a manifest says; the keys that readers use are those of `mnist_bp.registry.manifest.build_manifest`."""
     sources = {
-        file.name: {"sha256": file.digest if file.algorithm == "sha256" else "0" * 64, "bytes": 1}
+        file.name: {"sha256": file.digest if file.algorithm == "sha256" else "0" * 64, "size": 1}
         for file in DATASETS[dataset].files
     }
     score = {"seed": 1, "lab_correct_of_1000": 900, "loss": 0.07, "accuracy_per_class": [0.9] * 10}
@@ -98,7 +98,7 @@ def put_promotion(store: Store, run_id: str, dataset: str = "mnist", outcome: Pr
     """Put the record of what came of a challenge beside a manifest."""
     reason, at = "it is better by 12 of 10,000 images", "2026-11-23T18:15:00+00:00"
     after = run_id if outcome == "promoted" else None
-    content = seal(asdict(Promotion(run_id, dataset, outcome, reason, {}, None, after, at)))
+    content = checksummed_json.dumps(asdict(Promotion(run_id, dataset, outcome, reason, {}, None, after, at)))
     store.put(f"{RUNS}{run_id}/{PROMOTION}", content, sha256_of_bytes(content))
 
 
@@ -110,7 +110,7 @@ def promote(store: Store, run_id: str, dataset: str = "mnist", action: Action = 
     """
     champion = read_champion(store, dataset)
     _, sha256 = read_manifest(store, run_id)
-    if run_id in champion.collecting:
+    if run_id in champion.pending_deletion:
         return False
     return swap_champion(store, champion.changed(action, run_id, sha256, {}))
 

@@ -29,7 +29,7 @@ def race(address: str, racer: int, rounds: int, barrier: Barrier) -> list[SwapOu
     for number in range(rounds):
         there = store.read(KEY)
         barrier.wait(PATIENCE)
-        outcomes.append(store.swap(KEY, f"{number} {racer}".encode(), there.version if there else None))
+        outcomes.append(store.compare_and_swap(KEY, f"{number} {racer}".encode(), there.version if there else None))
         barrier.wait(PATIENCE)
         if racer == 0:
             found = store.read(KEY)

@@ -16,7 +16,7 @@ from safetensors import safe_open
 
 from mnist_bp.errors import ChecksumError, DataFormatError, StoreError
 from mnist_bp.model.parameters import initial_parameters
-from mnist_bp.results import StoredFile
+from mnist_bp.results import FileDigest
 from mnist_bp.storage.files import digest_of, write_bytes
 from mnist_bp.training.checkpoints import METADATA_KEY, load_checkpoint, save_checkpoint
 
@@ -30,7 +30,7 @@ def test_a_checkpoint_comes_back_bit_for_bit_with_its_metadata(tmp_path: Path) -
     assert all(np.array_equal(a, b) for a, b in zip(loaded, PARAMETERS, strict=True))
     with safe_open(file.path, "numpy") as opened:
         assert json.loads(opened.metadata()[METADATA_KEY]) == METADATA
-    assert (digest_of(Path(file.path)), Path(file.path).stat().st_size) == (file.sha256, file.bytes)
+    assert (digest_of(Path(file.path)), Path(file.path).stat().st_size) == (file.sha256, file.size)
 
 
 def test_several_models_come_back_each_as_it_was(tmp_path: Path) -> None:
@@ -70,7 +70,7 @@ def test_a_pickle_in_place_of_a_checkpoint_runs_no_code(tmp_path: Path) -> None:
     path = tmp_path / "a.safetensors"
     digest = write_bytes(path, pickle.dumps(Malicious()))
     with pytest.raises(DataFormatError, match="not a checkpoint"):
-        load_checkpoint(StoredFile(str(path), digest, path.stat().st_size))
+        load_checkpoint(FileDigest(str(path), digest, path.stat().st_size))
     assert not (tmp_path / "was-run").exists()
 
 
@@ -89,7 +89,7 @@ def test_a_file_with_other_tensors_is_a_format_error(tmp_path: Path) -> None:
     path = tmp_path / "a.safetensors"
     digest = write_bytes(path, safetensors.numpy.save({"W1": np.ones(2)}))
     with pytest.raises(DataFormatError, match="not a checkpoint of this network"):
-        load_checkpoint(StoredFile(str(path), digest, path.stat().st_size))
+        load_checkpoint(FileDigest(str(path), digest, path.stat().st_size))
 
 
 def test_a_missing_file_is_a_store_error(tmp_path: Path) -> None:

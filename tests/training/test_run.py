@@ -30,7 +30,7 @@ from mnist_bp.model.backprop import forward
 from mnist_bp.model.parameters import FloatArray, IntArray, Model, Parameters, initial_parameters
 from mnist_bp.results import CachedDataset
 from mnist_bp.training.evaluation import Evaluator
-from mnist_bp.training.loop import STRIDE, Checkpoint, ExampleOrder, train
+from mnist_bp.training.loop import CHUNK_STEPS, Checkpoint, ExampleOrder, train
 from tests.support.networks import CPU_ENGINES
 
 REPOSITORY = Path(__file__).parents[2]
@@ -46,8 +46,8 @@ def training(
     config: RunConfig, engine: Engine, data: CachedDataset, on_progress: Callable[[int, float], None] | None = None
 ) -> Iterator[Checkpoint]:
     images, labels = load_split(data.train)
-    models = [initial_parameters(seed, 784, config.hidden, 10) for seed in config.population]
-    orders = [ExampleOrder(seed, len(images), config.batch_size) for seed in config.population]
+    models = [initial_parameters(seed, 784, config.hidden, 10) for seed in config.seed_list]
+    orders = [ExampleOrder(seed, len(images), config.batch_size) for seed in config.seed_list]
     return train(config, engine.load(images, labels), models, orders, on_progress)
 
 
@@ -101,8 +101,8 @@ def test_checkpoints_are_of_different_parameters(engine: Engine, sample: CachedD
 
 @every_engine
 def test_where_checkpoints_fall_changes_no_bit(engine: Engine, sample: CachedDataset) -> None:
-    often = run(engine, sample, steps=STRIDE + 70, checkpoint_every=37)[-1]
-    once = run(engine, sample, steps=STRIDE + 70, checkpoint_every=10**9)[-1]
+    often = run(engine, sample, steps=CHUNK_STEPS + 70, checkpoint_every=37)[-1]
+    once = run(engine, sample, steps=CHUNK_STEPS + 70, checkpoint_every=10**9)[-1]
     assert bits(often.models) == bits(once.models)
 
 
@@ -124,10 +124,10 @@ def test_same_seed_gives_the_same_bits_in_another_process(engine: Engine, sample
     script = (
         "import sys\n"
         "from mnist_bp.engines.choose import choose_engine\n"
-        "from mnist_bp.results import StoredFile\n"
+        "from mnist_bp.results import FileDigest\n"
         "from mnist_bp.data.parquet import load_split\n"
         "from tests.training.test_run import *\n"
-        "images, labels = load_split(StoredFile(sys.argv[2], sys.argv[3], 0))\n"
+        "images, labels = load_split(FileDigest(sys.argv[2], sys.argv[3], 0))\n"
         "engine, _ = choose_engine(sys.argv[1])\n"
         "start, order = initial_parameters(1, 784, 30, 10), ExampleOrder(1, len(images), 10)\n"
         "print(sha256_of(list(train(settings_of(), engine.load(images, labels), [start], [order]))[-1].models))\n"
@@ -215,9 +215,9 @@ def test_a_learning_rate_at_the_end_of_float32_diverges(engine: Engine, sample: 
 @every_engine
 def test_progress_is_told_and_never_goes_back(engine: Engine, sample: CachedDataset) -> None:
     told: list[tuple[int, float]] = []
-    config = settings_of(steps=2 * STRIDE + 5, checkpoint_every=10**6)
+    config = settings_of(steps=2 * CHUNK_STEPS + 5, checkpoint_every=10**6)
     list(training(config, engine, sample, lambda *now: told.append(now)))
-    assert [step for step, _ in told] == [STRIDE, 2 * STRIDE, 2 * STRIDE + 5]
+    assert [step for step, _ in told] == [CHUNK_STEPS, 2 * CHUNK_STEPS, 2 * CHUNK_STEPS + 5]
     assert all(0 < before[1] <= after[1] for before, after in pairwise(told))
 
 
