@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from mnist_bp import pipeline
 from mnist_bp.cli.main import main
 from mnist_bp.data.datasets import DATASETS
 from tests.conftest import SMALL
