@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
 CacheOutcome = Literal["hit", "miss"]
+
+Progress = Callable[[float, float | None, str], None]
+"""Called as a stage proceeds, with the amount completed, the total (None where unknown) and a short note."""
 
 PromotionOutcome = Literal["promoted", "kept", "refused"]
 """What became of a challenger: it is champion; the champion stays; nothing could be decided, or safely be changed."""
