@@ -48,7 +48,7 @@ class ConfigError(MnistBpError):
 
 
 class ChecksumError(MnistBpError):
-    """UInt8Array differ from the digest recorded for them."""
+    """Bytes differ from the digest recorded for them."""
 
 
 class DataFormatError(MnistBpError):

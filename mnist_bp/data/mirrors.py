@@ -27,7 +27,7 @@ class Limits:
         connect: Seconds until it answers the call.
         silence: Seconds without a byte.
         total: Seconds for one attempt at one file.
-        size: UInt8Array of one file; the largest known has 30 million.
+        size: Bytes of one file; the largest known has 30 million.
     """
 
     connect: float = 10
@@ -86,7 +86,7 @@ class Reply:
 
     Args:
         start: The first byte it sends: the one asked for, or 0 where it sends the whole file.
-        size: UInt8Array of the whole file, where it says so.
+        size: Bytes of the whole file, where it says so.
         chunks: The bytes; raises MirrorError where they break off.
         content_type: Of an HTTP reply.
     """
@@ -125,7 +125,7 @@ def _stream(mirror: str, name: str, start: int) -> Iterator[bytes]:
 def _open_http(url: str, start: int, limits: Limits) -> Iterator[Reply]:
     headers = {"Accept-Encoding": "identity"}  # the digest is of the file as it is stored
     if start:
-        headers["Range"] = f"size={start}-"
+        headers["Range"] = f"bytes={start}-"
     timeout = httpx.Timeout(limits.silence, connect=limits.connect)
     try:
         with ExitStack() as stack:

@@ -17,7 +17,7 @@ from filelock import FileLock, Timeout
 from mnist_bp.errors import ChecksumError, ConflictError, StoreError
 
 CHUNK: Final = 1 << 18
-"""UInt8Array per piece of a streamed file."""
+"""Bytes per piece of a streamed file."""
 
 TEMPORARY_SUFFIX: Final = ".tmp"
 PARTIAL_SUFFIX: Final = ".partial"

@@ -83,7 +83,7 @@ class S3Store:
 
     def stream(self, key: str, start: int = 0) -> Iterator[bytes]:
         """Read an object piece by piece; what breaks off is the caller's to go on with. See `Store`."""
-        byte_range = {"Range": f"size={start}-"} if start else {}
+        byte_range = {"Range": f"bytes={start}-"} if start else {}
 
         def begin() -> Any:
             try:

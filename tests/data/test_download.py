@@ -216,7 +216,7 @@ def test_interrupted_download_is_resumed_by_the_next_call(data_dir: Path, server
     assert failure(data_dir).transient
     assert path_of(data_dir, f"{IMAGES}.partial").read_bytes() == CONTENT[:HALF]
     fetch(data_dir)
-    assert requests_of(server, IMAGES) == [None, f"size={HALF}-"]
+    assert requests_of(server, IMAGES) == [None, f"bytes={HALF}-"]
     assert server.sent[IMAGES] == len(CONTENT)  # not a byte twice
     assert_complete(data_dir)
 
@@ -227,7 +227,7 @@ def test_second_mirror_continues_where_the_first_broke_off(
     monkeypatch.setenv("MNIST_BP_MIRRORS", f"{server.url}one/ {server.url}two/")
     server.faults[IMAGES] = [drop(after=HALF)]
     fetch(data_dir)
-    assert server.requests[:2] == [Request(f"/one/{IMAGES}", None), Request(f"/two/{IMAGES}", f"size={HALF}-")]
+    assert server.requests[:2] == [Request(f"/one/{IMAGES}", None), Request(f"/two/{IMAGES}", f"bytes={HALF}-")]
     assert server.sent[IMAGES] == len(CONTENT)
     assert_complete(data_dir)
 
@@ -272,7 +272,7 @@ def test_complete_body_with_a_longer_content_length_is_accepted(data_dir: Path, 
 def test_partial_that_is_already_whole_is_accepted_without_a_byte_sent(data_dir: Path, server: BadHttp) -> None:
     leave_partial(data_dir, CONTENT)
     fetch(data_dir)
-    assert requests_of(server, IMAGES) == [f"size={len(CONTENT)}-"]
+    assert requests_of(server, IMAGES) == [f"bytes={len(CONTENT)}-"]
     assert server.sent[IMAGES] == 0
     assert_complete(data_dir)
 
@@ -283,7 +283,7 @@ def test_corrupt_partial_is_discarded_and_the_same_mirror_asked_for_all(
 ) -> None:
     leave_partial(data_dir, random.Random("stale").randbytes(size))
     fetch(data_dir)
-    assert requests_of(server, IMAGES) == [f"size={size}-", None]
+    assert requests_of(server, IMAGES) == [f"bytes={size}-", None]
     assert_complete(data_dir)
 
 
@@ -291,7 +291,7 @@ def test_mirror_that_ignores_range_starts_the_file_over(data_dir: Path, server: 
     leave_partial(data_dir, CONTENT[:HALF])
     server.faults[IMAGES] = [IGNORE_RANGE]
     fetch(data_dir)
-    assert requests_of(server, IMAGES) == [f"size={HALF}-"]
+    assert requests_of(server, IMAGES) == [f"bytes={HALF}-"]
     assert_complete(data_dir)
 
 
@@ -302,7 +302,7 @@ def test_mirror_that_cannot_continue_is_asked_for_the_whole_file(fault: Fault, d
     leave_partial(data_dir, CONTENT[:HALF])
     server.faults[IMAGES] = [fault]
     fetch(data_dir)
-    assert requests_of(server, IMAGES) == [f"size={HALF}-", None]
+    assert requests_of(server, IMAGES) == [f"bytes={HALF}-", None]
     assert_complete(data_dir)
 
 

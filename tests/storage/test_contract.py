@@ -340,7 +340,7 @@ class TestS3Store(StoreContract):
             events.register("before-parameter-build.s3.ListObjectsV2", lambda params, **_: params.update(MaxKeys=10))
         assert [entry.key for entry in store.list_entries("many/")] == keys
 
-    @pytest.mark.parametrize("source", [lambda content: content, local_file], ids=["size", "file"])
+    @pytest.mark.parametrize("source", [lambda content: content, local_file], ids=["bytes", "file"])
     def test_a_file_of_many_parts_is_whole_typed_and_put_once(
         self,
         source: Callable[[bytes], Path | bytes],

@@ -22,7 +22,7 @@ from types import TracebackType
 from typing import Final, Self
 
 PIECE: Final = 1_000
-"""UInt8Array handed to the network at once."""
+"""Bytes handed to the network at once."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Fault:
         status: Sent instead of the proper status.
         headers: Sent instead of the proper ones; None leaves one out.
         body: Sent instead of the file, or of the part that was asked for.
-        stop_after: UInt8Array of the body after which no more are sent.
+        stop_after: Bytes of the body after which no more are sent.
         hold: Whether the connection then stays open, silent, until the server closes.
         pause: Seconds before each piece.
         endless: Whether the body is sent over and over.
@@ -182,10 +182,10 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 def _proper_reply(content: bytes | None, asked: str | None) -> tuple[int, dict[str, str | None], bytes]:
-    """Return status, headers and body; of ranges, only `size=N-` is understood."""
+    """Return status, headers and body; of ranges, only `bytes=N-` is understood."""
     if content is None:
         return 404, {}, b""
-    wanted = re.fullmatch(r"size=(\d+)-", asked or "")
+    wanted = re.fullmatch(r"bytes=(\d+)-", asked or "")
     if wanted is None:
         return 200, {"Content-Type": "application/octet-stream"}, content
     start, size = int(wanted[1]), len(content)

@@ -54,7 +54,7 @@ class Order:
         die_after: Seconds until it is killed.
         die_at: The event at which it is killed, from 1.
         remove: The event at which a directory is removed, with all that is in it, and which.
-        largest_file: UInt8Array beyond which no file grows: a disk that is full.
+        largest_file: Bytes beyond which no file grows: a disk that is full.
         user: Whose rights the process has; root's otherwise, where the tests are root's.
     """
 

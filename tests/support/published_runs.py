@@ -43,7 +43,7 @@ def publish(
         number: Decides its id and its bytes.
         dataset: What it says it was trained on.
         steps: Of its checkpoints.
-        size: UInt8Array of each file.
+        size: Bytes of each file.
         manifest: Whether it is finished.
         changes: Entries of the manifest that are to be others.
     """
