@@ -81,8 +81,8 @@ def download(config: RunConfig, report: Reporter, *, last_attempt: bool) -> RawD
     """Put the dataset's files in the data directory, or find them intact; see `mnist_bp.data.download`."""
     with report.progress_bar("download") as move:
 
-        def on_progress(name: str, received: int, size: int | None) -> None:
-            move(completed=received, total=size, note=name)
+        def on_progress(completed: float, total: float | None, note: str) -> None:
+            move(completed=completed, total=total, note=note)
 
         raw = fetch(config.dataset, Path(config.data_dir), last_attempt=last_attempt, on_progress=on_progress)
     if raw.notice:

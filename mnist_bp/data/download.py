@@ -7,7 +7,6 @@ its name only once its digest is right. The digest decides, not the length that 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,11 +14,8 @@ from mnist_bp.data.datasets import DATASETS, DatasetSpec, SourceFile
 from mnist_bp.data.mirrors import DEFAULT_LIMITS, MIRRORS_VARIABLE, Limits, MirrorError, mirrors_of, open_mirror
 from mnist_bp.data.sample import write_sample
 from mnist_bp.errors import ChecksumError, DownloadError, MirrorFailure
-from mnist_bp.results import FileDigest, RawDataset
+from mnist_bp.results import FileDigest, Progress, RawDataset
 from mnist_bp.storage.files import PARTIAL_SUFFIX, commit, digest_of, locked, reading_from, writing_to
-
-Progress = Callable[[str, int, int | None], None]
-"""Called with a file's name, the bytes of it on disk so far, and its size where the mirror states it."""
 
 
 def fetch(choice: str, data_dir: Path, *, last_attempt: bool, on_progress: Progress | None = None) -> RawDataset:
@@ -38,7 +34,8 @@ def fetch_dataset(
         name: A dataset's name; not `auto`.
         data_dir: The files go to `raw/<name>/` in it.
         limits: What a mirror may cost.
-        on_progress: Told about every piece that arrives.
+        on_progress: Called after each chunk with the bytes of a file on disk, its size where the mirror states it, and
+            the file's name.
 
     Raises:
         ConfigError: `MNIST_BP_MIRRORS` holds something unusable.
@@ -171,5 +168,5 @@ def _receive(mirror: str, name: str, partial: Path, start: int, limits: Limits, 
                 if time.monotonic() > deadline:
                     raise MirrorError("interrupted", f"not done after {limits.total:g} s")
                 file.write(chunk)
-                on_progress(name, received, reply.size)
+                on_progress(received, reply.size, name)
     return f" of {reply.content_type}" if reply.content_type else ""

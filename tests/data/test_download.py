@@ -157,14 +157,14 @@ def test_intact_means_hashed_not_present(data_dir: Path, server: BadHttp, damage
 
 def test_progress_is_reported_up_to_the_size_of_every_file(data_dir: Path, server: BadHttp) -> None:
     leave_partial(data_dir, CONTENT[:HALF])
-    reports: list[tuple[str, int, int | None]] = []
+    reports: list[tuple[float, float | None, str]] = []
     fetch_dataset("tiny", data_dir, limits=QUICK, on_progress=lambda *report: reports.append(report))
     for name, content in CONTENTS.items():
-        counts = [count for reported, count, _ in reports if reported == name]
+        counts = [count for count, _, reported in reports if reported == name]
         assert counts == sorted(counts)
         assert counts[-1] == len(content)
-        assert {size for reported, _, size in reports if reported == name} == {len(content)}
-    assert min(count for name, count, _ in reports if name == IMAGES) > HALF  # what was there already counts
+        assert {size for _, size, reported in reports if reported == name} == {len(content)}
+    assert min(count for count, _, name in reports if name == IMAGES) > HALF  # the bytes already on disk count
 
 
 def test_two_processes_in_one_directory_fetch_every_file_once(
@@ -465,8 +465,8 @@ def test_directory_with_a_space_is_a_mirror_and_its_partial_is_continued(
 ) -> None:
     monkeypatch.setenv("MNIST_BP_MIRRORS", directory_mirror(tmp_path / "my mirror"))
     leave_partial(data_dir, CONTENT[:HALF])
-    counts: list[int] = []
-    fetch_dataset("tiny", data_dir, on_progress=lambda name, count, _: counts.append(count) if name == IMAGES else None)
+    counts: list[float] = []
+    fetch_dataset("tiny", data_dir, on_progress=lambda count, _, name: counts.append(count) if name == IMAGES else None)
     assert max(counts) == counts[-1] == len(CONTENT)
     assert min(counts) > HALF
     assert_complete(data_dir)
