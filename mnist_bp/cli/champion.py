@@ -7,33 +7,27 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 from rich.console import Console
 from rich.table import Column, Table
 from rich.text import Text
 
-from mnist_bp.cli.flags import ChampionDataset, Command, parse
+from mnist_bp.cli.flags import ChampionDataset, StoreCommand, parse
 from mnist_bp.cli.process import print_error
-from mnist_bp.config import artifacts_from_environment
 from mnist_bp.errors import ChecksumError, DataFormatError, StoreError
 from mnist_bp.registry.catalog import read_manifest
 from mnist_bp.registry.champion import CHAMPION, champion_key, list_champions, pointer_is_gone, read_champion
 from mnist_bp.registry.promotion_record import lost_pointers
-from mnist_bp.storage.address import open_store
 from mnist_bp.storage.interface import Store
 
 
-class ChampionCommand(Command):
+class ChampionCommand(StoreCommand):
     """Show the champion of each dataset, its figures and its history; exit code 1 if one is damaged."""
 
     model_config = SettingsConfigDict(cli_prog_name="mnist-bp champion")
 
     dataset: ChampionDataset | None = None
     """Which dataset's; by default all that have one."""
-
-    artifacts: str = Field(default_factory=artifacts_from_environment, min_length=1)
-    """Where runs are published: a directory or s3://bucket/prefix; $MNIST_BP_ARTIFACTS, else ./artifacts."""
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -43,7 +37,7 @@ def main(arguments: Sequence[str]) -> int:
         0, or 1 if a pointer, or the manifest that it points at, is damaged or gone.
     """
     command = parse(ChampionCommand, arguments)
-    store = open_store(command.artifacts)
+    store = command.store
     there = list_champions(store)
     gone = {} if command.dataset in there else lost_pointers(store)
     asked = [command.dataset] if command.dataset else [*there, *gone]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+from argparse import ArgumentParser, HelpFormatter
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, Literal, TypeVar, get_args
 
@@ -12,13 +13,14 @@ from pydantic_settings import (
     BaseSettings,
     CliApp,
     CliPositionalArg,
+    CliSettingsSource,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
     SettingsError,
 )
 
 from mnist_bp.cli.process import print_error
-from mnist_bp.config import PRESETS, RunConfig, artifacts_from_environment
+from mnist_bp.config import PRESETS, RunConfig, artifacts_from_environment, data_dir_from_environment
 from mnist_bp.errors import without_secrets
 from mnist_bp.storage.address import open_store
 from mnist_bp.storage.interface import Store
@@ -28,7 +30,20 @@ ChampionDataset = Literal["mnist", "fashion-mnist", "kmnist", "mnist-sample"]
 AnyCommand = TypeVar("AnyCommand", bound="Command")
 
 _POSITIONAL: Final = get_args(CliPositionalArg[str])[1]
-"""What marks a field that is given without a flag."""
+"""Marks a field that is given without a flag."""
+
+_PLACEHOLDERS: Final = {
+    "int": "N",
+    "float": "X",
+    "str": None,  # the flag's name in capitals
+    "--artifacts": "STORE",
+    "--data-dir": "DIR",
+    "--plot": "FILE",
+    "--resume": "RUN",
+}
+"""What `--help` shows for a value, by its Python type or by its flag."""
+
+_PYTHON_DEFAULT: Final = re.compile(r" \(default( factory: .*|: (null|False))\)$")
 
 
 class Command(BaseSettings):
@@ -62,15 +77,22 @@ class Command(BaseSettings):
 
 
 class StoreCommand(Command):
-    """What all commands on published runs share."""
+    """The flag of all commands that read or change published runs."""
 
     artifacts: str = Field(default_factory=artifacts_from_environment, min_length=1)
     """Where runs are published: a directory or s3://bucket/prefix; $MNIST_BP_ARTIFACTS, else ./artifacts."""
 
     @property
     def store(self) -> Store:
-        """The place, yet to be contacted."""
+        """The store, not yet contacted."""
         return open_store(self.artifacts)
+
+
+class DataCommand(Command):
+    """The flag of all commands that use the local data directory."""
+
+    data_dir: str = Field(default_factory=data_dir_from_environment, min_length=1)
+    """Directory of downloads, caches and runs in progress; $MNIST_BP_DATA_DIR, else ./data."""
 
 
 class TrainCommand(RunConfig, Command):
@@ -111,8 +133,12 @@ def parse(command: type[AnyCommand], arguments: Sequence[str] | None = None) -> 
     Raises:
         SystemExit: With code 0 after `--help`; with 2 after one line for each unusable flag.
     """
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    flags: CliSettingsSource[Any] = CliSettingsSource(
+        command, add_argument_method=_add_argument, formatter_class=HelpFormatter
+    )
     try:
-        return CliApp.run(command, cli_args=list(sys.argv[1:] if arguments is None else arguments))
+        return CliApp.run(command, cli_args=given, cli_settings_source=flags)
     except ValidationError as exc:
         for error in exc.errors():
             print_error(_describe(command, error))
@@ -122,6 +148,14 @@ def parse(command: type[AnyCommand], arguments: Sequence[str] | None = None) -> 
         unknown = re.match(r"unrecognized arguments: ([^\s=]+)", problem)  # not their values, which may be secrets
         print_error(f"{f'{unknown[1]}: no such flag or argument' if unknown else problem}; see --help")
         raise SystemExit(2) from exc
+
+
+def _add_argument(parser: ArgumentParser, *names: str, **settings: Any) -> None:
+    """Add a flag whose help names neither Python types nor defaults that say nothing to a reader."""
+    if metavar := settings.get("metavar"):
+        settings["metavar"] = _PLACEHOLDERS.get(names[0], _PLACEHOLDERS.get(metavar, metavar))
+    settings["help"] = _PYTHON_DEFAULT.sub("", settings["help"])
+    parser.add_argument(*names, **settings)
 
 
 def _describe(command: type[Command], error: Mapping[str, Any]) -> str:

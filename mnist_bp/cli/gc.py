@@ -13,13 +13,12 @@ from pydantic_settings import CliToggleFlag, SettingsConfigDict
 from rich.console import Console
 from rich.text import Text
 
-from mnist_bp.cli.flags import StoreCommand, parse
-from mnist_bp.config import data_dir_from_environment
+from mnist_bp.cli.flags import DataCommand, StoreCommand, parse
 from mnist_bp.registry.gc import Plan, collect, plan
 from mnist_bp.registry.retention import RetentionPolicy
 
 
-class GcCommand(StoreCommand):
+class GcCommand(StoreCommand, DataCommand):
     """Remove published runs, directories of runs, and leftovers; never what a champion or a running run can reach."""
 
     model_config = SettingsConfigDict(cli_prog_name="mnist-bp gc")
@@ -35,9 +34,6 @@ class GcCommand(StoreCommand):
 
     dry_run: CliToggleFlag[bool] = False
     """Tell what would go, and leave it."""
-
-    data_dir: str = Field(default_factory=data_dir_from_environment, min_length=1)
-    """Directory in which runs are made: $MNIST_BP_DATA_DIR, else ./data."""
 
 
 def main(arguments: Sequence[str]) -> int:

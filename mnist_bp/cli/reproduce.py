@@ -18,8 +18,8 @@ from pydantic_settings import CliPositionalArg, SettingsConfigDict
 from rich.console import Console
 from rich.table import Table
 
-from mnist_bp.cli.flags import Command, parse
-from mnist_bp.config import PRESETS, EngineChoice, data_dir_from_environment
+from mnist_bp.cli.flags import DataCommand, parse
+from mnist_bp.config import PRESETS, EngineChoice
 from mnist_bp.data.download import fetch_dataset
 from mnist_bp.data.parquet import load_split
 from mnist_bp.data.preprocess import preprocess_dataset
@@ -35,7 +35,7 @@ PUBLISHED: Final = (752, 858, 882, 868, 891, 889, 905, 896, 897)
 """Correct of 1,000 after 1,000, 2,000, ... 9,000 steps; Source: the lab's printed output, whose tenth line is lost."""
 
 
-class ReproduceCommand(Command):
+class ReproduceCommand(DataCommand):
     """Train the lab's network from its published initial weights under many orders of the examples."""
 
     model_config = SettingsConfigDict(cli_prog_name="mnist-bp reproduce")
@@ -48,9 +48,6 @@ class ReproduceCommand(Command):
 
     engine: EngineChoice = "auto"
     """What computes the steps."""
-
-    data_dir: str = Field(default_factory=data_dir_from_environment, min_length=1)
-    """Directory of downloads and caches: $MNIST_BP_DATA_DIR, else ./data."""
 
     plot: str = "reproduce-lab-8-4.png"
     """Where the picture goes; an empty string for none."""

@@ -6,16 +6,13 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict
 
-from pydantic import Field
 from pydantic_settings import CliPositionalArg, SettingsConfigDict
 
-from mnist_bp.cli.flags import ChampionDataset, Command, parse
-from mnist_bp.config import artifacts_from_environment
+from mnist_bp.cli.flags import ChampionDataset, StoreCommand, parse
 from mnist_bp.registry.rollback import roll_back
-from mnist_bp.storage.address import open_store
 
 
-class RollbackCommand(Command):
+class RollbackCommand(StoreCommand):
     """Make another run the champion of its dataset, after every file of it was proved intact."""
 
     model_config = SettingsConfigDict(cli_prog_name="mnist-bp rollback")
@@ -26,9 +23,6 @@ class RollbackCommand(Command):
     dataset: ChampionDataset | None = None
     """Whose champion; by default that of the run, or the only one there is."""
 
-    artifacts: str = Field(default_factory=artifacts_from_environment, min_length=1)
-    """Where runs are published: a directory or s3://bucket/prefix; $MNIST_BP_ARTIFACTS, else ./artifacts."""
-
     allow_unsafe_promotion: bool = False
     """Do it even where the store ignores conditional writes, so that a promotion at the same time may be lost."""
 
@@ -36,7 +30,7 @@ class RollbackCommand(Command):
 def main(arguments: Sequence[str]) -> int:
     """Roll back and say what the champion is now."""
     command = parse(RollbackCommand, arguments)
-    store = open_store(command.artifacts)
+    store = command.store
     done = roll_back(store, command.run, command.dataset, allow_unsafe=command.allow_unsafe_promotion)
     if command.json_output:
         print(json.dumps(asdict(done)))

@@ -16,15 +16,14 @@ from pydantic_settings import CliPositionalArg, CliToggleFlag, SettingsConfigDic
 from rich.console import Console
 from rich.text import Text
 
-from mnist_bp.cli.flags import StoreCommand, parse
-from mnist_bp.config import data_dir_from_environment
+from mnist_bp.cli.flags import DataCommand, StoreCommand, parse
 from mnist_bp.layout import RUNS
 from mnist_bp.registry.champion import CHAMPION
 from mnist_bp.registry.verify import verify
 from mnist_bp.storage.file_check import FileCheck
 
 
-class VerifyCommand(StoreCommand):
+class VerifyCommand(StoreCommand, DataCommand):
     """Prove published runs and local caches intact; exit code 1, and a list, if anything is damaged or missing."""
 
     model_config = SettingsConfigDict(cli_prog_name="mnist-bp verify")
@@ -34,9 +33,6 @@ class VerifyCommand(StoreCommand):
 
     all_runs: CliToggleFlag[bool] = Field(default=False, alias="all")
     """Every run there is."""
-
-    data_dir: str = Field(default_factory=data_dir_from_environment, min_length=1)
-    """Directory of downloads and caches, verified as far as they are there: $MNIST_BP_DATA_DIR, else ./data."""
 
     @model_validator(mode="after")
     def _one_or_all(self) -> Self:
