@@ -8,8 +8,9 @@ from __future__ import annotations
 import logging
 import random
 import time
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -25,8 +26,6 @@ from mnist_bp.layout import run_directory
 from mnist_bp.model.parameters import CLASSES, PIXELS
 from mnist_bp.results import (
     CachedDataset,
-    CheckpointFile,
-    CheckpointScore,
     Evaluation,
     Promotion,
     PublishedRun,
@@ -35,7 +34,7 @@ from mnist_bp.results import (
 )
 from mnist_bp.storage.address import open_store
 from mnist_bp.storage.files import check_writable
-from mnist_bp.summary import Summary, describe_scores, summarize
+from mnist_bp.summary import Summary, summarize
 from mnist_bp.training.resume import RunRequest
 from mnist_bp.training.workspace import lock_run
 
@@ -107,53 +106,37 @@ def train(config: RunConfig, data: CachedDataset, run_id: str, report: Reporter)
     """Certify the engine, train with it, and write checkpoints as they come; see `mnist_bp.training.run`."""
     from mnist_bp.training.run import train_run  # torch
 
-    models = len(config.seed_list)
-    report.say(f"train       run {run_id}, to be continued with --resume if it is broken off")
-    with report.progress_bar("train", config.steps) as move:
-
-        def on_certified(summary: str, notice: str | None) -> None:
-            if notice:
-                report.say(notice, logging.WARNING)
-            report.say(f"train       {summary}")
-
-        def on_progress(step: int, seconds: float) -> None:
-            move(completed=step, note=f"{models * step / seconds:,.0f} steps/s")
-
-        def on_checkpoint(point: CheckpointFile) -> None:
-            report.say(f"train       step {point.step:>9,}  {models * point.step / point.seconds:>9,.0f} steps/s")
-
-        def on_warning(message: str) -> None:
-            report.say(message, logging.WARNING)
-
-        trained = train_run(
-            config,
-            data,
-            run_id,
-            on_certified=on_certified,
-            on_progress=on_progress,
-            on_checkpoint=on_checkpoint,
-            on_warning=on_warning,
-        )
-    if trained.resumed:
-        steps = ", then ".join(f"{point.step:,}" for point in trained.resumed)
-        report.say(f"train       continued from step {steps}")
-    return trained
+    with _logged_to(report), report.progress_bar("train", config.steps) as move:
+        return train_run(config, data, run_id, on_progress=partial(_move, move))
 
 
 def evaluate(data: CachedDataset, trained: TrainedRun, report: Reporter) -> Evaluation:
     """Score every checkpoint on the test images, which training has not seen; see `mnist_bp.training.evaluation`."""
     from mnist_bp.training.evaluation import evaluate_run  # torch
 
-    with report.progress_bar("evaluate", len(trained.checkpoints)) as move:
-        done = 0
+    with _logged_to(report), report.progress_bar("evaluate", len(trained.checkpoints)) as move:
+        return evaluate_run(data, trained, on_progress=partial(_move, move))
 
-        def on_scores(scores: list[CheckpointScore]) -> None:
-            nonlocal done
-            done += 1
-            move(completed=done)
-            report.say(f"evaluate    step {scores[0].step:>9,}  {describe_scores(scores)}")
 
-        return evaluate_run(data, trained, on_scores=on_scores)
+def _move(move: Callable[..., None], completed: float, total: float | None, note: str) -> None:
+    move(completed=completed, total=total, note=note)
+
+
+@contextmanager
+def _logged_to(report: Reporter) -> Iterator[None]:
+    """Pass what `mnist_bp.training` logs to a reporter: until there are reporters no more."""
+    logger, handler = logging.getLogger("mnist_bp.training"), logging.Handler()
+    handler.emit = lambda record: report.say(record.getMessage(), record.levelno)  # type: ignore[method-assign]
+    level, propagate = logger.level, logger.propagate
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    logger.propagate = False
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(level)
+        logger.propagate = propagate
 
 
 def upload(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from statistics import median
 from typing import Any, Final
 
 from rich.console import Console
@@ -12,7 +11,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from mnist_bp.results import CachedDataset, CheckpointScore, Evaluation, Promotion, PublishedRun, RawDataset, TrainedRun
+from mnist_bp.results import CachedDataset, Evaluation, Promotion, PublishedRun, RawDataset, TrainedRun
 from mnist_bp.training.evaluation import seed_statistics
 
 Summary = dict[str, Any]
@@ -68,16 +67,6 @@ def summarize(
             for point, score in zip(trained.checkpoints, evaluation.checkpoints, strict=True)
         ],
     }
-
-
-def describe_scores(scores: Sequence[CheckpointScore]) -> str:
-    """Tell in a line how the models of a run do at one checkpoint."""
-    if len(scores) == 1:
-        (score,) = scores
-        lab = f"lab {score.lab_correct_of_1000}/1,000"
-        return f"accuracy {score.accuracy:.4f}  {lab}  loss {score.loss:.4f}"
-    accuracies = [score.accuracy for score in scores]
-    return f"accuracy {median(accuracies):.4f} (median), {min(accuracies):.4f} to {max(accuracies):.4f}"
 
 
 def accuracy_rows(checkpoints: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:

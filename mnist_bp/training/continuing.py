@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import logging
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from itertools import chain, pairwise
 from typing import TYPE_CHECKING
@@ -18,6 +19,8 @@ from mnist_bp.training.loop import checkpoint_steps
 if TYPE_CHECKING:
     from mnist_bp.config import RunConfig
 
+logger = logging.getLogger(__name__)
+
 Points = dict[int, CheckpointFile]
 """Checkpoints by step."""
 
@@ -25,7 +28,7 @@ Pieces = Sequence[tuple[int, int]]
 """Ranges of steps, each from one checkpoint (0: from the initial weights) to the next."""
 
 
-def intact_points(known: JournalState, config: RunConfig, on_warning: Callable[[str], None]) -> Points:
+def intact_points(known: JournalState, config: RunConfig) -> Points:
     """Return those checkpoints of a run that are what its journal says; the others are skipped with a warning."""
     points = {}
     for step in checkpoint_steps(config):
@@ -33,7 +36,7 @@ def intact_points(known: JournalState, config: RunConfig, on_warning: Callable[[
             try:
                 load_checkpoint(point.file)
             except (ChecksumError, DataFormatError, StoreError) as exc:
-                on_warning(f"the checkpoint of step {step:,} is skipped, and made again: {exc}")
+                logger.warning(f"the checkpoint of step {step:,} is skipped, and made again: {exc}")
             else:
                 points[step] = point
     return points

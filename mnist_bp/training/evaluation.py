@@ -6,7 +6,8 @@ images; `lab_correct_of_1000` repeats what the lab printed: raw pixels in [0, 25
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import logging
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from statistics import fmean, median, stdev
@@ -19,8 +20,10 @@ from mnist_bp.engines.choose import choose_engine
 from mnist_bp.engines.interface import Engine
 from mnist_bp.engines.parallel import on_every_core
 from mnist_bp.model.parameters import IntArray, Model, UInt8Array
-from mnist_bp.results import CachedDataset, CheckpointScore, Evaluation, Mistake, TrainedRun
+from mnist_bp.results import CachedDataset, CheckpointScore, Evaluation, Mistake, Progress, TrainedRun
 from mnist_bp.training.checkpoints import load_checkpoint
+
+logger = logging.getLogger(__name__)
 
 LAB_EXAMPLES: Final = 1_000
 """Source: the lab's evaluation loop, which scores the first 1,000 test images alone."""
@@ -104,18 +107,16 @@ class Evaluator:
         return np.bincount(self._labels * classes + predicted, minlength=classes**2).reshape(classes, classes)
 
 
-def evaluate_run(
-    data: CachedDataset, trained: TrainedRun, *, on_scores: Callable[[list[CheckpointScore]], None] | None = None
-) -> Evaluation:
-    """Score every checkpoint of a run on all test images, and choose its model by what was held out of training.
+def evaluate_run(data: CachedDataset, trained: TrainedRun, *, on_progress: Progress | None = None) -> Evaluation:
+    """Score every checkpoint of a run on all test images, and choose its model by the held-out training examples.
 
     Args:
-        data: Its test split is read, and what was held out of its training split.
-        trained: Its checkpoints are read, each against its digest.
-        on_scores: Told the scores of each checkpoint, one for every model.
+        data: The dataset; its test split is read, and the held-out examples of its training split.
+        trained: The run; each checkpoint is verified against its digest.
+        on_progress: Called with the number of checkpoints scored, and how many there are.
 
     Raises:
-        ChecksumError, DataFormatError, StoreError: A file is damaged, or not what it should be, or gone.
+        ChecksumError, DataFormatError, StoreError: A file is damaged, malformed or missing.
     """
     engine, _ = choose_engine(trained.engine if trained.device == "cpu" else "auto")
     test, validation = Evaluator(engine, *load_split(data.test)), None
@@ -123,12 +124,13 @@ def evaluate_run(
         images, labels = load_split(data.train)
         validation = Evaluator(engine, images[-trained.validation_examples :], labels[-trained.validation_examples :])
     every: list[CheckpointScore] = []
-    for point in trained.checkpoints:
+    for number, point in enumerate(trained.checkpoints, start=1):
         models = load_checkpoint(point.file)
         scores = on_every_core(partial(_score, test, validation, point.step), trained.seeds, models)
         every.extend(scores)
-        if on_scores is not None:
-            on_scores(scores)
+        logger.info(f"evaluate    step {point.step:>9,}  {_describe(scores)}")
+        if on_progress is not None:
+            on_progress(number, len(trained.checkpoints), "")
     best = max(scores, key=lambda score: score.validation_accuracy or 0)
     chosen = models[trained.seeds.index(best.seed)]
     return Evaluation(best.seed, tuple(every), test.confusion(chosen), test.mistakes(chosen))
@@ -137,6 +139,16 @@ def evaluate_run(
 def _score(test: Evaluator, validation: Evaluator | None, step: int, seed: int, model: Model) -> CheckpointScore:
     score = test.score(seed, step, model)
     return score if validation is None else replace(score, validation_accuracy=validation.accuracy(model))
+
+
+def _describe(scores: Sequence[CheckpointScore]) -> str:
+    """Summarize the scores of all models at one checkpoint in one line."""
+    if len(scores) == 1:
+        (score,) = scores
+        lab = f"lab {score.lab_correct_of_1000}/1,000"
+        return f"accuracy {score.accuracy:.4f}  {lab}  loss {score.loss:.4f}"
+    accuracies = [score.accuracy for score in scores]
+    return f"accuracy {median(accuracies):.4f} (median), {min(accuracies):.4f} to {max(accuracies):.4f}"
 
 
 def seed_statistics(evaluation: Evaluation) -> dict[str, float]:

@@ -6,7 +6,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import logging
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
@@ -21,7 +22,7 @@ from mnist_bp.engines.parallel import on_every_core
 from mnist_bp.errors import DivergenceError
 from mnist_bp.layout import checkpoint_path, new_run_id, run_directory
 from mnist_bp.model.parameters import CLASSES, PIXELS, Model, initial_parameters
-from mnist_bp.results import CachedDataset, CheckpointFile, TrainedRun
+from mnist_bp.results import CachedDataset, CheckpointFile, Progress, TrainedRun
 from mnist_bp.training.checkpoints import load_checkpoint, save_checkpoint
 from mnist_bp.training.continuing import Pieces, Points, engine_of, intact_points, missing_pieces, resume_point
 from mnist_bp.training.journal import Journal, RunStart
@@ -30,6 +31,8 @@ from mnist_bp.training.workspace import lock_run
 
 if TYPE_CHECKING:
     from mnist_bp.config import RunConfig
+
+logger = logging.getLogger(__name__)
 
 MAX_CERTIFIED_SIZE: Final = 128
 """Hidden units, and examples in a batch, that a run's certificate goes up to: more cost time and tell no more."""
@@ -49,19 +52,8 @@ def checkpoint_metadata(
     }
 
 
-def _ignore(*_: object) -> None:
-    pass
-
-
 def train_run(
-    config: RunConfig,
-    data: CachedDataset,
-    run_id: str | None = None,
-    *,
-    on_certified: Callable[[str, str | None], None] = _ignore,
-    on_progress: Callable[[int, float], None] | None = None,
-    on_checkpoint: Callable[[CheckpointFile], None] = _ignore,
-    on_warning: Callable[[str], None] = _ignore,
+    config: RunConfig, data: CachedDataset, run_id: str | None = None, *, on_progress: Progress | None = None
 ) -> TrainedRun:
     """Train every seed's model, writing all checkpoints as they come; or go on where the run was broken off.
 
@@ -72,11 +64,7 @@ def train_run(
         config: The run; its directory is made in `data_dir`.
         data: What to train on; test images are not touched.
         run_id: Its id; a new one if None.
-        on_certified: Told, before the first step, what the engine's certificate says, and why it is not the engine
-            that would have been chosen, or None.
-        on_progress: Told steps taken and training seconds.
-        on_checkpoint: Told about every checkpoint that is made, once it is on disk and in the journal.
-        on_warning: Told what was found damaged.
+        on_progress: Called with the steps taken by each model, the steps of the run, and the speed so far.
 
     Raises:
         ConfigError: The batch is larger than the dataset, or there is no such device; or the run was started with
@@ -89,33 +77,42 @@ def train_run(
     run_id = run_id or new_run_id()
     directory = run_directory(config.data_dir, run_id)
     journal, points, before = Journal(directory), Points(), Points()
+    logger.info(f"train       run {run_id} (if interrupted, resume with --resume {run_id})")
     with lock_run(directory):
         known = journal.read()
         if known is not None:
             known.start.refuse_changes(config.record)
             known.start.refuse_other_data(data.name, data.key)
             for damage in known.damage:
-                on_warning(damage)
-            before, points = known.checkpoints, intact_points(known, config, on_warning)
+                logger.warning(damage)
+            before, points = known.checkpoints, intact_points(known, config)
         if missing := missing_pieces(config, points):
             if known is None:
                 engine, notice = choose_engine(config.engine, config.hidden, config.batch_size)
             else:
                 engine, notice = engine_of(known.start), known.start.engine_notice
             certificate = _certified(config, engine)
-            on_certified(certificate.summary, notice)
+            if notice:
+                logger.warning(notice)
+            logger.info(f"train       {certificate.summary}")
             if known is None:
                 journal.begin(_start(config, data, run_id, certificate, notice))
             else:
-                journal.add_resumption(resume_point(missing, points), certificate.record)
+                resumed = resume_point(missing, points)
+                journal.add_resumption(resumed, certificate.record)
+                logger.info(f"train       resumed from step {resumed.step:,}")
             with _naming_what_is_kept(points, directory):
                 for checkpoint in _train(config, data, engine, points, missing, on_progress):
                     journal.check_there()
                     point = _save(config, data, engine, directory, checkpoint)
-                    points[point.step] = point = _as_before(point, before.get(point.step), on_warning)
+                    points[point.step] = point = _as_before(point, before.get(point.step))
                     journal.add_checkpoint(point)
-                    on_checkpoint(point)
+                    logger.info(f"train       step {point.step:>9,}  {_speed(config, point.step, point.seconds):>17}")
         return _record(config, journal, points)
+
+
+def _speed(config: RunConfig, step: int, seconds: float) -> str:
+    return f"{len(config.seed_list) * step / seconds:,.0f} steps/s"
 
 
 def _certified(config: RunConfig, engine: Engine) -> Certificate:
@@ -153,7 +150,7 @@ def _train(
     engine: Engine,
     points: Points,
     missing: Pieces,
-    on_progress: Callable[[int, float], None] | None,
+    on_progress: Progress | None,
 ) -> Iterator[Checkpoint]:
     """Train to every checkpoint that is missing. Before the next is asked for, `points` is to have the last."""
     images, labels = load_split(data.train)
@@ -161,6 +158,11 @@ def _train(
     resident = engine.load(images[:examples], labels[:examples])
     del images  # the engine has its own
     orders = [ExampleOrder(seed, examples, config.batch_size) for seed in config.seed_list]
+
+    def report(step: int, seconds: float) -> None:
+        if on_progress is not None:
+            on_progress(step, config.steps, _speed(config, step, seconds))
+
     models: list[Model] = []
     at: int | None = None
     for begin, step in missing:
@@ -169,7 +171,7 @@ def _train(
         elif begin != at:
             models = load_checkpoint(points[begin].file)
         seconds = points[begin].seconds if begin else 0.0
-        checkpoint = next(train(config, resident, models, orders, on_progress, start=begin, seconds=seconds))
+        checkpoint = next(train(config, resident, models, orders, report, start=begin, seconds=seconds))
         models, at = checkpoint.models, step
         yield checkpoint
 
@@ -196,14 +198,12 @@ def _save(
     return CheckpointFile(checkpoint.step, file, checkpoint.seconds)
 
 
-def _as_before(
-    point: CheckpointFile, before: CheckpointFile | None, on_warning: Callable[[str], None]
-) -> CheckpointFile:
+def _as_before(point: CheckpointFile, before: CheckpointFile | None) -> CheckpointFile:
     """Give a checkpoint that had to be made again the time it took at first: a run's history stays as it was."""
     if before is None:
         return point
     if before.file.sha256 != point.file.sha256:
-        on_warning(
+        logger.warning(
             f"the checkpoint of step {point.step:,} was made again and is another: SHA-256 "
             f"{before.file.sha256} before, {point.file.sha256} now; was it made on another machine?"
         )

@@ -71,7 +71,7 @@ def test_a_run_that_is_broken_off_is_continued_by_the_command_that_is_named() ->
     continued = subprocess.run([*shlex.split(named), "--json"], capture_output=True, text=True, check=True, timeout=60)
     (directory,) = Path("data/runs").iterdir()
     assert json.loads(continued.stdout)["run_id"] == directory.name
-    assert "train       continued from step" in continued.stderr
+    assert "train       resumed from step" in continued.stderr
 
 
 def test_a_finished_run_is_not_made_again(capsys: pytest.CaptureFixture[str]) -> None:

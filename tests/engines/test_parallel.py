@@ -106,7 +106,7 @@ def memory_taken(config: RunConfig, data: CachedDataset) -> int:
         nonlocal peak
         peak = max(peak, process.memory_info().rss)
 
-    train_run(config, data, on_progress=watch, on_checkpoint=watch)
+    train_run(config, data, on_progress=watch)
     return int(peak - before)
 
 
