@@ -106,9 +106,9 @@ class Place:
             keys = [f"{RUNS}{run_id}/{name}" for name in files]
             for _ in in_parallel(self._many.put, keys, contents, digests):
                 pass
-            sealed = checksummed_json.dumps({**manifest, "run_id": run_id})
-            done[run_id] = sha256_of_bytes(sealed)
-            self._many.put(f"{RUNS}{run_id}/{MANIFEST}", sealed, done[run_id])
+            content = checksummed_json.dumps({**manifest, "run_id": run_id})
+            done[run_id] = sha256_of_bytes(content)
+            self._many.put(f"{RUNS}{run_id}/{MANIFEST}", content, done[run_id])
         return done
 
     def _move_champion(self) -> None:

@@ -2,7 +2,7 @@
 
     <data dir>/parquet/<dataset>-<key>/train.parquet
                                        test.parquet
-                                       manifest.json      sealed, written last: it holds the digests of the two
+                                       manifest.json      with a checksum, written last: it holds the digests of the two
 
 What the Parquet files look like, and how they are read, is in `mnist_bp.data.parquet`.
 """

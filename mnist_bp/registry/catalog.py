@@ -111,7 +111,7 @@ def _catalog_run(store: Store, run: ListedRun) -> CatalogedRun:
     if found is None:  # removed since it was listed
         return CatalogedRun(ListedRun(run.run_id, {k: v for k, v in run.files.items() if k != MANIFEST}), None)
     try:
-        return CatalogedRun(run, _unseal_manifest(found.content, store.uri(key), run.run_id))
+        return CatalogedRun(run, _decode_manifest(found.content, store.uri(key), run.run_id))
     except (ChecksumError, DataFormatError) as exc:
         return CatalogedRun(run, None, str(exc))
 
@@ -138,10 +138,10 @@ def read_manifest(store: Store, run_id: str, sha256: str | None = None) -> tuple
     digest = sha256_of_bytes(found.content)
     if sha256 is not None:
         expect_digest(store.uri(key), digest, sha256, _REMEDY)
-    return _unseal_manifest(found.content, store.uri(key), run_id), digest
+    return _decode_manifest(found.content, store.uri(key), run_id), digest
 
 
-def _unseal_manifest(content: bytes, uri: str, run_id: str) -> dict[str, Any]:
+def _decode_manifest(content: bytes, uri: str, run_id: str) -> dict[str, Any]:
     manifest = checksummed_json.loads(content, uri, _REMEDY)
     try:
         manifest["dataset"]["name"], manifest["files"].items()

@@ -2,9 +2,9 @@
 
     <artifacts>/champion/<dataset>.json
 
-One sealed document holds the whole history, oldest change first, and each change the digest of the one before it. It is
-swapped as a whole, so the history can have no gap and no fork, and a reader always finds the champion that goes with
-it. A change carries a nonce: whoever lost the reply to a swap finds out by reading whether it was made.
+One document with a checksum holds the whole history, oldest change first, and each change the digest of the one before
+it. It is swapped as a whole, so the history can have no gap and no fork, and a reader always finds the champion that
+goes with it. A change carries a nonce: whoever lost the reply to a swap finds out by reading whether it was made.
 
 `pending_deletion` names runs that `registry/gc.py` is removing. It is set by the same compare-and-swap before the first
 file goes, so no run can become champion once its removal has begun, whoever reads what in whichever order.

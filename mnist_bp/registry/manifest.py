@@ -84,7 +84,7 @@ def build_manifest(
     evaluation: Evaluation,
     files: dict[str, FileDigest],
 ) -> dict[str, Any]:
-    """Make the manifest of a run, yet to be sealed.
+    """Make the manifest of a run, without its checksum.
 
     Args:
         artifacts: Where it is published.

@@ -1,6 +1,6 @@
 """Promotion: a published run challenges the champion of its dataset, and the pointer moves to it if it is better.
 
-    <artifacts>/runs/<run id>/promotion.json    what was decided and why: sealed, put once
+    <artifacts>/runs/<run id>/promotion.json    what was decided and why: with a checksum, put once
 
 The pointer's history is written first, and is the truth: a promotion that was killed between the two is found there,
 and its record made from it, byte for byte. A run is therefore promoted at most once, however often this is repeated.

@@ -1,6 +1,6 @@
 """What was decided about runs: the record that is put beside each of them, once, and what all records tell together.
 
-    <artifacts>/runs/<run id>/promotion.json    sealed; put after the manifest, which therefore does not name it
+    <artifacts>/runs/<run id>/promotion.json    with a checksum; put after the manifest, which thus does not name it
 
 A champion's pointer is moved before the record tells of it. So where a record tells of a champion and there is no
 pointer, the pointer was lost.

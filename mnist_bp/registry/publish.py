@@ -4,7 +4,7 @@
                          /model.safetensors    the run's model after the last step
                          /history.parquet      one row per checkpoint and seed
                          /report.html          all of it, for a person
-                         /manifest.json        sealed, and put last: a run with a manifest is complete
+                         /manifest.json        with a checksum, and put last: a run with a manifest is complete
 
 Nothing is overwritten. A publication that was broken off is repeated with the very same bytes: they, and the manifest,
 are in the run's own directory before the first of them is put.

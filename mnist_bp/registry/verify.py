@@ -2,7 +2,7 @@
 
     champion/<dataset>.json -> runs/<run id>/manifest.json -> checkpoints, model, history, report
                                                            -> the dataset's sources, as `data/datasets.py` has them
-                               runs/<run id>/promotion.json, which is sealed; if it tells of a champion, there is a
+                               runs/<run id>/promotion.json, which has a checksum; if it names a champion, there is a
                                                            pointer to one
     <data dir>/raw, parquet    see `mnist_bp.data.verify`
 
@@ -59,7 +59,7 @@ class _Proved:
 
 @dataclass(frozen=True)
 class _Expected:
-    """What manifests are held to, beside their seals.
+    """What manifests are held to, in addition to their checksums.
 
     Args:
         champions: Runs that pointers point at now.

@@ -1,13 +1,13 @@
-"""JSON documents that prove themselves: the last entry is a digest of all the others, byte for byte.
+"""JSON documents that end with a checksum of themselves.
 
     {
       "run_id": "20261123T181500Z-1a2b3c4d",
       ...
-      "checksum": "<SHA-256 of this very file, with 64 zeros in this place>"
+      "checksum": "<SHA-256 of this file with 64 zeros in this place>"
     }
 
-So a manifest or a pointer needs no second file to be checked against, and no byte of it can change unnoticed. A seal
-finds damage; it is no signature, and whoever may write the file may seal it anew.
+A manifest or a pointer therefore needs no second file to be checked against, and no byte of it can change unnoticed.
+The checksum finds damage. It is not a signature: anyone who can write the file can compute it again.
 """
 
 from __future__ import annotations
@@ -23,14 +23,16 @@ from mnist_bp.storage.files import sha256_of_bytes
 _KEY: Final = "checksum"
 _BLANK: Final = "0" * 64
 _CHECKSUM: Final = re.compile(rb'"checksum": "([0-9a-f]{64})"\s*}\s*\Z')
+_FORMAT_1: Final = re.compile(rb'"seal": "[0-9a-f]{64}"\s*}\s*\Z')
+"""How documents ended before format 2."""
 
 
 def dumps(document: Mapping[str, Any], *, indent: int | None = 2) -> bytes:
-    """Encode a document with its seal. Equal documents give equal bytes.
+    """Encode a document and its checksum. Equal documents give equal bytes.
 
     Args:
-        document: JSON-ready, without a `checksum`.
-        indent: As `json.dumps` has it; None for a single line.
+        document: Values that `json.dumps` can encode, without the key `checksum`.
+        indent: As in `json.dumps`; None for a single line.
     """
     assert _KEY not in document
     content = json.dumps({**document, _KEY: _BLANK}, indent=indent).encode() + b"\n"
@@ -39,37 +41,42 @@ def dumps(document: Mapping[str, Any], *, indent: int | None = 2) -> bytes:
 
 
 def loads(content: bytes, what: str, remedy: str) -> dict[str, Any]:
-    """Decode a document after proving that its bytes are the ones that were sealed.
+    """Verify the checksum of a document, then decode it.
 
     Args:
-        content: What `dumps` returned, it is to be hoped.
-        what: Names the document in the message.
-        remedy: What the user can do about a damaged one.
+        content: Bytes as returned by `dumps`, possibly damaged since.
+        what: Name of the document, for the message.
+        remedy: What the user can do about a damaged document, for the message.
 
     Returns:
-        The document, without its seal.
+        The document, without its checksum.
 
     Raises:
         ChecksumError: A byte differs; nothing was parsed.
-        DataFormatError: It has no seal at all.
+        DataFormatError: The document has no checksum, or was written in format 1.
     """
     found = _CHECKSUM.search(content)
     if found is None:
-        raise DataFormatError(f"{what} does not end in a seal, as every document written here does; {remedy}")
+        if _FORMAT_1.search(content):
+            raise DataFormatError(
+                f"{what} was written by an older mnist-bp in format 1, expected format 2; "
+                "read it with that version, or choose another place (--data-dir, --artifacts)"
+            )
+        raise DataFormatError(f"{what} does not end with a checksum, as every document written here does; {remedy}")
     stated = found[1].decode()
     actual = sha256_of_bytes(content[: found.start(1)] + _BLANK.encode() + content[found.end(1) :])
     if actual != stated:
-        raise ChecksumError(f"{what} is damaged: its seal is {stated}, its content's SHA-256 {actual}; {remedy}")
+        raise ChecksumError(f"{what} is damaged: its checksum is {stated}, its content's SHA-256 {actual}; {remedy}")
     document: dict[str, Any] = json.loads(content)
     del document[_KEY]
     return document
 
 
 def expect_version(document: dict[str, Any], name: str, expected: int, what: str) -> None:
-    """Take a document's version out of it after looking at it; a document that states none is left to its reader.
+    """Remove the version from a document after comparing it. A document without a version is left to its reader.
 
     Raises:
-        DataFormatError: It is another.
+        DataFormatError: The version is another one.
     """
     version = document.pop(name, expected)
     if version != expected:

@@ -1,4 +1,4 @@
-"""A run's journal: what it was started with, and what was done since, one sealed line after the other.
+"""A run's journal: what it was started with, and what was done since, one line with a checksum after the other.
 
     <data dir>/runs/<run id>/journal.jsonl
 

@@ -102,11 +102,19 @@ def test_the_manifest_of_another_cache_is_damage_and_the_cache_rebuilt(sample_ra
     assert preprocess_dataset(sample_raw, tmp_path).cache == "hit"
 
 
-def test_a_manifest_without_a_seal_is_damage_and_the_cache_rebuilt(sample_raw: RawDataset, tmp_path: Path) -> None:
+def test_a_manifest_without_a_checksum_is_damage_and_the_cache_rebuilt(sample_raw: RawDataset, tmp_path: Path) -> None:
     preprocess_dataset(sample_raw, tmp_path)
     (manifest,) = tmp_path.rglob("manifest.json")
     manifest.write_text(json.dumps(checksummed_json.loads(manifest.read_bytes(), "manifest", "no remedy")))
-    assert "does not end in a seal" in str(preprocess_dataset(sample_raw, tmp_path).rebuilt)
+    assert "does not end with a checksum" in str(preprocess_dataset(sample_raw, tmp_path).rebuilt)
+    assert preprocess_dataset(sample_raw, tmp_path).cache == "hit"
+
+
+def test_a_manifest_of_format_1_is_named_and_the_cache_rebuilt(sample_raw: RawDataset, tmp_path: Path) -> None:
+    preprocess_dataset(sample_raw, tmp_path)
+    (manifest,) = tmp_path.rglob("manifest.json")
+    manifest.write_bytes(manifest.read_bytes().replace(b'"checksum":', b'"seal":'))
+    assert "was written by an older mnist-bp in format 1" in str(preprocess_dataset(sample_raw, tmp_path).rebuilt)
     assert preprocess_dataset(sample_raw, tmp_path).cache == "hit"
 
 

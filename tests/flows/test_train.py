@@ -37,7 +37,7 @@ def run_json(capsys: pytest.CaptureFixture[str], *flags: str) -> dict[str, Any]:
 
 
 TOLD_BY_TIME = {
-    "run_id", "seal", "created", "seconds", "train_seconds", "steps_per_second", "at", "manifest_sha256",
+    "run_id", "checksum", "created", "seconds", "train_seconds", "steps_per_second", "at", "manifest_sha256",
     "champion_after", "history.parquet", "report.html",
 }  # fmt: skip
 """What differs between two equal runs, by its key: ids, moments, durations, and what is made of them."""

@@ -210,7 +210,7 @@ class PromotionContract:
         assert champions(store) == ["a", "b"]
         assert challenge(store, first) == promotion
 
-    @pytest.mark.parametrize("content", [b"{", b"[]\n", b"\x00\xff", b'{"seal": "?"}'])
+    @pytest.mark.parametrize("content", [b"{", b"[]\n", b"\x00\xff", b'{"checksum": "?"}'])
     def test_a_pointer_that_is_not_ours_decides_nothing_and_says_how_to_repair(
         self, content: bytes, store: Store
     ) -> None:

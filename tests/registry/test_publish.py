@@ -267,7 +267,7 @@ class TestPublishToS3(PublishContract):
             assert {name: manifest["files"][name]["sha256"] for name in CHECKPOINTS} == written
         assert files_on_s3 == files_here
         assert on_s3["config"].pop("artifacts") != here["config"].pop("artifacts")
-        assert on_s3.pop("seal") != here.pop("seal")
+        assert on_s3.pop("checksum") != here.pop("checksum")
         assert on_s3 == here
 
 

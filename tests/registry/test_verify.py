@@ -294,7 +294,7 @@ def test_where_only_md5_is_known_an_intact_download_tells_the_sha256(
 
 
 @pytest.mark.parametrize("change", [{"files": {"a": {}}}, {"files": {"a": 1}}, {"dataset": {"name": "mnist"}}])
-def test_a_sealed_manifest_without_digests_is_damage(change: dict[str, object], store: LocalStore) -> None:
+def test_an_intact_manifest_without_digests_is_damage(change: dict[str, object], store: LocalStore) -> None:
     publish(store, 1, changes=change)
     (finding,) = found_in(store, all_runs=True)
     assert (finding.status, "lacks digests" in finding.detail) == ("damaged", True)
@@ -351,7 +351,7 @@ def test_damaged_downloads_and_caches_are_found(sample_raw: RawDataset, tmp_path
     }
 
 
-def test_an_intact_seal_on_the_wrong_document_is_found(store: LocalStore, place: Path) -> None:
+def test_an_intact_checksum_on_the_wrong_document_is_found(store: LocalStore, place: Path) -> None:
     publish(store, 1)
     (place / CHAMPION).mkdir()
     (place / CHAMPION / "mnist.json").write_bytes(checksummed_json.dumps({"not": "a pointer"}))

@@ -1,4 +1,4 @@
-"""Runs as they are published, small and quickly made, with sealed manifests and files that random bytes fill."""
+"""Runs as they are published, small and quickly made, with intact manifests and files that random bytes fill."""
 
 from __future__ import annotations
 
