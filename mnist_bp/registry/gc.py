@@ -44,7 +44,7 @@ from mnist_bp.registry.retention import Removal, RetentionPlan, RetentionPolicy,
 from mnist_bp.storage.interface import Store
 from mnist_bp.storage.local import LocalStore
 from mnist_bp.storage.parallel import in_parallel
-from mnist_bp.training.abandoned import RunDirectory, list_directories, remove_directory
+from mnist_bp.training.workspace import RunDirectory, list_directories, remove_directory
 
 
 @dataclass(frozen=True)
@@ -178,7 +178,7 @@ def _removals(
     """Choose the directories that go. What is published needs none; what is not can be resumed until it is too old."""
     chosen = []
     for at in directories:
-        if at.alive or at.newest >= before or at.run_id in verdict.newest | verdict.damaged:
+        if at.in_progress or at.newest >= before or at.run_id in verdict.newest | verdict.damaged:
             continue
         why = "the run is published" if at.run_id in verdict.datasets else "older than the grace, and not published"
         chosen.append((at, Removal(at.run_id, str(at.path), why, at.files, at.size)))
@@ -186,7 +186,7 @@ def _removals(
 
 
 def _in_work(directories: Iterable[RunDirectory], before: datetime) -> list[str]:
-    return [at.run_id for at in directories if at.alive or at.newest >= before]
+    return [at.run_id for at in directories if at.in_progress or at.newest >= before]
 
 
 def _leftovers(store: Store, data_dir: Path, before: datetime, *, dry_run: bool) -> tuple[str, ...]:

@@ -27,10 +27,9 @@ from mnist_bp.registry.champion import CHAMPION, list_champions, read_champion, 
 from mnist_bp.registry.gc import collect, plan
 from mnist_bp.registry.retention import RetentionPolicy
 from mnist_bp.storage.address import open_store
-from mnist_bp.storage.files import locked, sha256_of_bytes
+from mnist_bp.storage.files import is_locked, locked, sha256_of_bytes
 from mnist_bp.storage.interface import Store
 from mnist_bp.storage.local import LocalStore
-from mnist_bp.training.workspace import run_is_alive
 from tests.support.memory_store import EventfulStore, InThisThread, Killed, MemoryStore
 from tests.support.published_runs import age, make_directory, promote, publish, put_promotion, run_id_of
 from tests.support.s3_servers import S3Server
@@ -515,11 +514,11 @@ def test_a_run_that_somebody_works_on_stays_here_and_in_the_store(store: MemoryS
     run_id = publish(store, 1, manifest=False)
     directory = make_directory(tmp_path, run_id, 48)
     with somebody_working_on(directory):
-        assert run_is_alive(directory)
+        assert is_locked(directory)
         done = collect(store, tmp_path, RetentionPolicy(0, 1, DAY))
         assert (done.runs, done.directories) == ((), ())
         assert done.kept[run_id] == "it is being made here"
-    assert not run_is_alive(directory)
+    assert not is_locked(directory)
     done = collect(store, tmp_path, RetentionPolicy(0, 1, DAY))
     assert [removal.run_id for removal in (*done.runs, *done.directories)] == [run_id, run_id]
     assert not directory.exists()
