@@ -353,7 +353,7 @@ def test_nothing_reachable_goes_whatever_happens_at_whatever_call(
         if kind != "promote" or world.complete:
             actions[call] = partial(getattr(world, kind), *arguments) if kind != "die" else die
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("mnist_bp.registry.catalog.ThreadPoolExecutor", InThisThread)
+        patch.setattr("mnist_bp.storage.parallel.ThreadPoolExecutor", InThisThread)
         patch.setattr("mnist_bp.registry.champion.time.sleep", lambda _: None)
         store = EventfulStore(world.store, actions, world.check)
         with contextlib.suppress(Killed):
@@ -379,7 +379,7 @@ def old_runs_and_champions() -> MemoryStore:
 def test_killed_at_any_call_it_leaves_every_reader_whole_runs_and_the_next_finishes(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("mnist_bp.registry.catalog.ThreadPoolExecutor", InThisThread)
+    monkeypatch.setattr("mnist_bp.storage.parallel.ThreadPoolExecutor", InThisThread)
     undisturbed = EventfulStore(old_runs_and_champions(), {})
     gone = gc(undisturbed, keep=0, champions=2)
     assert gone == [run_id_of(1), run_id_of(4), run_id_of(5)]

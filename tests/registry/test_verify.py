@@ -97,7 +97,7 @@ def test_each_of_1000_changed_bits_is_found(
         f"{sample.name}.json", MANIFEST, "promotion.json", "model.safetensors", "step-0000010.safetensors",
         "history.parquet", "train.parquet", "test.parquet",
     }  # fmt: skip
-    monkeypatch.setattr("mnist_bp.registry.catalog.ThreadPoolExecutor", InThisThread)
+    monkeypatch.setattr("mnist_bp.storage.parallel.ThreadPoolExecutor", InThisThread)
     for number in range(1_000):
         path = paths[number % len(paths)]
         before = path.read_bytes()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from typing import Final
 
 import pytest
@@ -18,7 +19,7 @@ def load(content: bytes) -> dict[str, object]:
     return checksummed_json.loads(content, "the manifest", "restore it from a copy")
 
 
-def format_1(document: dict[str, object], indent: int | None) -> bytes:
+def format_1(document: Mapping[str, object], indent: int | None) -> bytes:
     """Encode a document as versions of mnist-bp before format 2 did."""
     content = json.dumps({**document, "seal": "0" * 64}, indent=indent).encode() + b"\n"
     return content.replace(b"0" * 64, hashlib.sha256(content).hexdigest().encode())
