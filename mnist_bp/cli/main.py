@@ -16,9 +16,8 @@ COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
         "mnist_bp.cli.train",
         "make a run without Prefect, from download to promotion",
     ),
-    "runs": ("mnist_bp.cli.runs", "list the published runs"),
+    "runs": ("mnist_bp.cli.runs", "list the published runs; plot their accuracy"),
     "show": ("mnist_bp.cli.show", "tell everything about one run"),
-    "history": ("mnist_bp.cli.history", "tell the accuracy of run after run, and draw it"),
     "verify": ("mnist_bp.cli.verify", "prove that champions, or runs, are intact to the last byte"),
     "gc": ("mnist_bp.cli.gc", "remove runs that nobody will ask for again"),
     "store": ("mnist_bp.cli.store", "find out what a store honours"),
@@ -45,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(f"  {command:<12}{purpose}")
         return 0
     if name not in COMMANDS:
-        near = difflib.get_close_matches(name, COMMANDS, n=1)
+        near = difflib.get_close_matches(name, COMMANDS, n=1, cutoff=0.7)
         meant = f"did you mean {near[0]}?" if near else f"expected one of {', '.join(COMMANDS)};"
         print_error(f"mnist-bp {name}: no such command; {meant} see mnist-bp --help")
         return 2

@@ -1,60 +1,74 @@
-"""`mnist-bp runs`: every published run in a line, the newest last."""
+"""`mnist-bp runs`: list the published runs, one line each, and plot their accuracy."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from pydantic_settings import SettingsConfigDict
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 
-from mnist_bp.cli.flags import StoreCommand, parse
+from mnist_bp.cli.flags import ChampionDataset, StoreCommand, parse
 from mnist_bp.registry.catalog import catalog_runs
 from mnist_bp.registry.overview import find_champions, summarize_run
+from mnist_bp.report.plots import accuracy_png
+from mnist_bp.storage.files import check_writable, write_bytes
 
 
 class RunsCommand(StoreCommand):
-    """List the published runs, the newest last; * is a champion."""
+    """List the published runs, newest last. An asterisk marks the champion of a dataset."""
 
     model_config = SettingsConfigDict(cli_prog_name="mnist-bp runs")
 
+    dataset: ChampionDataset | None = None
+    """List only the complete runs on this dataset."""
+
+    plot: str | None = None
+    """Plot the accuracy of the complete runs listed, as a PNG file."""
+
 
 def main(arguments: Sequence[str]) -> int:
-    """List the runs; what is damaged is shown as such."""
+    """List the runs. A damaged run is listed as such and described below the table."""
     command = parse(RunsCommand, arguments)
-    store = command.store
-    champions, problems = find_champions(store)
-    rows = [summarize_run(run, champions) for run in catalog_runs(store)]
-    problems += [row["damage"] for row in rows if row["damage"]]
+    if command.plot:
+        check_writable(Path(command.plot).absolute().parent)
+    champions, problems = find_champions(command.store)
+    every = [summarize_run(run, champions) for run in catalog_runs(command.store)]
+    problems += [run["damage"] for run in every if run["damage"]]
+    listed = [run for run in every if command.dataset in (None, run["dataset"])]
+    complete = [run for run in listed if run["status"] == "complete"]
+    plot = command.plot if complete else None
+    if plot:
+        write_bytes(Path(plot), accuracy_png(complete))
     if command.json_output:
-        print(json.dumps({"artifacts": command.artifacts, "runs": rows, "problems": problems}))
+        print(json.dumps({"artifacts": command.artifacts, "runs": listed, "plot": plot, "problems": problems}))
         return 0
-    console = Console()
-    if rows:
-        console.print(_table(rows))
+    if listed:
+        Console().print(_table(listed))
     else:
-        console.print(Text(f"no runs in {command.artifacts} yet"), soft_wrap=True)
-    for problem in problems:
-        console.print(Text(problem), soft_wrap=True)
+        of = f" of {command.dataset}" if command.dataset else ""
+        print(f"no runs{of} in {command.artifacts} yet")
+    for line in [*problems, *([f"plot: {plot}"] if plot else [])]:
+        print(line)
     return 0
 
 
-def _table(rows: Sequence[Mapping[str, Any]]) -> Table:
-    table = Table(box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)  # as wide as 80 columns allow
-    table.add_column("run", no_wrap=True, min_width=len("20261125T181500Z-1a2b3c4d *"))  # whole, to be copied
-    table.add_column("dataset", no_wrap=True)
-    table.add_column("engine", no_wrap=True)
-    for name in ("steps", "accuracy", "seconds"):
-        table.add_column(name, justify="right", no_wrap=True)
-    for row in rows:
-        run = row["run_id"] + (" *" if row["champion"] else "")
-        if row["status"] != "complete":
-            table.add_row(run, f"({row['status']})")  # no manifest tells of its dataset, nor of the rest
+def _table(runs: Sequence[Mapping[str, Any]]) -> Table:
+    table = Table(box=SIMPLE_HEAD, show_edge=False, padding=0)  # fits 80 columns
+    table.add_column("run", no_wrap=True, min_width=len("20261125T181500Z-1a2b3c4d"))  # whole, for copying
+    for name in ("dataset", "engine"):
+        table.add_column(name)
+    for name in ("seed", "steps", "accuracy", "seconds"):
+        table.add_column(name, justify="left" if name == "accuracy" else "right", no_wrap=True)
+    for run in runs:
+        if run["status"] != "complete":
+            table.add_row(run["run_id"], f"({run['status']})")  # without a manifest, nothing else is known
             continue
-        figures = (f"{row['steps']:,}", f"{row['accuracy']:.4f}", f"{row['train_seconds']:.2f}")
-        table.add_row(run, row["dataset"], row["engine"], *figures)
+        accuracy = f"{run['accuracy']:.4f}" + (" *" if run["champion"] else "")
+        figures = (str(run["seed"]), f"{run['steps']:,}", accuracy, f"{run['train_seconds']:.2f}")
+        table.add_row(run["run_id"], run["dataset"], run["engine"], *figures)
     return table

@@ -33,11 +33,11 @@ def trace_png(steps: Sequence[int], correct: Sequence[Sequence[int]], published:
     return _png(figure)
 
 
-def history_png(runs: Sequence[Mapping[str, Any]]) -> bytes:
+def accuracy_png(runs: Sequence[Mapping[str, Any]]) -> bytes:
     """Draw the accuracy of runs over the time they were made, a line for each dataset, champions marked.
 
     Args:
-        runs: At least one, in order of time; see `mnist_bp.cli.history.history`.
+        runs: At least one, in order of time; see `mnist_bp.registry.overview.summarize_run`.
 
     Returns:
         A PNG of 960x540 pixels.

@@ -1,4 +1,4 @@
-"""The history of all runs: what `mnist-bp history` tells, and what DuckDB and pyarrow read as the README has it."""
+"""`mnist-bp runs`, and the histories of all runs as one table, read with DuckDB and pyarrow as in the README."""
 
 from __future__ import annotations
 
@@ -88,50 +88,64 @@ def nights(tmp_path: Path) -> list[Night]:
     return [put_night(store, number) for number in (1, 2, 3)]
 
 
-def history(*flags: str) -> dict[str, Any]:
-    with pytest.MonkeyPatch.context() as patch:
-        stdout = io.StringIO()
-        patch.setattr("sys.stdout", stdout)
-        assert main(["history", "--json", *flags]) == 0
-    report: dict[str, Any] = json.loads(stdout.getvalue())
+def runs(capsys: pytest.CaptureFixture[str], *flags: str) -> dict[str, Any]:
+    assert main(["runs", "--json", *flags]) == 0
+    report: dict[str, Any] = json.loads(capsys.readouterr().out)
     return report
 
 
-def test_the_history_has_a_line_for_each_complete_run_and_none_for_others(nights: list[Night]) -> None:
-    every, ours = history()["runs"], history("--dataset", "mnist")["runs"]
-    assert [(run["created"][:10], run["run_id"], run["accuracy"]) for run in ours] == nights
-    assert [run["dataset"] for run in every] == ["mnist"] * 3 + ["fashion-mnist"]
-    assert [run["seed"] for run in every] == [1, 2, 3, 4]
+def test_every_run_is_listed_in_order_of_time_and_one_without_a_manifest_as_incomplete(
+    nights: list[Night], capsys: pytest.CaptureFixture[str]
+) -> None:
+    listed = runs(capsys)["runs"]
+    assert [run["run_id"] for run in listed] == [run_id_of(number) for number in (1, 2, 3, 4, 5)]
+    assert [run["status"] for run in listed] == ["complete"] * 4 + ["incomplete"]
+    assert [run["dataset"] for run in listed] == ["mnist"] * 3 + ["fashion-mnist", None]
+    assert [run["seed"] for run in listed] == [1, 2, 3, 4, None]
+    assert main(["runs"]) == 0
+    (line,) = [line.split() for line in capsys.readouterr().out.splitlines() if run_id_of(5) in line]
+    assert line == [run_id_of(5), "(incomplete)"]
+
+
+def test_dataset_lists_the_complete_runs_on_it_alone(nights: list[Night], capsys: pytest.CaptureFixture[str]) -> None:
+    listed = runs(capsys, "--dataset", "mnist")["runs"]
+    assert [(run["created"][:10], run["run_id"], run["accuracy"]) for run in listed] == nights
 
 
 def test_the_champion_is_marked(nights: list[Night], capsys: pytest.CaptureFixture[str]) -> None:
     assert promote(open_store("artifacts"), nights[1].run_id)
-    assert [run["champion"] for run in history()["runs"]] == [False, True, False, False]
-    assert main(["history"]) == 0
+    assert [run["champion"] for run in runs(capsys)["runs"]] == [False, True, False, False, False]
+    assert main(["runs"]) == 0
     lines = [line.split() for line in capsys.readouterr().out.splitlines() if "20261123T" in line]
-    assert lines[1] == [nights[1].date, nights[1].run_id, "mnist", "cpu", "2", "0.9200", "*"]
-    assert [line[-1] for line in lines] != ["*"] * 4
+    assert lines[1] == [nights[1].run_id, "mnist", "cpu", "2", "2,000", "0.9200", "*", "1.25"]
+    assert ["*" in line for line in lines] == [False, True, False, False, False]
 
 
-def test_the_history_is_drawn_where_it_is_asked_for(nights: list[Night]) -> None:
+def test_the_accuracy_is_plotted_in_the_named_file(nights: list[Night], capsys: pytest.CaptureFixture[str]) -> None:
     assert promote(open_store("artifacts"), nights[0].run_id)
-    assert history("--plot", "nights.png")["plot"] == "nights.png"
+    assert runs(capsys, "--plot", "nights.png")["plot"] == "nights.png"
     assert Path("nights.png").read_bytes().startswith(b"\x89PNG")
+    assert main(["runs", "--plot", "again.png"]) == 0
+    assert capsys.readouterr().out.endswith("plot: again.png\n")
 
 
-def test_no_runs_are_no_failure_and_no_picture(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["history", "--dataset", "kmnist", "--plot", "nights.png"]) == 0
-    assert "no complete runs of kmnist in" in capsys.readouterr().out
+def test_without_runs_nothing_is_plotted_and_the_exit_code_is_0(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["runs", "--dataset", "kmnist", "--plot", "nights.png"]) == 0
+    assert capsys.readouterr().out == "no runs of kmnist in artifacts yet\n"
     assert not Path("nights.png").exists()
 
 
-def test_a_damaged_manifest_is_named_and_the_others_are_told(nights: list[Night]) -> None:
+def test_a_run_with_a_damaged_manifest_is_listed_as_damaged_and_not_plotted(
+    nights: list[Night], capsys: pytest.CaptureFixture[str]
+) -> None:
     path = Path("artifacts/runs", nights[0].run_id, "manifest.json")
     path.write_bytes(path.read_bytes().replace(b"cpu", b"gpu", 1))
-    report = history()
-    assert len(report["runs"]) == 3
+    report = runs(capsys)
+    assert [run["status"] for run in report["runs"]] == ["damaged", *["complete"] * 3, "incomplete"]
     (problem,) = report["problems"]
     assert nights[0].run_id in problem
+    assert problem in runs(capsys, "--dataset", "kmnist", "--plot", "nights.png")["problems"]
+    assert not Path("nights.png").exists()
 
 
 def test_the_readmes_query_reads_all_complete_runs_as_one_table(nights: list[Night]) -> None:
@@ -164,11 +178,14 @@ def test_the_readmes_lines_read_all_complete_runs_from_a_bucket(s3_bucket: str, 
         assert connection.execute(query).fetchall() == [(night.run_id, night.accuracy) for night in nights]
 
 
-@pytest.mark.parametrize("command", ["runs", "history"])
-def test_run_ids_are_whole_on_a_narrow_terminal_to_be_copied(
-    command: str, nights: list[Night], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("dataset", "engine"), [("mnist", "cpu"), ("fashion-mnist", "reference")])
+def test_a_line_fits_80_columns_with_the_whole_run_id(
+    dataset: str, engine: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert promote(open_store("artifacts"), nights[1].run_id)
+    store, number = open_store("artifacts"), 1
+    about = {"created": "2026-11-23T00:00:01+00:00", "seed": 99, "train_seconds": 11.12, "engine": engine}
+    assert promote(store, publish(store, number, dataset, steps=(1_000, 10_000), changes=about), dataset)
     monkeypatch.setenv("COLUMNS", "80")
-    assert main([command]) == 0
-    assert nights[1].run_id in capsys.readouterr().out.replace(f"mnist: {nights[1].run_id}", "")
+    assert main(["runs"]) == 0
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if "20261123T" in line]
+    assert line.split() == [run_id_of(number), dataset, engine, "99", "10,000", "1.0000", "*", "11.12"]
