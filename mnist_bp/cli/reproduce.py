@@ -26,7 +26,7 @@ from mnist_bp.data.preprocess import preprocess_dataset
 from mnist_bp.engines.choose import choose_engine
 from mnist_bp.engines.parallel import check_memory, memory_needed, on_every_core
 from mnist_bp.model.parameters import CLASSES, PIXELS, initial_parameters
-from mnist_bp.report.plots import trace_png
+from mnist_bp.report.png_plots import orders_png
 from mnist_bp.storage.files import check_writable, write_bytes
 from mnist_bp.training.evaluation import LAB_EXAMPLES, Evaluator
 from mnist_bp.training.loop import ExampleOrder, train
@@ -60,7 +60,7 @@ def main(arguments: Sequence[str]) -> int:
         check_writable(Path(command.plot).absolute().parent)
     report = reproduce(command.engine, command.orders, Path(command.data_dir))
     if command.plot:
-        write_bytes(Path(command.plot), trace_png(report["steps"], report["correct"], PUBLISHED))
+        write_bytes(Path(command.plot), orders_png(report["steps"], report["correct"], PUBLISHED))
     if command.json_output:
         print(json.dumps({**report, "plot": command.plot or None}))
         return 0

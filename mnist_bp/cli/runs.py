@@ -15,7 +15,7 @@ from rich.table import Table
 from mnist_bp.cli.flags import ChampionDataset, StoreCommand, parse
 from mnist_bp.registry.catalog import catalog_runs
 from mnist_bp.registry.overview import find_champions, summarize_run
-from mnist_bp.report.plots import accuracy_png
+from mnist_bp.report.png_plots import accuracy_png
 from mnist_bp.storage.files import check_writable, write_bytes
 
 

@@ -1,6 +1,6 @@
-"""Line charts as geometry: where every tick, line and mark lies. The template draws them.
+"""Line charts as geometry: the position of every tick, line and mark. A template draws them.
 
-Coordinates are those of an SVG that is HEIGHT high, and WIDTH wide unless told otherwise; its y grows downwards.
+Coordinates are those of an SVG of `Chart.width` x `Chart.height`, in which y grows downwards.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from typing import Final, NamedTuple
 WIDTH: Final = 420
 HEIGHT: Final = 270
 LEFT, RIGHT, TOP, BOTTOM = 52, 28, 12, 44
-"""Margins, in which ticks and the name of the x axis stand."""
+"""Margins in pixels, which hold the tick labels and the name of the x axis."""
 
-_TICKS: Final = 5
-"""As many gaps between ticks at most."""
+_MAX_GAPS: Final = 5
+"""Gaps between the ticks of an axis."""
 
 
 @dataclass(frozen=True)
@@ -24,8 +24,8 @@ class Line:
     """One line of a chart.
 
     Args:
-        name: For the legend and the marks; lines of one name share an entry.
-        style: `main`, `second` or `faint`; only the first has a mark at every point.
+        name: For the legend and the marks; lines of the same name share a legend entry.
+        style: `main`, `second` or `faint`; only `main` has a mark at every point.
         points: Pairs of step and value, in order of step.
     """
 
@@ -35,21 +35,21 @@ class Line:
 
 
 class Tick(NamedTuple):
-    """A labelled place on an axis."""
+    """A labelled position on an axis."""
 
     at: float
     label: str
 
 
 class Mark(NamedTuple):
-    """A point of the main line, with the text that a pointer over it shows."""
+    """A point of the main line, with the text of its tooltip."""
 
     x: float
     y: float
     text: str
 
 
-class Path(NamedTuple):
+class Polyline(NamedTuple):
     """A line as the `points` of an SVG polyline."""
 
     style: str
@@ -58,13 +58,13 @@ class Path(NamedTuple):
 
 @dataclass(frozen=True)
 class Chart:
-    """A chart that can be drawn."""
+    """A chart, ready for a template to draw."""
 
     title: str
     description: str
     x_ticks: tuple[Tick, ...]
     y_ticks: tuple[Tick, ...]
-    paths: tuple[Path, ...]
+    polylines: tuple[Polyline, ...]
     marks: tuple[Mark, ...]
     legend: dict[str, str]
     width: int = WIDTH
@@ -76,12 +76,12 @@ class Chart:
 
 
 def layout_chart(title: str, lines: Sequence[Line], width: int = WIDTH) -> Chart:
-    """Find out where everything in a chart lies.
+    """Compute the geometry of a chart.
 
     Args:
-        title: What the values are.
-        lines: At least one with at least one point, in the order they are drawn in; values are finite.
-        width: Of the chart, in pixels.
+        title: Name of the values.
+        lines: At least one line with at least one point, in drawing order; values are finite.
+        width: Width of the chart, in pixels.
     """
     values = [value for line in lines for _, value in line.points]
     x_values = nice_ticks(0, max(step for line in lines for step, _ in line.points))
@@ -99,11 +99,11 @@ def layout_chart(title: str, lines: Sequence[Line], width: int = WIDTH) -> Chart
     decimals = max(0, -math.floor(math.log10(y_values[1] - y_values[0]) + 1e-9))
     return Chart(
         title=title,
-        description="; ".join(map(_in_words, main)),
+        description="; ".join(map(_describe, main)),
         x_ticks=tuple(Tick(x(step), f"{step:,.0f}") for step in x_values),
         y_ticks=tuple(Tick(y(value), f"{value:.{decimals}f}") for value in y_values),
-        paths=tuple(
-            Path(line.style, " ".join(f"{x(step)},{y(value)}" for step, value in line.points)) for line in lines
+        polylines=tuple(
+            Polyline(line.style, " ".join(f"{x(step)},{y(value)}" for step, value in line.points)) for line in lines
         ),
         marks=tuple(
             Mark(x(step), y(value), f"step {step:,}: {value:.4f}") for line in main for step, value in line.points
@@ -115,30 +115,30 @@ def layout_chart(title: str, lines: Sequence[Line], width: int = WIDTH) -> Chart
 
 
 def nice_ticks(low: float, high: float, *, outside: bool = False) -> list[float]:
-    """Choose round values for the ticks of an axis, at least two.
+    """Return at least two round values for the ticks of an axis.
 
     Args:
-        low: Where the axis begins.
-        high: Where it ends, at least `low`.
-        outside: Whether the ticks are to enclose both, rather than lie between them.
+        low: Start of the axis.
+        high: End of the axis, at least `low`.
+        outside: Whether the ticks enclose both ends, instead of lying between them.
     """
     span = high - low
-    if span <= 1e-9 * max(abs(low), abs(high)):  # what float64 cannot divide any further is one value
+    if span <= 1e-9 * max(abs(low), abs(high)):  # too small for float64 to divide: treated as one value
         span = abs(high) or 1
-    raw = span / _TICKS
+    raw = span / _MAX_GAPS
     power = 10.0 ** math.floor(math.log10(raw))
     gap = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= raw * (1 - 1e-9))
     first = math.floor(low / gap + 1e-9) if outside else math.ceil(low / gap - 1e-9)
-    reach = math.ceil(high / gap - 1e-9) if outside else math.floor(high / gap + 1e-9)
-    return [count * gap for count in range(first, max(reach, first + 1) + 1)]
+    last = math.ceil(high / gap - 1e-9) if outside else math.floor(high / gap + 1e-9)
+    return [count * gap for count in range(first, max(last, first + 1) + 1)]
 
 
-def downsample(points: Sequence[tuple[int, float]], most: int) -> list[tuple[int, float]]:
-    """Leave out points at regular distances until few enough are left; the last always stays."""
-    stride = math.ceil(len(points) / most)
+def downsample(points: Sequence[tuple[int, float]], max_points: int) -> list[tuple[int, float]]:
+    """Keep at most `max_points` points at regular distances, always including the last."""
+    stride = math.ceil(len(points) / max_points)
     return list(points[::-1][::stride][::-1])
 
 
-def _in_words(line: Line) -> str:
-    (first, began), (last, ended) = line.points[0], line.points[-1]
-    return f"{line.name}: {began:.4f} at step {first:,}, {ended:.4f} at step {last:,}"
+def _describe(line: Line) -> str:
+    (first_step, first), (last_step, last) = line.points[0], line.points[-1]
+    return f"{line.name}: {first:.4f} at step {first_step:,}, {last:.4f} at step {last_step:,}"

@@ -1,4 +1,4 @@
-"""Small pictures as data addresses: PNG made with zlib alone, since importing a plotting library takes a second.
+"""Small PNG images as `data:` URLs, encoded with zlib alone: importing a plotting library takes a second.
 
 Equal arrays give equal bytes.
 """
@@ -15,48 +15,48 @@ import numpy as np
 from mnist_bp.model.parameters import FloatArray, UInt8Array
 
 LEVELS: Final = 31
-"""Shades of either sign in a picture of weights; more would be larger and look the same."""
+"""Shades of each sign in an image of weights; more would make it larger without a visible difference."""
 
 POSITIVE: Final = (37, 99, 235)
 NEGATIVE: Final = (217, 95, 14)
-"""Blue and orange, which colour-blind readers tell apart, and which stand out from white and from black."""
+"""Blue and orange: distinguishable to colour-blind readers, and visible on both white and black."""
 
 _GREY, _PALETTE = 0, 3
 """Colour types; Source: PNG specification, 11.2.2."""
 
 
-def digit_picture(pixels: UInt8Array) -> str:
-    """Show an image as it is: ink white, paper black.
+def digit_data_url(pixels: UInt8Array) -> str:
+    """Encode a dataset image unchanged, white ink on black.
 
     Args:
         pixels: In [0, 255], shape (height, width).
 
     Returns:
-        A `data:` address.
+        A `data:` URL.
     """
-    return _address(_png(pixels, _GREY))
+    return _data_url(_png(pixels, _GREY))
 
 
-def weights_picture(weights: FloatArray, full: float) -> str:
-    """Show weights as ink on whatever is below: blue for positive, orange for negative, nothing for zero.
+def weights_data_url(weights: FloatArray, full_scale: float) -> str:
+    """Encode weights as coloured ink on a transparent background: blue for positive, orange for negative.
 
     Args:
         weights: Shape (height, width).
-        full: The magnitude from which on the colour is full, above 0.
+        full_scale: The magnitude at and above which the colour is opaque, above 0.
 
     Returns:
-        A `data:` address.
+        A `data:` URL.
     """
-    shades = np.rint(np.clip(weights / full, -1, 1) * LEVELS).astype(np.int64) + LEVELS  # in [0, 2 * LEVELS]
+    shades = np.rint(np.clip(weights / full_scale, -1, 1) * LEVELS).astype(np.int64) + LEVELS  # in [0, 2 * LEVELS]
     colours = bytes(NEGATIVE) * LEVELS + bytes(POSITIVE) * (LEVELS + 1)
     opacity = bytes(round(255 * abs(shade) / LEVELS) for shade in range(-LEVELS, LEVELS + 1))
-    return _address(_png(shades.astype(np.uint8), _PALETTE, (b"PLTE", colours), (b"tRNS", opacity)))
+    return _data_url(_png(shades.astype(np.uint8), _PALETTE, (b"PLTE", colours), (b"tRNS", opacity)))
 
 
 def _png(values: UInt8Array, colour_type: int, *chunks: tuple[bytes, bytes]) -> bytes:
     height, width = values.shape
     header = struct.pack(">IIBBBBB", width, height, 8, colour_type, 0, 0, 0)
-    rows = np.pad(values, ((0, 0), (1, 0))).tobytes()  # each begins with its filter: none
+    rows = np.pad(values, ((0, 0), (1, 0))).tobytes()  # each row begins with its filter type: 0, none
     parts = ((b"IHDR", header), *chunks, (b"IDAT", zlib.compress(rows, 9)), (b"IEND", b""))
     return b"\x89PNG\r\n\x1a\n" + b"".join(_chunk(name, content) for name, content in parts)
 
@@ -65,5 +65,5 @@ def _chunk(name: bytes, content: bytes) -> bytes:
     return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
 
 
-def _address(png: bytes) -> str:
+def _data_url(png: bytes) -> str:
     return f"data:image/png;base64,{base64.b64encode(png).decode()}"

@@ -16,7 +16,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from mnist_bp.config import PLACES
 from mnist_bp.model.parameters import FloatArray, Model, UInt8Array, initial_parameters
 from mnist_bp.report.charts import Chart, Line, downsample, layout_chart
-from mnist_bp.report.images import digit_picture, weights_picture
+from mnist_bp.report.images import digit_data_url, weights_data_url
 from mnist_bp.results import Evaluation, Mistake
 
 SIDE: Final = 28
@@ -118,7 +118,7 @@ def _shades(row: Sequence[int], label: int) -> list[int]:
 
 
 def _mistake(mistake: Mistake, images: UInt8Array) -> dict[str, Any]:
-    return {"about": mistake, "picture": digit_picture(images[mistake.index].reshape(SIDE, SIDE))}
+    return {"about": mistake, "picture": digit_data_url(images[mistake.index].reshape(SIDE, SIDE))}
 
 
 def _units(model: Model, seed: int) -> list[dict[str, Any]]:
@@ -145,7 +145,7 @@ def _pictures(weights: FloatArray) -> list[str]:
         weights: Shape (784, H).
     """
     full = float(np.quantile(np.abs(weights), FULL_COLOUR)) or 1.0
-    return [weights_picture(unit.reshape(SIDE, SIDE), full) for unit in weights.T[:MAX_UNITS]]
+    return [weights_data_url(unit.reshape(SIDE, SIDE), full) for unit in weights.T[:MAX_UNITS]]
 
 
 def _setting(value: object) -> object:

@@ -22,7 +22,8 @@ from tests.support.published_runs import promote, publish, put_promotion
 def test_help_lists_every_command(capsys: pytest.CaptureFixture[str]) -> None:
     assert main([]) == main(["--help"]) == 0
     printed = capsys.readouterr().out
-    assert all(f"  {command} " in printed for command in COMMANDS)
+    assert all(f"\n  {command} " in printed for command in COMMANDS)
+    assert max(map(len, printed.splitlines())) <= 80
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -16,7 +16,7 @@ from mnist_bp.data.parquet import load_split
 from mnist_bp.engines.reference import ReferenceEngine
 from mnist_bp.model.parameters import initial_parameters
 from mnist_bp.report.charts import HEIGHT, WIDTH, Line, downsample, layout_chart, nice_ticks
-from mnist_bp.report.images import digit_picture, weights_picture
+from mnist_bp.report.images import digit_data_url, weights_data_url
 from mnist_bp.results import CachedDataset, RawDataset
 from mnist_bp.training.evaluation import Evaluator
 from tests.support.report_runs import publish_population
@@ -30,11 +30,11 @@ def decoded(address: str) -> np.ndarray:
 
 def test_a_digit_is_shown_byte_by_byte() -> None:
     pixels = np.random.default_rng(1).integers(0, 256, (28, 28)).astype(np.uint8)
-    assert np.array_equal(np.rint(decoded(digit_picture(pixels)) * 255), pixels)
+    assert np.array_equal(np.rint(decoded(digit_data_url(pixels)) * 255), pixels)
 
 
 def test_weights_are_blue_where_positive_orange_where_negative_and_nothing_at_zero() -> None:
-    colours = decoded(weights_picture(np.array([[2.0, 1.0, 0.5, 0.0, -1.0]]), 1.0))[0]
+    colours = decoded(weights_data_url(np.array([[2.0, 1.0, 0.5, 0.0, -1.0]]), 1.0))[0]
     opacity = colours[:, 3]
     assert opacity.tolist() == pytest.approx([1, 1, 0.5, 0, 1], abs=0.03)
     assert colours[1, 2] > colours[1, 0]

@@ -1,0 +1,73 @@
+"""Plots across many runs, as PNG files drawn by matplotlib. The charts of a single run are SVG in its report."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from io import BytesIO
+from typing import Any
+
+
+def orders_png(steps: Sequence[int], correct: Sequence[Sequence[int]], published: Sequence[int]) -> bytes:
+    """Plot the accuracy of many example orders over the steps, with the published accuracy among them.
+
+    Args:
+        steps: The steps at which each order was evaluated.
+        correct: Images right of the first 1,000; one row per example order, one column per step.
+        published: The published counts, for the first of `steps`.
+
+    Returns:
+        A PNG of 960x540 pixels.
+    """
+    figure, axes = _figure()
+    for row, counts in enumerate(correct):
+        label = f"{len(correct)} example orders" if row == 0 else None
+        axes.plot(steps, counts, color="tab:gray", alpha=max(0.02, min(0.5, 16 / len(correct))), label=label)
+    means = [sum(counts) / len(counts) for counts in zip(*correct, strict=True)]
+    axes.plot(steps, means, color="tab:blue", linewidth=2, label="mean")
+    axes.plot(steps[: len(published)], published, color="tab:red", marker="o", label="published")
+    title = "Lab 8-4 from its published initial weights"
+    axes.set(title=title, xlabel="step", ylabel="right of the first 1,000 test images (raw pixels)")
+    axes.grid(alpha=0.3)
+    axes.legend(loc="lower right")
+    return _png(figure)
+
+
+def accuracy_png(runs: Sequence[Mapping[str, Any]]) -> bytes:
+    """Plot the accuracy of runs over their start times, one line per dataset, with champions circled.
+
+    Args:
+        runs: At least one complete run, in order of time; see `mnist_bp.registry.overview.summarize_run`.
+
+    Returns:
+        A PNG of 960x540 pixels.
+    """
+    figure, axes = _figure()
+    for dataset in dict.fromkeys(run["dataset"] for run in runs):
+        same = [run for run in runs if run["dataset"] == dataset]
+        axes.plot(*_times_and_accuracies(same), marker="o", label=dataset)
+    if champions := [run for run in runs if run["champion"]]:
+        circles = {"s": 160, "facecolors": "none", "edgecolors": "black", "zorder": 3}
+        axes.scatter(*_times_and_accuracies(champions), **circles, label="champion")
+    axes.set(title="Accuracy of runs", xlabel="start (UTC)", ylabel="accuracy on all test images")
+    axes.tick_params(axis="x", rotation=20)
+    axes.grid(alpha=0.3)
+    axes.legend(loc="lower right")
+    return _png(figure)
+
+
+def _times_and_accuracies(runs: Sequence[Mapping[str, Any]]) -> tuple[list[datetime], list[float]]:
+    return [datetime.fromisoformat(run["created"]) for run in runs], [run["accuracy"] for run in runs]
+
+
+def _figure() -> tuple[Any, Any]:
+    from matplotlib.figure import Figure  # takes 1 s to import; without pyplot, no display is needed
+
+    figure = Figure(figsize=(9.6, 5.4), dpi=100, layout="constrained")
+    return figure, figure.add_subplot()
+
+
+def _png(figure: Any) -> bytes:
+    png = BytesIO()
+    figure.savefig(png, format="png")
+    return png.getvalue()
