@@ -150,7 +150,7 @@ class PromotionContract:
         better, best = publish(store, "b", 500), publish(store, "c", 900)
         ahead: Any = Interfering(store, 5, lambda: challenge(store, best), before=True)
         promotion = challenge_on(ahead, better)
-        assert ahead.calls.count("swap") == 1
+        assert ahead.calls.count("compare_and_swap") == 1
         assert (promotion.outcome, promotion.champion_before) == ("kept", "c")
         assert champions(store) == ["a", "c"]
 

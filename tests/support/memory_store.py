@@ -111,7 +111,7 @@ class EventfulStore:
                 event()
                 self._look()
             result = method(*args, **kwargs)
-            if name == "list":
+            if name == "list_entries":
                 result = iter(list(result))  # as a listing is one moment's
             self._look()
             return result
