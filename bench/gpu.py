@@ -20,7 +20,7 @@ import torch
 import triton
 
 from mnist_bp.engines.certificate import certify
-from mnist_bp.engines.cuda import CudaEngine, problem
+from mnist_bp.engines.cuda import CudaEngine, unavailable_reason
 from mnist_bp.engines.interface import ResidentData
 from mnist_bp.engines.reference import ReferenceEngine
 from mnist_bp.model.parameters import Model, Parameters, initial_parameters
@@ -93,7 +93,7 @@ def print_initial_parameters(seed: int) -> None:
 
 
 def print_times(engine: CudaEngine, models: Sequence[int], steps: int, runs: int) -> None:
-    """Print microseconds per step of one model, then models per second of populations."""
+    """Print microseconds per step of one model, then models per second of several."""
     draw = np.random.RandomState(1)
     images = draw.randint(1, 256, size=(IMAGES, INPUTS)).astype(np.uint8)
     images *= draw.random_sample(images.shape) < 0.19
@@ -119,13 +119,16 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=7, help="counted runs of each (default: 7)")
     parser.add_argument("--steps", type=int, default=10_000, help="steps of each model (default: 10,000)")
     parser.add_argument(
-        "--models", type=int, nargs="+", help="populations (default: 1, then 1, 2 and 4 per multiprocessor)"
+        "--models",
+        type=int,
+        nargs="+",
+        help="models side by side (default: 1, then 1, 2 and 4 per multiprocessor)",
     )
     arguments = parser.parse_args()
 
     if not torch.cuda.is_available():
         sys.exit(f"bench.gpu: torch {torch.__version__} finds no CUDA device on this machine: nothing to measure")
-    if reason := problem():
+    if reason := unavailable_reason():
         sys.exit(f"bench.gpu: the cuda engine cannot run here: {reason}")
     gpu = torch.cuda.get_device_properties(0)
     cores = gpu.multi_processor_count

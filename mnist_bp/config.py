@@ -28,9 +28,9 @@ def artifacts_from_environment() -> str:
 
 
 VALIDATION_SHARE: Final = 12
-"""A population holds out one in this many training examples: 5,000 of MNIST's 60,000."""
+"""With several seeds, one in this many training examples is held out: 5,000 of MNIST's 60,000."""
 
-MOST: Final = 1_000_000
+MAX_SEEDS: Final = 1_000_000
 """Seeds that are written out; what fits in memory is fewer by far."""
 
 MAX_STEPS: Final = 10**12
@@ -214,8 +214,8 @@ def parse_seeds(text: str, first: int) -> tuple[int, ...]:
         return _in_range(seeds)
     else:
         raise ValueError("expected a range such as 1..64, a list such as 3,5,8, or a count such as 64")
-    if not 1 <= count <= MOST:
-        raise ValueError(f"expected 1 to {MOST:,} seeds, got {max(count, 0):,}")
+    if not 1 <= count <= MAX_SEEDS:
+        raise ValueError(f"expected 1 to {MAX_SEEDS:,} seeds, got {max(count, 0):,}")
     return _in_range(tuple(range(start, start + count)))
 
 

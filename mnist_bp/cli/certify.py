@@ -70,7 +70,7 @@ def main(arguments: Sequence[str]) -> int:
             table.add_row(f"d{name}", dtype, f"{errors['autograd']:.1e}", f"{errors['reference']:.1e}", limit)
     for name, errors in certificate.weights.items():
         after = f"{name} after {certificate.steps} steps"
-        table.add_row(after, "float32", "", f"{errors['engine']:.1e}", f"{certificate.most_drift(errors):.0e}")
+        table.add_row(after, "float32", "", f"{errors['engine']:.1e}", f"{certificate.max_drift(errors):.0e}")
     console = Console()
     console.print(table)
     for line in (

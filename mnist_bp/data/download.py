@@ -45,16 +45,16 @@ def fetch_dataset(
     """
     spec = DATASETS[name]
     directory = data_dir / "raw" / name
-    if files := _find(spec, directory):
+    if files := _intact_files(spec, directory):
         return RawDataset(name, files, "hit")
     with locked(directory):  # of two runs, one fetches and the other finds it done
         if spec.mirrors:
             for file in spec.files:
-                if _intact(directory, file) is None:
+                if _intact_file(directory, file) is None:
                     _fetch(spec, file, directory, limits, on_progress or (lambda *_: None))
-        elif _find(spec, directory) is None:
+        elif _intact_files(spec, directory) is None:
             write_sample(directory, spec)
-        files = _find(spec, directory)
+        files = _intact_files(spec, directory)
     if files is None:
         raise ChecksumError(
             f"{directory} does not hold {name} as it was written; another program changed it: run again"
@@ -89,13 +89,13 @@ def fetch_mnist_or_sample(
     return replace(fetch_dataset("mnist-sample", data_dir), notice=notice)
 
 
-def _find(spec: DatasetSpec, directory: Path) -> tuple[FileDigest, ...] | None:
+def _intact_files(spec: DatasetSpec, directory: Path) -> tuple[FileDigest, ...] | None:
     """Describe the files of a dataset if all of them are there and intact."""
-    found = tuple(file for file in (_intact(directory, file) for file in spec.files) if file is not None)
+    found = tuple(file for file in (_intact_file(directory, file) for file in spec.files) if file is not None)
     return found if len(found) == len(spec.files) else None
 
 
-def _intact(directory: Path, file: SourceFile) -> FileDigest | None:
+def _intact_file(directory: Path, file: SourceFile) -> FileDigest | None:
     """Describe a file if it is there with the right digest."""
     path = directory / file.name
     with reading_from(path):
@@ -158,15 +158,15 @@ def _receive(mirror: str, name: str, partial: Path, start: int, limits: Limits, 
         The content type, for the message if the digest turns out wrong; empty where there is none.
     """
     deadline = time.monotonic() + limits.total
-    with open_mirror(mirror, name, start, limits) as reply:
-        received = reply.start
+    with open_mirror(mirror, name, start, limits) as response:
+        received = response.start
         with writing_to(partial), partial.open("ab" if received else "wb") as file:
-            for chunk in reply.chunks:
+            for chunk in response.chunks:
                 received += len(chunk)
                 if received > limits.size:
                     raise MirrorError("corrupt", f"sends more than the {limits.size:,} bytes that are allowed")
                 if time.monotonic() > deadline:
                     raise MirrorError("interrupted", f"not done after {limits.total:g} s")
                 file.write(chunk)
-                on_progress(received, reply.size, name)
-    return f" of {reply.content_type}" if reply.content_type else ""
+                on_progress(received, response.size, name)
+    return f" of {response.content_type}" if response.content_type else ""

@@ -81,14 +81,14 @@ class MirrorError(Exception):
 
 
 @dataclass(frozen=True)
-class Reply:
+class MirrorResponse:
     """What a mirror sends.
 
     Args:
         start: The first byte it sends: the one asked for, or 0 where it sends the whole file.
         size: Bytes of the whole file, where it says so.
         chunks: The bytes; raises MirrorError where they break off.
-        content_type: Of an HTTP reply.
+        content_type: Of an HTTP response.
     """
 
     start: int
@@ -97,7 +97,7 @@ class Reply:
     content_type: str = ""
 
 
-def open_mirror(mirror: str, name: str, start: int, limits: Limits) -> AbstractContextManager[Reply]:
+def open_mirror(mirror: str, name: str, start: int, limits: Limits) -> AbstractContextManager[MirrorResponse]:
     """Ask a mirror for a file, from byte `start` on.
 
     Args:
@@ -111,7 +111,7 @@ def open_mirror(mirror: str, name: str, start: int, limits: Limits) -> AbstractC
     """
     if mirror.startswith(("http://", "https://")):
         return _open_http(mirror + name, start, limits)
-    return nullcontext(Reply(start, None, _stream(mirror, name, start)))
+    return nullcontext(MirrorResponse(start, None, _stream(mirror, name, start)))
 
 
 def _stream(mirror: str, name: str, start: int) -> Iterator[bytes]:
@@ -122,7 +122,7 @@ def _stream(mirror: str, name: str, start: int) -> Iterator[bytes]:
 
 
 @contextmanager
-def _open_http(url: str, start: int, limits: Limits) -> Iterator[Reply]:
+def _open_http(url: str, start: int, limits: Limits) -> Iterator[MirrorResponse]:
     headers = {"Accept-Encoding": "identity"}  # the digest is of the file as it is stored
     if start:
         headers["Range"] = f"bytes={start}-"
@@ -134,7 +134,7 @@ def _open_http(url: str, start: int, limits: Limits) -> Iterator[Reply]:
                 response = stack.enter_context(client.stream("GET", url, headers=headers))
             except (OSError, ValueError, ImportError) as exc:  # an impossible host, proxy or certificate file
                 raise MirrorError("refused", f"cannot be asked ({exc})") from exc
-            yield _read_reply(response, start)
+            yield _read_response(response, start)
     except (httpx.ConnectError, httpx.ConnectTimeout) as exc:
         raise MirrorError("unreachable", f"cannot be reached ({exc or 'timed out'})") from exc
     except httpx.ReadTimeout as exc:
@@ -145,17 +145,17 @@ def _open_http(url: str, start: int, limits: Limits) -> Iterator[Reply]:
         raise MirrorError("interrupted", f"broken off ({exc or type(exc).__name__})") from exc
 
 
-def _read_reply(response: httpx.Response, start: int) -> Reply:
+def _read_response(response: httpx.Response, start: int) -> MirrorResponse:
     status = response.status_code
     length = int(response.headers.get("Content-Length", 0)) or None
     content_type = response.headers.get("Content-Type", "")
     if status == httpx.codes.OK:
-        return Reply(0, length, response.iter_raw(), content_type)
+        return MirrorResponse(0, length, response.iter_raw(), content_type)
     if status == httpx.codes.PARTIAL_CONTENT and response.headers.get("Content-Range", "").startswith(
         f"bytes {start}-"
     ):
-        return Reply(start, length and start + length, response.iter_raw(), content_type)
+        return MirrorResponse(start, length and start + length, response.iter_raw(), content_type)
     if status == httpx.codes.REQUESTED_RANGE_NOT_SATISFIABLE and start:
-        return Reply(start, start, iter(()))  # nothing beyond what is there: the digest will tell
+        return MirrorResponse(start, start, iter(()))  # nothing beyond what is there: the digest will tell
     transient = status >= 500 or status in (httpx.codes.REQUEST_TIMEOUT, httpx.codes.TOO_MANY_REQUESTS)
     raise MirrorError("interrupted" if transient else "refused", f"HTTP {status} {response.reason_phrase}".strip())

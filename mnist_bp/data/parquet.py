@@ -37,7 +37,7 @@ LAYOUT: Final[Mapping[str, Any]] = {
   10,000 rows must be more than one for two cores to share them.
 """
 
-_READERS: Final = 4
+MAX_READERS: Final = 4
 """Row groups decompressed at once, where there are as many cores; each is in memory twice while it is copied."""
 
 _SCHEMA: Final = pa.schema(
@@ -110,7 +110,7 @@ def decode_split(content: bytes) -> tuple[UInt8Array, UInt8Array]:
             images[place], labels[place] = _values(batch.column("pixels"), PIXELS), _values(batch.column("label"))
             start += len(batch)
 
-    with ThreadPoolExecutor(min(_READERS, pa.cpu_count())) as readers:
+    with ThreadPoolExecutor(min(MAX_READERS, pa.cpu_count())) as readers:
         for _ in readers.map(read_group, range(len(sizes))):
             pass  # raises what a reader raised
     return images, labels

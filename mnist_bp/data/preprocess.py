@@ -36,7 +36,7 @@ PREPROCESS_VERSION: Final = 2
 MANIFEST: Final = "manifest.json"
 SPLITS: Final = ("train", "test")
 
-_REMEDY: Final = "it is made anew by the next run"
+_HINT: Final = "it is made anew by the next run"
 
 
 def preprocess_dataset(raw: RawDataset, data_dir: Path) -> CachedDataset:
@@ -52,11 +52,11 @@ def preprocess_dataset(raw: RawDataset, data_dir: Path) -> CachedDataset:
     """
     key = cache_key(raw)
     directory = data_dir / "parquet" / f"{raw.name}-{key}"
-    found, damage = _look(directory)
+    found, damage = _find_or_explain(directory)
     if found is not None:
         return _describe(raw, key, found, "hit")
     with locked(directory):  # of two runs, one builds and the other finds it done
-        found = _look(directory)[0]
+        found = _find_or_explain(directory)[0]
         if found is None:
             return _describe(raw, key, _build(raw, key, directory), "miss", damage)
     return _describe(raw, key, found, "hit")
@@ -101,7 +101,7 @@ def decode_idx(path: Path) -> Tensor:
 Splits = dict[str, FileDigest]
 
 
-def _look(directory: Path) -> tuple[Splits | None, str | None]:
+def _find_or_explain(directory: Path) -> tuple[Splits | None, str | None]:
     """Return the files of an intact cache, or what is wrong with a damaged one, or neither."""
     try:
         return find_cache(directory), None
@@ -123,17 +123,17 @@ def find_cache(directory: Path) -> Splits | None:
         if not manifest.exists():
             return None
         content = manifest.read_bytes()
-    document = checksummed_json.loads(content, str(manifest), _REMEDY)
+    document = checksummed_json.loads(content, str(manifest), _HINT)
     try:
         recorded, digests = document["key"], {split: str(document["sha256"][split]) for split in SPLITS}
     except (KeyError, TypeError) as exc:
-        raise DataFormatError(f"{manifest} is no cache's manifest ({exc!r}); {_REMEDY}") from exc
+        raise DataFormatError(f"{manifest} is no cache's manifest ({exc!r}); {_HINT}") from exc
     if recorded != key:
-        raise DataFormatError(f"{manifest} is of the cache {recorded}, expected {key}; {_REMEDY}")
+        raise DataFormatError(f"{manifest} is of the cache {recorded}, expected {key}; {_HINT}")
     found = {}
     for split, digest in digests.items():
         path = directory / f"{split}.parquet"
-        found[split] = FileDigest(str(path), digest, len(read_verified(path, digest, _REMEDY)))
+        found[split] = FileDigest(str(path), digest, len(read_verified(path, digest, _HINT)))
     return found
 
 

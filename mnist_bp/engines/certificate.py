@@ -56,7 +56,7 @@ _RATE_TIMES_BATCH: Final = 5.0
 """Learning rate times batch size of the trajectory, as in the lab."""
 
 _EXAMPLES: Final = 256
-_NON_ZERO: Final = 0.19
+_NONZERO_SHARE: Final = 0.19
 """Share of pixels that are not zero, as in MNIST."""
 
 
@@ -95,12 +95,12 @@ class Certificate:
         ]
         return found + [
             f"{name} after {self.steps} steps differs from float64 by {errors['engine']:.1e}, "
-            f"limit {self.most_drift(errors):.0e}"
+            f"limit {self.max_drift(errors):.0e}"
             for name, errors in self.weights.items()
-            if not errors["engine"] <= self.most_drift(errors)
+            if not errors["engine"] <= self.max_drift(errors)
         ]
 
-    def most_drift(self, errors: dict[str, float]) -> float:
+    def max_drift(self, errors: dict[str, float]) -> float:
         """Tell how far from the float64 trajectory rounding may lead, for an entry of `weights`."""
         roundings = self.steps * self.shape["batch_size"]
         return DRIFT_LIMIT * math.sqrt(roundings) * errors["one_rounding"]
@@ -158,22 +158,22 @@ def certify(
         precisions: `float32`, `float64`, or both.
         steps: Length of the trajectory.
     """
-    images, labels = _made_up_digits(max(_EXAMPLES, batch_size))
+    images, labels = _synthetic_digits(max(_EXAMPLES, batch_size))
     data, reference = engine.load(images, labels, CLASSES), ReferenceEngine().load(images, labels, CLASSES)
     started = time.perf_counter()
     model: Model = initial_parameters(1, PIXELS, hidden, CLASSES)
     batch = np.arange(batch_size)
     tame: Model = model.map(lambda array: array / 8)  # saturated, a sigmoid magnifies what z1 was rounded by
-    expected = _autograd_gradients(_in("float64", tame), images[batch], labels[batch])
+    expected = _autograd_gradients(_cast("float64", tame), images[batch], labels[batch])
     gradients = {}
     for dtype in precisions:
-        found, same = (gradients_of(each, _in(dtype, tame), batch) for each in (data, reference))
+        found, same = (gradients_of(each, _cast(dtype, tame), batch) for each in (data, reference))
         gradients[dtype] = {
             name: {"autograd": _error(a, b), "reference": _error(a, c)}
             for name, a, b, c in zip(Parameters._fields, found, expected, same, strict=True)
         }
     batches = np.random.RandomState(1).randint(len(images), size=(steps, batch_size)).astype(np.int64)
-    precise = _in("float64", model)
+    precise = _cast("float64", model)
     exact, *others = (
         each.advance([start], [batches], learning_rate=_RATE_TIMES_BATCH / batch_size, bias_gradient=bias_gradient)[0]
         for each, start in ((reference, precise), (data, model), (reference, _rounded(precise)))
@@ -190,15 +190,15 @@ def certify(
     return Certificate(engine.name, engine.device, shape, gradients, steps, weights, seconds)
 
 
-def _made_up_digits(count: int) -> tuple[UInt8Array, UInt8Array]:
+def _synthetic_digits(count: int) -> tuple[UInt8Array, UInt8Array]:
     """Make images as sparse as digits, and labels; the second is all zero."""
     draw = np.random.RandomState(1)
-    images = draw.randint(1, 256, size=(count, PIXELS)) * (draw.random_sample((count, PIXELS)) < _NON_ZERO)
+    images = draw.randint(1, 256, size=(count, PIXELS)) * (draw.random_sample((count, PIXELS)) < _NONZERO_SHARE)
     images[1] = 0  # not the first: a batch of one must have a gradient
     return images.astype(np.uint8), draw.randint(CLASSES, size=count).astype(np.uint8)
 
 
-def _in(dtype: str, model: Model) -> Model:
+def _cast(dtype: str, model: Model) -> Model:
     return model.map(lambda array: array.astype(dtype))
 
 

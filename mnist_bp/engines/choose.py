@@ -93,9 +93,9 @@ def _cuda(hidden: int, batch_size: int) -> tuple[Engine, str | None]:
             f"--engine cuda: torch {torch.__version__} finds no CUDA device on this machine; "
             "expected one; use --engine auto, cpu or reference"
         )
-    from mnist_bp.engines.cuda import CudaEngine, fits, problem
+    from mnist_bp.engines.cuda import CudaEngine, fits, unavailable_reason
 
-    why = problem()
+    why = unavailable_reason()
     if why is None and not fits(PIXELS, hidden, CLASSES, batch_size):
         why = f"{hidden:,} hidden units with a batch of {batch_size:,} do not fit on the chip"
     if why is None:

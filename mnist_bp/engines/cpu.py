@@ -1,4 +1,4 @@
-"""The compiled engine: numba kernels over the pixels that are not zero, for one core or a population on all of them."""
+"""The CPU engine: compiled kernels that visit only the nonzero pixels, one model per core."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from mnist_bp.engines.cpu_kernel import CLASS_LANES, HIDDEN_LANES, Padded, kernels, pack, words_at_most
+from mnist_bp.engines.cpu_kernel import CLASS_LANES, HIDDEN_LANES, Padded, compiled_kernels, compiled_packer, max_words
 from mnist_bp.engines.interface import PIXEL_SCALE
 from mnist_bp.engines.parallel import on_every_core
 from mnist_bp.model.parameters import BiasGradient, FloatArray, IntArray, Model, Parameters, UInt8Array, writable
@@ -24,19 +24,19 @@ class CpuEngine:
 
     def load(self, images: UInt8Array, labels: UInt8Array, classes: int = 10) -> CpuData:
         """Pack a dataset, and have the kernels ready; see `Engine.load`."""
-        kernels("float32")
+        compiled_kernels("float32")
         inputs = images.shape[1]
         eights = np.pad(images, ((0, 0), (0, -inputs % 8))) if inputs % 8 else writable(images)
-        words = np.zeros(words_at_most(images), np.uint64)
+        words = np.zeros(max_words(images), np.uint64)
         starts = np.empty(len(images) + 1, np.uint32)
-        pack()(eights.view(np.uint64), words.view(np.uint8), starts)
+        compiled_packer()(eights.view(np.uint64), words.view(np.uint8), starts)
         return CpuData(words, starts, writable(labels), classes)
 
 
 def compiled_engine() -> CpuEngine:
     """Return the engine with its kernels compiled, so that what can go wrong with that goes wrong here."""
-    kernels("float32")
-    pack()
+    compiled_kernels("float32")
+    compiled_packer()
     return CpuEngine()
 
 
@@ -66,12 +66,12 @@ class CpuData:
     ) -> list[Model]:
         """Train each model on a core of its own; see `ResidentData.advance`."""
         dtype = models[0].W1.dtype
-        targets = _whole_vectors(np.eye(self.classes, dtype=dtype), CLASS_LANES)
+        targets = _pad_rows(np.eye(self.classes, dtype=dtype), CLASS_LANES)
         share = 1 if bias_gradient == "sum" else 1 / batches[0].shape[1]
         rates = np.array([[-learning_rate, share]], dtype)
 
         x = _pixel_table(dtype, PIXEL_SCALE)
-        train = kernels(dtype.name).train
+        train = compiled_kernels(dtype.name).train
 
         def one(model: Model, order: IntArray) -> Model:
             padded = _pad(model)
@@ -84,7 +84,7 @@ class CpuData:
         """Predict with the forward half of the kernel; see `ResidentData.predict`."""
         dtype, padded = model.W1.dtype, _pad(model)
         a2 = aligned_zeros((len(self.labels), padded.W2.shape[1]), dtype)
-        kernels(dtype.name).predict(padded, self.words, self.starts, _pixel_table(dtype, scale), a2)
+        compiled_kernels(dtype.name).predict(padded, self.words, self.starts, _pixel_table(dtype, scale), a2)
         return a2[:, : self.classes]
 
 
@@ -96,7 +96,7 @@ def aligned_zeros(shape: tuple[int, int], dtype: npt.DTypeLike) -> FloatArray:
     return room[start : start + size].view(dtype).reshape(shape)
 
 
-def _whole_vectors(array: FloatArray, lanes: int) -> FloatArray:
+def _pad_rows(array: FloatArray, lanes: int) -> FloatArray:
     """Copy a matrix, or a vector as one row, with zeros behind each row up to a whole number of vectors."""
     rows = np.atleast_2d(array)
     padded = aligned_zeros((len(rows), rows.shape[1] + -rows.shape[1] % lanes), array.dtype)
@@ -108,12 +108,12 @@ def _pad(model: Model) -> Padded:
     hidden = model.W2 if len(model.W2) % 2 == 0 else np.pad(model.W2, ((0, 1), (0, 0)))  # read by twos
     return Padded(
         W1=_in_blocks(model.W1),
-        b1=_whole_vectors(model.b1, HIDDEN_LANES),
-        W2=_whole_vectors(hidden, CLASS_LANES),
-        W2_T=_whole_vectors(model.W2.T, HIDDEN_LANES),
-        b2=_whole_vectors(model.b2, CLASS_LANES),
-        hidden_mask=_whole_vectors(np.ones_like(model.b1), HIDDEN_LANES),
-        class_mask=_whole_vectors(np.ones_like(model.b2), CLASS_LANES),
+        b1=_pad_rows(model.b1, HIDDEN_LANES),
+        W2=_pad_rows(hidden, CLASS_LANES),
+        W2_T=_pad_rows(model.W2.T, HIDDEN_LANES),
+        b2=_pad_rows(model.b2, CLASS_LANES),
+        hidden_mask=_pad_rows(np.ones_like(model.b1), HIDDEN_LANES),
+        class_mask=_pad_rows(np.ones_like(model.b2), CLASS_LANES),
     )
 
 

@@ -31,7 +31,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from numba import from_dtype, njit, types
 
-from mnist_bp.engines.numba_cache import compiled
+from mnist_bp.engines.numba_cache import compile_cached
 from mnist_bp.engines.numba_vectors import fma, prefetch, sigmoid, store, store_row, vector_ops
 from mnist_bp.model.parameters import FloatArray, UInt8Array
 
@@ -47,7 +47,7 @@ load_h, load_row, broadcast_h, zeros_h = vector_ops(HIDDEN_LANES)
 load_k, _, broadcast_k, zeros_k = vector_ops(CLASS_LANES)
 
 _ONE, _TWO, _BYTE = np.uint64(1), np.uint64(2), np.uint64(255)
-_FARTHEST: Final = np.uint64(247)
+_MAX_DISTANCE: Final = np.uint64(247)
 """Largest distance over zeros, so that what follows within the same eight pixels is at most 255 away."""
 
 
@@ -74,13 +74,13 @@ class Padded(NamedTuple):
 
 
 @njit
-def _visit(word: Any, place: int) -> Any:
+def _pixel(word: Any, place: int) -> Any:
     """Read one of a word's four pixels: its distance from the pixel before, and its value."""
     return (word >> np.uint64(16 * place)) & _BYTE, (word >> np.uint64(16 * place + 8)) & _BYTE
 
 
 @njit
-def _inputs(model: Any) -> Any:
+def _input_count(model: Any) -> Any:
     """Return D, to be asked once for a call: a division here, for every image, made a step take a third longer."""
     return np.uint64(model.W1.shape[0] * HIDDEN_LANES // model.b1.shape[1])
 
@@ -102,11 +102,11 @@ def _pre_activation(model: Any, words: Any, first: int, last: int, x: Any, block
     row = _first_row(block, D)
     for w in range(first, last):
         word = words[w]
-        distance, value = _visit(word, 0)
+        distance, value = _pixel(word, 0)
         row += distance
         of_word = broadcast_h(x, 0, value) * load_row(model.W1, row)
         for place in range(1, 4):
-            distance, value = _visit(word, place)
+            distance, value = _pixel(word, place)
             row += distance
             of_word = fma(broadcast_h(x, 0, value), load_row(model.W1, row), of_word)
         z1 = z1 + of_word
@@ -153,7 +153,7 @@ def train_kernel(
         rates: Shape (1, 2): minus the learning rate, and what the biases' gradients are multiplied by besides.
     """
     steps, batch_size = batches.shape
-    D, H, K = _inputs(model), model.W2.shape[0], model.W2_T.shape[0]
+    D, H, K = _input_count(model), model.W2.shape[0], model.W2_T.shape[0]
     H_, K_ = model.b1.shape[1], model.W2.shape[1]
     a1 = np.empty((batch_size, H_), x.dtype)
     # Gradients are linear in dz2: multiplied by minus the learning rate there, they arrive as what is to be added.
@@ -215,7 +215,7 @@ def _add_outer(W1: Any, words: Any, first: int, last: int, x: Any, dz1: Any, i: 
     for w in range(first, last):
         word = words[w]
         for place in range(4):
-            distance, value = _visit(word, place)
+            distance, value = _pixel(word, place)
             row += distance
             store_row(W1, row, fma(broadcast_h(x, 0, value), change, load_row(W1, row)))
 
@@ -230,7 +230,7 @@ def predict_kernel(model: Any, words: Any, starts: Any, x: Any, a2: Any) -> None
         x: The pixel for every byte.
         a2: The result, shape (N, K_).
     """
-    D, a1 = _inputs(model), np.empty((PREDICT_BLOCK, model.b1.shape[1]), x.dtype)
+    D, a1 = _input_count(model), np.empty((PREDICT_BLOCK, model.b1.shape[1]), x.dtype)
     for first in range(0, len(a2), PREDICT_BLOCK):
         count = min(PREDICT_BLOCK, len(a2) - first)
         for i in range(count):
@@ -257,9 +257,9 @@ def pack_kernel(eights: Any, pairs: Any, starts: Any) -> None:
             if eight == 0:
                 continue
             p = np.uint64(8 * e)
-            while p - before > _FARTHEST:  # a pair of value 0 as a stop on the way
-                pairs[at], pairs[at + _ONE] = _FARTHEST, 0
-                before, at = before + _FARTHEST, at + _TWO
+            while p - before > _MAX_DISTANCE:  # a pair of value 0 as a stop on the way
+                pairs[at], pairs[at + _ONE] = _MAX_DISTANCE, 0
+                before, at = before + _MAX_DISTANCE, at + _TWO
             for _ in range(8):  # writes all and moves on past the wanted ones: half the time of asking first
                 value = eight & _BYTE
                 pairs[at], pairs[at + _ONE] = p - before, value
@@ -273,17 +273,17 @@ def pack_kernel(eights: Any, pairs: Any, starts: Any) -> None:
     starts[eights.shape[0]] = at // 8
 
 
-def words_at_most(images: UInt8Array) -> int:
+def max_words(images: UInt8Array) -> int:
     """Bound the words that `pack_kernel` may write to.
 
     Args:
         images: Shape (N, D).
     """
-    pairs = np.count_nonzero(images) + len(images) * (images.shape[1] // int(_FARTHEST) + 3)
+    pairs = np.count_nonzero(images) + len(images) * (images.shape[1] // int(_MAX_DISTANCE) + 3)
     return int(pairs) // 4 + 8  # what is fetched ahead, and written to be written over, lies beyond the last
 
 
-class Kernels(NamedTuple):
+class CompiledKernels(NamedTuple):
     """The kernels as machine code."""
 
     train: Callable[..., None]
@@ -291,17 +291,17 @@ class Kernels(NamedTuple):
 
 
 @lru_cache
-def kernels(dtype: str) -> Kernels:
+def compiled_kernels(dtype: str) -> CompiledKernels:
     """Compile the kernels for a precision, or find them compiled.
 
     Args:
         dtype: `float32` or `float64`.
     """
-    return Kernels(*compiled(dtype, *kernel_signatures(dtype)))
+    return CompiledKernels(*compile_cached(dtype, *kernel_signatures(dtype)))
 
 
 def kernel_signatures(dtype: str) -> tuple[tuple[Callable[..., None], tuple[Any, ...]], ...]:
-    """Pair the kernels with the numba types of their arguments, in the order of `Kernels`."""
+    """Pair the kernels with the numba types of their arguments, in the order of `CompiledKernels`."""
     matrix = types.Array(from_dtype(np.dtype(dtype)), 2, "C")
     model = types.NamedUniTuple(matrix, len(Padded._fields), Padded)
     words, starts = types.Array(types.uint64, 1, "C"), types.Array(types.uint32, 1, "C")
@@ -313,8 +313,8 @@ def kernel_signatures(dtype: str) -> tuple[tuple[Callable[..., None], tuple[Any,
 
 
 @lru_cache
-def pack() -> Callable[..., None]:
+def compiled_packer() -> Callable[..., None]:
     """Compile `pack_kernel`, or find it compiled."""
     pairs, starts = types.Array(types.uint8, 1, "C"), types.Array(types.uint32, 1, "C")
-    (packer,) = compiled("pack", (pack_kernel, (types.Array(types.uint64, 2, "C"), pairs, starts)))
+    (packer,) = compile_cached("pack", (pack_kernel, (types.Array(types.uint64, 2, "C"), pairs, starts)))
     return packer

@@ -1,11 +1,11 @@
-"""The CUDA engine: one kernel launch trains a population for many steps, one model to a multiprocessor.
+"""The CUDA engine: one kernel launch trains several models for many steps, one model per multiprocessor.
 
 The data set stays on the GPU as bytes, and the order of the examples is uploaded before the launch. The kernel, and how
 it keeps the weights on the chip, is in `mnist_bp.engines.cuda_kernel`. Under TRITON_INTERPRET=1 it runs on the CPU, far
 too slowly to train anything, but the same code: so tests hold it to the equations without a GPU.
 
-Where Triton cannot be used (see `problem`), or a network is too large for the chip (see `fits`), the reference engine
-on CUDA computes the same.
+Where Triton cannot be used (see `unavailable_reason`), or a network is too large for the chip (see `fits`), the
+reference engine computes the same on CUDA.
 """
 
 from __future__ import annotations
@@ -28,21 +28,21 @@ from mnist_bp.model.parameters import BiasGradient, FloatArray, IntArray, Model,
 try:
     from mnist_bp.engines import cuda_kernel
 
-    _BROKEN = None
+    _IMPORT_ERROR = None
 except Exception as exc:  # triton is missing, or does not fit this torch
-    _BROKEN = f"triton cannot be imported ({type(exc).__name__}: {exc})"
+    _IMPORT_ERROR = f"triton cannot be imported ({type(exc).__name__}: {exc})"
 
 LAUNCH: Final = {"num_warps": 8, "num_stages": 1, "maxnreg": 255, "enable_fp_fusion": True}
 """How the kernel is compiled. `maxnreg`, because a program has a multiprocessor to itself: left to choose, ptxas gave
 variants of this kernel 32 registers a thread, as if eight programs were to share one, and spilled the rest."""
 
-MOST_WEIGHTS: Final = 32 * 1024
+MAX_WEIGHTS: Final = 32 * 1024
 """Numbers in W1, padded: 128 of a thread's 255 registers. The lab's shape spills nothing (tested); towards this limit,
 and in float64, some registers are spilled to the L1 cache, which costs time and nothing else."""
 
-MOST_HIDDEN: Final = 128
-MOST_CLASSES: Final = 32
-MOST_BATCH: Final = 16
+MAX_HIDDEN: Final = 128
+MAX_CLASSES: Final = 32
+MAX_BATCH: Final = 16
 """Images of a step: more leave no registers for their sums, and the kernel's code grows with them."""
 
 _TILE: Final = 1024
@@ -71,18 +71,18 @@ def tiling(inputs: int, hidden: int, classes: int, batch: int) -> Tiling:
         ConfigError: It does not fit; names the figure.
     """
     for name, value, most in (
-        ("hidden units", hidden, MOST_HIDDEN),
-        ("classes", classes, MOST_CLASSES),
-        ("images in a batch", batch, MOST_BATCH),
+        ("hidden units", hidden, MAX_HIDDEN),
+        ("classes", classes, MAX_CLASSES),
+        ("images in a batch", batch, MAX_BATCH),
     ):
         if value > most:
             raise _too_large(f"{value:,} {name}", f"{most:,}")
     HP = _power_of_two(hidden, 32)
-    sizes = Tiling(-(-inputs // 4), _TILE // HP, HP, _power_of_two(classes, 16), MOST_BATCH)
-    if (weights := sizes.pixels * HP) > MOST_WEIGHTS:
+    sizes = Tiling(-(-inputs // 4), _TILE // HP, HP, _power_of_two(classes, 16), MAX_BATCH)
+    if (weights := sizes.pixels * HP) > MAX_WEIGHTS:
         raise _too_large(
             f"{inputs:,} inputs by {hidden:,} hidden units, {weights:,} weights with their padding,",
-            f"{MOST_WEIGHTS:,}",
+            f"{MAX_WEIGHTS:,}",
         )
     return sizes
 
@@ -97,14 +97,14 @@ def fits(inputs: int, hidden: int, classes: int, batch: int) -> bool:
 
 
 @lru_cache(maxsize=1)
-def problem() -> str | None:
+def unavailable_reason() -> str | None:
     """Find out why this engine cannot run here: builds and launches a kernel of one line where there is a GPU.
 
     Returns:
         The reason, or None if it can run.
     """
-    if _BROKEN is not None:
-        return _BROKEN
+    if _IMPORT_ERROR is not None:
+        return _IMPORT_ERROR
     if not cuda_kernel.INTERPRETED and not torch.cuda.is_available():
         return f"torch {torch.__version__} finds no CUDA device"
     try:
@@ -133,7 +133,7 @@ class CudaEngine:
         Raises:
             ConfigError: The engine cannot run here.
         """
-        if reason := problem():
+        if reason := unavailable_reason():
             raise ConfigError(f"--engine cuda: {reason}; expected a GPU that Triton can use, or use --engine reference")
         inputs = images.shape[1]
         whole = np.pad(images, ((0, 0), (0, -inputs % 4))) if inputs % 4 else np.ascontiguousarray(images)
@@ -192,7 +192,7 @@ class CudaData:
 
 
 def _device() -> str:
-    return "cpu" if _BROKEN is None and cuda_kernel.INTERPRETED else "cuda"
+    return "cpu" if _IMPORT_ERROR is None and cuda_kernel.INTERPRETED else "cuda"
 
 
 def _power_of_two(number: int, least: int) -> int:

@@ -24,10 +24,10 @@ from mnist_bp.storage.files import check_writable, locked
 Kernel = Callable[..., Any]
 Signature = tuple[Any, ...]
 
-_HERE: Final = Path(__file__).parent
+SOURCES: Final = Path(__file__).parent
 
 
-def compiled(variant: str, *functions: tuple[Kernel, Signature]) -> list[Kernel]:
+def compile_cached(variant: str, *functions: tuple[Kernel, Signature]) -> list[Kernel]:
     """Compile functions, each for one signature, or load what an earlier process compiled.
 
     They release the interpreter's lock while they run.
@@ -41,22 +41,23 @@ def compiled(variant: str, *functions: tuple[Kernel, Signature]) -> list[Kernel]
     """
     if numba.config.DISABLE_JIT:  # type: ignore[attr-defined]
         raise RuntimeError("NUMBA_DISABLE_JIT is set")
-    place = cache_place()
+    place = cache_directory()
     if place is not None:
-        directory = place / f"{_sources_digest()}-{variant}"
+        directory = place / f"{sources_digest()}-{variant}"
         with suppress(StoreError, OSError), locked(directory):  # a disk that is full, or was writable a moment ago
             try:
-                return _compile(functions, directory)
+                return compile_functions(functions, directory)
             except OSError:
                 raise
             except Exception:  # whatever unpickling damaged files may raise
                 for file in directory.glob("*/*.nb?"):
                     file.unlink()
-                return _compile(functions, directory)
-    return _compile(functions, None)
+                return compile_functions(functions, directory)
+    return compile_functions(functions, None)
 
 
-def _compile(functions: tuple[tuple[Kernel, Signature], ...], directory: Path | None) -> list[Kernel]:
+def compile_functions(functions: tuple[tuple[Kernel, Signature], ...], directory: Path | None) -> list[Kernel]:
+    """Compile functions, with numba's own cache in a directory, or without one."""
     before, numba.config.CACHE_DIR = numba.config.CACHE_DIR, str(directory or "")  # type: ignore[attr-defined]
     try:
         return [
@@ -68,31 +69,33 @@ def _compile(functions: tuple[tuple[Kernel, Signature], ...], directory: Path | 
 
 
 @lru_cache
-def cache_place() -> Path | None:
+def cache_directory() -> Path | None:
     """Find where compiled code can be kept.
 
     Returns:
         The first that can be written to of $NUMBA_CACHE_DIR, this package's __pycache__, and mnist-bp in the user's
         cache directory ($XDG_CACHE_HOME, else ~/.cache); None if none can, and every process compiles for itself.
     """
-    for place in _places():
+    for place in candidate_directories():
         with suppress(StoreError):
             check_writable(place)
             return place
     return None
 
 
-def _places() -> Iterator[Path]:
+def candidate_directories() -> Iterator[Path]:
+    """List the directories that compiled code may be kept in, in order of preference."""
     if chosen := os.environ.get("NUMBA_CACHE_DIR"):
         yield Path(chosen)
-    yield _HERE / "__pycache__"
+    yield SOURCES / "__pycache__"
     with suppress(RuntimeError):  # no home
         yield Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mnist-bp"
 
 
 @lru_cache
-def _sources_digest() -> str:
+def sources_digest() -> str:
+    """Digest everything that decides the machine code: numba's version and the source files of this package."""
     digest = hashlib.sha256(numba.__version__.encode())
-    for path in sorted(_HERE.glob("*.py")):
+    for path in sorted(SOURCES.glob("*.py")):
         digest.update(path.read_bytes())
     return digest.hexdigest()[:16]

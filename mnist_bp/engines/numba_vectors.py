@@ -58,7 +58,7 @@ class _VectorModel(models.PrimitiveModel):
         super().__init__(manager, vector, ir.VectorType(scalar, vector.lanes))
 
 
-class Makers(NamedTuple):
+class VectorOps(NamedTuple):
     """What makes vectors of one length."""
 
     load: Intrinsic
@@ -67,7 +67,7 @@ class Makers(NamedTuple):
     zeros: Intrinsic
 
 
-def vector_ops(lanes: int) -> Makers:
+def vector_ops(lanes: int) -> VectorOps:
     """Return the functions that make vectors of a length, for use in compiled code.
 
     Args:
@@ -112,7 +112,7 @@ def vector_ops(lanes: int) -> Makers:
         vector = Vector(array.dtype, lanes)
         return vector(array), lambda context, *_: ir.Constant(context.get_value_type(vector), [0.0] * lanes)
 
-    return Makers(load, load_row, broadcast, zeros)
+    return VectorOps(load, load_row, broadcast, zeros)
 
 
 @intrinsic

@@ -12,7 +12,7 @@ from mnist_bp.errors import ConfigError
 
 Result = TypeVar("Result")
 
-_CONTROL_GROUP: Final = Path("/sys/fs/cgroup")
+CONTROL_GROUP: Final = Path("/sys/fs/cgroup")
 
 
 def memory_needed(models: int, inputs: int, hidden: int, classes: int, examples: int) -> int:
@@ -45,7 +45,7 @@ def available_memory() -> int:
 
     free: int = psutil.virtual_memory().available
     try:
-        limit, used = ((_CONTROL_GROUP / name).read_text().strip() for name in ("memory.max", "memory.current"))
+        limit, used = ((CONTROL_GROUP / name).read_text().strip() for name in ("memory.max", "memory.current"))
     except OSError:
         return free
     return free if limit == "max" else min(free, int(limit) - int(used))

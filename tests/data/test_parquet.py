@@ -37,7 +37,7 @@ def written(table: pa.Table, **changed: Any) -> bytes:
 def test_rows_keep_their_order_however_many_row_groups_and_readers(
     rows: int, row_group: int, readers: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(splits, "_READERS", readers)
+    monkeypatch.setattr(splits, "MAX_READERS", readers)
     expected, expected_labels = some(rows)
     images, labels = decode_split(written(split_table(expected, expected_labels, {}), row_group_size=row_group))
     assert np.array_equal(images, expected)

@@ -102,7 +102,7 @@ def test_many_steps_lead_where_the_reference_goes(
         assert np.abs(a - b).max() <= 1e-12 * np.abs(b - before).max()
 
 
-def test_a_population_ends_as_its_models_do_alone_to_the_bit() -> None:
+def test_models_trained_side_by_side_are_bit_identical_to_models_trained_alone() -> None:
     data = ENGINE.load(*digits(20, 30, 4), 4)
     models = [network(30, 7, 4, seed=seed) for seed in (1, 2, 3)]
     batches = [order(3, 3, 20, seed) for seed in (1, 2, 3)]
@@ -171,7 +171,7 @@ def test_the_weights_lie_on_the_device_that_the_engine_names() -> None:
     assert data.resident.images.dtype == torch.uint8
 
 
-def test_the_benchmark_times_one_model_and_populations(
+def test_the_benchmark_times_one_model_and_several(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(gpu, "INPUTS", 20)

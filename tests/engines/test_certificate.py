@@ -87,7 +87,7 @@ def test_a_bias_gradient_that_is_reduced_otherwise_is_found_on_the_trajectory() 
     certificate = certify(Wrong(same, "sum"))
     assert not any("in float32" in failure for failure in certificate.failures)
     assert any("after 100 steps" in failure for failure in certificate.failures)
-    assert max(errors["engine"] / certificate.most_drift(errors) for errors in certificate.weights.values()) > 1_000
+    assert max(errors["engine"] / certificate.max_drift(errors) for errors in certificate.weights.values()) > 1_000
 
 
 def test_rounding_that_is_worse_than_float32s_is_found_on_the_trajectory() -> None:

@@ -14,11 +14,10 @@ import numpy as np
 import pytest
 from numba import njit
 
-from mnist_bp.engines import cpu, numba_vectors, parallel
-from mnist_bp.engines import numba_cache as kernel_cache
+from mnist_bp.engines import cpu, numba_cache, numba_vectors, parallel
 from mnist_bp.engines.choose import choose_engine
 from mnist_bp.engines.cpu import CpuEngine
-from mnist_bp.engines.cpu_kernel import Kernels
+from mnist_bp.engines.cpu_kernel import CompiledKernels
 from mnist_bp.errors import ConfigError
 from mnist_bp.model.parameters import FloatArray, UInt8Array, initial_parameters
 
@@ -95,14 +94,14 @@ def test_without_a_place_for_the_cache_each_process_compiles_for_itself(
 ) -> None:
     blocked = tmp_path / "file"
     blocked.touch()
-    monkeypatch.setattr(kernel_cache, "_places", lambda: iter([blocked, blocked / "below"]))
-    kernel_cache.cache_place.cache_clear()
+    monkeypatch.setattr(numba_cache, "candidate_directories", lambda: iter([blocked, blocked / "below"]))
+    numba_cache.cache_directory.cache_clear()
     try:
-        assert kernel_cache.cache_place() is None
+        assert numba_cache.cache_directory() is None
         signature = (numba.types.Array(numba.types.uint8, 1, "C"),)
-        (function,) = kernel_cache.compiled("test", (first_of, signature))
+        (function,) = numba_cache.compile_cached("test", (first_of, signature))
     finally:
-        kernel_cache.cache_place.cache_clear()
+        numba_cache.cache_directory.cache_clear()
     assert function(np.array([7], np.uint8)) == 7
 
 
@@ -117,21 +116,21 @@ def test_a_cache_that_fills_the_disk_while_it_is_written_costs_the_cache_alone(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("numba.core.caching.IndexDataCacheFile._save_index", full)
-    monkeypatch.setattr(kernel_cache, "cache_place", lambda: tmp_path)
-    (function,) = kernel_cache.compiled("full", (first_of, (numba.types.Array(numba.types.uint8, 1, "C"),)))
+    monkeypatch.setattr(numba_cache, "cache_directory", lambda: tmp_path)
+    (function,) = numba_cache.compile_cached("full", (first_of, (numba.types.Array(numba.types.uint8, 1, "C"),)))
     assert function(np.array([7], np.uint8)) == 7
 
 
 def test_other_sources_get_another_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """numba itself would look at one file alone, and go on with the old vectors in the old kernels."""
-    (tmp_path / "vectors.py").write_text("one")
-    monkeypatch.setattr(kernel_cache, "_HERE", tmp_path)
+    (tmp_path / "numba_vectors.py").write_text("one")
+    monkeypatch.setattr(numba_cache, "SOURCES", tmp_path)
     digests = set()
     for content in ("one", "another", "one"):
-        (tmp_path / "vectors.py").write_text(content)
-        kernel_cache._sources_digest.cache_clear()
-        digests.add(kernel_cache._sources_digest())
-    kernel_cache._sources_digest.cache_clear()
+        (tmp_path / "numba_vectors.py").write_text(content)
+        numba_cache.sources_digest.cache_clear()
+        digests.add(numba_cache.sources_digest())
+    numba_cache.sources_digest.cache_clear()
     assert len(digests) == 2
 
 
@@ -171,7 +170,6 @@ def test_the_cpu_engine_asked_for_by_name_is_refused_without_numba(monkeypatch: 
 CERTIFY = """
 from mnist_bp.engines.certificate import certify
 from mnist_bp.engines.cpu import CpuEngine
-from mnist_bp.engines.cpu_kernel import Kernels
 print(certify(CpuEngine(), precisions=("float32", "float64")).failures)
 """
 
@@ -188,9 +186,9 @@ def test_the_kernels_are_right_without_avx512_and_without_fused_multiplication(p
 FOR_ARM64 = r"""
 import re
 import llvmlite.binding as llvm
-from mnist_bp.engines import kernel_cache, kernels
+from mnist_bp.engines import cpu_kernel, numba_cache
 
-for function in kernel_cache._compile(kernels.kernel_signatures("float32"), None):
+for function in numba_cache.compile_functions(cpu_kernel.kernel_signatures("float32"), None):
     (code,) = function.inspect_llvm().values()
     module = llvm.parse_assembly(re.sub(r'"target-(cpu|features)"="[^"]*"|^target \w+ = .*$', "", code, flags=re.M))
     module.triple = "aarch64-unknown-linux-gnu"
@@ -249,7 +247,7 @@ def test_models_are_trained_on_cores_of_their_own(monkeypatch: pytest.MonkeyPatc
         meeting.wait()
 
     monkeypatch.setattr(parallel, "usable_cores", lambda: 2)
-    monkeypatch.setattr(cpu, "kernels", lambda _: Kernels(train, train))
+    monkeypatch.setattr(cpu, "compiled_kernels", lambda _: CompiledKernels(train, train))
     data = CpuEngine().load(np.ones((4, 8), np.uint8), np.zeros(4, np.uint8), 2)
     models = [initial_parameters(seed, 8, 3, 2) for seed in (1, 2)]
     data.advance(models, [np.zeros((1, 2), np.int64)] * 2, learning_rate=0.5, bias_gradient="mean")

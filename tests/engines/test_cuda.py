@@ -134,7 +134,7 @@ def test_without_a_gpu_the_benchmark_says_so_in_one_line_and_exits_1(monkeypatch
 
 @pytest.mark.skipif(HAS_GPU, reason="there is a CUDA device")
 def test_without_a_gpu_the_engine_says_so_and_is_refused() -> None:
-    assert "finds no CUDA device" in str(cuda.problem())
+    assert "finds no CUDA device" in str(cuda.unavailable_reason())
     with pytest.raises(ConfigError, match=r"--engine cuda: torch .* finds no CUDA device.*use --engine reference"):
         cuda.CudaEngine().load(np.zeros((1, 4), np.uint8), np.zeros(1, np.uint8))
 
@@ -149,7 +149,7 @@ def test_a_triton_that_cannot_be_imported_is_named_and_nothing_breaks(monkeypatc
     module = importlib.util.module_from_spec(spec)
     monkeypatch.setitem(sys.modules, "cuda_without_triton", module)
     spec.loader.exec_module(module)
-    assert re.match(r"triton cannot be imported \(ModuleNotFoundError: ", module.problem())
+    assert re.match(r"triton cannot be imported \(ModuleNotFoundError: ", module.unavailable_reason())
 
 
 def test_a_kernel_that_cannot_be_launched_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -159,11 +159,11 @@ def test_a_kernel_that_cannot_be_launched_is_named(monkeypatch: pytest.MonkeyPat
 
     monkeypatch.setattr(cuda_kernel, "INTERPRETED", True)
     monkeypatch.setattr(cuda_kernel, "probe", Unlaunchable())
-    cuda.problem.cache_clear()
+    cuda.unavailable_reason.cache_clear()
     try:
-        assert cuda.problem() == "triton cannot launch a kernel (RuntimeError: Failed to find C compiler)"
+        assert cuda.unavailable_reason() == "triton cannot launch a kernel (RuntimeError: Failed to find C compiler)"
     finally:
-        cuda.problem.cache_clear()
+        cuda.unavailable_reason.cache_clear()
 
 
 @pytest.mark.gpu

@@ -88,7 +88,7 @@ def test_more_models_than_fit_in_memory_are_refused_with_both_figures() -> None:
 
 def test_the_memory_of_a_control_group_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     free = psutil.virtual_memory().available
-    monkeypatch.setattr(parallel, "_CONTROL_GROUP", tmp_path)
+    monkeypatch.setattr(parallel, "CONTROL_GROUP", tmp_path)
     assert available_memory() == pytest.approx(free, rel=0.2)
     (tmp_path / "memory.current").write_text("300\n")
     for limit, expected in (("1000\n", 700), ("max\n", pytest.approx(free, rel=0.2))):
@@ -97,7 +97,7 @@ def test_the_memory_of_a_control_group_counts(tmp_path: Path, monkeypatch: pytes
 
 
 def memory_taken(config: RunConfig, data: CachedDataset) -> int:
-    """Train a population, and return by how many bytes the process has grown from where two models had brought it."""
+    """Train many models, and return by how many bytes the process grew beyond its size after two models."""
     process = psutil.Process()
     train_run(config.model_copy(update={"seeds": "2"}), data)
     before, peak = process.memory_info().rss, 0
@@ -110,7 +110,7 @@ def memory_taken(config: RunConfig, data: CachedDataset) -> int:
     return int(peak - before)
 
 
-def test_what_a_population_needs_is_close_to_what_it_takes(sample: CachedDataset, tmp_path: Path) -> None:
+def test_the_memory_estimate_of_400_models_is_close_to_what_they_take(sample: CachedDataset, tmp_path: Path) -> None:
     """In a process of its own: this one reuses what earlier tests have let go."""
     models = 400
     config = RunConfig(
@@ -126,7 +126,7 @@ def score(seed: int, step: int, accuracy: float) -> CheckpointScore:
     return CheckpointScore(seed, step, accuracy, 0, 0.0, ())
 
 
-def test_a_population_is_described_by_its_last_step() -> None:
+def test_seed_statistics_describe_the_last_step() -> None:
     first = [score(seed, 1, 0.1) for seed in (1, 2, 3, 4)]
     last = [score(seed, 2, accuracy) for seed, accuracy in ((1, 0.92), (2, 0.93), (3, 0.85), (4, 0.90))]
     found = seed_statistics(Evaluation(2, (*first, *last), ()))
