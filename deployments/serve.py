@@ -13,7 +13,7 @@ import sys
 from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final
 
 if __name__ == "__main__":
     from mnist_bp.cli.process import leave_when_interrupted
@@ -29,6 +29,7 @@ from flows.runtime.server import LocalServer, ServerError
 from mnist_bp.cli.flags import Command, parse
 from mnist_bp.cli.process import print_error
 from mnist_bp.config import RunConfig
+from mnist_bp.data.datasets import DatasetName
 from mnist_bp.errors import ConfigError, MnistBpError
 from mnist_bp.registry.nights import ZONE_EXPECTED, zone_of
 
@@ -51,7 +52,7 @@ class ServeCommand(RunConfig, Command):
 
     model_config = SettingsConfigDict(**{**Command.model_config, "cli_prog_name": "serve.py"})
 
-    dataset: Literal["mnist", "fashion-mnist", "kmnist", "mnist-sample"] = "mnist"
+    dataset: DatasetName = "mnist"
     """Images that the nightly trains on; if they cannot be had, it fails."""
 
     cron: str = "0 2 * * *"

@@ -9,11 +9,12 @@ from typing import Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
+from mnist_bp.data.datasets import DatasetName
 from mnist_bp.errors import ConfigError
 from mnist_bp.model.parameters import BiasGradient
 from mnist_bp.storage.address import absolute_address, address_problem
 
-DatasetChoice = Literal["auto", "mnist", "fashion-mnist", "kmnist", "mnist-sample"]
+DatasetChoice = Literal["auto", DatasetName]
 EngineChoice = Literal["auto", "reference", "cpu", "cuda"]
 
 

@@ -12,8 +12,9 @@ from rich.console import Console
 from rich.table import Column, Table
 from rich.text import Text
 
-from mnist_bp.cli.flags import ChampionDataset, StoreCommand, parse
+from mnist_bp.cli.flags import StoreCommand, parse
 from mnist_bp.cli.process import print_error
+from mnist_bp.data.datasets import DatasetName
 from mnist_bp.errors import ChecksumError, DataFormatError, StoreError
 from mnist_bp.registry.catalog import read_manifest
 from mnist_bp.registry.champion import CHAMPION, champion_key, list_champions, pointer_is_gone, read_champion
@@ -26,7 +27,7 @@ class ChampionCommand(StoreCommand):
 
     model_config = SettingsConfigDict(cli_prog_name="mnist-bp champion")
 
-    dataset: ChampionDataset | None = None
+    dataset: DatasetName | None = None
     """Which dataset's; by default all that have one."""
 
 

@@ -25,8 +25,6 @@ from mnist_bp.errors import without_secrets
 from mnist_bp.storage.address import open_store
 from mnist_bp.storage.interface import Store
 
-ChampionDataset = Literal["mnist", "fashion-mnist", "kmnist", "mnist-sample"]
-
 AnyCommand = TypeVar("AnyCommand", bound="Command")
 
 _POSITIONAL: Final = get_args(CliPositionalArg[str])[1]

@@ -8,7 +8,8 @@ from dataclasses import asdict
 
 from pydantic_settings import CliPositionalArg, SettingsConfigDict
 
-from mnist_bp.cli.flags import ChampionDataset, StoreCommand, parse
+from mnist_bp.cli.flags import StoreCommand, parse
+from mnist_bp.data.datasets import DatasetName
 from mnist_bp.registry.rollback import roll_back
 
 
@@ -20,7 +21,7 @@ class RollbackCommand(StoreCommand):
     run: CliPositionalArg[str | None] = None
     """The run to make champion; by default the one that was champion before the current one."""
 
-    dataset: ChampionDataset | None = None
+    dataset: DatasetName | None = None
     """Whose champion; by default that of the run, or the only one there is."""
 
     allow_unsafe_promotion: bool = False

@@ -12,7 +12,8 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from mnist_bp.cli.flags import ChampionDataset, StoreCommand, parse
+from mnist_bp.cli.flags import StoreCommand, parse
+from mnist_bp.data.datasets import DatasetName
 from mnist_bp.registry.catalog import catalog_runs
 from mnist_bp.registry.overview import find_champions, summarize_run
 from mnist_bp.report.png_plots import accuracy_png
@@ -24,7 +25,7 @@ class RunsCommand(StoreCommand):
 
     model_config = SettingsConfigDict(cli_prog_name="mnist-bp runs")
 
-    dataset: ChampionDataset | None = None
+    dataset: DatasetName | None = None
     """List only the complete runs on this dataset."""
 
     plot: str | None = None

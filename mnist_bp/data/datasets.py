@@ -8,7 +8,10 @@ MD5 digests are torchvision's.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Literal
+
+DatasetName = Literal["mnist", "fashion-mnist", "kmnist", "mnist-sample"]
+"""The keys of `DATASETS`, as `--dataset` and `RunConfig` take them."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +52,7 @@ def _files(algorithm: str, suffix: str, *digests: str) -> tuple[SourceFile, Sour
     return a, b, c, d
 
 
-DATASETS: Final = {
+DATASETS: Final[dict[str, DatasetSpec]] = {
     spec.name: spec
     for spec in (
         DatasetSpec(

@@ -4,15 +4,22 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
 import torch
 
-from mnist_bp.data.datasets import DATASETS
+from mnist_bp.config import DatasetChoice
+from mnist_bp.data.datasets import DATASETS, DatasetName
 from mnist_bp.data.parquet import load_split
 from mnist_bp.data.preprocess import decode_idx
 from mnist_bp.results import CachedDataset, FileDigest, RawDataset
+
+
+def test_the_names_that_a_configuration_takes_are_those_of_the_datasets() -> None:
+    assert get_args(DatasetName) == tuple(DATASETS)
+    assert get_args(DatasetChoice) == ("auto", *DATASETS)
 
 
 @pytest.mark.parametrize(
