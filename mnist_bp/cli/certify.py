@@ -1,51 +1,54 @@
-"""`mnist-bp certify`: hold an engine to float64 autograd and to the reference engine, in both precisions."""
+"""`mnist-bp certify`: check an engine's gradients and weights, in float32 and float64."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 
 from mnist_bp.cli.flags import Command, parse
 from mnist_bp.config import EngineChoice
 from mnist_bp.engines.choose import choose_engine
 from mnist_bp.model.parameters import BiasGradient
 
+if TYPE_CHECKING:
+    from mnist_bp.engines.certificate import Certificate
+
 
 class CertifyCommand(Command):
-    """Prove that an engine computes the gradients of mnist_bp/backprop.py; exit code 1 if it does not."""
+    """Check an engine's gradients against float64 autograd and the reference engine; exit code 1 if one is wrong."""
 
     model_config = SettingsConfigDict(cli_prog_name="mnist-bp certify")
 
     engine: EngineChoice = "auto"
-    """Which engine; auto = the one that a run would use."""
+    """Engine to check; auto = the engine that a run would use."""
 
     hidden: int = Field(default=30, ge=1, le=16_384)
-    """Hidden units of the network it is tested on."""
+    """Hidden units of the network in the check."""
 
     batch_size: int = Field(default=10, ge=1, le=10_000)
-    """Examples of the step it is tested on."""
+    """Examples per step in the check."""
 
     bias_gradient: BiasGradient = "mean"
-    """Reduction of the bias gradients on the trajectory."""
+    """How the check of the weights reduces bias gradients over the batch."""
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Certify an engine and print the figures.
+    """Check an engine and print its errors.
 
     Returns:
-        0, or 1 if a figure is beyond its limit.
+        0, or 1 if an error exceeds its limit.
     """
     command = parse(CertifyCommand, arguments)
     engine, notice = choose_engine(command.engine, command.hidden, command.batch_size)
-    from mnist_bp.engines.certificate import Certificate, certify  # torch
+    from mnist_bp.engines.certificate import certify  # imports torch
 
-    certificate: Certificate = certify(
+    certificate = certify(
         engine,
         hidden=command.hidden,
         batch_size=command.batch_size,
@@ -54,16 +57,18 @@ def main(arguments: Sequence[str]) -> int:
     )
     if command.json_output:
         print(json.dumps({**certificate.record, "notice": notice}))
-        return 1 if certificate.failures else 0
+    else:
+        Console().print(_table(certificate))
+        summary = f"{certificate.summary}, in {certificate.seconds:.2f} s"
+        print(*([notice] if notice else []), *certificate.failures, summary, sep="\n")
+    return 1 if certificate.failures else 0
+
+
+def _table(certificate: Certificate) -> Table:
     shape = ", ".join(f"{name.replace('_', ' ')} {size}" for name, size in certificate.shape.items())
-    table = Table(
-        "error of",
-        "in",
-        "against autograd",
-        "against reference",
-        "limit",
-        title=f"{certificate.engine} engine: {shape}",
-    )
+    table = Table(title=f"{certificate.engine} engine, relative errors\n{shape}")
+    for heading in ("quantity", "precision", "vs. autograd", "vs. reference", "limit"):
+        table.add_column(heading)
     for dtype, parameters in certificate.gradients.items():
         for name, errors in parameters.items():
             limit = f"{certificate.limits['gradients'][dtype]:.0e}"
@@ -71,12 +76,4 @@ def main(arguments: Sequence[str]) -> int:
     for name, errors in certificate.weights.items():
         after = f"{name} after {certificate.steps} steps"
         table.add_row(after, "float32", "", f"{errors['engine']:.1e}", f"{certificate.max_drift(errors):.0e}")
-    console = Console()
-    console.print(table)
-    for line in (
-        *([notice] if notice else []),
-        *certificate.failures,
-        f"{certificate.summary}, in {certificate.seconds:.2f} s",
-    ):
-        console.print(Text(line), soft_wrap=True)
-    return 1 if certificate.failures else 0
+    return table

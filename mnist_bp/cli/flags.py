@@ -1,4 +1,4 @@
-"""The command line: flags made from `RunConfig`, and a line for each that is unusable."""
+"""The flags of all commands: declared as pydantic fields, parsed by pydantic-settings, refused in one line each."""
 
 from __future__ import annotations
 
@@ -41,11 +41,22 @@ _PLACEHOLDERS: Final = {
 }
 """What `--help` shows for a value, by its Python type or by its flag."""
 
-_PYTHON_DEFAULT: Final = re.compile(r" \(default( factory: .*|: (null|False))\)$")
+_UNSTATED_DEFAULT: Final = re.compile(r" \(default( factory: .*|: (null|False))\)$")
+"""Defaults that `--help` omits: the flag's text states them where they matter."""
+
+_WORDING: Final = {
+    "Value error, ": "",
+    "Input should be": "expected",
+    "String should have": "expected",
+    "greater than or equal to": "at least",
+    "less than or equal to": "at most",
+    "greater than": "more than",
+}
+"""The words of pydantic's errors, and those of ours."""
 
 
 class Command(BaseSettings):
-    """What all commands share: flags made from the fields, and `--json`."""
+    """What all commands share: flags from fields, and `--json`."""
 
     model_config = SettingsConfigDict(
         cli_kebab_case=True,
@@ -59,7 +70,7 @@ class Command(BaseSettings):
     )
 
     json_output: bool = Field(default=False, alias="json")
-    """Print one JSON object on stdout and everything else on stderr."""
+    """Print the result as one JSON object on stdout, and everything else on stderr."""
 
     @classmethod
     def settings_customise_sources(
@@ -70,15 +81,15 @@ class Command(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Read flags alone: a stray STEPS in the environment is not ours."""
+        """Read flags only, so that an unrelated STEPS in the environment has no effect."""
         return (init_settings,)
 
 
 class StoreCommand(Command):
-    """The flag of all commands that read or change published runs."""
+    """A command that reads or changes published runs."""
 
     artifacts: str = Field(default_factory=artifacts_from_environment, min_length=1)
-    """Where runs are published: a directory or s3://bucket/prefix; $MNIST_BP_ARTIFACTS, else ./artifacts."""
+    """Where runs are published: a directory or s3://bucket/prefix (default: $MNIST_BP_ARTIFACTS, else ./artifacts)."""
 
     @property
     def store(self) -> Store:
@@ -87,22 +98,22 @@ class StoreCommand(Command):
 
 
 class DataCommand(Command):
-    """The flag of all commands that use the local data directory."""
+    """A command that uses the local data directory."""
 
     data_dir: str = Field(default_factory=data_dir_from_environment, min_length=1)
-    """Directory of downloads, caches and runs in progress; $MNIST_BP_DATA_DIR, else ./data."""
+    """Directory of downloads, caches and runs in progress (default: $MNIST_BP_DATA_DIR, else ./data)."""
 
 
 class TrainCommand(RunConfig, Command):
-    """Download, preprocess, train by hand-written backpropagation, evaluate and publish one run."""
+    """Run the pipeline: download, preprocess, train by hand-written backpropagation, evaluate, publish, promote."""
 
     model_config = Command.model_config
 
     preset: Literal["lab-8-4", "lab-8-4-sum", "smoke"] = "lab-8-4"
-    """Named set of defaults for the other flags; a flag given beside it wins."""
+    """Named set of values for the other flags; a flag that is also given overrides it."""
 
     resume: str | None = None
-    """Continue the run of this id where it was broken off, with what it was started with."""
+    """Continue the interrupted run with this id, in the configuration it was started with."""
 
     @model_validator(mode="before")
     @classmethod
@@ -112,12 +123,12 @@ class TrainCommand(RunConfig, Command):
 
     @property
     def config(self) -> RunConfig:
-        """The configuration, without what concerns the command line alone."""
+        """The run's configuration, without the flags of the command line alone."""
         return RunConfig.model_validate(self.model_dump(exclude={"json_output", "preset", "resume"}))
 
     @property
     def given(self) -> dict[str, Any]:
-        """What was asked for by a flag or a preset, as `RunConfig.record` has it."""
+        """The entries of `RunConfig.record` that a flag or the preset set."""
         return {name: value for name, value in self.config.record.items() if name in self.model_fields_set}
 
 
@@ -125,11 +136,11 @@ def parse(command: type[AnyCommand], arguments: Sequence[str] | None = None) -> 
     """Read the flags of a command.
 
     Args:
-        command: Which.
-        arguments: Flags and their values; the process's own when None.
+        command: The class whose fields are the flags.
+        arguments: Flags and their values; those of this process when None.
 
     Raises:
-        SystemExit: With code 0 after `--help`; with 2 after one line for each unusable flag.
+        SystemExit: With code 0 after `--help`; with code 2 after one line per invalid flag.
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
     flags: CliSettingsSource[Any] = CliSettingsSource(
@@ -143,21 +154,23 @@ def parse(command: type[AnyCommand], arguments: Sequence[str] | None = None) -> 
         raise SystemExit(2) from exc
     except SettingsError as exc:
         problem = str(exc).removeprefix("error parsing CLI: ")
-        unknown = re.match(r"unrecognized arguments: ([^\s=]+)", problem)  # not their values, which may be secrets
+        unknown = re.match(r"unrecognized arguments: ([^\s=]+)", problem)  # without values, which may be secret
         print_error(f"{f'{unknown[1]}: no such flag or argument' if unknown else problem}; see --help")
         raise SystemExit(2) from exc
 
 
 def _add_argument(parser: ArgumentParser, *names: str, **settings: Any) -> None:
-    """Add a flag whose help names neither Python types nor defaults that say nothing to a reader."""
+    """Add a flag to `--help`, without the Python types and defaults that pydantic-settings would show."""
     if metavar := settings.get("metavar"):
         settings["metavar"] = _PLACEHOLDERS.get(names[0], _PLACEHOLDERS.get(metavar, metavar))
-    settings["help"] = _PYTHON_DEFAULT.sub("", settings["help"])
+    settings["help"] = _UNSTATED_DEFAULT.sub("", settings["help"])
     parser.add_argument(*names, **settings)
 
 
 def _describe(command: type[Command], error: Mapping[str, Any]) -> str:
-    expectation = error["msg"].removeprefix("Value error, ").replace("Input should be", "expected", 1)
+    expectation = error["msg"]
+    for theirs, ours in _WORDING.items():
+        expectation = expectation.replace(theirs, ours, 1)
     if not error["loc"]:
         return without_secrets(f"{expectation}; see --help")
     name = str(error["loc"][0])

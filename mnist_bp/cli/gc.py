@@ -1,4 +1,4 @@
-"""`mnist-bp gc --keep N`: remove runs that nobody will ask for again, and what processes that died have left."""
+"""`mnist-bp gc --keep N`: delete old, unreferenced runs, and the files that dead processes left."""
 
 from __future__ import annotations
 
@@ -10,8 +10,6 @@ from pathlib import Path
 
 from pydantic import Field
 from pydantic_settings import CliToggleFlag, SettingsConfigDict
-from rich.console import Console
-from rich.text import Text
 
 from mnist_bp.cli.flags import DataCommand, StoreCommand, parse
 from mnist_bp.registry.gc import Plan, collect, plan
@@ -19,45 +17,45 @@ from mnist_bp.registry.retention import RetentionPolicy
 
 
 class GcCommand(StoreCommand, DataCommand):
-    """Remove published runs, directories of runs, and leftovers; never what a champion or a running run can reach."""
+    """Delete old published runs, run directories and temporary files, but no champion and no run in progress."""
 
     model_config = SettingsConfigDict(cli_prog_name="mnist-bp gc")
 
     keep: int = Field(ge=0)
-    """How many of the newest complete runs of each dataset stay."""
+    """Keep this many of the newest complete runs of each dataset."""
 
     keep_champions: int = Field(default=3, ge=1)
-    """How many of the runs that were champion last stay, the present one included."""
+    """Keep this many of the latest champions of each dataset, including the current one."""
 
     grace_hours: float = Field(default=24, ge=0, le=24 * 3_650)
-    """What is younger stays: it may be in work. So long, too, a run that was broken off can be resumed."""
+    """Keep everything younger than this; until then, an interrupted run can be resumed."""
 
     dry_run: CliToggleFlag[bool] = False
-    """Tell what would go, and leave it."""
+    """Show what would be deleted, and delete nothing."""
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Collect garbage and tell what went, or would go, and why."""
+    """Delete what may be deleted, and print each deletion with its reason."""
     command = parse(GcCommand, arguments)
-    rules = RetentionPolicy(command.keep, command.keep_champions, timedelta(hours=command.grace_hours))
-    done = (plan if command.dry_run else collect)(command.store, Path(command.data_dir), rules)
+    policy = RetentionPolicy(command.keep, command.keep_champions, timedelta(hours=command.grace_hours))
+    done = (plan if command.dry_run else collect)(command.store, Path(command.data_dir), policy)
     if command.json_output:
         print(json.dumps({"dry_run": command.dry_run, **asdict(done)}))
-        return 0
-    _print(Console(), done, "would remove" if command.dry_run else "removed")
+    else:
+        _print(done, "would delete" if command.dry_run else "deleted")
     return 0
 
 
-def _print(console: Console, done: Plan, verb: str) -> None:
+def _print(done: Plan, verb: str) -> None:
     removals = (*done.runs, *done.directories)
-    lines = [f"{verb:<14}{each.uri}: {each.why} ({each.files} files, {each.size:,} bytes)" for each in removals]
-    lines += [f"{verb:<14}{uri}: left by a process that died" for uri in done.leftovers]
-    lines += [f"{'kept':<14}{run_id}: {why}" for run_id, why in done.kept.items()]
-    lines += [f"{'kept':<14}{run_id}: somebody has begun to work on it" for run_id in done.in_use]
+    for each in removals:
+        print(f"{verb:<14}{each.uri}: {each.why} ({each.files} files, {each.size:,} bytes)")
+    for uri in done.leftovers:
+        print(f"{verb:<14}{uri}: temporary file of a process that died")
+    for run_id, why in done.kept.items():
+        print(f"{'kept':<14}{run_id}: {why}")
+    for run_id in done.in_use:
+        print(f"{'kept':<14}{run_id}: another process is using it")
     size = sum(each.size for each in removals)
-    lines.append(
-        f"{verb} {len(done.runs)} runs, {len(done.directories)} directories of runs, {len(done.leftovers)} leftovers; "
-        f"{size:,} bytes"
-    )
-    for line in lines:
-        console.print(Text(line), soft_wrap=True)
+    counts = f"{len(done.runs)} runs, {len(done.directories)} run directories, {len(done.leftovers)} temporary files"
+    print(f"{verb} {counts}; {size:,} bytes")

@@ -1,8 +1,8 @@
-"""`mnist-bp reproduce lab-8-4`: where the published trace falls among those of many orders of the examples.
+"""`mnist-bp reproduce lab-8-4`: compare the lab's published accuracy with that of many example orders.
 
-The published initial weights are had to the last digit; the published accuracies are not, since the order of the
-examples is not known, and two orders differ by tens of images in a thousand. So the network is trained from those
-weights under many orders, and the published figures are shown in the distribution of ours.
+The published initial weights are reproduced to the last digit. The published accuracy cannot be, because the order of
+the examples is unknown and two orders differ by tens of images in a thousand. Therefore, the network is trained from
+those weights under many orders, and the published counts are placed in the resulting distribution.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ from mnist_bp.training.evaluation import LAB_EXAMPLES, Evaluator
 from mnist_bp.training.loop import ExampleOrder, train
 
 PUBLISHED: Final = (752, 858, 882, 868, 891, 889, 905, 896, 897)
-"""Correct of 1,000 after 1,000, 2,000, ... 9,000 steps; Source: the lab's printed output, whose tenth line is lost."""
+"""Correct of 1,000 after 1,000, 2,000, ... 9,000 steps; Source: the lab's printed output, without its tenth line."""
 
 
 class ReproduceCommand(DataCommand):
-    """Train the lab's network from its published initial weights under many orders of the examples."""
+    """Train the lab's network from its published initial weights under many example orders; compare the accuracy."""
 
     model_config = SettingsConfigDict(cli_prog_name="mnist-bp reproduce")
 
@@ -44,17 +44,17 @@ class ReproduceCommand(DataCommand):
     """What to reproduce: lab-8-4."""
 
     orders: int = Field(default=64, ge=2, le=100_000)
-    """How many orders of the examples."""
+    """Number of example orders to train."""
 
     engine: EngineChoice = "auto"
-    """What computes the steps."""
+    """Engine that computes the steps; auto = cuda where there is a GPU, else cpu, else reference."""
 
     plot: str = "reproduce-lab-8-4.png"
-    """Where the picture goes; an empty string for none."""
+    """PNG file for the plot; an empty string for none."""
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Reproduce, print the distribution, and draw it."""
+    """Reproduce, then print and plot the distribution."""
     command = parse(ReproduceCommand, arguments)
     if command.plot:
         check_writable(Path(command.plot).absolute().parent)
@@ -64,26 +64,28 @@ def main(arguments: Sequence[str]) -> int:
     if command.json_output:
         print(json.dumps({**report, "plot": command.plot or None}))
         return 0
-    table = Table("step", "mean", "deviation", "least", "most", "published", "z", title=report["title"])
+    table = Table("step", "mean", "std", "min", "max", "published", "z", title=report["title"])
     for column in table.columns:
         column.justify = "right"
     for row in report["rows"]:
         published = ("", "") if row["published"] is None else (str(row["published"]), f"{row['z']:+.2f}")
         figures = (f"{row['mean']:.1f}", f"{row['standard_deviation']:.1f}", str(row["minimum"]), str(row["maximum"]))
         table.add_row(f"{row['step']:,}", *figures, *published)
-    console = Console()
-    console.print(table)
-    console.print(f"the nine published figures lie at a root mean square z of {report['rms_z']:.2f}")
+    Console().print(table)
+    if report["notice"]:
+        print(report["notice"])
+    print(f"root mean square z of the {len(PUBLISHED)} published counts: {report['rms_z']:.2f}")
     if command.plot:
-        console.print(f"drawn in {command.plot}")
+        print(f"plot: {command.plot}")
     return 0
 
 
 def reproduce(engine_name: EngineChoice, orders: int, data_dir: Path) -> dict[str, Any]:
-    """Train under many orders and place the published figures among ours.
+    """Train under many example orders, and place the published counts in their distribution.
 
     Returns:
-        `correct` (for each order, correct of 1,000 at each of `steps`), one of `rows` for each step, and `rms_z`.
+        A JSON-ready report: among others, `correct` (of 1,000; one row per order, one column per step), `rows` (one
+        per step) and `rms_z`.
     """
     config = PRESETS["lab-8-4"]
     check_memory(memory_needed(orders, PIXELS, config.hidden, CLASSES, 60_000), orders)
@@ -98,32 +100,29 @@ def reproduce(engine_name: EngineChoice, orders: int, data_dir: Path) -> dict[st
     for point in train(config, engine.load(images, labels), models, shuffles):
         steps.append(point.step)
         correct.append(on_every_core(evaluator.lab_correct, point.models))
-    rows = [
-        _row(step, figures, PUBLISHED[place] if place < len(PUBLISHED) else None)
-        for place, (step, figures) in enumerate(zip(steps, correct, strict=True))
-    ]
+    rows = [_row(*row) for row in zip(steps, correct, (*PUBLISHED, None), strict=True)]
     squares = [row["z"] ** 2 for row in rows if row["z"] is not None]
     return {
-        "title": f"correct of 1,000, {orders} orders of the examples, {engine.name} engine",
+        "title": f"correct of 1,000 under {orders} example orders, {engine.name} engine",
         "engine": engine.name,
         "notice": notice,
         "orders": orders,
         "steps": steps,
-        "correct": [list(trace) for trace in zip(*correct, strict=True)],
+        "correct": [list(counts) for counts in zip(*correct, strict=True)],
         "rows": rows,
         "rms_z": fmean(squares) ** 0.5,
         "train_seconds": point.seconds,
     }
 
 
-def _row(step: int, figures: Sequence[int], published: int | None) -> dict[str, Any]:
-    mean, deviation = fmean(figures), stdev(figures)
+def _row(step: int, counts: Sequence[int], published: int | None) -> dict[str, Any]:
+    mean, deviation = fmean(counts), stdev(counts)
     return {
         "step": step,
         "mean": mean,
         "standard_deviation": deviation,
-        "minimum": min(figures),
-        "maximum": max(figures),
+        "minimum": min(counts),
+        "maximum": max(counts),
         "published": published,
         "z": None if published is None else (published - mean) / (deviation or 1),
     }

@@ -1,4 +1,4 @@
-"""`mnist-bp rollback [RUN]`: make the champion before this one, or any run of the dataset, the champion."""
+"""`mnist-bp rollback [RUN]`: make the previous champion, or any other run, the champion."""
 
 from __future__ import annotations
 
@@ -14,30 +14,29 @@ from mnist_bp.registry.rollback import roll_back
 
 
 class RollbackCommand(StoreCommand):
-    """Make another run the champion of its dataset, after every file of it was proved intact."""
+    """Make another run the champion of its dataset, after verifying all its files."""
 
     model_config = SettingsConfigDict(cli_prog_name="mnist-bp rollback")
 
     run: CliPositionalArg[str | None] = None
-    """The run to make champion; by default the one that was champion before the current one."""
+    """Id of the new champion; by default, the champion before the current one."""
 
     dataset: DatasetName | None = None
-    """Whose champion; by default that of the run, or the only one there is."""
+    """Dataset to change the champion of; by default, that of RUN, or the only dataset with a champion."""
 
     allow_unsafe_promotion: bool = False
-    """Do it even where the store ignores conditional writes, so that a promotion at the same time may be lost."""
+    """Proceed on a store without conditional writes, where a promotion at the same time may be lost."""
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Roll back and say what the champion is now."""
+    """Roll back, and print the new champion."""
     command = parse(RollbackCommand, arguments)
-    store = command.store
-    done = roll_back(store, command.run, command.dataset, allow_unsafe=command.allow_unsafe_promotion)
+    done = roll_back(command.store, command.run, command.dataset, allow_unsafe=command.allow_unsafe_promotion)
     if command.json_output:
         print(json.dumps(asdict(done)))
     elif done.champion_before == done.champion_after:
-        print(f"{done.champion_after} is the champion of {done.dataset} already; nothing was changed")
+        print(f"{done.champion_after} is already the champion of {done.dataset}; nothing changed")
     else:
-        before = done.champion_before or "none"
-        print(f"{done.champion_after} is the champion of {done.dataset} now, in place of {before}")
+        replaced = f", replacing {done.champion_before}" if done.champion_before else ""
+        print(f"{done.champion_after} is now the champion of {done.dataset}{replaced}")
     return 0

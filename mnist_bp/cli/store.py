@@ -1,4 +1,4 @@
-"""`mnist-bp store check`: what a store honours, found out by trying it."""
+"""`mnist-bp store check`: find out by trial what a store supports."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from mnist_bp.storage.address import open_store
 from mnist_bp.storage.probe import Capability, probe
 
 _CONDITIONAL: Final = "conditional"
-"""How the names of the findings begin that champions alone need."""
+"""Prefix of the capabilities that only champions need."""
 
 
 class StoreCheckCommand(StoreCommand):
-    """Try what a store honours, on small files of its own; exit code 1 if that is not everything."""
+    """Check what a store supports by reading and writing small test files; exit code 1 if anything is unsupported."""
 
     model_config = SettingsConfigDict(cli_prog_name="mnist-bp store")
 
@@ -34,12 +34,13 @@ def main(arguments: Sequence[str]) -> int:
     """Check a store.
 
     Returns:
-        0, or 1 if anything fails; where only conditional writes do, the store takes runs, but moves no champion safely.
+        0, or 1 if a capability is missing. A store that only lacks conditional writes can hold runs, but cannot
+        change champions safely.
     """
     command = parse(StoreCheckCommand, arguments)
     try:
         findings = probe(open_store(command.artifacts, attempts=3))
-    except StoreError as exc:  # it cannot be reached
+    except StoreError as exc:  # the store cannot be reached
         findings = [Capability("authentication and write", False, str(exc))]
     runs = all(finding.ok for finding in findings if not finding.name.startswith(_CONDITIONAL))
     champions = runs and all(finding.ok for finding in findings)
@@ -47,16 +48,14 @@ def main(arguments: Sequence[str]) -> int:
         report = {"artifacts": command.artifacts, "findings": [asdict(each) for each in findings]}
         print(json.dumps({**report, "takes_runs": runs, "takes_champions": champions}))
         return 0 if champions else 1
-    table = Table("", "", "what was found", title=command.artifacts)
+    table = Table("capability", "supported", "detail", title=command.artifacts)
     for finding in findings:
         table.add_row(finding.name, "yes" if finding.ok else "NO", Text(finding.detail))
-    console = Console()
-    console.print(table)
-    console.print(f"runs can {'' if runs else 'NOT '}be published here")
+    Console().print(table)
+    print(f"runs {'can' if runs else 'CANNOT'} be published to this store")
     if runs and not champions:
-        console.print(
-            "champions cannot be moved safely here: promotion and mnist-bp rollback refuse to without "
-            "--allow-unsafe-promotion",
-            soft_wrap=True,
+        print(
+            "changing champions is not safe on this store: promotion and mnist-bp rollback refuse it without "
+            "--allow-unsafe-promotion"
         )
     return 0 if champions else 1

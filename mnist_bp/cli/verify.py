@@ -1,4 +1,4 @@
-"""`mnist-bp verify`: follow every digest from the champions' pointers to the last byte."""
+"""`mnist-bp verify`: check every file of champions or runs against the SHA-256 in its manifest."""
 
 from __future__ import annotations
 
@@ -13,8 +13,6 @@ from typing import Self
 
 from pydantic import Field, model_validator
 from pydantic_settings import CliPositionalArg, CliToggleFlag, SettingsConfigDict
-from rich.console import Console
-from rich.text import Text
 
 from mnist_bp.cli.flags import DataCommand, StoreCommand, parse
 from mnist_bp.layout import RUNS
@@ -24,15 +22,15 @@ from mnist_bp.storage.file_check import FileCheck
 
 
 class VerifyCommand(StoreCommand, DataCommand):
-    """Prove published runs and local caches intact; exit code 1, and a list, if anything is damaged or missing."""
+    """Verify that published runs and local caches are intact; exit code 1 if a file is damaged or missing."""
 
     model_config = SettingsConfigDict(cli_prog_name="mnist-bp verify")
 
     run: CliPositionalArg[str | None] = None
-    """The run's id; by default the champions of all datasets."""
+    """Id of the run to verify; by default, the champion of each dataset."""
 
     all_runs: CliToggleFlag[bool] = Field(default=False, alias="all")
-    """Every run there is."""
+    """Verify all runs."""
 
     @model_validator(mode="after")
     def _one_or_all(self) -> Self:
@@ -42,37 +40,26 @@ class VerifyCommand(StoreCommand, DataCommand):
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Verify, and print what is not as it should be.
+    """Verify, and print every file that is not intact.
 
     Returns:
-        0, or 1 if anything is damaged, missing or unreadable, or nothing is there at all.
+        0, or 1 if a file is damaged, missing or unreadable, or if nothing is published.
     """
     command = parse(VerifyCommand, arguments)
     begin = time.perf_counter()
     store = command.store
-    findings = list(verify(store, Path(command.data_dir), command.run, all_runs=command.all_runs))
+    checks = list(verify(store, Path(command.data_dir), command.run, all_runs=command.all_runs))
     if not any(chain(store.list_entries(RUNS), store.list_entries(CHAMPION))):
-        findings.append(FileCheck(store.uri(""), "missing", "nothing is published here; check --artifacts"))
+        checks.append(FileCheck(store.uri(""), "missing", "nothing is published here; check --artifacts"))
     seconds = time.perf_counter() - begin
-    counts = Counter(finding.status for finding in findings)
-    intact = not any(finding.bad for finding in findings)
-    remarkable = [finding for finding in findings if finding.status != "ok"]
+    counts = Counter(check.status for check in checks)
+    bad = sum(check.bad for check in checks)
+    findings = [check for check in checks if check.status != "ok"]
     if command.json_output:
-        print(
-            json.dumps(
-                {
-                    "intact": intact,
-                    "counts": counts,
-                    "seconds": seconds,
-                    "findings": [asdict(finding) for finding in remarkable],
-                }
-            )
-        )
-        return 0 if intact else 1
-    console = Console()
-    for finding in remarkable:
-        console.print(Text(f"{finding.status:<12}{finding.uri}\n{'':<12}{finding.detail}"), soft_wrap=True)
-    bad = sum(finding.bad for finding in findings)
-    verdict = "all intact" if intact else f"{bad:,} damaged, missing or unreadable"
-    console.print(f"{counts['ok']:,} files proved in {seconds:.1f} s; {verdict}")
-    return 0 if intact else 1
+        report = {"intact": not bad, "counts": counts, "seconds": seconds}
+        print(json.dumps({**report, "findings": [asdict(finding) for finding in findings]}))
+    else:
+        for finding in findings:
+            print(f"{finding.status:<12}{finding.uri}\n{'':<12}{finding.detail}")
+        print(f"{counts['ok']:,} files intact, {bad:,} damaged, missing or unreadable ({seconds:.1f} s)")
+    return 1 if bad else 0

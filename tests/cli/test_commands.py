@@ -61,13 +61,13 @@ def test_an_unknown_command_is_answered_with_the_nearest(capsys: pytest.CaptureF
     ("arguments", "expected"),
     [
         (["certify", "--engine", "warp"], "--engine 'warp': expected 'auto', 'reference', 'cpu' or 'cuda'"),
-        (["certify", "--hidden", "0"], "--hidden '0': expected greater than or equal to 1"),
+        (["certify", "--hidden", "0"], "--hidden '0': expected at least 1"),
         (["certify", "--fast"], "--fast: no such flag or argument"),
         (["reproduce"], "WHAT"),
         (["reproduce", "lab-9"], "'lab-9': expected 'lab-8-4'"),
-        (["reproduce", "lab-8-4", "--orders", "1"], "--orders '1': expected greater than or equal to 2"),
+        (["reproduce", "lab-8-4", "--orders", "1"], "--orders '1': expected at least 2"),
         (["bench", "everything"], "'everything': expected 'steps', "),
-        (["bench", "--runs", "0"], "--runs '0': expected greater than or equal to 1"),
+        (["bench", "--runs", "0"], "--runs '0': expected at least 1"),
         (["bench", "--plot", "picture.gif"], "--plot 'picture.gif': "),
     ],
 )
@@ -136,7 +136,7 @@ def test_reproduce_prints_a_table_and_says_where_its_picture_is(
     assert main(["reproduce", "lab-8-4", "--orders", "2", "--data-dir", str(data_dir)]) == 0
     printed = capsys.readouterr().out
     assert " 897 " in printed
-    assert "drawn in reproduce-lab-8-4.png" in printed
+    assert "plot: reproduce-lab-8-4.png" in printed
     assert Path("reproduce-lab-8-4.png").exists()
 
 
