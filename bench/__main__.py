@@ -15,13 +15,13 @@ from rich.table import Table
 from rich.text import Text
 
 from bench import command as whole_command
-from bench import loading, population, steps, store
+from bench import population, steps, store
 from mnist_bp.cli.flags import Command, parse
 
 WIDTH: Final = 120
 """Columns that a table needs, also where a terminal is narrower."""
 
-What = Literal["steps", "population", "loading", "layouts", "command", "store"]
+What = Literal["steps", "population", "command", "store"]
 
 
 class BenchCommand(Command):
@@ -30,8 +30,8 @@ class BenchCommand(Command):
     model_config = SettingsConfigDict(cli_prog_name="mnist-bp bench")
 
     what: CliPositionalArg[What] = "steps"
-    """`steps` of training against other ways to train; a `population` of models; `loading` of images; Parquet
-    `layouts`; the whole `command`, split into parts; a `store` of runs."""
+    """`steps` of training against other ways to train; a `population` of models; the whole `command`, split
+    into parts; a `store` of runs."""
 
     runs: int = Field(default=7, ge=1)
     """Counted rounds; one more comes before them."""
@@ -64,10 +64,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         result, table = steps.measure(command.runs, command.steps, names, on_progress), steps.table
     elif command.what == "population":
         result, table = population.measure(command.runs, command.steps, on_progress), population.table
-    elif command.what == "loading":
-        result, table = loading.measure(command.runs, on_progress), loading.table
-    elif command.what == "layouts":
-        result, table = loading.measure_layouts(command.runs, on_progress), loading.layout_table
     elif command.what == "store":
         result, table = store.measure(command.runs, command.artifacts, on_progress), store.table
     else:

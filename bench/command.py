@@ -25,15 +25,14 @@ from typing import Any, Final
 from rich.table import Table
 
 from bench.flow_records import TASKS, Interval, records_of
-from bench.loading import in_fresh_process
 from bench.machine import describe, header
-from bench.readers import Sources
 from bench.rounds import check_rounds, spread
 from flows.runtime.server import LocalServer
 from mnist_bp.config import data_dir_from_environment
 from mnist_bp.data.download import fetch_dataset
 from mnist_bp.data.preprocess import preprocess_dataset
 from mnist_bp.errors import MnistBpError
+from mnist_bp.results import FileDigest
 
 REPOSITORY: Final = Path(__file__).parents[1]
 Progress = Callable[[str], None]
@@ -69,6 +68,16 @@ def empty():
 
 if __name__ == "__main__":
     empty()
+"""
+
+READ_IMAGES: Final = """
+import sys, time
+from mnist_bp.data.parquet import load_split
+from mnist_bp.results import FileDigest
+
+started = time.perf_counter()
+load_split(FileDigest(sys.argv[1], sys.argv[2], size=0))
+print(time.perf_counter() - started)
 """
 
 PAIRS: Final[Mapping[str, tuple[str, str]]] = {
@@ -167,7 +176,9 @@ def _all_rounds(
             pairs["running"] = _in_turn("running", flow, empty, there, runs, say)
         pairs["local"] = _in_turn("local", local, imports, environment, runs, say)
         dataset = json.loads(pairs["own"][0][0].printed)["dataset"]
-        return pairs, [_loading(dataset, environment) for _ in range(runs)]
+        data_dir = Path(environment["MNIST_BP_DATA_DIR"])
+        train = preprocess_dataset(fetch_dataset(dataset, data_dir), data_dir).train
+        return pairs, reading_seconds(train, environment, runs)
 
 
 def _in_turn(
@@ -182,7 +193,7 @@ def _in_turn(
     rounds = []
     for number in range(runs + 1):
         say(f"command: {name}, round {number} of {runs}" if number else f"command: {name}, warming up")
-        rounds.append((_run(ours, environment), _run(peer, environment)))
+        rounds.append((run_process(ours, environment), run_process(peer, environment)))
     return rounds[1:]
 
 
@@ -225,7 +236,7 @@ def parts_of(process: Process, summary: Mapping[str, Any], record: Mapping[str, 
     }
 
 
-def _run(command: Sequence[str], environment: Mapping[str, str]) -> Process:
+def run_process(command: Sequence[str], environment: Mapping[str, str]) -> Process:
     """Run a command to its end, noting when it first says something on stderr."""
     with tempfile.TemporaryFile("w+") as printed:
         started, spoke, lines = time.time(), None, []
@@ -244,11 +255,10 @@ def _run(command: Sequence[str], environment: Mapping[str, str]) -> Process:
         return Process(started, spoke, ended, printed.read())
 
 
-def _loading(dataset: str, environment: Mapping[str, str]) -> float:
-    """Time how long a fresh process takes to read the training images that the run has just read."""
-    data_dir = Path(environment["MNIST_BP_DATA_DIR"])
-    train = preprocess_dataset(fetch_dataset(dataset, data_dir), data_dir).train
-    return in_fresh_process("parquet", Sources(train, Path(), ("", "")))["first_seconds"]
+def reading_seconds(split: FileDigest, environment: Mapping[str, str], runs: int) -> list[float]:
+    """Time how long a fresh process takes to read the images of a split, once in each of several processes."""
+    command = [sys.executable, "-c", READ_IMAGES, split.path, split.sha256]
+    return [float(run_process(command, environment).printed) for _ in range(runs)]
 
 
 def table(result: dict[str, Any]) -> Table:

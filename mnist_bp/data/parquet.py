@@ -27,7 +27,7 @@ LAYOUT: Final[Mapping[str, Any]] = {
     "compression_level": 6,
     "use_dictionary": False,
 }
-"""How the files are written, in `pq.write_table`'s terms; measured by `bench.loading`.
+"""How the files are written, in `pq.write_table`'s terms; measured on MNIST; the figures are in docs/benchmarks.md.
 
 - Lists in place of fixed-size binary take 6 to 12 times as long to read. A dictionary of images changes nothing.
 - zstd 6 reads in 0.9 of the time of zstd 3 and is 5% smaller; it is 0.3 s slower to write, once for each dataset.

@@ -14,6 +14,7 @@ from bench import command
 from bench.command import PAIRS, PARTS, Process
 from bench.machine import header
 from mnist_bp.errors import ConfigError, MnistBpError
+from mnist_bp.results import CachedDataset
 
 SUMMARY: dict[str, Any] = {"certificate": {"seconds": 0.25}, "train_seconds": 0.5}
 RECORD = {
@@ -70,7 +71,7 @@ def test_a_process_is_timed_from_its_start_over_its_first_word_to_its_end() -> N
         "import sys, time; time.sleep(.2); print('first', file=sys.stderr, flush=True); time.sleep(.2); print('{}')"
     )
     before = time.time()
-    process = command._run([sys.executable, "-c", script], os.environ)
+    process = command.run_process([sys.executable, "-c", script], os.environ)
     assert process.spoke is not None
     assert before <= process.started
     assert process.spoke - process.started >= 0.2
@@ -80,9 +81,15 @@ def test_a_process_is_timed_from_its_start_over_its_first_word_to_its_end() -> N
 
 def test_a_run_that_fails_is_an_error_with_its_last_line() -> None:
     with pytest.raises(MnistBpError, match="exit code 3: no such dataset"):
-        command._run(
+        command.run_process(
             [sys.executable, "-c", "import sys; print('no such dataset', file=sys.stderr); exit(3)"], os.environ
         )
+
+
+def test_reading_the_images_is_timed_in_a_fresh_process_each_time(sample: CachedDataset) -> None:
+    seconds = command.reading_seconds(sample.train, os.environ, 2)
+    assert len(seconds) == 2
+    assert all(0 < each < 10 for each in seconds)
 
 
 def test_no_rounds_at_all_are_refused() -> None:
