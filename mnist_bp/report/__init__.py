@@ -1,1 +1,1 @@
-"""The report of a run: one HTML page that fetches nothing."""
+"""The report of a run: one self-contained HTML page, with its charts and images."""

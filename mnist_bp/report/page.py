@@ -1,7 +1,7 @@
-"""A run's report: one page for a person, that needs nothing but itself.
+"""The report of a run: one self-contained HTML page.
 
-No script, no font and no file is fetched; a policy in the page forbids it to. It says what the manifest says, from
-which it is made, and nothing of the place where it is published: equal runs give equal bytes anywhere.
+The page fetches no script, font or file, and its content security policy forbids it to. It shows the contents of the
+manifest and does not name the place where it is published: equal runs give equal bytes anywhere.
 """
 
 from __future__ import annotations
@@ -26,18 +26,18 @@ MAX_UNITS: Final = 100
 MAX_POINTS: Final = 100
 MAX_SEEDS_DRAWN: Final = 64
 MAX_ROWS: Final = 40
-"""What is left out beyond them would make the page large, and no clearer."""
+"""Limits per chart or table; more would enlarge the page without making it clearer."""
 
 FULL_COLOUR: Final = 0.995
-"""Share of the weights that lie within the range of colours."""
+"""Share of the weights within the colour scale; larger weights get its ends."""
 
 
 def report_html(manifest: Mapping[str, Any], evaluation: Evaluation, model: Model, images: UInt8Array) -> bytes:
-    """Make the page.
+    """Render the page.
 
     Args:
-        manifest: The run's; see `mnist_bp.registry.manifest.build_manifest`.
-        evaluation: The scores of all its models, and the mistakes of its own.
+        manifest: Manifest of the run; see `mnist_bp.registry.manifest.build_manifest`.
+        evaluation: Scores of all models, and mistakes of the run's own model.
         model: The run's own model.
         images: The test images, pixels in [0, 255], shape (N, 784).
     """
@@ -63,7 +63,7 @@ def report_html(manifest: Mapping[str, Any], evaluation: Evaluation, model: Mode
 
 
 def page_environment() -> Environment:
-    """Find the templates, and the ways in which they write figures."""
+    """Return the Jinja environment of the templates, with their number formats as filters."""
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=True,
@@ -76,11 +76,11 @@ def page_environment() -> Environment:
 
 
 def _charts(evaluation: Evaluation) -> list[Chart]:
-    """Draw accuracy and loss over steps: of the run's own model, and faintly of those trained beside it."""
+    """Lay out accuracy and loss over steps: of the run's own model, and faintly of the other seeds' models."""
     scores = evaluation.checkpoints
     others = [seed for seed in dict.fromkeys(score.seed for score in evaluation.scores) if seed != evaluation.seed]
 
-    def beside(measure: str) -> list[Line]:
+    def faint(measure: str) -> list[Line]:
         return [Line("other seeds", "faint", _points(evaluation, measure, seed)) for seed in others[:MAX_SEEDS_DRAWN]]
 
     lab = downsample([(score.step, score.lab_correct_of_1000 / 1_000) for score in scores], MAX_POINTS)
@@ -89,12 +89,12 @@ def _charts(evaluation: Evaluation) -> list[Chart]:
         layout_chart(
             "accuracy",
             [
-                *beside("accuracy"),
-                Line("the lab\u2019s own figure: first 1,000, raw pixels", "second", lab),
+                *faint("accuracy"),
+                Line("as in the lab: first 1,000, raw pixels", "second", lab),
                 Line("all test images", "main", accuracy),
             ],
         ),
-        layout_chart("loss", [*beside("loss"), Line("all test images", "main", loss)]),
+        layout_chart("loss", [*faint("loss"), Line("all test images", "main", loss)]),
     ]
 
 
@@ -109,37 +109,37 @@ def _downsampled_rows(checkpoints: list[dict[str, Any]]) -> list[dict[str, Any]]
 
 
 def _shades(row: Sequence[int], label: int) -> list[int]:
-    """Choose how strongly the cells of a row are coloured, in per cent; never so strongly that figures fade.
+    """Return the colour intensity of each cell in a row of the confusion matrix, in per cent.
 
-    Square roots, so that one mistake in a thousand is seen beside a hundred.
+    At most 45, so that the counts stay readable. Mistakes take the square root, so that one in a thousand is visible.
     """
     shares = [count / (sum(row) or 1) for count in row]
-    return [round(45 * share if place == label else min(45.0, 110 * share**0.5)) for place, share in enumerate(shares)]
+    return [round(45 * share if index == label else min(45.0, 110 * share**0.5)) for index, share in enumerate(shares)]
 
 
 def _mistake(mistake: Mistake, images: UInt8Array) -> dict[str, Any]:
-    return {"about": mistake, "picture": digit_data_url(images[mistake.index].reshape(SIDE, SIDE))}
+    return {"about": mistake, "image": digit_data_url(images[mistake.index].reshape(SIDE, SIDE))}
 
 
 def _units(model: Model, seed: int) -> list[dict[str, Any]]:
-    """Show what each hidden unit learned, and its weights, with the classes it speaks for and against."""
+    """Return the images of each hidden unit's weights, and the classes it supports and opposes most."""
     inputs, hidden = model.W1.shape
     if inputs != SIDE * SIDE:
         return []
     learned = model.W1 - initial_parameters(seed, inputs, hidden, model.W2.shape[1]).W1  # (D, H)
     return [
         {
-            "learned": learned_picture,
+            "learned": change,
             "weights": weights,
-            "speaks_for": int(outgoing.argmax()),
-            "speaks_against": int(outgoing.argmin()),
+            "supports": int(outgoing.argmax()),
+            "opposes": int(outgoing.argmin()),
         }
-        for learned_picture, weights, outgoing in zip(_pictures(learned), _pictures(model.W1), model.W2, strict=False)
+        for change, weights, outgoing in zip(_unit_images(learned), _unit_images(model.W1), model.W2, strict=False)
     ]
 
 
-def _pictures(weights: FloatArray) -> list[str]:
-    """Draw one picture for each hidden unit, all on one scale.
+def _unit_images(weights: FloatArray) -> list[str]:
+    """Return one image per hidden unit, all on the same colour scale.
 
     Args:
         weights: Shape (784, H).
@@ -149,7 +149,7 @@ def _pictures(weights: FloatArray) -> list[str]:
 
 
 def _setting(value: object) -> object:
-    """Say a setting in words where Python's own are not a reader's."""
+    """Return a setting as shown to a reader, without Python's words."""
     if isinstance(value, bool):
         return "yes" if value else "no"
     return "not set" if value is None else value

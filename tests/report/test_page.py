@@ -1,4 +1,4 @@
-"""A run's report as Chromium shows it."""
+"""The report of a run, as Chromium renders it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 
 from mnist_bp.results import CachedDataset, RawDataset
 from tests.support.chromium import Browser, browse
-from tests.support.report_runs import publish_population
+from tests.support.report_runs import publish_three_seeds
 
 CONTRASTS = """
 const canvas = document.createElement("canvas").getContext("2d", {willReadFrequently: true});
@@ -41,11 +41,11 @@ while (walker.nextNode()) {
 }
 return found;
 """
-"""Contrast of every text with what is below it; Source: WCAG 2.2, relative luminance and contrast ratio."""
+"""Contrast of every text with its background; Source: WCAG 2.2, relative luminance and contrast ratio."""
 
 TABLE = "return [...document.querySelectorAll('{} tbody tr')].map(row => [...row.cells].map(cell => cell.innerText));"
 
-every_look = pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+every_mode = pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
 every_width = pytest.mark.parametrize("width", [360, 1280])
 
 
@@ -57,7 +57,7 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
 
 @pytest.fixture(scope="module")
 def page(sample_raw: RawDataset, sample: CachedDataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return publish_population(sample_raw, sample, tmp_path_factory.mktemp("run")) / "report.html"
+    return publish_three_seeds(sample_raw, sample, tmp_path_factory.mktemp("run")) / "report.html"
 
 
 @pytest.fixture(scope="module")
@@ -67,8 +67,8 @@ def manifest(page: Path) -> dict[str, Any]:
 
 
 @every_width
-@every_look
-def test_nothing_is_fetched_and_nothing_is_complained_of(browser: Browser, page: Path, width: int, dark: bool) -> None:
+@every_mode
+def test_the_page_fetches_nothing_and_logs_no_error(browser: Browser, page: Path, width: int, dark: bool) -> None:
     browser.open(page, width, dark=dark)
     assert browser.console() == []
     assert browser.requests() == [page.as_uri()]
@@ -76,10 +76,10 @@ def test_nothing_is_fetched_and_nothing_is_complained_of(browser: Browser, page:
 
 
 @pytest.mark.parametrize("width", [320, 360, 768, 1280])
-def test_nothing_has_to_be_scrolled_sideways(browser: Browser, page: Path, width: int) -> None:
+def test_nothing_needs_horizontal_scrolling(browser: Browser, page: Path, width: int) -> None:
     browser.open(page, width)
-    inside, outside = browser.run("return [document.documentElement.scrollWidth, document.documentElement.clientWidth]")
-    assert inside <= outside
+    content, window = browser.run("return [document.documentElement.scrollWidth, document.documentElement.clientWidth]")
+    assert content <= window
     cells = "[...document.querySelectorAll('td, th, dd, figcaption, p')]"
     crossing = browser.run(
         f"return {cells}.filter(each => each.scrollWidth > each.clientWidth + 1 && !each.querySelector('.hidden'))"
@@ -89,16 +89,18 @@ def test_nothing_has_to_be_scrolled_sideways(browser: Browser, page: Path, width
 
 
 @every_width
-@every_look
-def test_every_text_stands_out_from_its_background(browser: Browser, page: Path, width: int, dark: bool) -> None:
+@every_mode
+def test_every_text_has_a_contrast_of_at_least_4_5_with_its_background(
+    browser: Browser, page: Path, width: int, dark: bool
+) -> None:
     browser.open(page, width, dark=dark)
     contrasts = browser.run(CONTRASTS)
     assert len(contrasts) > 300
     assert [each for each in contrasts if each[0] < 4.5] == []
 
 
-@every_look
-def test_paper_is_white_in_either_look(browser: Browser, page: Path, dark: bool) -> None:
+@every_mode
+def test_the_printed_page_is_white_in_light_and_dark_mode(browser: Browser, page: Path, dark: bool) -> None:
     browser.open(page, dark=dark)
     assert browser.pdf().startswith(b"%PDF")
     scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
@@ -108,7 +110,7 @@ def test_paper_is_white_in_either_look(browser: Browser, page: Path, dark: bool)
     assert colour == "rgb(255, 255, 255)"
 
 
-def test_the_pages_figures_are_the_manifests(browser: Browser, page: Path, manifest: dict[str, Any]) -> None:
+def test_the_page_shows_the_figures_of_the_manifest(browser: Browser, page: Path, manifest: dict[str, Any]) -> None:
     browser.open(page)
     last = manifest["checkpoints"][-1]
     assert browser.run("return document.querySelector('h1 .figure').innerText") == f"{last['accuracy']:.4f}"
@@ -128,7 +130,7 @@ def test_the_pages_figures_are_the_manifests(browser: Browser, page: Path, manif
     assert classes == [[str(k), f"{accuracy:.4f}"] for k, accuracy in enumerate(last["accuracy_per_class"])]
 
 
-def test_the_page_tells_lineage_and_configuration(browser: Browser, page: Path, manifest: dict[str, Any]) -> None:
+def test_the_page_shows_lineage_and_configuration(browser: Browser, page: Path, manifest: dict[str, Any]) -> None:
     browser.open(page)
     text = browser.run("return document.body.innerText")
     files = {name: proof for name, proof in manifest["files"].items() if name != "report.html"}
@@ -136,9 +138,9 @@ def test_the_page_tells_lineage_and_configuration(browser: Browser, page: Path, 
         assert proof["sha256"] in text
     assert manifest["code"]["sha256"] in text
     assert "Certificate of the cpu engine: passed" in text
-    told = dict(browser.run(TABLE.format(".facts")))
-    assert (told["learning_rate"], told["steps"], told["hidden"]) == ("0.5", "300", "30")
-    assert "artifacts" not in told
+    facts = dict(browser.run(TABLE.format(".facts")))
+    assert (facts["learning_rate"], facts["steps"], facts["hidden"]) == ("0.5", "300", "30")
+    assert "artifacts" not in facts
 
 
 def test_charts_have_a_mark_for_every_checkpoint_and_a_faint_line_for_every_other_seed(
@@ -150,5 +152,5 @@ def test_charts_have_a_mark_for_every_checkpoint_and_a_faint_line_for_every_othe
     expected = [f"step {point['step']:,}: {point['accuracy']:.4f}" for point in points]
     assert marks == expected + [f"step {point['step']:,}: {point['loss']:.4f}" for point in points]
     assert browser.run("return document.querySelectorAll('.chart > svg polyline.faint').length") == 2 * 2
-    heights = browser.run("return [...document.querySelectorAll('.chart')][1].querySelectorAll('circle').length")
-    assert heights == len(points)
+    circles = browser.run("return [...document.querySelectorAll('.chart')][1].querySelectorAll('circle').length")
+    assert circles == len(points)

@@ -1,4 +1,4 @@
-"""What a report is put together from: ticks, lines, pictures."""
+"""The parts of a report: charts, images, mistakes."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ from mnist_bp.report.charts import HEIGHT, WIDTH, Line, downsample, layout_chart
 from mnist_bp.report.images import digit_data_url, weights_data_url
 from mnist_bp.results import CachedDataset, RawDataset
 from mnist_bp.training.evaluation import Evaluator
-from tests.support.report_runs import publish_population
+from tests.support.report_runs import publish_three_seeds
 
 
-def decoded(address: str) -> np.ndarray:
-    kind, _, content = address.partition(",")
+def decode(data_url: str) -> np.ndarray:
+    kind, _, content = data_url.partition(",")
     assert kind == "data:image/png;base64"
     return np.asarray(imread(io.BytesIO(base64.b64decode(content)), format="png"))
 
 
-def test_a_digit_is_shown_byte_by_byte() -> None:
+def test_the_image_of_a_digit_has_its_exact_pixels() -> None:
     pixels = np.random.default_rng(1).integers(0, 256, (28, 28)).astype(np.uint8)
-    assert np.array_equal(np.rint(decoded(digit_data_url(pixels)) * 255), pixels)
+    assert np.array_equal(np.rint(decode(digit_data_url(pixels)) * 255), pixels)
 
 
-def test_weights_are_blue_where_positive_orange_where_negative_and_nothing_at_zero() -> None:
-    colours = decoded(weights_data_url(np.array([[2.0, 1.0, 0.5, 0.0, -1.0]]), 1.0))[0]
+def test_weights_are_blue_if_positive_orange_if_negative_and_transparent_at_zero() -> None:
+    colours = decode(weights_data_url(np.array([[2.0, 1.0, 0.5, 0.0, -1.0]]), 1.0))[0]
     opacity = colours[:, 3]
     assert opacity.tolist() == pytest.approx([1, 1, 0.5, 0, 1], abs=0.03)
     assert colours[1, 2] > colours[1, 0]
@@ -42,7 +42,7 @@ def test_weights_are_blue_where_positive_orange_where_negative_and_nothing_at_ze
 
 
 @given(st.floats(0, 1e3), st.floats(1e-4, 1e3))
-def test_ticks_are_few_evenly_spaced_and_enclose_what_is_shown(low: float, span: float) -> None:
+def test_ticks_are_few_evenly_spaced_and_enclose_the_values(low: float, span: float) -> None:
     ticks = nice_ticks(low, low + span, outside=True)
     gaps = np.diff(ticks)
     assert 2 <= len(ticks) <= 8
@@ -56,7 +56,7 @@ def test_ticks_of_known_ranges_are_round() -> None:
     assert nice_ticks(0.7764, 0.9201, outside=True) == pytest.approx([0.75, 0.8, 0.85, 0.9, 0.95])
 
 
-def test_larger_values_are_drawn_higher_and_all_lie_inside() -> None:
+def test_larger_values_are_drawn_higher_and_all_inside_the_chart() -> None:
     chart = layout_chart("accuracy", [Line("all", "main", [(100, 0.5), (200, 0.75), (300, 0.9)])])
     heights = [mark.y for mark in chart.marks]
     assert heights == sorted(heights, reverse=True)
@@ -67,7 +67,7 @@ def test_a_single_checkpoint_can_be_drawn() -> None:
     assert len(layout_chart("loss", [Line("all", "main", [(1, 0.0)])]).marks) == 1
 
 
-def test_thinning_keeps_the_last_point_and_few_enough() -> None:
+def test_downsampling_keeps_the_last_point_and_at_most_the_maximum() -> None:
     points = [(step, 0.5) for step in range(1, 1_001)]
     kept = downsample(points, 40)
     assert len(kept) <= 40
@@ -75,7 +75,7 @@ def test_thinning_keeps_the_last_point_and_few_enough() -> None:
     assert downsample(points[:5], 40) == points[:5]
 
 
-def test_the_surest_mistakes_are_those_that_sorting_all_images_gives(sample: CachedDataset) -> None:
+def test_the_most_confident_mistakes_have_the_largest_margins_of_all_images(sample: CachedDataset) -> None:
     images, labels = load_split(sample.test)
     model = initial_parameters(1, 784, 30, 10)
     found = Evaluator(ReferenceEngine(), images, labels).mistakes(model, 10)
@@ -87,10 +87,10 @@ def test_the_surest_mistakes_are_those_that_sorting_all_images_gives(sample: Cac
         assert mistake.label == labels[mistake.index] != mistake.predicted == a2[mistake.index].argmax()
 
 
-def test_a_report_is_small_and_names_no_other_place(
+def test_a_report_is_small_and_names_no_address_or_directory(
     sample_raw: RawDataset, sample: CachedDataset, tmp_path: Path
 ) -> None:
-    page = (publish_population(sample_raw, sample, tmp_path) / "report.html").read_text()
+    page = (publish_three_seeds(sample_raw, sample, tmp_path) / "report.html").read_text()
     assert len(page) < 400_000
     assert "://" not in page
     assert str(tmp_path) not in page

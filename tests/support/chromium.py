@@ -1,4 +1,4 @@
-"""A real browser, to look at pages as a reader would: Chromium without a window, driven by selenium."""
+"""A real browser: headless Chromium, driven by selenium."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from selenium.webdriver.chrome.service import Service
 
 @dataclass(frozen=True)
 class Browser:
-    """A browser that runs."""
+    """A running browser."""
 
-    driver: Any  # a Chrome, whose logs carry no types
+    driver: Any  # a Chrome, whose log methods are untyped
 
     def open(self, page: Path, width: int = 1280, *, dark: bool = False) -> None:
-        """Open a page as it looks on a screen of some width (CSS pixels), in light or in dark."""
+        """Open a page at a screen width in CSS pixels, in light or dark mode."""
         for kind in ("browser", "performance"):
-            self.driver.get_log(kind)  # forgets what came before
+            self.driver.get_log(kind)  # discards earlier entries
         metrics = {"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": width < 500}
         self.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
@@ -34,37 +34,37 @@ class Browser:
         self.driver.get(page.as_uri())
 
     def run(self, script: str) -> Any:
-        """Evaluate JavaScript in the page; the page's own policy does not bind the driver."""
+        """Evaluate JavaScript in the page; its content security policy does not apply to the driver."""
         return self.driver.execute_script(script)
 
     def console(self) -> list[str]:
-        """Whatever the browser complained of since the page was opened."""
+        """Return the console messages since the page was opened."""
         return [entry["message"] for entry in self.driver.get_log("browser")]
 
     def requests(self) -> list[str]:
-        """Every address that was asked for since the page was opened, `data:` ones aside."""
+        """Return the URLs requested since the page was opened, except `data:` URLs."""
         messages = [json.loads(entry["message"])["message"] for entry in self.driver.get_log("performance")]
         sent = [each["params"] for each in messages if each["method"] == "Network.requestWillBeSent"]
         ours = [params["request"]["url"] for params in sent if not params["documentURL"].startswith("chrome:")]
         return [address for address in ours if not address.startswith("data:")]
 
     def screenshot(self, path: Path) -> None:
-        """Take a picture of the whole page, not just of what fits on the screen."""
+        """Save a screenshot of the whole page, including the part below the window."""
         picture = self.driver.execute_cdp_cmd("Page.captureScreenshot", {"captureBeyondViewport": True})
         path.write_bytes(base64.b64decode(picture["data"]))
 
     def pdf(self) -> bytes:
-        """Print the page."""
+        """Return the page as PDF."""
         printed = self.driver.execute_cdp_cmd("Page.printToPDF", {"printBackground": False, "preferCSSPageSize": True})
         return base64.b64decode(printed["data"])
 
 
 @contextmanager
 def browse(profile: Path) -> Iterator[Browser]:
-    """Run a browser until the block ends; without one the test is skipped, or fails if CI=true.
+    """Run a browser until the block ends. If none is installed, the test is skipped, or fails if CI=true.
 
     Args:
-        profile: An empty directory for the browser's own files.
+        profile: An empty directory for the browser's profile.
     """
     chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
     if chromium is None or driver is None:

@@ -1,4 +1,4 @@
-"""A run of three models on the bundled sample, published with its report."""
+"""A run of three seeds on the bundled sample, published with its report."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from mnist_bp.training.evaluation import evaluate_run
 from mnist_bp.training.run import train_run
 
 
-def publish_population(raw: RawDataset, data: CachedDataset, directory: Path) -> Path:
+def publish_three_seeds(raw: RawDataset, data: CachedDataset, directory: Path) -> Path:
     """Train, evaluate and publish, and return the directory of the published run."""
     config = RunConfig(
         dataset="mnist-sample",
