@@ -1,4 +1,4 @@
-"""`mnist-bp`: what each command prints, and what it answers to bad input."""
+"""`mnist-bp`: the output of each command, and its answer to bad input."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_the_environment_is_read_when_a_command_runs(
         assert json.loads(capsys.readouterr().out)["artifacts"] == place
 
 
-def test_an_unknown_command_is_answered_with_the_nearest(capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_unknown_command_is_answered_with_the_nearest_or_all(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["certfy"]) == 2
     assert main(["xyz"]) == 2
     first, second = capsys.readouterr().err.splitlines()
@@ -82,7 +82,7 @@ def test_bad_usage_is_one_line_and_exit_code_2(
     assert expected in line
 
 
-def test_what_a_command_refuses_is_one_line_and_exit_code_1(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_refusal_is_one_line_and_exit_code_1(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["bench", "--only", "magic"]) == 1
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("error: ")
@@ -112,7 +112,7 @@ def test_certify_fails_with_exit_code_1(
 
 
 @pytest.mark.slow
-def test_reproduce_places_the_published_figures_among_ours(
+def test_reproduce_places_the_published_counts_in_the_distribution(
     mnist: CachedDataset, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     data_dir, picture = Path(mnist.train.path).parents[2], tmp_path / "trace.png"
@@ -129,7 +129,7 @@ def test_reproduce_places_the_published_figures_among_ours(
     assert picture.read_bytes().startswith(b"\x89PNG")
 
 
-def test_reproduce_prints_a_table_and_says_where_its_picture_is(
+def test_reproduce_prints_a_table_and_the_path_of_its_plot(
     mnist: CachedDataset, capsys: pytest.CaptureFixture[str]
 ) -> None:
     data_dir = Path(mnist.train.path).parents[2]
@@ -140,7 +140,7 @@ def test_reproduce_prints_a_table_and_says_where_its_picture_is(
     assert Path("reproduce-lab-8-4.png").exists()
 
 
-def test_a_picture_that_cannot_be_written_is_refused_before_training(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_plot_that_cannot_be_written_is_refused_before_training(capsys: pytest.CaptureFixture[str]) -> None:
     Path("file").touch()
     assert main(["reproduce", "lab-8-4", "--plot", "file/picture.png", "--data-dir", "nowhere"]) == 1
     (line,) = capsys.readouterr().err.splitlines()
@@ -150,8 +150,8 @@ def test_a_picture_that_cannot_be_written_is_refused_before_training(capsys: pyt
 
 @pytest.mark.parametrize("flags", [["--json"], []])
 @pytest.mark.parametrize("unbuffered", ["", "1"])
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full, a disk that is full")
-def test_output_that_cannot_be_written_is_an_error_and_not_lost_in_silence(unbuffered: str, flags: list[str]) -> None:
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_output_that_cannot_be_written_is_an_error(unbuffered: str, flags: list[str]) -> None:
     with Path("/dev/full").open("w") as full:
         done = subprocess.run(
             [sys.executable, "-m", "mnist_bp", "runs", *flags],
@@ -161,7 +161,7 @@ def test_output_that_cannot_be_written_is_an_error_and_not_lost_in_silence(unbuf
     assert done.stderr == "error: the output could not be written: No space left on device\n"
 
 
-def test_a_command_without_an_output_says_nothing() -> None:
+def test_a_command_with_a_closed_stdout_prints_nothing() -> None:
     done = subprocess.run(
         ["/bin/sh", "-c", '"$0" -m mnist_bp runs >&-', sys.executable], capture_output=True, text=True
     )  # fmt: skip
@@ -182,7 +182,7 @@ def test_a_command_without_an_output_says_nothing() -> None:
         (["store", "chek"], "WHAT 'chek': expected 'check'; see --help"),
     ],
 )
-def test_usage_that_cannot_be_meant_is_told_in_a_line(
+def test_contradictory_or_incomplete_usage_is_one_line(
     arguments: list[str], line: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit):
@@ -190,7 +190,7 @@ def test_usage_that_cannot_be_meant_is_told_in_a_line(
     assert capsys.readouterr().err == f"error: {line}\n"
 
 
-def test_what_is_no_run_id_is_an_unknown_run_and_no_path(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_path_is_not_taken_for_a_run_id(capsys: pytest.CaptureFixture[str]) -> None:
     for manifest in (Path("artifacts", "x", "manifest.json"), Path("artifacts", "runs", "manifest.json")):
         manifest.parent.mkdir(parents=True)
         manifest.write_text("{}")
@@ -200,9 +200,7 @@ def test_what_is_no_run_id_is_an_unknown_run_and_no_path(capsys: pytest.CaptureF
 
 
 @pytest.mark.parametrize("flags", [[], ["--all"]])
-def test_a_place_where_nothing_is_published_is_not_called_intact(
-    flags: list[str], capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_verify_fails_where_nothing_is_published(flags: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     Path("artifacts").mkdir()
     Path("artifacts", "notes.txt").touch()
     assert main(["verify", *flags, "--json"]) == 1
@@ -212,7 +210,7 @@ def test_a_place_where_nothing_is_published_is_not_called_intact(
     assert "nothing is published here; check --artifacts" in finding["detail"]
 
 
-def test_a_pointer_that_was_lost_is_not_told_as_one_that_never_was(
+def test_a_lost_champion_file_is_reported_and_not_taken_for_a_dataset_without_champion(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     store = LocalStore(Path("artifacts"))
@@ -222,13 +220,13 @@ def test_a_pointer_that_was_lost_is_not_told_as_one_that_never_was(
     put_promotion(store, run_id)
     for flags in ([], ["--dataset", "mnist"]):
         assert main(["champion", *flags]) == 1
-        told = capsys.readouterr()
-        assert "becomes one" not in told.out
-        (line,) = told.err.splitlines()
+        printed = capsys.readouterr()
+        assert "becomes one" not in printed.out
+        (line,) = printed.err.splitlines()
         assert f"mnist.json is gone, and {run_id} was champion" in line
 
 
-def test_a_rollback_without_a_dataset_takes_no_other_for_one_whose_pointer_was_lost(
+def test_rollback_without_a_dataset_asks_for_one_if_another_champion_file_was_lost(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     store = LocalStore(Path("artifacts"))

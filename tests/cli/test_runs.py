@@ -28,8 +28,8 @@ README = (Path(__file__).parents[2] / "README.md").read_text()
 STEPS = (1_000, 2_000)
 
 
-class Night(NamedTuple):
-    """A run that was made in some night."""
+class Published(NamedTuple):
+    """Facts of a published run."""
 
     date: str
     run_id: str
@@ -37,14 +37,14 @@ class Night(NamedTuple):
 
 
 def from_readme(first: str) -> str:
-    """The README's indented block whose first line begins so."""
+    """Return the indented block of the README whose first line begins with `first`."""
     found = re.search(rf"^    {re.escape(first)}.*\n(?:    .*\n)*", README, re.MULTILINE)
     assert found is not None, first
     return re.sub(r"^    ", "", found[0], flags=re.MULTILINE)
 
 
-def put_night(store: Store, number: int, dataset: str = "mnist", *, whole: bool = True) -> Night:
-    """Publish a run whose history says what its manifest says; accuracies fall before they rise, as real ones may."""
+def put_run(store: Store, number: int, dataset: str = "mnist", *, complete: bool = True) -> Published:
+    """Publish a run whose history.parquet agrees with its manifest; its accuracy falls at the end, as it may."""
     created = datetime(2026, 11, 20, tzinfo=UTC) + timedelta(days=number)
     accuracy = 0.9 + number / 100
     scores = [{"step": step, "accuracy": each} for step, each in zip(STEPS, (accuracy + 0.001, accuracy), strict=True)]
@@ -54,23 +54,23 @@ def put_night(store: Store, number: int, dataset: str = "mnist", *, whole: bool 
     pq.write_table(pa.Table.from_pylist([{**run, **about, **score} for score in scores], schema=HISTORY), sink)
     content = sink.getvalue()
     store.put(f"{RUNS}{run_id_of(number)}/history.parquet", content, sha256_of_bytes(content))
-    if whole:
+    if complete:
         changes = {
             "created": created.isoformat(),
             "seed": number,
             "checkpoints": [{**about, **score} for score in scores],
         }
-        publish_beside(store, number, dataset, changes)
-    return Night(created.date().isoformat(), run_id_of(number), accuracy)
+        publish_rest(store, number, dataset, changes)
+    return Published(created.date().isoformat(), run_id_of(number), accuracy)
 
 
-def publish_beside(store: Store, number: int, dataset: str, changes: dict[str, Any]) -> None:
-    """Put the rest of a run; a history that is there already stays."""
+def publish_rest(store: Store, number: int, dataset: str, changes: dict[str, Any]) -> None:
+    """Publish the other files of a run, and keep its history.parquet."""
     publish(_Keeping(store), number, dataset, steps=STEPS, changes=changes)  # type: ignore[arg-type]
 
 
 class _Keeping:
-    """A store that is not given another history."""
+    """A store that ignores a second history.parquet."""
 
     def __init__(self, store: Store) -> None:
         self.store = store
@@ -80,12 +80,12 @@ class _Keeping:
 
 
 @pytest.fixture
-def nights(tmp_path: Path) -> list[Night]:
-    """Three nights on MNIST, one on another dataset, and one that was broken off, in ./artifacts."""
+def published() -> list[Published]:
+    """Three runs on MNIST, one on another dataset, and an incomplete one, in ./artifacts."""
     store = open_store("artifacts")
-    put_night(store, 4, "fashion-mnist")
-    put_night(store, 5, whole=False)
-    return [put_night(store, number) for number in (1, 2, 3)]
+    put_run(store, 4, "fashion-mnist")
+    put_run(store, 5, complete=False)
+    return [put_run(store, number) for number in (1, 2, 3)]
 
 
 def runs(capsys: pytest.CaptureFixture[str], *flags: str) -> dict[str, Any]:
@@ -95,7 +95,7 @@ def runs(capsys: pytest.CaptureFixture[str], *flags: str) -> dict[str, Any]:
 
 
 def test_every_run_is_listed_in_order_of_time_and_one_without_a_manifest_as_incomplete(
-    nights: list[Night], capsys: pytest.CaptureFixture[str]
+    published: list[Published], capsys: pytest.CaptureFixture[str]
 ) -> None:
     listed = runs(capsys)["runs"]
     assert [run["run_id"] for run in listed] == [run_id_of(number) for number in (1, 2, 3, 4, 5)]
@@ -107,67 +107,71 @@ def test_every_run_is_listed_in_order_of_time_and_one_without_a_manifest_as_inco
     assert line == [run_id_of(5), "(incomplete)"]
 
 
-def test_dataset_lists_the_complete_runs_on_it_alone(nights: list[Night], capsys: pytest.CaptureFixture[str]) -> None:
+def test_dataset_lists_the_complete_runs_on_it_alone(
+    published: list[Published], capsys: pytest.CaptureFixture[str]
+) -> None:
     listed = runs(capsys, "--dataset", "mnist")["runs"]
-    assert [(run["created"][:10], run["run_id"], run["accuracy"]) for run in listed] == nights
+    assert [(run["created"][:10], run["run_id"], run["accuracy"]) for run in listed] == published
 
 
-def test_the_champion_is_marked(nights: list[Night], capsys: pytest.CaptureFixture[str]) -> None:
-    assert promote(open_store("artifacts"), nights[1].run_id)
+def test_the_champion_is_marked(published: list[Published], capsys: pytest.CaptureFixture[str]) -> None:
+    assert promote(open_store("artifacts"), published[1].run_id)
     assert [run["champion"] for run in runs(capsys)["runs"]] == [False, True, False, False, False]
     assert main(["runs"]) == 0
     lines = [line.split() for line in capsys.readouterr().out.splitlines() if "20261123T" in line]
-    assert lines[1] == [nights[1].run_id, "mnist", "cpu", "2", "2,000", "0.9200", "*", "1.25"]
+    assert lines[1] == [published[1].run_id, "mnist", "cpu", "2", "2,000", "0.9200", "*", "1.25"]
     assert ["*" in line for line in lines] == [False, True, False, False, False]
 
 
-def test_the_accuracy_is_plotted_in_the_named_file(nights: list[Night], capsys: pytest.CaptureFixture[str]) -> None:
-    assert promote(open_store("artifacts"), nights[0].run_id)
-    assert runs(capsys, "--plot", "nights.png")["plot"] == "nights.png"
-    assert Path("nights.png").read_bytes().startswith(b"\x89PNG")
+def test_the_accuracy_is_plotted_in_the_named_file(
+    published: list[Published], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert promote(open_store("artifacts"), published[0].run_id)
+    assert runs(capsys, "--plot", "runs.png")["plot"] == "runs.png"
+    assert Path("runs.png").read_bytes().startswith(b"\x89PNG")
     assert main(["runs", "--plot", "again.png"]) == 0
     assert capsys.readouterr().out.endswith("plot: again.png\n")
 
 
 def test_without_runs_nothing_is_plotted_and_the_exit_code_is_0(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["runs", "--dataset", "kmnist", "--plot", "nights.png"]) == 0
+    assert main(["runs", "--dataset", "kmnist", "--plot", "runs.png"]) == 0
     assert capsys.readouterr().out == "no runs of kmnist in artifacts yet\n"
-    assert not Path("nights.png").exists()
+    assert not Path("runs.png").exists()
 
 
 def test_a_run_with_a_damaged_manifest_is_listed_as_damaged_and_not_plotted(
-    nights: list[Night], capsys: pytest.CaptureFixture[str]
+    published: list[Published], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    path = Path("artifacts/runs", nights[0].run_id, "manifest.json")
+    path = Path("artifacts/runs", published[0].run_id, "manifest.json")
     path.write_bytes(path.read_bytes().replace(b"cpu", b"gpu", 1))
     report = runs(capsys)
     assert [run["status"] for run in report["runs"]] == ["damaged", *["complete"] * 3, "incomplete"]
     (problem,) = report["problems"]
-    assert nights[0].run_id in problem
-    assert problem in runs(capsys, "--dataset", "kmnist", "--plot", "nights.png")["problems"]
-    assert not Path("nights.png").exists()
+    assert published[0].run_id in problem
+    assert problem in runs(capsys, "--dataset", "kmnist", "--plot", "runs.png")["problems"]
+    assert not Path("runs.png").exists()
 
 
-def test_the_readmes_query_reads_all_complete_runs_as_one_table(nights: list[Night]) -> None:
+def test_the_readmes_query_reads_all_complete_runs_as_one_table(published: list[Published]) -> None:
     with duckdb.connect() as connection:
         rows = connection.execute(from_readme("SELECT strftime")).fetchall()
-    assert [(date, run_id, accuracy) for date, run_id, _, accuracy in rows] == nights
+    assert [(date, run_id, accuracy) for date, run_id, _, accuracy in rows] == published
 
 
 @pytest.fixture
 def bucket(s3_server: S3Server, s3_bucket: str) -> str:
-    """The address of a bucket as pyarrow has it: keys and endpoint stand in it, for want of a full AWS environment."""
+    """Return the bucket's address for pyarrow, with keys and endpoint, since the AWS environment is incomplete here."""
     keys = f"{quote(s3_server.access_key, safe='')}:{quote(s3_server.secret_key, safe='')}"
     host = s3_server.endpoint.removeprefix("http://")
     return f"s3://{keys}@{s3_bucket}/some/prefix?scheme=http&endpoint_override={quote(host)}&region=us-east-1"
 
 
 def test_the_readmes_lines_read_all_complete_runs_from_a_bucket(s3_bucket: str, bucket: str) -> None:
-    """DuckDB's own way into S3 is an extension to be downloaded; here it reads through pyarrow's."""
+    """DuckDB reads S3 with an extension that it would download; here it reads through pyarrow."""
     store = open_store(f"s3://{s3_bucket}/some/prefix")
-    put_night(store, 4, "fashion-mnist")
-    put_night(store, 5, whole=False)
-    nights = [put_night(store, number) for number in (1, 2)]
+    put_run(store, 4, "fashion-mnist")
+    put_run(store, 5, complete=False)
+    published = [put_run(store, number) for number in (1, 2)]
     names: dict[str, Any] = {}
     exec(from_readme("from pyarrow import").replace("s3://bucket/prefix", bucket), names)
     rows = names["history"].to_table().to_pylist()
@@ -175,7 +179,7 @@ def test_the_readmes_lines_read_all_complete_runs_from_a_bucket(s3_bucket: str, 
     with duckdb.connect() as connection:
         connection.register("history", names["history"])
         query = "SELECT run_id, max_by(accuracy, step) FROM history WHERE dataset = 'mnist' GROUP BY ALL ORDER BY ALL"
-        assert connection.execute(query).fetchall() == [(night.run_id, night.accuracy) for night in nights]
+        assert connection.execute(query).fetchall() == [(run.run_id, run.accuracy) for run in published]
 
 
 @pytest.mark.parametrize(("dataset", "engine"), [("mnist", "cpu"), ("fashion-mnist", "reference")])
