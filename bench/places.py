@@ -10,9 +10,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
+from mnist_bp import documents
 from mnist_bp.config import PRESETS
+from mnist_bp.documents import Manifest, PromotionRecord
 from mnist_bp.errors import StoreError
 from mnist_bp.layout import MANIFEST, RUNS, new_run_id
 from mnist_bp.registry.catalog import read_manifest
@@ -20,8 +21,7 @@ from mnist_bp.registry.champion import read_champion, swap_champion
 from mnist_bp.registry.promotion_record import record_promotion
 from mnist_bp.registry.publish import publish_run
 from mnist_bp.registry.verify import verify
-from mnist_bp.results import CachedDataset, Promotion, PublishedRun, RawDataset
-from mnist_bp.storage import checksummed_json
+from mnist_bp.results import CachedDataset, PublishedRun, RawDataset
 from mnist_bp.storage.address import open_store
 from mnist_bp.storage.files import sha256_of_bytes
 from mnist_bp.storage.interface import Store
@@ -96,17 +96,17 @@ class Place:
         seconds["verify"] = seconds_of(self._verify)
         return seconds
 
-    def _put_again(self, manifest: dict[str, Any], times: int) -> dict[str, str]:
+    def _put_again(self, manifest: Manifest, times: int) -> dict[str, str]:
         """Publish a run's files under other names, and return the digest of each one's manifest by run id."""
-        first, files = f"{RUNS}{manifest['run_id']}/", manifest["files"]
-        digests = [proof["sha256"] for proof in files.values()]
+        first, files = f"{RUNS}{manifest.run_id}/", manifest.files
+        digests = [file.sha256 for file in files.values()]
         contents = [self._many.get(first + name, sha256) for name, sha256 in zip(files, digests, strict=True)]
         done = {}
         for run_id in [new_run_id() for _ in range(times)]:
             keys = [f"{RUNS}{run_id}/{name}" for name in files]
             for _ in in_parallel(self._many.put, keys, contents, digests):
                 pass
-            content = checksummed_json.dumps({**manifest, "run_id": run_id})
+            content = documents.dumps(manifest.model_copy(update={"run_id": run_id}))
             done[run_id] = sha256_of_bytes(content)
             self._many.put(f"{RUNS}{run_id}/{MANIFEST}", content, done[run_id])
         return done
@@ -114,7 +114,7 @@ class Place:
     def _move_champion(self) -> None:
         champion = read_champion(self._many, self._maker.data.name)
         run_id, sha256 = list(self._digests.items())[len(champion.history) % len(self._digests)]
-        if not swap_champion(self._many, champion.changed("promote", run_id, sha256, {})):
+        if not swap_champion(self._many, champion.changed("promote", run_id, sha256, "for a measurement")):
             raise StoreError(f"bench: the champion below {self._many.uri('')} was moved by somebody else")
 
     def _verify(self) -> None:
@@ -129,9 +129,17 @@ class Place:
             )
 
 
-def _promoted(run_id: str, dataset: str) -> Promotion:
+def _promoted(run_id: str, dataset: str) -> PromotionRecord:
     """Record what every one of the runs is to have become."""
-    return Promotion(run_id, dataset, "promoted", "for a measurement", {}, None, run_id, datetime.now(UTC).isoformat())
+    return PromotionRecord(
+        run_id=run_id,
+        dataset=dataset,
+        outcome="promoted",
+        reason="for a measurement",
+        champion_before=None,
+        champion_after=run_id,
+        at=datetime.now(UTC).isoformat(),
+    )
 
 
 def clear(store: Store) -> None:

@@ -17,7 +17,7 @@ from flows.runtime.notifications import notify_failed
 from mnist_bp.config import RunConfig
 from mnist_bp.errors import ConfigError
 from mnist_bp.registry.nights import night_of, seed_of
-from mnist_bp.summary import Summary, headline
+from mnist_bp.summary import FinishedRun, RunSummary, headline
 from mnist_bp.training.resume import open_run
 from tasks.ui import say, show_markdown
 
@@ -25,7 +25,7 @@ NIGHTLY: Final = RunConfig(dataset="mnist")
 
 
 @flow(name=FLOW, flow_run_name="nightly", on_failure=[notify_failed], on_crashed=[notify_failed])
-def nightly(config: RunConfig = NIGHTLY, timezone: str = "UTC", night: date | None = None) -> Summary:
+def nightly(config: RunConfig = NIGHTLY, timezone: str = "UTC", night: date | None = None) -> RunSummary | FinishedRun:
     """Retrain for one night, unless a finished run has the same data, code, settings and seed.
 
     Args:
@@ -46,6 +46,6 @@ def nightly(config: RunConfig = NIGHTLY, timezone: str = "UTC", night: date | No
         message = f"nothing to do: {finished} has the same data, code, settings and seed"
         say(f"finished    {message}")
         show_markdown("run-summary", f"# {night}: {message}", f"{night}: {message}")
-        return completed(message, {"run_id": finished, "finished": message})
+        return completed(message, FinishedRun(run_id=finished, finished=message))
     summary = complete(run, raw, data)
     return completed(headline(summary), summary)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from datetime import date
-from typing import cast
+from typing import TypeVar, cast
 
 from prefect.states import Completed
 
@@ -17,7 +17,7 @@ from mnist_bp.layout import run_directory
 from mnist_bp.pipeline import preflight
 from mnist_bp.results import CachedDataset, RawDataset
 from mnist_bp.storage.address import open_store
-from mnist_bp.summary import Summary, headline, markdown, summarize
+from mnist_bp.summary import FinishedRun, RunSummary, headline, markdown, summarize
 from mnist_bp.training.resume import RunRequest
 from mnist_bp.training.workspace import lock_run
 from tasks.download import download
@@ -27,6 +27,8 @@ from tasks.promote import promote
 from tasks.train import train_network
 from tasks.ui import decorating, name_flow_run, say, show_markdown
 from tasks.upload import upload
+
+ResultT = TypeVar("ResultT", RunSummary, FinishedRun)
 
 
 def begin() -> None:
@@ -68,16 +70,16 @@ def _name(run: RunRequest, dataset: str, night: date | None) -> None:
     name_flow_run(f"{dataset}-{engine}-{seeds}", tags if night is None else {**tags, "night": str(night)})
 
 
-def completed(message: str, result: Summary) -> Summary:
+def completed(message: str, result: ResultT) -> ResultT:
     """Make what a flow returns to end with a message, which lists of runs show.
 
     Returns:
         A state, typed as what the flow's caller gets: Prefect hands on what it holds.
     """
-    return cast("Summary", Completed(message=message, data=result))
+    return cast("ResultT", Completed(message=message, data=result))
 
 
-def complete(run: RunRequest, raw: RawDataset, data: CachedDataset) -> Summary:
+def complete(run: RunRequest, raw: RawDataset, data: CachedDataset) -> RunSummary:
     """Take the other four steps, from training to promotion."""
     config = run.config
     with lock_run(run_directory(config.data_dir, run.run_id)):

@@ -47,7 +47,7 @@ from mnist_bp.cli.run import ResumeHint, run_script
 from mnist_bp.config import RunConfig
 from mnist_bp.engines.choose import choose_engine
 from mnist_bp.errors import MnistBpError
-from mnist_bp.summary import Summary, headline
+from mnist_bp.summary import FinishedRun, RunSummary, headline, published_already
 from mnist_bp.training.resume import RunRequest, open_run
 from tasks.ui import say, show_on
 
@@ -63,7 +63,10 @@ _unfinished = ResumeHint([sys.executable, __file__])
     on_failure=[notify_failed],
     on_crashed=[notify_failed],
 )
-def train(config: RunConfig = RunConfig(), resume: str | None = None) -> Summary:  # noqa: B008 - frozen; the UI's form
+def train(
+    config: RunConfig = RunConfig(),  # noqa: B008 - frozen; the UI's form
+    resume: str | None = None,
+) -> RunSummary | FinishedRun:
     """Retrain the network from download to publication, and make it champion of its dataset if it is better.
 
     Args:
@@ -74,7 +77,7 @@ def train(config: RunConfig = RunConfig(), resume: str | None = None) -> Summary
     run = _unfinished.run = open_run(config, resume)
     if run.manifest is not None:
         say(f"finished    {run.nothing_to_do}")
-        return completed(run.nothing_to_do, run.finished)
+        return completed(run.nothing_to_do, published_already(run))
     summary = complete(run, *prepare(run))
     return completed(headline(summary), summary)
 
@@ -114,7 +117,7 @@ def main(arguments: Sequence[str] | None = None, server: LocalServer | None = No
     def stay_interruptible(flow: Any, flow_run: Any, state: Any) -> None:  # noqa: ARG001 - Prefect calls by name
         take_signals()  # Prefect took SIGTERM when the flow began, and might lose the exception that it makes of it
 
-    def make(config: RunConfig, started: RunRequest | None) -> Summary:
+    def make(config: RunConfig, started: RunRequest | None) -> RunSummary | FinishedRun:
         threading.Thread(target=_load_ahead, args=(config,), daemon=True).start()
         terminal.say("starting    the Prefect flow mnist-bp")
         interruptible = train.with_options(on_running=[stay_interruptible])

@@ -19,6 +19,7 @@ from mnist_bp.data.datasets import DATASETS
 from mnist_bp.data.download import fetch
 from mnist_bp.data.mirrors import mirrors_of
 from mnist_bp.data.preprocess import preprocess_dataset
+from mnist_bp.documents import PromotionRecord
 from mnist_bp.engines.choose import choose_engine
 from mnist_bp.engines.parallel import check_memory, memory_needed
 from mnist_bp.errors import DownloadError
@@ -27,14 +28,13 @@ from mnist_bp.model.parameters import CLASSES, PIXELS
 from mnist_bp.results import (
     CachedDataset,
     Evaluation,
-    Promotion,
     PublishedRun,
     RawDataset,
     TrainedRun,
 )
 from mnist_bp.storage.address import open_store
 from mnist_bp.storage.files import check_writable
-from mnist_bp.summary import Summary, summarize
+from mnist_bp.summary import RunSummary, summarize
 from mnist_bp.training.resume import RunRequest
 from mnist_bp.training.workspace import lock_run
 
@@ -155,12 +155,13 @@ def upload(
     return published
 
 
-def promote(config: RunConfig, data: CachedDataset, published: PublishedRun, report: Reporter) -> Promotion:
+def promote(config: RunConfig, data: CachedDataset, published: PublishedRun, report: Reporter) -> PromotionRecord:
     """Compare the run with the champion and make it champion if it is better; see `mnist_bp.registry.promotion`."""
     from mnist_bp.registry.promotion import promote_run  # safetensors
 
     promotion = promote_run(config, data, published)
-    level = logging.WARNING if promotion.outcome == "refused" or "unsafe" in promotion.figures else logging.INFO
+    unsafe = promotion.figures is not None and promotion.figures.unsafe
+    level = logging.WARNING if promotion.outcome == "refused" or unsafe else logging.INFO
     report.say(f"promote     {promotion.outcome}: {promotion.reason}", level)
     return promotion
 
@@ -169,7 +170,7 @@ def promote(config: RunConfig, data: CachedDataset, published: PublishedRun, rep
 # all
 
 
-def run_pipeline(run: RunRequest, report: Reporter) -> Summary:
+def run_pipeline(run: RunRequest, report: Reporter) -> RunSummary:
     """Make a run, from download to promotion.
 
     Args:

@@ -11,9 +11,6 @@ CacheOutcome = Literal["hit", "miss"]
 Progress = Callable[[float, float | None, str], None]
 """Called as a stage proceeds, with the amount completed, the total (None where unknown) and a short note."""
 
-PromotionOutcome = Literal["promoted", "kept", "refused"]
-"""What became of a challenger: it is champion; the champion stays; nothing could be decided, or safely be changed."""
-
 
 @dataclass(frozen=True)
 class FileDigest:
@@ -221,6 +218,24 @@ class Evaluation:
 
 
 @dataclass(frozen=True)
+class SeedStatistics:
+    """Test accuracies of the models of all seeds of a run after the last step.
+
+    Args:
+        mean, median, minimum, maximum: In [0, 1].
+        standard_deviation: Of the sample; 0 for one model.
+        share_below_90_percent: Share of the models whose accuracy is below 0.90, in [0, 1].
+    """
+
+    mean: float
+    median: float
+    standard_deviation: float
+    minimum: float
+    maximum: float
+    share_below_90_percent: float
+
+
+@dataclass(frozen=True)
 class PublishedRun:
     """A run that readers can see.
 
@@ -239,29 +254,3 @@ class PublishedRun:
     manifest_sha256: str
     files: int
     size: int
-
-
-@dataclass(frozen=True)
-class Promotion:
-    """What became of a run as the challenger of its dataset's champion.
-
-    Args:
-        run_id: The challenger.
-        dataset: Whose champion.
-        outcome: See `PromotionOutcome`.
-        reason: In one sentence.
-        figures: Those of `registry.gate.GateDecision`, and what else the reader should know; empty if nothing was
-            compared.
-        champion_before: Run id of the champion that was challenged; None for the first challenger.
-        champion_after: Run id of the champion once this was decided; None if there was none.
-        at: When, in UTC, ISO 8601.
-    """
-
-    run_id: str
-    dataset: str
-    outcome: PromotionOutcome
-    reason: str
-    figures: dict[str, Any]
-    champion_before: str | None
-    champion_after: str | None
-    at: str

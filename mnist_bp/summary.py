@@ -1,22 +1,29 @@
-"""What a finished run tells its reader: one object for programs, one table for people."""
+"""What a finished run reports: one document for programs, one table and one page of Markdown for people."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict
-from typing import Any, Final
+from collections.abc import Sequence
+from typing import Final
 
+from pydantic import JsonValue
 from rich.console import Console
 from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from mnist_bp.results import CachedDataset, Evaluation, Promotion, PublishedRun, RawDataset, TrainedRun
+from mnist_bp.documents import FrozenModel, PromotionRecord, Score, Sha256
+from mnist_bp.results import (
+    CachedDataset,
+    CacheOutcome,
+    CheckpointScore,
+    Evaluation,
+    PublishedRun,
+    RawDataset,
+    SeedStatistics,
+    TrainedRun,
+)
 from mnist_bp.training.evaluation import seed_statistics
-
-Summary = dict[str, Any]
-"""JSON-ready; the keys of `summarize`."""
-
+from mnist_bp.training.resume import RunRequest
 
 _HEADLINES: Final = {
     "promoted": "It is the champion now",
@@ -25,144 +32,205 @@ _HEADLINES: Final = {
 }
 
 
+class SummaryCheckpoint(Score):
+    """A checkpoint of the run's own model, with the digest of its file."""
+
+    sha256: Sha256
+
+
+class CacheUse(FrozenModel):
+    """Whether each cache had what the run needed."""
+
+    download: CacheOutcome
+    preprocess: CacheOutcome
+
+
+class RunSummary(FrozenModel):
+    """What `--json` prints of a run that was made.
+
+    Args:
+        accuracy, validation_accuracy, lab_correct_of_1000, loss: Of the run's own model after the last step.
+        run_directory: On this machine.
+        artifacts, manifest: URIs.
+    """
+
+    run_id: str
+    dataset: str
+    notice: str | None
+    engine: str
+    device: str
+    seed: int
+    seeds: tuple[int, ...]
+    seed_statistics: SeedStatistics
+    certificate: dict[str, JsonValue]
+    steps: int
+    accuracy: float
+    validation_accuracy: float | None
+    lab_correct_of_1000: int
+    loss: float
+    train_seconds: float
+    steps_per_second: float
+    cache: CacheUse
+    run_directory: str
+    artifacts: str
+    manifest: str
+    promotion: PromotionRecord
+    checkpoints: tuple[SummaryCheckpoint, ...]
+
+
+class FinishedRun(FrozenModel):
+    """What `--json` prints of a run that had been made before.
+
+    Args:
+        finished: Why there was nothing to do.
+        manifest: URI of its manifest.
+    """
+
+    run_id: str
+    finished: str
+    manifest: str | None = None
+
+
+def published_already(run: RunRequest) -> FinishedRun:
+    """Report a resumed run that has nothing left to do."""
+    return FinishedRun(run_id=run.run_id, finished="published already", manifest=run.manifest)
+
+
 def summarize(
     raw: RawDataset,
     data: CachedDataset,
     trained: TrainedRun,
     evaluation: Evaluation,
     published: PublishedRun,
-    promotion: Promotion,
-) -> Summary:
-    """Gather what `--json` prints."""
-    return {
-        "run_id": trained.run_id,
-        "dataset": data.name,
-        "notice": data.notice,
-        "engine": trained.engine,
-        "device": trained.device,
-        "seed": evaluation.seed,
-        "population": {"seeds": list(trained.seeds), "accuracy": seed_statistics(evaluation)},
-        "certificate": trained.certificate,
-        "steps": trained.steps,
-        "accuracy": evaluation.final.accuracy,
-        "validation_accuracy": evaluation.final.validation_accuracy,
-        "lab_correct_of_1000": evaluation.final.lab_correct_of_1000,
-        "loss": evaluation.final.loss,
-        "train_seconds": trained.seconds,
-        "steps_per_second": trained.steps_per_second,
-        "cache": {"download": raw.cache, "preprocess": data.cache},
-        "run_directory": trained.directory,
-        "artifacts": published.artifacts,
-        "manifest": published.manifest,
-        "promotion": asdict(promotion),
-        "checkpoints": [
-            {
-                "seed": score.seed,
-                "step": score.step,
-                "accuracy": score.accuracy,
-                "lab_correct_of_1000": score.lab_correct_of_1000,
-                "loss": score.loss,
-                "sha256": point.file.sha256,
-            }
+    promotion: PromotionRecord,
+) -> RunSummary:
+    """Gather what a run reports from the results of its stages."""
+    final = evaluation.final
+    return RunSummary(
+        run_id=trained.run_id,
+        dataset=data.name,
+        notice=data.notice,
+        engine=trained.engine,
+        device=trained.device,
+        seed=evaluation.seed,
+        seeds=trained.seeds,
+        seed_statistics=seed_statistics(evaluation),
+        certificate=trained.certificate,
+        steps=trained.steps,
+        accuracy=final.accuracy,
+        validation_accuracy=final.validation_accuracy,
+        lab_correct_of_1000=final.lab_correct_of_1000,
+        loss=final.loss,
+        train_seconds=trained.seconds,
+        steps_per_second=trained.steps_per_second,
+        cache=CacheUse(download=raw.cache, preprocess=data.cache),
+        run_directory=trained.directory,
+        artifacts=published.artifacts,
+        manifest=published.manifest,
+        promotion=promotion,
+        checkpoints=tuple(
+            SummaryCheckpoint(
+                seed=score.seed,
+                step=score.step,
+                accuracy=score.accuracy,
+                lab_correct_of_1000=score.lab_correct_of_1000,
+                loss=score.loss,
+                sha256=point.file.sha256,
+            )
             for point, score in zip(trained.checkpoints, evaluation.checkpoints, strict=True)
-        ],
-    }
+        ),
+    )
 
 
-def accuracy_rows(checkpoints: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
-    """Format accuracy per checkpoint, and per seed where there are several, as a table whose keys are the headings.
-
-    Args:
-        checkpoints: Each with at least `seed, step, accuracy, lab_correct_of_1000, loss`.
-    """
-    several = len({point["seed"] for point in checkpoints}) > 1
+def accuracy_rows(scores: Sequence[Score | CheckpointScore]) -> list[dict[str, str]]:
+    """Format accuracy per checkpoint, and per seed if there are several, as a table whose keys are the headings."""
+    several = len({score.seed for score in scores}) > 1
     return [
-        ({"seed": str(point["seed"])} if several else {})
+        ({"seed": str(score.seed)} if several else {})
         | {
-            "step": f"{point['step']:,}",
-            "accuracy": f"{point['accuracy']:.4f}",
-            "lab correct of 1,000": str(point["lab_correct_of_1000"]),
-            "loss": f"{point['loss']:.4f}",
+            "step": f"{score.step:,}",
+            "accuracy": f"{score.accuracy:.4f}",
+            "lab correct of 1,000": str(score.lab_correct_of_1000),
+            "loss": f"{score.loss:.4f}",
         }
-        for point in checkpoints
+        for score in scores
     ]
 
 
-def headline(summary: Summary) -> str:
-    """Tell in a line how good it is and what was made; where there is little room, its first words have to do."""
-    made = f"{summary['dataset']}, {summary['engine']} engine, seed {summary['seed']}"
-    return f"{summary['accuracy']:.4f}, {summary['promotion']['outcome']}: {made}"
+def headline(summary: RunSummary) -> str:
+    """Describe in one line how good a run is and how it was made, the most important words first."""
+    made = f"{summary.dataset}, {summary.engine} engine, seed {summary.seed}"
+    return f"{summary.accuracy:.4f}, {summary.promotion.outcome}: {made}"
 
 
-def markdown(summary: Summary) -> str:
+def markdown(summary: RunSummary) -> str:
     """Summarize a run for the Prefect UI."""
-    notice = f"> **Not MNIST.** {summary['notice']}\n\n" if summary["notice"] else ""
-    population = f"| population | {_population(summary)} |\n" if len(summary["population"]["seeds"]) > 1 else ""
+    notice = f"> **Not MNIST.** {summary.notice}\n\n" if summary.notice else ""
+    seeds = f"| seeds | {_seeds(summary)} |\n" if len(summary.seeds) > 1 else ""
     return (
-        f"{notice}# {summary['dataset']}: accuracy {summary['accuracy']:.4f}\n\n"
+        f"{notice}# {summary.dataset}: accuracy {summary.accuracy:.4f}\n\n"
         "| | |\n|---|---|\n"
-        f"| run | `{summary['run_id']}` |\n"
-        f"| engine | {summary['engine']} on {summary['device']} |\n"
-        f"| seed | {summary['seed']} |\n"
-        f"{population}"
-        f"| steps | {summary['steps']:,} in {summary['train_seconds']:.2f} s "
-        f"({summary['steps_per_second']:,.0f} steps/s) |\n"
-        f"| lab correct of 1,000 | {summary['lab_correct_of_1000']} |\n"
-        f"| loss | {summary['loss']:.4f} |\n"
-        f"| report | `{summary['artifacts']}/report.html` |\n"
-        f"| manifest | `{summary['manifest']}` |\n\n"
-        f"{_promotion_markdown(summary['promotion'])}"
+        f"| run | `{summary.run_id}` |\n"
+        f"| engine | {summary.engine} on {summary.device} |\n"
+        f"| seed | {summary.seed} |\n"
+        f"{seeds}"
+        f"| steps | {summary.steps:,} in {summary.train_seconds:.2f} s ({summary.steps_per_second:,.0f} steps/s) |\n"
+        f"| lab correct of 1,000 | {summary.lab_correct_of_1000} |\n"
+        f"| loss | {summary.loss:.4f} |\n"
+        f"| report | `{summary.artifacts}/report.html` |\n"
+        f"| manifest | `{summary.manifest}` |\n\n"
+        f"{_promotion_markdown(summary.promotion)}"
     )
 
 
-def _promotion_markdown(promotion: Mapping[str, Any]) -> str:
-    """Show the decision, and champion and challenger side by side where they were compared."""
-    figures = promotion["figures"]
-    told = f"## {_HEADLINES[promotion['outcome']]}\n\n{promotion['reason']}\n"
-    if figures.get("champion_accuracy") is None:
-        return told
+def _promotion_markdown(promotion: PromotionRecord) -> str:
+    """Show the decision, and champion and challenger side by side if they were compared."""
+    figures = promotion.figures
+    decision = f"## {_HEADLINES[promotion.outcome]}\n\n{promotion.reason}\n"
+    if figures is None or figures.champion_accuracy is None:
+        return decision
     return (
-        f"{told}\n"
+        f"{decision}\n"
         "| | champion | challenger |\n|---|---|---|\n"
-        f"| run | `{promotion['champion_before']}` | `{promotion['run_id']}` |\n"
-        f"| accuracy | {figures['champion_accuracy']:.4f} | {figures['challenger_accuracy']:.4f} |\n"
-        f"| right where the other is wrong | {figures['champion_alone_right']:,} "
-        f"| {figures['challenger_alone_right']:,} |\n\n"
-        f"One-sided exact McNemar p = {figures['p_value']:.2g}.\n"
+        f"| run | `{promotion.champion_before}` | `{promotion.run_id}` |\n"
+        f"| accuracy | {figures.champion_accuracy:.4f} | {figures.challenger_accuracy:.4f} |\n"
+        f"| right where the other is wrong | {figures.champion_alone_right:,} "
+        f"| {figures.challenger_alone_right:,} |\n\n"
+        f"One-sided exact McNemar p = {figures.p_value:.2g}.\n"
     )
 
 
-def _population(summary: Summary) -> str:
-    models, accuracy = len(summary["population"]["seeds"]), summary["population"]["accuracy"]
+def _seeds(summary: RunSummary) -> str:
+    accuracy = summary.seed_statistics
     return (
-        f"{models:,} models: mean {accuracy['mean']:.4f}, median {accuracy['median']:.4f}, "
-        f"standard deviation {accuracy['standard_deviation']:.4f}, {accuracy['minimum']:.4f} to "
-        f"{accuracy['maximum']:.4f}, {accuracy['share_below_0.90']:.1%} below 0.90; "
-        f"seed {summary['seed']} has the best validation accuracy, {summary['validation_accuracy']:.4f}"
+        f"{len(summary.seeds):,} models: mean {accuracy.mean:.4f}, median {accuracy.median:.4f}, "
+        f"standard deviation {accuracy.standard_deviation:.4f}, {accuracy.minimum:.4f} to {accuracy.maximum:.4f}, "
+        f"{accuracy.share_below_90_percent:.1%} below 0.90; "
+        f"seed {summary.seed} has the best validation accuracy, {summary.validation_accuracy:.4f}"
     )
 
 
-def print_summary(console: Console, summary: Summary) -> None:
+def print_summary(console: Console, summary: RunSummary) -> None:
     """Print a run for a person: accuracy per checkpoint, the figures, where everything is."""
-    rows = accuracy_rows(summary["checkpoints"])
-    table = Table(*rows[0], title=f"{summary['dataset']}, {summary['engine']} engine, seed {summary['seed']}")
+    rows = accuracy_rows(summary.checkpoints)
+    table = Table(*rows[0], title=f"{summary.dataset}, {summary.engine} engine, seed {summary.seed}")
     for column in table.columns:
         column.justify = "right"
     for row in rows:
         table.add_row(*row.values())
     console.print(table)
     facts = {
-        "accuracy": f"{summary['accuracy']:.4f} on all test images",
-        **({"population": _population(summary)} if len(summary["population"]["seeds"]) > 1 else {}),
-        "training": f"{summary['steps']:,} steps in {summary['train_seconds']:.2f} s, "
-        f"{summary['steps_per_second']:,.0f} steps/s on {summary['device']}",
-        "cache": f"download {summary['cache']['download']}, preprocess {summary['cache']['preprocess']}",
-        "run directory": summary["run_directory"],
-        "published to": summary["artifacts"],
-        "manifest": summary["manifest"],
-        "champion": f"{summary['promotion']['outcome']}: {summary['promotion']['reason']}",
+        "accuracy": f"{summary.accuracy:.4f} on all test images",
+        **({"seeds": _seeds(summary)} if len(summary.seeds) > 1 else {}),
+        "training": f"{summary.steps:,} steps in {summary.train_seconds:.2f} s, "
+        f"{summary.steps_per_second:,.0f} steps/s on {summary.device}",
+        "cache": f"download {summary.cache.download}, preprocess {summary.cache.preprocess}",
+        "run directory": summary.run_directory,
+        "published to": summary.artifacts,
+        "manifest": summary.manifest,
+        "champion": f"{summary.promotion.outcome}: {summary.promotion.reason}",
     }
     for name, value in facts.items():
         console.print(Text(f"{name:<15}{value}"), soft_wrap=True)  # a path stays whole, to be copied
-    if summary["notice"]:
-        console.print(Panel(Text(summary["notice"]), title="NOT MNIST", border_style="bold yellow"))
+    if summary.notice:
+        console.print(Panel(Text(summary.notice), title="NOT MNIST", border_style="bold yellow"))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
-
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
@@ -19,7 +17,7 @@ def evaluate(data: CachedDataset, trained: TrainedRun) -> Evaluation:
     evaluation = pipeline.evaluate(data, trained, ui)
     ui.show_table(
         "accuracy-per-checkpoint",
-        accuracy_rows([asdict(score) for score in evaluation.scores]),
+        accuracy_rows(evaluation.scores),
         f"{data.name}, accuracy on all test images: {trained.run_id}",
     )
     return evaluation

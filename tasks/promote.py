@@ -7,11 +7,12 @@ from prefect.cache_policies import NO_CACHE
 
 from mnist_bp import pipeline
 from mnist_bp.config import RunConfig
-from mnist_bp.results import CachedDataset, Promotion, PublishedRun
+from mnist_bp.documents import PromotionRecord
+from mnist_bp.results import CachedDataset, PublishedRun
 from tasks import ui as ui
 
 
 @task(task_run_name="promote-{published.run_id}", cache_policy=NO_CACHE)  # the store has its own retries
-def promote(config: RunConfig, data: CachedDataset, published: PublishedRun) -> Promotion:
+def promote(config: RunConfig, data: CachedDataset, published: PublishedRun) -> PromotionRecord:
     """Compare the run with the champion and make it champion if it is better; see `mnist_bp.registry.promotion`."""
     return pipeline.promote(config, data, published, ui)

@@ -19,8 +19,8 @@ from prefect.context import FlowRunContext
 from prefect.events import emit_event
 from prefect.logging.loggers import flow_run_logger
 
+from mnist_bp.documents import PromotionRecord
 from mnist_bp.errors import ConfigError, without_secrets
-from mnist_bp.results import Promotion
 
 WEBHOOK_VARIABLE: Final = "MNIST_BP_WEBHOOK_URL"
 FAILED: Final = "mnist-bp.run.failed"
@@ -52,7 +52,7 @@ def notify_crashed(run: FlowRun) -> None:
     _tell(run, FAILED, f"{run.name}: {message}", {"state": "Crashed", "message": message})
 
 
-def notify_not_promoted(promotion: Promotion) -> None:
+def notify_not_promoted(promotion: PromotionRecord) -> None:
     """Tell that the current run does not become champion, or that this could not be decided."""
     context = FlowRunContext.get()
     if context is None or context.flow_run is None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from typing import Any
 
 from pydantic_settings import SettingsConfigDict
@@ -90,10 +89,10 @@ def report(store: Store, dataset: str) -> dict[str, Any]:
         "pointer": pointer,
         "run_id": current.run_id,
         "since": current.at,
-        "accuracy": manifest["checkpoints"][-1]["accuracy"],
-        "dataset_key": manifest["dataset"]["key"],
+        "accuracy": manifest.final.accuracy,
+        "dataset_key": manifest.dataset.key,
         "pending_deletion": list(champion.pending_deletion),
-        "history": [asdict(change) for change in champion.history],
+        "history": [change.model_dump(mode="json") for change in champion.history],
     }
 
 
@@ -101,7 +100,7 @@ def _print(console: Console, about: Mapping[str, Any]) -> None:
     run = Column("run", no_wrap=True, min_width=len("20261125T181500Z-1a2b3c4d"))  # whole, to be copied
     table = Table("#", "when", "what", run, "accuracy", "p", title=f"{about['dataset']}: {about['run_id']}")
     for change in about["history"]:
-        figures = change["figures"]
+        figures = change["figures"] or {}
         accuracy, p = figures.get("challenger_accuracy"), figures.get("p_value")
         table.add_row(
             str(change["sequence"]),
@@ -115,7 +114,7 @@ def _print(console: Console, about: Mapping[str, Any]) -> None:
     facts = {
         "accuracy": f"{about['accuracy']:.4f} on all test images",
         "since": about["since"],
-        "because": about["history"][-1]["figures"]["reason"],
+        "because": about["history"][-1]["reason"],
         "pointer": about["pointer"],
     }
     for name, value in facts.items():

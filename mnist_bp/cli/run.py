@@ -15,11 +15,11 @@ from mnist_bp.cli.process import INTERRUPTED, print_error
 from mnist_bp.config import RunConfig
 from mnist_bp.errors import CertificateError, ConfigError, DivergenceError, MnistBpError
 from mnist_bp.layout import run_directory
-from mnist_bp.summary import Summary, print_summary
+from mnist_bp.summary import FinishedRun, RunSummary, print_summary, published_already
 from mnist_bp.training.journal import Journal
 from mnist_bp.training.resume import RunRequest, load_resumable_run, resume_flags
 
-Make = Callable[[RunConfig, RunRequest | None], Summary]
+Make = Callable[[RunConfig, RunRequest | None], RunSummary | FinishedRun]
 """Makes the run of a configuration, or continues the one that was started with it."""
 
 
@@ -69,19 +69,19 @@ def run_script(command: TrainCommand, make: Make, unfinished: ResumeHint, termin
     except KeyboardInterrupt:
         return INTERRUPTED
     if command.json_output:
-        print(json.dumps(summary))
-    elif "finished" not in summary:
+        print(json.dumps(summary.model_dump(mode="json")))
+    elif isinstance(summary, RunSummary):
         print_summary(Console(), summary)
     return 0
 
 
-def _make(command: TrainCommand, make: Make, unfinished: ResumeHint, terminal: Terminal) -> Summary:
+def _make(command: TrainCommand, make: Make, unfinished: ResumeHint, terminal: Terminal) -> RunSummary | FinishedRun:
     config, started = command.config, None
     if command.resume is not None:  # what is refused, is refused before anything slow is begun
         started = load_resumable_run(command.resume, config, command.given)
         if started.manifest is not None:
             terminal.say(f"finished    {started.nothing_to_do}")
-            return started.finished
+            return published_already(started)
         config = started.config
     try:
         return make(config, started)

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import Any
 
 from pydantic_settings import SettingsConfigDict
 from rich.box import SIMPLE_HEAD
@@ -14,7 +13,7 @@ from rich.table import Table
 
 from mnist_bp.cli.flags import StoreCommand, parse
 from mnist_bp.data.datasets import DatasetName
-from mnist_bp.registry.catalog import catalog_runs
+from mnist_bp.registry.catalog import CatalogedRun, catalog_runs
 from mnist_bp.registry.overview import find_champions, summarize_run
 from mnist_bp.report.png_plots import accuracy_png
 from mnist_bp.storage.files import check_writable, write_bytes
@@ -38,18 +37,19 @@ def main(arguments: Sequence[str]) -> int:
     if command.plot:
         check_writable(Path(command.plot).absolute().parent)
     champions, problems = find_champions(command.store)
-    every = [summarize_run(run, champions) for run in catalog_runs(command.store)]
-    problems += [run["damage"] for run in every if run["damage"]]
-    listed = [run for run in every if command.dataset in (None, run["dataset"])]
-    complete = [run for run in listed if run["status"] == "complete"]
+    every = catalog_runs(command.store)
+    problems += [run.damage for run in every if run.damage]
+    listed = [run for run in every if command.dataset in (None, run.dataset)]
+    complete = [run.manifest for run in listed if run.manifest]
     plot = command.plot if complete else None
     if plot:
-        write_bytes(Path(plot), accuracy_png(complete))
+        write_bytes(Path(plot), accuracy_png(complete, champions))
     if command.json_output:
-        print(json.dumps({"artifacts": command.artifacts, "runs": listed, "plot": plot, "problems": problems}))
+        rows = [summarize_run(run, champions).model_dump(mode="json") for run in listed]
+        print(json.dumps({"artifacts": command.artifacts, "runs": rows, "plot": plot, "problems": problems}))
         return 0
     if listed:
-        Console().print(_table(listed))
+        Console().print(_table(listed, champions))
     else:
         of = f" of {command.dataset}" if command.dataset else ""
         print(f"no runs{of} in {command.artifacts} yet")
@@ -58,7 +58,7 @@ def main(arguments: Sequence[str]) -> int:
     return 0
 
 
-def _table(runs: Sequence[Mapping[str, Any]]) -> Table:
+def _table(runs: Sequence[CatalogedRun], champions: Collection[str]) -> Table:
     table = Table(box=SIMPLE_HEAD, show_edge=False, padding=0)  # fits 80 columns
     table.add_column("run", no_wrap=True, min_width=len("20261125T181500Z-1a2b3c4d"))  # whole, for copying
     for name in ("dataset", "engine"):
@@ -66,10 +66,11 @@ def _table(runs: Sequence[Mapping[str, Any]]) -> Table:
     for name in ("seed", "steps", "accuracy", "seconds"):
         table.add_column(name, justify="left" if name == "accuracy" else "right", no_wrap=True)
     for run in runs:
-        if run["status"] != "complete":
-            table.add_row(run["run_id"], f"({run['status']})")  # without a manifest, nothing else is known
+        if (manifest := run.manifest) is None:  # nothing else is known
+            table.add_row(run.listed.run_id, f"({run.status})")
             continue
-        accuracy = f"{run['accuracy']:.4f}" + (" *" if run["champion"] else "")
-        figures = (str(run["seed"]), f"{run['steps']:,}", accuracy, f"{run['train_seconds']:.2f}")
-        table.add_row(run["run_id"], run["dataset"], run["engine"], *figures)
+        final = manifest.final
+        accuracy = f"{final.accuracy:.4f}" + (" *" if manifest.run_id in champions else "")
+        figures = (str(manifest.seed), f"{final.step:,}", accuracy, f"{manifest.train_seconds:.2f}")
+        table.add_row(manifest.run_id, manifest.dataset.name, manifest.engine, *figures)
     return table

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
-from typing import Any
+from typing import Literal
 
+from pydantic import JsonValue
 from pydantic_settings import CliPositionalArg, SettingsConfigDict
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
@@ -14,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from mnist_bp.cli.flags import StoreCommand, parse
+from mnist_bp.documents import FrozenModel, Manifest, PromotionRecord
 from mnist_bp.errors import ChecksumError, DataFormatError
 from mnist_bp.layout import RUNS
 from mnist_bp.registry.catalog import read_manifest
@@ -41,70 +42,86 @@ def main(arguments: Sequence[str]) -> int:
     command = parse(ShowCommand, arguments)
     report = report_on(command.store, command.run)
     if command.json_output:
-        print(json.dumps(report))
+        print(json.dumps(report.model_dump(mode="json")))
     else:
-        try:
-            _print(Console(), report)
-        except (KeyError, IndexError, TypeError) as exc:
-            raise DataFormatError(f"the manifest of {command.run} lacks what every manifest has ({exc!r})") from exc
-    return 1 if report["problems"] else 0
+        _print(Console(), report)
+    return 1 if report.problems else 0
 
 
-def report_on(store: Store, run_id: str) -> dict[str, Any]:
-    """Gather what `--json` prints."""
+class DamagedRecord(FrozenModel):
+    """Stands for a promotion record that is damaged."""
+
+    outcome: Literal["damaged"] = "damaged"
+    reason: str
+
+
+class Report(FrozenModel):
+    """What `--json` prints."""
+
+    run_id: str
+    uri: str
+    manifest_sha256: str
+    champion: bool
+    manifest: Manifest
+    promotion: PromotionRecord | DamagedRecord | None
+    problems: tuple[str, ...]
+
+
+def report_on(store: Store, run_id: str) -> Report:
+    """Gather what is known about a run."""
     manifest, sha256 = read_manifest(store, run_id)
     champions, problems = find_champions(store)
-    promotion: dict[str, Any] | None
+    promotion: PromotionRecord | DamagedRecord | None
     try:
-        promotion = asdict(decided) if (decided := read_promotion(store, run_id)) else None
+        promotion = read_promotion(store, run_id)
     except (ChecksumError, DataFormatError) as exc:
-        promotion = {"outcome": "damaged", "reason": str(exc)}
+        promotion = DamagedRecord(reason=str(exc))
         problems.append(str(exc))
-    return {
-        "run_id": run_id,
-        "uri": store.uri(RUNS + run_id),
-        "manifest_sha256": sha256,
-        "champion": run_id in champions,
-        "manifest": manifest,
-        "promotion": promotion,
-        "problems": problems,
-    }
+    return Report(
+        run_id=run_id,
+        uri=store.uri(RUNS + run_id),
+        manifest_sha256=sha256,
+        champion=run_id in champions,
+        manifest=manifest,
+        promotion=promotion,
+        problems=tuple(problems),
+    )
 
 
-def _print(console: Console, report: Mapping[str, Any]) -> None:
-    manifest = report["manifest"]
-    for name, value in _facts(report, manifest).items():
+def _print(console: Console, report: Report) -> None:
+    manifest = report.manifest
+    for name, value in _facts(report).items():
         console.print(Text(f"{name:<15}{value}"), soft_wrap=True)
-    console.print(_table("configuration", "", {name: [_text(value)] for name, value in manifest["config"].items()}))
-    rows = accuracy_rows(manifest["checkpoints"])
+    console.print(_table("configuration", "", {name: [_text(value)] for name, value in manifest.config.items()}))
+    rows = accuracy_rows(manifest.checkpoints)
     table = Table(*rows[0], title="checkpoints", title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
     for column in table.columns:
         column.justify = "right"
     for row in rows:
         table.add_row(*row.values())
     console.print(table)
-    files = {name: [f"{file['bytes']:,}", file["sha256"][:16]] for name, file in manifest["files"].items()}
+    files = {name: [f"{file.size:,}", file.sha256[:16]] for name, file in manifest.files.items()}
     console.print(_table("files", "size", files, "SHA-256"))
-    for problem in report["problems"]:
+    for problem in report.problems:
         console.print(Text(problem), soft_wrap=True)
 
 
-def _facts(report: Mapping[str, Any], manifest: Mapping[str, Any]) -> dict[str, str]:
-    dataset, code, certificate = manifest["dataset"], manifest["code"], manifest["certificate"]
-    promotion = report["promotion"] or {"outcome": "not decided", "reason": "no promotion.json is there"}
-    resumed = manifest.get("resumed") or []
+def _facts(report: Report) -> dict[str, str]:
+    manifest, promotion, champion = report.manifest, report.promotion, report.champion
+    dataset, code, certificate, resumed = manifest.dataset, manifest.code, manifest.certificate, manifest.resumed
+    resumes = ", then ".join(f"from step {point.step:,} at {point.at}" for point in resumed)
     return {
-        "run": report["run_id"] + (f", the champion of {dataset['name']}" if report["champion"] else ""),
-        "published to": report["uri"],
-        "dataset": f"{dataset['name']}, {dataset['train_examples']:,} + {dataset['test_examples']:,} images",
-        **({"notice": dataset["notice"]} if dataset["notice"] else {}),
-        "engine": f"{manifest['engine']} on {manifest['device']}, seed {manifest['seed']}",
-        "training": f"{manifest['checkpoints'][-1]['step']:,} steps in {manifest['train_seconds']:.2f} s",
-        **({"resumed": f"{len(resumed)} times: {_text(resumed)}"} if resumed else {}),
+        "run": report.run_id + (f", the champion of {dataset.name}" if champion else ""),
+        "published to": report.uri,
+        "dataset": f"{dataset.name}, {dataset.train_examples:,} + {dataset.test_examples:,} images",
+        **({"notice": dataset.notice} if dataset.notice else {}),
+        "engine": f"{manifest.engine} on {manifest.device}, seed {manifest.seed}",
+        "training": f"{manifest.final.step:,} steps in {manifest.train_seconds:.2f} s",
+        **({"resumed": f"{len(resumed)} times: {resumes}"} if resumed else {}),
         "certificate": _text(certificate.get("summary") or ("passed" if certificate.get("passed") else certificate)),
-        "promotion": f"{promotion['outcome']}: {promotion['reason']}",
-        "code": f"mnist-bp {code['version']}, SHA-256 {code['sha256'][:16]}",
-        "manifest": f"SHA-256 {report['manifest_sha256']}",
+        "promotion": f"{promotion.outcome}: {promotion.reason}" if promotion else "not decided: no promotion.json",
+        "code": f"mnist-bp {code.version}, SHA-256 {code.sha256[:16]}",
+        "manifest": f"SHA-256 {report.manifest_sha256}",
     }
 
 
@@ -118,5 +135,5 @@ def _table(title: str, heading: str, rows: Mapping[str, Sequence[str]], *heading
     return table
 
 
-def _text(value: Any) -> str:
+def _text(value: JsonValue) -> str:
     return value if isinstance(value, str) else json.dumps(value)

@@ -15,7 +15,7 @@ from mnist_bp.cli.run import ResumeHint, run_script
 from mnist_bp.config import RunConfig
 from mnist_bp.layout import new_run_id
 from mnist_bp.pipeline import run_pipeline
-from mnist_bp.summary import Summary
+from mnist_bp.summary import RunSummary
 from mnist_bp.training.resume import RunRequest
 
 
@@ -35,7 +35,7 @@ def main(arguments: Sequence[str]) -> int:
     unfinished = ResumeHint([sys.executable, "-m", "mnist_bp", "train"])
     end_when_interrupted(unfinished.what_is_kept)
 
-    def make(config: RunConfig, started: RunRequest | None) -> Summary:
+    def make(config: RunConfig, started: RunRequest | None) -> RunSummary:
         unfinished.run = run = started or RunRequest(new_run_id(), config)
         return run_pipeline(run, terminal)
 

@@ -7,11 +7,12 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Final, Literal
 
+from mnist_bp import documents
+from mnist_bp.documents import Manifest
 from mnist_bp.errors import ChecksumError, DataFormatError, StoreError
 from mnist_bp.layout import MANIFEST, PROMOTION, RUNS
-from mnist_bp.storage import checksummed_json
 from mnist_bp.storage.files import expect_digest, sha256_of_bytes
 from mnist_bp.storage.interface import Entry, Store
 from mnist_bp.storage.parallel import in_parallel
@@ -21,6 +22,8 @@ _ONE_NAME: Final = re.compile(r"[\w-]+")
 
 _REMEDY: Final = "restore it from a copy; mnist-bp verify tells what else is damaged"
 _NEAREST: Final = 3
+
+RunStatus = Literal["complete", "incomplete", "damaged"]
 
 
 @dataclass(frozen=True)
@@ -67,13 +70,18 @@ class CatalogedRun:
     """
 
     listed: ListedRun
-    manifest: dict[str, Any] | None
+    manifest: Manifest | None
     damage: str | None = None
 
     @property
     def dataset(self) -> str | None:
         """What it was trained on, where its manifest tells."""
-        return self.manifest["dataset"]["name"] if self.manifest else None
+        return self.manifest.dataset.name if self.manifest else None
+
+    @property
+    def status(self) -> RunStatus:
+        """Whether the run has an intact manifest, none, or a damaged one."""
+        return "damaged" if self.damage else "complete" if self.manifest else "incomplete"
 
 
 def list_runs(store: Store) -> Iterator[ListedRun]:
@@ -111,12 +119,12 @@ def _catalog_run(store: Store, run: ListedRun) -> CatalogedRun:
     if found is None:  # removed since it was listed
         return CatalogedRun(ListedRun(run.run_id, {k: v for k, v in run.files.items() if k != MANIFEST}), None)
     try:
-        return CatalogedRun(run, _decode_manifest(found.content, store.uri(key), run.run_id))
+        return CatalogedRun(run, _parse_manifest(found.content, store.uri(key), run.run_id))
     except (ChecksumError, DataFormatError) as exc:
         return CatalogedRun(run, None, str(exc))
 
 
-def read_manifest(store: Store, run_id: str, sha256: str | None = None) -> tuple[dict[str, Any], str]:
+def read_manifest(store: Store, run_id: str, sha256: str | None = None) -> tuple[Manifest, str]:
     """Read a run's manifest after proving it.
 
     Args:
@@ -138,17 +146,13 @@ def read_manifest(store: Store, run_id: str, sha256: str | None = None) -> tuple
     digest = sha256_of_bytes(found.content)
     if sha256 is not None:
         expect_digest(store.uri(key), digest, sha256, _REMEDY)
-    return _decode_manifest(found.content, store.uri(key), run_id), digest
+    return _parse_manifest(found.content, store.uri(key), run_id), digest
 
 
-def _decode_manifest(content: bytes, uri: str, run_id: str) -> dict[str, Any]:
-    manifest = checksummed_json.loads(content, uri, _REMEDY)
-    try:
-        manifest["dataset"]["name"], manifest["files"].items()
-    except (KeyError, TypeError, AttributeError) as exc:
-        raise DataFormatError(f"{uri} is no run's manifest ({exc!r}); {_REMEDY}") from exc
-    if manifest.get("run_id") != run_id:
-        raise DataFormatError(f"{uri} is the manifest of {manifest.get('run_id')}, expected {run_id}; {_REMEDY}")
+def _parse_manifest(content: bytes, uri: str, run_id: str) -> Manifest:
+    manifest = documents.parse(Manifest, content, uri, _REMEDY)
+    if manifest.run_id != run_id:
+        raise DataFormatError(f"{uri} is the manifest of {manifest.run_id}, expected {run_id}; {_REMEDY}")
     return manifest
 
 

@@ -12,60 +12,26 @@ file goes, so no run can become champion once its removal has begun, whoever rea
 
 from __future__ import annotations
 
-import json
 import random
 import secrets
 import time
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Any, Final, Literal
+from typing import Final
 
+from mnist_bp import documents
+from mnist_bp.documents import Action, ChampionChange, ChampionFile, GateFigures
 from mnist_bp.errors import DataFormatError
-from mnist_bp.storage import checksummed_json
-from mnist_bp.storage.files import sha256_of_bytes
 from mnist_bp.storage.interface import Store
 
 CHAMPION: Final = "champion/"
-CHAMPION_VERSION: Final = 2
 
 ROUNDS: Final = 32
 """How often one may find that another has moved the pointer; each time one decides anew."""
 
 _LONGEST_WAIT: Final = 0.5
 """Seconds between two rounds at most; half of what is waited on average, and little in the first rounds."""
-
-Action = Literal["promote", "rollback"]
-
-
-@dataclass(frozen=True)
-class Change:
-    """One change of the champion.
-
-    Args:
-        sequence: From 0, without a gap.
-        action: Whether the run passed the gate, or was chosen by hand.
-        run_id: The champion from now on.
-        manifest_sha256: Digest of its manifest, which holds those of its files.
-        at: When, in UTC, ISO 8601.
-        nonce: Never used twice.
-        figures: Why: the gate's figures, or what a rollback was told.
-        previous: Digest of the change before this one; None for the first.
-    """
-
-    sequence: int
-    action: Action
-    run_id: str
-    manifest_sha256: str
-    at: str
-    nonce: str
-    figures: Mapping[str, Any]
-    previous: str | None
-
-    @property
-    def digest(self) -> str:
-        """What the next change states as `previous`."""
-        return sha256_of_bytes(json.dumps(asdict(self), sort_keys=True).encode())
 
 
 @dataclass(frozen=True)
@@ -81,26 +47,29 @@ class Champion:
     """
 
     dataset: str
-    history: tuple[Change, ...] = ()
+    history: tuple[ChampionChange, ...] = ()
     pending_deletion: tuple[str, ...] = ()
     nonce: str = ""
     version: str | None = None
 
     @property
-    def current(self) -> Change | None:
+    def current(self) -> ChampionChange | None:
         """The change that made the champion what it is; None before the first."""
         return self.history[-1] if self.history else None
 
-    def changed(self, action: Action, run_id: str, manifest_sha256: str, figures: Mapping[str, Any]) -> Champion:
+    def changed(
+        self, action: Action, run_id: str, manifest_sha256: str, reason: str, figures: GateFigures | None = None
+    ) -> Champion:
         """Return what the pointer is to say after another change."""
         last = self.current
-        change = Change(
+        change = ChampionChange(
             sequence=last.sequence + 1 if last else 0,
             action=action,
             run_id=run_id,
             manifest_sha256=manifest_sha256,
             at=datetime.now(UTC).isoformat(),
             nonce=secrets.token_hex(16),
+            reason=reason,
             figures=figures,
             previous=last.digest if last else None,
         )
@@ -151,21 +120,14 @@ def read_champion(store: Store, dataset: str) -> Champion:
         return Champion(dataset)
     uri = store.uri(key)
     remedy = f"restore it from a copy, or delete it and then {_choose_one(dataset)}"
-    document = checksummed_json.loads(found.content, uri, remedy)
-    checksummed_json.expect_version(document, "champion_version", CHAMPION_VERSION, uri)
-    try:
-        history = tuple(Change(**change) for change in document["history"])
-        pending_deletion, nonce = tuple(document["pending_deletion"]), document["nonce"]
-        champion = Champion(document["dataset"], history, pending_deletion, nonce, found.version)
-    except (KeyError, TypeError) as exc:
-        raise DataFormatError(f"{uri} is no champion's pointer ({exc!r}); {remedy}") from exc
-    digests = [None, *(change.digest for change in history)]
-    for place, change in enumerate(history):
+    file = documents.parse(ChampionFile, found.content, uri, remedy)
+    digests = [None, *(change.digest for change in file.history)]
+    for place, change in enumerate(file.history):
         if change.sequence != place or change.previous != digests[place]:
             raise DataFormatError(f"{uri}: its history breaks at change {place}; {remedy}")
-    if champion.dataset != dataset:
-        raise DataFormatError(f"{uri} is the pointer of {champion.dataset}, expected {dataset}; {remedy}")
-    return champion
+    if file.dataset != dataset:
+        raise DataFormatError(f"{uri} is the pointer of {file.dataset}, expected {dataset}; {remedy}")
+    return Champion(dataset, file.history, file.pending_deletion, file.nonce, found.version)
 
 
 def rounds() -> Iterator[int]:
@@ -189,12 +151,8 @@ def swap_champion(store: Store, champion: Champion) -> bool:
         StoreError: The reply was lost and reading failed, too: whether it was written is not known.
     """
     key, nonce = champion_key(champion.dataset), secrets.token_hex(16)
-    document = {
-        "champion_version": CHAMPION_VERSION,
-        "dataset": champion.dataset,
-        "nonce": nonce,
-        "pending_deletion": champion.pending_deletion,
-        "history": [asdict(change) for change in champion.history],
-    }
-    outcome = store.compare_and_swap(key, checksummed_json.dumps(document), champion.version)
+    file = ChampionFile(
+        dataset=champion.dataset, nonce=nonce, pending_deletion=champion.pending_deletion, history=champion.history
+    )
+    outcome = store.compare_and_swap(key, documents.dumps(file), champion.version)
     return outcome == "won" or (outcome == "unknown" and read_champion(store, champion.dataset).nonce == nonce)

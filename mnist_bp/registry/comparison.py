@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 
 from mnist_bp.data.parquet import load_split
+from mnist_bp.documents import Manifest
 from mnist_bp.engines.choose import choose_engine
 from mnist_bp.engines.interface import ResidentData
 from mnist_bp.layout import RUNS
@@ -31,18 +31,18 @@ class PublishedModel:
     """
 
     run_id: str
-    manifest: Mapping[str, Any]
+    manifest: Manifest
     manifest_sha256: str
 
     @property
     def dataset(self) -> str:
         """Name of what it was trained on."""
-        return str(self.manifest["dataset"]["name"])
+        return self.manifest.dataset.name
 
     @property
     def key(self) -> str:
         """Digest of what that was made from; see `CachedDataset.key`."""
-        return str(self.manifest["dataset"]["key"])
+        return self.manifest.dataset.key
 
 
 def read_published_model(store: Store, run_id: str, manifest_sha256: str | None = None) -> PublishedModel:
@@ -95,7 +95,7 @@ class EnginePredictor:
         """Read the run's model by its digest and classify every test image; see `Predictor`."""
         if contestant.run_id not in self._answers:
             key = f"{RUNS}{contestant.run_id}/{MODEL}"
-            content = self._store.get(key, contestant.manifest["files"][MODEL]["sha256"])
+            content = self._store.get(key, contestant.manifest.files[MODEL].sha256)
             (model,) = decode_checkpoint(content, self._store.uri(key))
             self._answers[contestant.run_id] = self._test[0].predict(model).argmax(1)
         return self._answers[contestant.run_id]

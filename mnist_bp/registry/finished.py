@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+
+from pydantic import JsonValue
 
 from mnist_bp.config import PLACES, RunConfig
+from mnist_bp.documents import Manifest
 from mnist_bp.layout import PROMOTION
 from mnist_bp.registry.catalog import catalog_runs
 from mnist_bp.registry.manifest import code_sha256
@@ -32,11 +34,9 @@ def find_identical_run(config: RunConfig, dataset_key: str) -> str | None:
     return None
 
 
-def _made_from(manifest: Mapping[str, Any]) -> tuple[Any, Any, dict[str, Any]]:
-    """Tell what a run was made from; a manifest of another version may lack some of it."""
-    code, settings = manifest.get("code", {}), manifest.get("config", {})
-    return manifest["dataset"].get("key"), code.get("sha256"), _settings(settings)
+def _made_from(manifest: Manifest) -> tuple[str, str, dict[str, JsonValue]]:
+    return manifest.dataset.key, manifest.code.sha256, _settings(manifest.config)
 
 
-def _settings(config: Mapping[str, Any]) -> dict[str, Any]:
+def _settings(config: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
     return {name: value for name, value in config.items() if name not in PLACES}

@@ -17,6 +17,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from mnist_bp.documents import GateFigures
+
 Classes = npt.NDArray[np.integer]
 """A class for each test image, in [0, K), shape (N,)."""
 
@@ -38,34 +40,17 @@ class GateSettings:
 
 @dataclass(frozen=True)
 class GateDecision:
-    """What the gate decided, with every figure that it looked at. Fields about the champion are None without one.
+    """What the gate decided, and every figure that it compared.
 
     Args:
         promoted: Whether the challenger is to be champion.
         reason: In one sentence, what decided it.
-        test_images: N.
-        champion_accuracy, challenger_accuracy: Share of the test images that are right.
-        gain: The difference of the two.
-        champion_alone_right: b, images that the champion has right and the challenger wrong.
-        challenger_alone_right: c, the reverse.
-        p_value: Exact, one-sided.
-        challenger_per_class: Share of each class's images that the challenger has right; None for one without images.
-        significance, minimum_gain, class_floor: See `GateSettings`.
+        figures: What was compared.
     """
 
     promoted: bool
     reason: str
-    test_images: int
-    champion_accuracy: float | None
-    challenger_accuracy: float
-    gain: float | None
-    champion_alone_right: int | None
-    challenger_alone_right: int | None
-    p_value: float | None
-    challenger_per_class: tuple[float | None, ...]
-    significance: float
-    minimum_gain: float
-    class_floor: float
+    figures: GateFigures
 
 
 def decide(
@@ -95,9 +80,7 @@ def decide(
         p = mcnemar_p(b, c)
         gain = (c - b) / images  # of two accuracies, the difference would be rounded, and miss a limit it meets
         promoted, reason = _decide(before, accuracy, gain, b, c, p, per_class, rule)
-    return GateDecision(
-        promoted=promoted,
-        reason=reason,
+    figures = GateFigures(
         test_images=images,
         champion_accuracy=before,
         challenger_accuracy=accuracy,
@@ -110,6 +93,7 @@ def decide(
         minimum_gain=rule.minimum_gain,
         class_floor=rule.class_floor,
     )
+    return GateDecision(promoted, reason, figures)
 
 
 def mcnemar_p(b: int, c: int) -> float:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 import platform
+from collections.abc import Mapping
 from dataclasses import asdict
 from importlib.metadata import version
 from io import BytesIO
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import pyarrow as pa
@@ -17,11 +18,10 @@ import pyarrow.parquet as pq
 from pyarrow.json import ParseOptions, read_json
 
 from mnist_bp import __version__
+from mnist_bp.documents import CheckpointEntry, CodeEntry, DatasetEntry, FileEntry, Manifest, ParquetFiles
 from mnist_bp.layout import created_at
 from mnist_bp.results import CachedDataset, Evaluation, FileDigest, RawDataset, TrainedRun
 from mnist_bp.training.evaluation import seed_statistics
-
-MANIFEST_VERSION: Final = 2
 
 HISTORY: Final = pa.schema(
     {
@@ -83,8 +83,8 @@ def build_manifest(
     trained: TrainedRun,
     evaluation: Evaluation,
     files: dict[str, FileDigest],
-) -> dict[str, Any]:
-    """Make the manifest of a run, without its checksum.
+) -> Manifest:
+    """Make the manifest of a run.
 
     Args:
         artifacts: Where it is published.
@@ -94,37 +94,39 @@ def build_manifest(
         evaluation: Their scores.
         files: What is published, by name below the run's prefix.
     """
-    return {
-        "manifest_version": MANIFEST_VERSION,
-        "run_id": trained.run_id,
-        "created": created_at(trained.run_id).isoformat(),
-        "config": {**trained.config, "artifacts": artifacts},
-        "dataset": {
-            "name": data.name,
-            "notice": data.notice,
-            "key": data.key,
-            "train_examples": data.train_examples,
-            "test_examples": data.test_examples,
-            "sources": {Path(file.path).name: _proof(file) for file in raw.files},
-            "parquet": {"train": _proof(data.train), "test": _proof(data.test)},
-        },
-        "seed": evaluation.seed,
-        "population": {"seeds": trained.seeds, "accuracy": seed_statistics(evaluation)},
-        "validation_examples": trained.validation_examples,
-        "engine": trained.engine,
-        "device": trained.device,
-        "certificate": trained.certificate,
-        "train_seconds": trained.seconds,
-        "resumed": [asdict(point) for point in trained.resumed],
-        "steps_per_second": trained.steps_per_second,
-        "checkpoints": [
-            {"file": f"checkpoints/{Path(point.file.path).name}", "train_seconds": point.seconds, **asdict(score)}
+    return Manifest(
+        run_id=trained.run_id,
+        created=created_at(trained.run_id),
+        config={**trained.config, "artifacts": artifacts},
+        dataset=DatasetEntry(
+            name=data.name,
+            notice=data.notice,
+            key=data.key,
+            train_examples=data.train_examples,
+            test_examples=data.test_examples,
+            sources={Path(file.path).name: file_entry(file) for file in raw.files},
+            parquet=ParquetFiles(train=file_entry(data.train), test=file_entry(data.test)),
+        ),
+        seed=evaluation.seed,
+        seeds=trained.seeds,
+        seed_statistics=seed_statistics(evaluation),
+        validation_examples=trained.validation_examples,
+        engine=trained.engine,
+        device=trained.device,
+        certificate=trained.certificate,
+        train_seconds=trained.seconds,
+        resumed=trained.resumed,
+        steps_per_second=trained.steps_per_second,
+        checkpoints=tuple(
+            CheckpointEntry(
+                file=f"checkpoints/{Path(point.file.path).name}", train_seconds=point.seconds, **asdict(score)
+            )
             for point, score in zip(trained.checkpoints, evaluation.checkpoints, strict=True)
-        ],
-        "confusion": evaluation.confusion,
-        "files": proofs(files),
-        "code": {"version": __version__, "sha256": code_sha256()},
-        "environment": {
+        ),
+        confusion=evaluation.confusion,
+        files=file_entries(files),
+        code=CodeEntry(version=__version__, sha256=code_sha256()),
+        environment={
             "python": platform.python_version(),
             "platform": platform.platform(),
             "torch": version("torch"),
@@ -132,13 +134,14 @@ def build_manifest(
             **({"numba": version("numba")} if trained.engine == "cpu" else {}),
             "pyarrow": pa.__version__,
         },
-    }
+    )
 
 
-def proofs(files: dict[str, FileDigest]) -> dict[str, dict[str, str | int]]:
-    """Tell of each file what it is to be checked against."""
-    return {name: _proof(file) for name, file in files.items()}
+def file_entries(files: Mapping[str, FileDigest]) -> dict[str, FileEntry]:
+    """Return the entries of files, without their paths on this machine."""
+    return {name: file_entry(file) for name, file in files.items()}
 
 
-def _proof(file: FileDigest) -> dict[str, str | int]:
-    return {"sha256": file.sha256, "size": file.size}
+def file_entry(file: FileDigest) -> FileEntry:
+    """Return the entry of one file, without its path on this machine."""
+    return FileEntry(sha256=file.sha256, size=file.size)

@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Final
-
+from mnist_bp.documents import FrozenModel, Timestamp
 from mnist_bp.errors import ChecksumError, DataFormatError
-from mnist_bp.registry.catalog import CatalogedRun
+from mnist_bp.registry.catalog import CatalogedRun, RunStatus
 from mnist_bp.registry.champion import list_champions, read_champion
 from mnist_bp.storage.interface import Store
-
-_TOLD: Final = ("created", "dataset", "engine", "seed", "steps", "accuracy", "loss", "train_seconds")
-"""What `summarize_run` takes from a manifest."""
 
 
 def find_champions(store: Store) -> tuple[set[str], list[str]]:
@@ -27,37 +22,49 @@ def find_champions(store: Store) -> tuple[set[str], list[str]]:
     return champions, problems
 
 
-def summarize_run(run: CatalogedRun, champions: set[str]) -> dict[str, Any]:
-    """Describe a run in a few words; all but its id and its status are None where no manifest tells."""
-    run_id = run.listed.run_id
-    about: dict[str, Any] = dict.fromkeys(_TOLD)
-    damage = run.damage
-    if run.manifest is not None:
-        try:
-            about = _about(run.manifest)
-        except (KeyError, IndexError, TypeError) as exc:
-            damage = f"the manifest of {run_id} lacks what every manifest has ({exc!r})"
-    status = "damaged" if damage else "complete" if run.listed.complete else "incomplete"
-    return {
-        "run_id": run_id,
-        "status": status,
-        **about,
-        "champion": run_id in champions,
-        "files": len(run.listed.files),
-        "size": run.listed.size,
-        "damage": damage,
-    }
+class RunOverview(FrozenModel):
+    """One row in a table of runs; what only a manifest states is None for a run that has no intact one.
+
+    Args:
+        status: See `CatalogedRun.status`.
+        steps, accuracy, loss: Of the last checkpoint.
+        champion: Whether the run is the champion of its dataset.
+        files, size: Number of files, and their size in bytes.
+        damage: Why the manifest cannot be used, or None.
+    """
+
+    run_id: str
+    status: RunStatus
+    created: Timestamp | None
+    dataset: str | None
+    engine: str | None
+    seed: int | None
+    steps: int | None
+    accuracy: float | None
+    loss: float | None
+    train_seconds: float | None
+    champion: bool
+    files: int
+    size: int
+    damage: str | None
 
 
-def _about(manifest: Mapping[str, Any]) -> dict[str, Any]:
-    last = manifest["checkpoints"][-1]
-    return {
-        "created": manifest["created"],
-        "dataset": manifest["dataset"]["name"],
-        "engine": manifest["engine"],
-        "seed": manifest["seed"],
-        "steps": last["step"],
-        "accuracy": last["accuracy"],
-        "loss": last["loss"],
-        "train_seconds": manifest["train_seconds"],
-    }
+def summarize_run(run: CatalogedRun, champions: set[str]) -> RunOverview:
+    """Describe a run in one row."""
+    listed, manifest = run.listed, run.manifest
+    return RunOverview(
+        run_id=listed.run_id,
+        status=run.status,
+        created=manifest and manifest.created,
+        dataset=manifest and manifest.dataset.name,
+        engine=manifest and manifest.engine,
+        seed=manifest and manifest.seed,
+        steps=manifest and manifest.final.step,
+        accuracy=manifest and manifest.final.accuracy,
+        loss=manifest and manifest.final.loss,
+        train_seconds=manifest and manifest.train_seconds,
+        champion=listed.run_id in champions,
+        files=len(listed.files),
+        size=listed.size,
+        damage=run.damage,
+    )

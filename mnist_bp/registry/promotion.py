@@ -11,17 +11,17 @@ recorded, and the same run challenges again, by --resume, when the champion is r
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Final
 
+from mnist_bp.documents import ChampionChange, GateFigures, PromotionOutcome, PromotionRecord
 from mnist_bp.errors import ChampionError, ChecksumError, DataFormatError, StoreError
 from mnist_bp.registry.champion import (
     ROUNDS,
     Champion,
-    Change,
     champion_key,
     pointer_is_gone,
     read_champion,
@@ -29,17 +29,22 @@ from mnist_bp.registry.champion import (
     swap_champion,
 )
 from mnist_bp.registry.comparison import EnginePredictor, Predictor, PublishedModel, read_published_model
-from mnist_bp.registry.gate import GateSettings, decide
+from mnist_bp.registry.gate import GateDecision, GateSettings, decide
 from mnist_bp.registry.promotion_record import lost_pointers, read_promotion, record_promotion
-from mnist_bp.results import CachedDataset, Promotion, PromotionOutcome, PublishedRun
+from mnist_bp.results import CachedDataset, PublishedRun
 from mnist_bp.storage.address import open_store
 from mnist_bp.storage.interface import Store
 
 if TYPE_CHECKING:
     from mnist_bp.config import RunConfig
 
+_UNSAFE: Final = (
+    "this store ignores conditional writes, so that of two runs at once one may be lost: use a store that honours them "
+    "(mnist-bp store check), or --allow-unsafe-promotion"
+)
 
-def promote_run(config: RunConfig, data: CachedDataset, published: PublishedRun) -> Promotion:
+
+def promote_run(config: RunConfig, data: CachedDataset, published: PublishedRun) -> PromotionRecord:
     """Let a published run challenge the champion of its dataset. May be repeated.
 
     Args:
@@ -53,15 +58,15 @@ def promote_run(config: RunConfig, data: CachedDataset, published: PublishedRun)
     """
     store = open_store(config.artifacts)
     challenger = read_published_model(store, published.run_id, published.manifest_sha256)
-    on_cpu = challenger.manifest["device"] == "cpu"
-    examination = EnginePredictor(store, data, challenger.manifest["engine"] if on_cpu else "auto")
+    on_cpu = challenger.manifest.device == "cpu"
+    examination = EnginePredictor(store, data, challenger.manifest.engine if on_cpu else "auto")
     rule = GateSettings(config.significance, config.minimum_gain, config.class_floor)
     return promote(store, challenger, examination, rule, allow_unsafe=config.allow_unsafe_promotion)
 
 
 def promote(
     store: Store, challenger: PublishedModel, examiner: Predictor, rule: GateSettings, *, allow_unsafe: bool = False
-) -> Promotion:
+) -> PromotionRecord:
     """Decide, move the pointer, and record it; see `promote_run`.
 
     Args:
@@ -82,19 +87,22 @@ def promote(
             holder = champion.current.run_id if champion.current else None
             if (change := _change_to(champion, run_id)) is not None:
                 return record_promotion(store, _made(champion, change))
-            figures = _compare(store, champion, challenger, examiner, rule)
-            if not figures["promoted"]:
-                return record_promotion(store, _unmade(dataset, run_id, "kept", figures, holder))
+            decision = _compare(store, champion, challenger, examiner, rule)
+            reason, figures = decision.reason, decision.figures
+            if not decision.promoted:
+                return record_promotion(store, _not_promoted(challenger, "kept", holder, reason, figures))
             if not store.supports_conditional_writes():
-                figures["unsafe"] = True
+                figures = figures.model_copy(update={"unsafe": True})
                 if not allow_unsafe:
-                    return record_promotion(store, _unmade(dataset, run_id, "refused", _unsafe(figures), holder))
-            after = champion.changed("promote", run_id, challenger.manifest_sha256, figures)
+                    reason = f"{reason}; but {_UNSAFE}"
+                    return record_promotion(store, _not_promoted(challenger, "refused", holder, reason, figures))
+            after = champion.changed("promote", run_id, challenger.manifest_sha256, reason, figures)
             if swap_champion(store, after):
                 return record_promotion(store, _made(after, after.history[-1]))
     except ChampionError as exc:
         reason = f"{exc}; what has become of {run_id} is then decided with --resume {run_id}"
-        return _unmade(dataset, run_id, "refused", {"reason": reason, "error": type(exc.__cause__).__name__}, holder)
+        error = type(exc.__cause__).__name__
+        return _not_promoted(challenger, "refused", holder, reason).model_copy(update={"error": error})
     raise StoreError(
         f"{store.uri(champion_key(dataset))}: others changed the champion {ROUNDS} times while {run_id} was compared "
         f"with it; run with --resume {run_id}"
@@ -115,7 +123,7 @@ def _read_pointer(store: Store, dataset: str) -> Champion:
     return champion
 
 
-def _change_to(champion: Champion, run_id: str) -> Change | None:
+def _change_to(champion: Champion, run_id: str) -> ChampionChange | None:
     """Find the change that made a run champion: of an attempt that was killed, or whose reply was lost; or by hand.
 
     Raises:
@@ -129,23 +137,14 @@ def _change_to(champion: Champion, run_id: str) -> Change | None:
     return None
 
 
-def _unsafe(figures: Mapping[str, Any]) -> dict[str, Any]:
-    problem = "this store ignores conditional writes, so that of two runs at once one may be lost"
-    remedy = "use a store that honours them (mnist-bp store check), or --allow-unsafe-promotion"
-    return {**figures, "reason": f"{figures['reason']}; but {problem}: {remedy}"}
-
-
 # ---------------------------------------------------------------------------------------------------------------------
 # the comparison
 
 
 def _compare(
     store: Store, champion: Champion, challenger: PublishedModel, examiner: Predictor, rule: GateSettings
-) -> dict[str, Any]:
-    """Judge a challenger.
-
-    Returns:
-        The fields of the verdict, and `champion_dataset_key` where that is not the key of what both are compared on.
+) -> GateDecision:
+    """Compare a challenger with the champion, on the test images of the dataset as it is now.
 
     Raises:
         ChampionError: The champion's own files are damaged or gone.
@@ -156,12 +155,12 @@ def _compare(
         with _blaming_champion(f"the champion of {champion.dataset}, {current.run_id},", remedy):
             holder = read_published_model(store, current.run_id, current.manifest_sha256)
             of_champion = examiner.predict(holder)
-    verdict = decide(examiner.labels, answers, of_champion, rule)
-    figures = {**asdict(verdict), "challenger_per_class": list(verdict.challenger_per_class)}
-    if current is not None and holder.key != examiner.key:
-        figures["champion_dataset_key"] = holder.key
-        figures["reason"] += f"; on the test images of {champion.dataset} as it is now, not as the champion knew it"
-    return figures
+    decision = decide(examiner.labels, answers, of_champion, rule)
+    if current is None or holder.key == examiner.key:
+        return decision
+    figures = decision.figures.model_copy(update={"champion_dataset_key": holder.key})
+    changed = f"on the test images of {champion.dataset} as it is now, not as the champion knew it"
+    return replace(decision, reason=f"{decision.reason}; {changed}", figures=figures)
 
 
 @contextmanager
@@ -187,26 +186,34 @@ def _blaming_champion(what: str, remedy: str = "") -> Iterator[None]:
 # what came of it
 
 
-def _made(champion: Champion, change: Change) -> Promotion:
+def _made(champion: Champion, change: ChampionChange) -> PromotionRecord:
     """Describe a promotion from its change in the history, and from nothing else."""
-    before = champion.history[change.sequence - 1].run_id if change.sequence else None
-    return _promotion(champion.dataset, change.run_id, "promoted", change.figures, before, change.run_id, change.at)
+    return PromotionRecord(
+        run_id=change.run_id,
+        dataset=champion.dataset,
+        outcome="promoted",
+        reason=change.reason,
+        figures=change.figures,
+        champion_before=champion.history[change.sequence - 1].run_id if change.sequence else None,
+        champion_after=change.run_id,
+        at=change.at,
+    )
 
 
-def _unmade(
-    dataset: str, run_id: str, outcome: PromotionOutcome, figures: Mapping[str, Any], champion: str | None
-) -> Promotion:
-    return _promotion(dataset, run_id, outcome, figures, champion, champion, datetime.now(UTC).isoformat())
-
-
-def _promotion(
-    dataset: str,
-    run_id: str,
+def _not_promoted(
+    challenger: PublishedModel,
     outcome: PromotionOutcome,
-    figures: Mapping[str, Any],
-    before: str | None,
-    after: str | None,
-    at: str,
-) -> Promotion:
-    rest = {name: value for name, value in figures.items() if name not in ("promoted", "reason")}
-    return Promotion(run_id, dataset, outcome, figures["reason"], rest, before, after, at)
+    champion: str | None,
+    reason: str,
+    figures: GateFigures | None = None,
+) -> PromotionRecord:
+    return PromotionRecord(
+        run_id=challenger.run_id,
+        dataset=challenger.dataset,
+        outcome=outcome,
+        reason=reason,
+        figures=figures,
+        champion_before=champion,
+        champion_after=champion,
+        at=datetime.now(UTC).isoformat(),
+    )

@@ -10,23 +10,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from dataclasses import asdict
-from typing import Final
 
+from mnist_bp import documents
+from mnist_bp.documents import PromotionRecord
 from mnist_bp.errors import ChecksumError, ConflictError, DataFormatError
 from mnist_bp.layout import PROMOTION, RUNS
 from mnist_bp.registry.catalog import ListedRun, list_runs
 from mnist_bp.registry.champion import list_champions
-from mnist_bp.results import Promotion
-from mnist_bp.storage import checksummed_json
 from mnist_bp.storage.files import sha256_of_bytes
 from mnist_bp.storage.interface import Store
 from mnist_bp.storage.parallel import in_parallel
 
-PROMOTION_VERSION: Final = 2
 
-
-def record_promotion(store: Store, promotion: Promotion) -> Promotion:
+def record_promotion(store: Store, promotion: PromotionRecord) -> PromotionRecord:
     """Put what was decided beside the run, once.
 
     Returns:
@@ -37,7 +33,7 @@ def record_promotion(store: Store, promotion: Promotion) -> Promotion:
         ChecksumError, DataFormatError: That is damaged.
         StoreError: The store refused.
     """
-    content = checksummed_json.dumps({"promotion_version": PROMOTION_VERSION, **asdict(promotion)})
+    content = documents.dumps(promotion)
     try:
         store.put(f"{RUNS}{promotion.run_id}/{PROMOTION}", content, sha256_of_bytes(content))
     except ConflictError:
@@ -48,7 +44,7 @@ def record_promotion(store: Store, promotion: Promotion) -> Promotion:
     return promotion
 
 
-def read_promotion(store: Store, run_id: str) -> Promotion | None:
+def read_promotion(store: Store, run_id: str) -> PromotionRecord | None:
     """Read what was decided about a run; None if nothing was yet.
 
     Raises:
@@ -59,25 +55,20 @@ def read_promotion(store: Store, run_id: str) -> Promotion | None:
     if found is None:
         return None
     remedy = f"restore it from a copy, or delete it and run with --resume {run_id}"
-    document = checksummed_json.loads(found.content, uri, remedy)
-    checksummed_json.expect_version(document, "promotion_version", PROMOTION_VERSION, uri)
-    try:
-        promotion = Promotion(**document)
-    except TypeError as exc:
-        raise DataFormatError(f"{uri} is no record of a promotion ({exc}); {remedy}") from exc
+    promotion = documents.parse(PromotionRecord, found.content, uri, remedy)
     if promotion.run_id != run_id:
         raise DataFormatError(f"{uri} is the record of {promotion.run_id}, expected {run_id}; {remedy}")
     return promotion
 
 
-def read_promotions(store: Store, runs: Iterable[ListedRun]) -> Iterator[Promotion]:
+def read_promotions(store: Store, runs: Iterable[ListedRun]) -> Iterator[PromotionRecord]:
     """Read what was decided about runs, several at a time, in their order; a record that is damaged tells nothing.
 
     Raises:
         StoreError: The store cannot be read, which says nothing about its runs.
     """
 
-    def read(run: ListedRun) -> Promotion | None:
+    def read(run: ListedRun) -> PromotionRecord | None:
         with suppress(ChecksumError, DataFormatError):
             return read_promotion(store, run.run_id)
         return None
@@ -86,7 +77,7 @@ def read_promotions(store: Store, runs: Iterable[ListedRun]) -> Iterator[Promoti
     return (promotion for promotion in found if promotion is not None)
 
 
-def lost_pointers(store: Store, decided: Iterable[Promotion] | None = None) -> dict[str, str]:
+def lost_pointers(store: Store, decided: Iterable[PromotionRecord] | None = None) -> dict[str, str]:
     """Find the datasets that have had a champion, and have no pointer any more.
 
     Args:

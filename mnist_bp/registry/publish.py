@@ -14,16 +14,17 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
+from mnist_bp import documents
 from mnist_bp.config import RunConfig
 from mnist_bp.data.parquet import load_split
+from mnist_bp.documents import FileEntry, Manifest
 from mnist_bp.errors import MnistBpError, StoreError
 from mnist_bp.layout import MANIFEST, RUNS
-from mnist_bp.registry.manifest import build_manifest, history_parquet, proofs
+from mnist_bp.registry.manifest import build_manifest, file_entries, history_parquet
 from mnist_bp.report.page import report_html
 from mnist_bp.results import CachedDataset, Evaluation, FileDigest, PublishedRun, RawDataset, TrainedRun
-from mnist_bp.storage import checksummed_json
 from mnist_bp.storage.address import open_store
 from mnist_bp.storage.files import read_verified, reading_from, sha256_of_bytes, write_bytes
 from mnist_bp.storage.interface import Store
@@ -76,13 +77,13 @@ def _completed(config: RunConfig, trained: TrainedRun) -> dict[str, FileDigest] 
     try:
         with reading_from(path):
             content = path.read_bytes()
-        manifest = checksummed_json.loads(content, str(path), "it is made anew")
-        files = {name: _stored(path.parent / name, proof) for name, proof in manifest["files"].items()}
+        manifest = documents.parse(Manifest, content, str(path), "it is written again")
+        files = {name: _stored(path.parent / name, entry) for name, entry in manifest.files.items()}
         for file in files.values():
             read_verified(Path(file.path), file.sha256)
     except MnistBpError:
         return None
-    if (manifest["run_id"], manifest["config"]["artifacts"]) != (trained.run_id, config.record["artifacts"]):
+    if (manifest.run_id, manifest.config["artifacts"]) != (trained.run_id, config.record["artifacts"]):
         return None
     return {**files, MANIFEST: FileDigest(str(path), sha256_of_bytes(content), len(content))}
 
@@ -100,10 +101,10 @@ def _complete(
     files["history.parquet"] = _write(directory / "history.parquet", history_parquet(trained, data.name, evaluation))
     for file in files.values():
         read_verified(Path(file.path), file.sha256)
-    about = build_manifest(config.record["artifacts"], raw, data, trained, evaluation, files)
+    draft = build_manifest(config.record["artifacts"], raw, data, trained, evaluation, files)
     images, _ = load_split(data.test)
-    files["report.html"] = _write(directory / "report.html", report_html(about, evaluation, model, images))
-    manifest = checksummed_json.dumps({**about, "files": proofs(files)})
+    files["report.html"] = _write(directory / "report.html", report_html(draft, evaluation, model, images))
+    manifest = documents.dumps(draft.model_copy(update={"files": file_entries(files)}))
     return {**files, MANIFEST: _write(directory / MANIFEST, manifest)}
 
 
@@ -132,8 +133,8 @@ def _expect_there(store: Store, prefix: str, files: dict[str, FileDigest]) -> No
         )
 
 
-def _stored(path: Path, proof: dict[str, Any]) -> FileDigest:
-    return FileDigest(str(path), proof["sha256"], proof["size"])
+def _stored(path: Path, entry: FileEntry) -> FileDigest:
+    return FileDigest(str(path), entry.sha256, entry.size)
 
 
 def _write(path: Path, content: bytes) -> FileDigest:

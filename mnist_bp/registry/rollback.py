@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from mnist_bp.documents import ChampionChange
 from mnist_bp.errors import ConfigError, StoreError
 from mnist_bp.layout import RUNS
 from mnist_bp.registry.champion import (
     CHAMPION,
     Champion,
-    Change,
     champion_key,
     list_champions,
     pointer_is_gone,
@@ -78,11 +78,11 @@ def roll_back(
 def _move(store: Store, champion: Champion, target: PublishedModel) -> None:
     """Swap the pointer, so long as the champion is the one that the user meant to replace."""
     seen, dataset = champion.current, champion.dataset
-    figures = {"reason": f"chosen by hand, in place of {seen.run_id if seen else 'none'}"}
+    reason = f"chosen by hand, in place of {seen.run_id if seen else 'none'}"
     for _ in rounds():
         if target.run_id in champion.pending_deletion:
             raise StoreError(f"{target.run_id} cannot become champion of {dataset}: mnist-bp gc is removing it")
-        after = champion.changed("rollback", target.run_id, target.manifest_sha256, figures)
+        after = champion.changed("rollback", target.run_id, target.manifest_sha256, reason)
         if swap_champion(store, after):
             return
         champion = read_champion(store, dataset)
@@ -103,8 +103,8 @@ def prove_files(store: Store, run: PublishedModel) -> None:
         ChecksumError: One is damaged.
         StoreError: One is gone.
     """
-    for name, proof in run.manifest["files"].items():
-        store.get(f"{RUNS}{run.run_id}/{name}", proof["sha256"])
+    for name, file in run.manifest.files.items():
+        store.get(f"{RUNS}{run.run_id}/{name}", file.sha256)
 
 
 def _dataset_meant(store: Store, target: PublishedModel | None, dataset: str | None) -> str:
@@ -134,7 +134,7 @@ def _previous(store: Store, champion: Champion) -> PublishedModel:
         if former := lost_pointers(store).get(champion.dataset):
             raise StoreError(pointer_is_gone(store, champion.dataset, former))
         raise StoreError(f"{store.uri(champion_key(champion.dataset))}: {champion.dataset} has no champion yet")
-    before: Change | None = None
+    before: ChampionChange | None = None
     for change in champion.history:
         if change.run_id != current.run_id:
             before = change

@@ -17,15 +17,15 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from mnist_bp.data.verify import Sources, verify_caches
+from mnist_bp.documents import DatasetEntry, PromotionRecord
 from mnist_bp.errors import ChecksumError, DataFormatError, StoreError
 from mnist_bp.layout import MANIFEST, PROMOTION, RUNS
 from mnist_bp.registry.catalog import ListedRun, list_runs, read_manifest
 from mnist_bp.registry.champion import Champion, champion_key, list_champions, pointer_is_gone, read_champion
 from mnist_bp.registry.promotion_record import lost_pointers, read_promotion, read_promotions
-from mnist_bp.results import Promotion
 from mnist_bp.storage.file_check import FileCheck, check_file
 from mnist_bp.storage.interface import Store
 from mnist_bp.storage.parallel import in_parallel
@@ -54,7 +54,7 @@ class _Proved:
 
     findings: list[FileCheck]
     files: list[_File] = field(default_factory=list)
-    promotion: Promotion | None = None
+    promotion: PromotionRecord | None = None
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ def verify(store: Store, data_dir: Path, run_id: str | None = None, *, all_runs:
     for gone in sorted(expected.champions - set(runs)) if run_id is None else ():
         yield FileCheck(store.uri(RUNS + gone), "missing", f"it is a champion; {_REMEDY}, or see mnist-bp rollback")
     files: list[_File] = []
-    decided: list[Promotion] = []
+    decided: list[PromotionRecord] = []
     for proved in in_parallel(partial(_verify_run, store, expected), runs.values()):
         yield from proved.findings
         files += proved.files
@@ -117,7 +117,9 @@ def _read_pointer(store: Store, dataset: str) -> tuple[Champion | None, FileChec
     return check_file(store.uri(champion_key(dataset)), read_champion, store, dataset)
 
 
-def _find_lost_pointers(store: Store, decided: list[Promotion], others: Iterable[ListedRun]) -> Iterator[FileCheck]:
+def _find_lost_pointers(
+    store: Store, decided: list[PromotionRecord], others: Iterable[ListedRun]
+) -> Iterator[FileCheck]:
     """Look for datasets that have no pointer though what was decided about their runs names a champion.
 
     Args:
@@ -161,7 +163,7 @@ def _verify_run(store: Store, expected: _Expected, run: ListedRun) -> _Proved:
         if run.run_id in expected.champions or run.lost_manifest:
             return _Proved([FileCheck(uri, "missing", f"the run was complete; {_REMEDY}")])
         return _Proved([FileCheck(uri, "incomplete", "the run was not finished, is being published, or removed")])
-    found, finding = check_file(uri, _read_run, store, run.run_id)
+    found, finding = check_file(uri, read_manifest, store, run.run_id)
     if found is None:
         removed = finding.status == "unreadable" and MANIFEST not in _names_of(store, run.run_id, [MANIFEST])
         return _Proved([] if removed else [finding])
@@ -171,32 +173,23 @@ def _verify_run(store: Store, expected: _Expected, run: ListedRun) -> _Proved:
         FileCheck(uri, "damaged", f"its SHA-256 is {sha256}, a champion's pointer states {digest}; {_REMEDY}")
         for digest in sorted(expected.manifests.get(run.run_id, set()) - {sha256})
     ]
-    findings += _verify_sources(uri, manifest["dataset"], expected.sources)
+    findings += _verify_sources(uri, manifest.dataset, expected.sources)
     promotion = None
     if PROMOTION in run.files:
         promotion, finding = check_file(store.uri(prefix + PROMOTION), read_promotion, store, run.run_id)
         findings.append(finding)
-    foreign = sorted(set(run.files) - set(manifest["files"]) - {MANIFEST, PROMOTION})
+    foreign = sorted(set(run.files) - set(manifest.files) - {MANIFEST, PROMOTION})
     findings += [FileCheck(store.uri(prefix + name), "foreign", "no manifest names it") for name in foreign]
-    files = [_File(run.run_id, name, str(file["sha256"])) for name, file in manifest["files"].items()]
+    files = [_File(run.run_id, name, file.sha256) for name, file in manifest.files.items()]
     return _Proved(findings, files, promotion)
 
 
-def _read_run(store: Store, run_id: str) -> tuple[dict[str, Any], str]:
-    manifest, sha256 = read_manifest(store, run_id)
-    try:
-        _ = [proof["sha256"] for proof in (*manifest["files"].values(), *manifest["dataset"]["sources"].values())]
-    except (KeyError, TypeError, AttributeError) as exc:
-        raise DataFormatError(f"the manifest of {run_id} lacks digests ({exc!r}); {_REMEDY}") from exc
-    return manifest, sha256
-
-
-def _verify_sources(uri: str, dataset: Mapping[str, Any], sources: Sources) -> Iterator[FileCheck]:
+def _verify_sources(uri: str, dataset: DatasetEntry, sources: Sources) -> Iterator[FileCheck]:
     """Compare the files that a run was trained on with those that its dataset consists of."""
-    for name, known in sources.get(dataset["name"], {}).items():
-        used = dataset["sources"].get(name, {}).get("sha256")
+    for name, known in sources.get(dataset.name, {}).items():
+        used = dataset.sources[name].sha256 if name in dataset.sources else None
         if used is None or known not in (None, used):
-            detail = f"the run was trained on a {name} of SHA-256 {used}; {dataset['name']} has {known or 'another'}"
+            detail = f"the run was trained on a {name} of SHA-256 {used}; {dataset.name} has {known or 'another'}"
             yield FileCheck(uri, "damaged", detail)
 
 

@@ -6,7 +6,7 @@ manifest and does not name the place where it is published: equal runs give equa
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,6 +14,7 @@ import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from mnist_bp.config import PLACES
+from mnist_bp.documents import CheckpointEntry, Manifest
 from mnist_bp.model.parameters import FloatArray, Model, UInt8Array, initial_parameters
 from mnist_bp.report.charts import Chart, Line, downsample, layout_chart
 from mnist_bp.report.images import digit_data_url, weights_data_url
@@ -32,7 +33,7 @@ FULL_COLOUR: Final = 0.995
 """Share of the weights within the colour scale; larger weights get its ends."""
 
 
-def report_html(manifest: Mapping[str, Any], evaluation: Evaluation, model: Model, images: UInt8Array) -> bytes:
+def report_html(manifest: Manifest, evaluation: Evaluation, model: Model, images: UInt8Array) -> bytes:
     """Render the page.
 
     Args:
@@ -48,15 +49,15 @@ def report_html(manifest: Mapping[str, Any], evaluation: Evaluation, model: Mode
             run=manifest,
             final=evaluation.final,
             charts=_charts(evaluation),
-            rows=_downsampled_rows(manifest["checkpoints"]),
+            rows=_downsampled_rows(manifest.checkpoints),
             confusion=evaluation.confusion,
             shades=[_shades(row, label) for label, row in enumerate(evaluation.confusion)],
             totals=[sum(row) for row in evaluation.confusion],
             mistakes=[_mistake(mistake, images) for mistake in evaluation.mistakes],
             units=_units(model, evaluation.seed),
             hidden=model.W1.shape[1],
-            environment={"engine": f"{manifest['engine']} on {manifest['device']}", **manifest["environment"]},
-            config={name: _setting(value) for name, value in manifest["config"].items() if name not in PLACES},
+            environment={"engine": f"{manifest.engine} on {manifest.device}", **manifest.environment},
+            config={name: _setting(value) for name, value in manifest.config.items() if name not in PLACES},
         )
     )
     return page.encode()
@@ -103,9 +104,9 @@ def _points(evaluation: Evaluation, measure: str, seed: int) -> list[tuple[int, 
     return downsample(points, MAX_POINTS)
 
 
-def _downsampled_rows(checkpoints: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    kept = {step for step, _ in downsample([(point["step"], 0.0) for point in checkpoints], MAX_ROWS)}
-    return [point for point in checkpoints if point["step"] in kept]
+def _downsampled_rows(checkpoints: Sequence[CheckpointEntry]) -> list[CheckpointEntry]:
+    kept = {step for step, _ in downsample([(point.step, 0.0) for point in checkpoints], MAX_ROWS)}
+    return [point for point in checkpoints if point.step in kept]
 
 
 def _shades(row: Sequence[int], label: int) -> list[int]:

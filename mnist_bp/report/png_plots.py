@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from io import BytesIO
 from typing import Any
+
+from mnist_bp.documents import Manifest
 
 
 def orders_png(steps: Sequence[int], correct: Sequence[Sequence[int]], published: Sequence[int]) -> bytes:
@@ -33,22 +35,23 @@ def orders_png(steps: Sequence[int], correct: Sequence[Sequence[int]], published
     return _png(figure)
 
 
-def accuracy_png(runs: Sequence[Mapping[str, Any]]) -> bytes:
+def accuracy_png(runs: Sequence[Manifest], champions: Collection[str]) -> bytes:
     """Plot the accuracy of runs over their start times, one line per dataset, with champions circled.
 
     Args:
-        runs: At least one complete run, in order of time; see `mnist_bp.registry.overview.summarize_run`.
+        runs: At least one, in order of time.
+        champions: Run ids.
 
     Returns:
         A PNG of 960x540 pixels.
     """
     figure, axes = _figure()
-    for dataset in dict.fromkeys(run["dataset"] for run in runs):
-        same = [run for run in runs if run["dataset"] == dataset]
+    for dataset in dict.fromkeys(run.dataset.name for run in runs):
+        same = [run for run in runs if run.dataset.name == dataset]
         axes.plot(*_times_and_accuracies(same), marker="o", label=dataset)
-    if champions := [run for run in runs if run["champion"]]:
+    if circled := [run for run in runs if run.run_id in champions]:
         circles = {"s": 160, "facecolors": "none", "edgecolors": "black", "zorder": 3}
-        axes.scatter(*_times_and_accuracies(champions), **circles, label="champion")
+        axes.scatter(*_times_and_accuracies(circled), **circles, label="champion")
     axes.set(title="Accuracy of runs", xlabel="start (UTC)", ylabel="accuracy on all test images")
     axes.tick_params(axis="x", rotation=20)
     axes.grid(alpha=0.3)
@@ -56,8 +59,8 @@ def accuracy_png(runs: Sequence[Mapping[str, Any]]) -> bytes:
     return _png(figure)
 
 
-def _times_and_accuracies(runs: Sequence[Mapping[str, Any]]) -> tuple[list[datetime], list[float]]:
-    return [datetime.fromisoformat(run["created"]) for run in runs], [run["accuracy"] for run in runs]
+def _times_and_accuracies(runs: Sequence[Manifest]) -> tuple[list[datetime], list[float]]:
+    return [run.created for run in runs], [run.final.accuracy for run in runs]
 
 
 def _figure() -> tuple[Any, Any]:

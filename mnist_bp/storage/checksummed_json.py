@@ -70,16 +70,3 @@ def loads(content: bytes, what: str, remedy: str) -> dict[str, Any]:
     document: dict[str, Any] = json.loads(content)
     del document[_KEY]
     return document
-
-
-def expect_version(document: dict[str, Any], name: str, expected: int, what: str) -> None:
-    """Remove the version from a document after comparing it. A document without a version is left to its reader.
-
-    Raises:
-        DataFormatError: The version is another one.
-    """
-    version = document.pop(name, expected)
-    if version != expected:
-        raise DataFormatError(
-            f"{what} has version {version}, expected {expected}: another version of mnist-bp wrote it; use that one"
-        )

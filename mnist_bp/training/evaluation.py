@@ -20,7 +20,7 @@ from mnist_bp.engines.choose import choose_engine
 from mnist_bp.engines.interface import Engine
 from mnist_bp.engines.parallel import on_every_core
 from mnist_bp.model.parameters import IntArray, Model, UInt8Array
-from mnist_bp.results import CachedDataset, CheckpointScore, Evaluation, Mistake, Progress, TrainedRun
+from mnist_bp.results import CachedDataset, CheckpointScore, Evaluation, Mistake, Progress, SeedStatistics, TrainedRun
 from mnist_bp.training.checkpoints import load_checkpoint
 
 logger = logging.getLogger(__name__)
@@ -151,18 +151,14 @@ def _describe(scores: Sequence[CheckpointScore]) -> str:
     return f"accuracy {median(accuracies):.4f} (median), {min(accuracies):.4f} to {max(accuracies):.4f}"
 
 
-def seed_statistics(evaluation: Evaluation) -> dict[str, float]:
-    """Describe the test accuracies of all models of a run after the last step.
-
-    Returns:
-        mean, median, standard_deviation (of the sample; 0 for one model), minimum, maximum and share_below_0.90.
-    """
+def seed_statistics(evaluation: Evaluation) -> SeedStatistics:
+    """Describe the test accuracies of all models of a run after the last step."""
     accuracies = [score.accuracy for score in evaluation.final_scores]
-    return {
-        "mean": fmean(accuracies),
-        "median": median(accuracies),
-        "standard_deviation": stdev(accuracies) if len(accuracies) > 1 else 0.0,
-        "minimum": min(accuracies),
-        "maximum": max(accuracies),
-        "share_below_0.90": sum(accuracy < WEAK for accuracy in accuracies) / len(accuracies),
-    }
+    return SeedStatistics(
+        mean=fmean(accuracies),
+        median=median(accuracies),
+        standard_deviation=stdev(accuracies) if len(accuracies) > 1 else 0.0,
+        minimum=min(accuracies),
+        maximum=max(accuracies),
+        share_below_90_percent=sum(accuracy < WEAK for accuracy in accuracies) / len(accuracies),
+    )

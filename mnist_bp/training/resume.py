@@ -48,12 +48,6 @@ class RunRequest:
         """Say that the run is published."""
         return f"{self.run_id} is published already, nothing to do: {self.manifest}"
 
-    @property
-    def finished(self) -> dict[str, str]:
-        """What `--json` prints of a run that is published."""
-        assert self.manifest is not None
-        return {"run_id": self.run_id, "finished": "published already", "manifest": self.manifest}
-
     def with_notice(self, raw: RawDataset) -> RawDataset:
         """Return the dataset with the notice that it had when the run was started."""
         return replace(raw, notice=raw.notice or self.notice)

@@ -21,7 +21,7 @@ from mnist_bp.registry.manifest import HISTORY
 from mnist_bp.storage.address import open_store
 from mnist_bp.storage.files import sha256_of_bytes
 from mnist_bp.storage.interface import Store
-from tests.support.published_runs import promote, publish, run_id_of
+from tests.support.published_runs import checkpoint, promote, publish, run_id_of
 from tests.support.s3_servers import S3Server
 
 README = (Path(__file__).parents[2] / "README.md").read_text()
@@ -47,18 +47,18 @@ def put_run(store: Store, number: int, dataset: str = "mnist", *, complete: bool
     """Publish a run whose history.parquet agrees with its manifest; its accuracy falls at the end, as it may."""
     created = datetime(2026, 11, 20, tzinfo=UTC) + timedelta(days=number)
     accuracy = 0.9 + number / 100
-    scores = [{"step": step, "accuracy": each} for step, each in zip(STEPS, (accuracy + 0.001, accuracy), strict=True)]
-    about = {"seed": number, "lab_correct_of_1000": 900, "loss": 0.07, "accuracy_per_class": [0.9] * 10}
-    run = {"run_id": run_id_of(number), "created": created, "dataset": dataset, "engine": "cpu", "train_seconds": 0.1}
+    points = [checkpoint(STEPS[0], accuracy + 0.001, number), checkpoint(STEPS[1], accuracy, number)]
+    scores = [point.model_dump(mode="json", exclude={"file"}) for point in points]
+    run = {"run_id": run_id_of(number), "created": created, "dataset": dataset, "engine": "cpu"}
     sink = io.BytesIO()
-    pq.write_table(pa.Table.from_pylist([{**run, **about, **score} for score in scores], schema=HISTORY), sink)
+    pq.write_table(pa.Table.from_pylist([{**run, **score} for score in scores], schema=HISTORY), sink)
     content = sink.getvalue()
     store.put(f"{RUNS}{run_id_of(number)}/history.parquet", content, sha256_of_bytes(content))
     if complete:
         changes = {
             "created": created.isoformat(),
             "seed": number,
-            "checkpoints": [{**about, **score} for score in scores],
+            "checkpoints": [point.model_dump(mode="json") for point in points],
         }
         publish_rest(store, number, dataset, changes)
     return Published(created.date().isoformat(), run_id_of(number), accuracy)

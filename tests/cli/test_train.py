@@ -38,7 +38,7 @@ def run_json(capsys: pytest.CaptureFixture[str], *flags: str) -> dict[str, Any]:
 def test_neither_prefect_nor_a_plotting_library_is_imported() -> None:
     script = f"""
 import sys
-from mnist_bp.__main__ import main
+from mnist_bp.cli.main import main
 assert main(["train", *{SMALL}]) == 0
 print(sorted({{"prefect", "matplotlib", "pandas", "torchvision", "boto3"}} & set(sys.modules)))
 """

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import replace
+from dataclasses import asdict, replace
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -130,17 +130,17 @@ def test_seed_statistics_describe_the_last_step() -> None:
     first = [score(seed, 1, 0.1) for seed in (1, 2, 3, 4)]
     last = [score(seed, 2, accuracy) for seed, accuracy in ((1, 0.92), (2, 0.93), (3, 0.85), (4, 0.90))]
     found = seed_statistics(Evaluation(2, (*first, *last), ()))
-    assert found == pytest.approx(
+    assert asdict(found) == pytest.approx(
         {
             "mean": 0.90,
             "median": 0.91,
             "standard_deviation": float(np.std([0.92, 0.93, 0.85, 0.90], ddof=1)),
             "minimum": 0.85,
             "maximum": 0.93,
-            "share_below_0.90": 0.25,
+            "share_below_90_percent": 0.25,
         }
     )
-    assert seed_statistics(Evaluation(1, (score(1, 1, 0.5),), ()))["standard_deviation"] == 0
+    assert seed_statistics(Evaluation(1, (score(1, 1, 0.5),), ())).standard_deviation == 0
 
 
 def test_the_runs_model_is_the_best_on_what_was_held_out_and_not_on_the_test_images(

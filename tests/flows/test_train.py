@@ -299,7 +299,7 @@ def test_an_upload_that_breaks_off_is_finished_by_resuming_the_run(monkeypatch: 
     (directory,) = Path("data/runs").iterdir()
     assert not list(Path("artifacts").rglob("manifest.json"))
     summary = train(RunConfig(), resume=directory.name)
-    assert summary["run_id"] == directory.name
+    assert summary.run_id == directory.name
     assert newest_flow_run().name == "mnist-sample-cpu-seed1"
-    assert Path(summary["manifest"]).exists()
-    assert Path(summary["manifest"]).with_name("promotion.json").exists()
+    assert Path(str(summary.manifest)).exists()
+    assert Path(str(summary.manifest)).with_name("promotion.json").exists()

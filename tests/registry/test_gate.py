@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binom, binomtest
 
+from mnist_bp.documents import GateFigures
 from mnist_bp.registry.gate import Classes, GateDecision, GateSettings, decide, mcnemar_p
 
 LABELS = np.arange(1_000) % 10
@@ -58,10 +59,10 @@ def test_of_two_that_challenge_each_other_one_at_most_is_promoted(mine: int, you
     a, b = answers(mine), answers(yours, start)
     there, back = verdict(a, b), verdict(b, a)
     assert not (there.promoted and back.promoted)
-    assert there.gain == -(back.gain or 0)
-    assert (there.champion_alone_right, there.challenger_alone_right) == (
-        back.challenger_alone_right,
-        back.champion_alone_right,
+    assert there.figures.gain == -(back.figures.gain or 0)
+    assert (there.figures.champion_alone_right, there.figures.challenger_alone_right) == (
+        back.figures.challenger_alone_right,
+        back.figures.champion_alone_right,
     )
 
 
@@ -71,17 +72,24 @@ def test_of_two_that_challenge_each_other_one_at_most_is_promoted(mine: int, you
 def test_the_first_becomes_champion_whatever_its_figures() -> None:
     found = verdict(answers(0), None, GateSettings(significance=0.001, minimum_gain=1, class_floor=1))
     assert found.promoted
-    assert (found.challenger_accuracy, found.champion_accuracy, found.gain, found.p_value) == (0, None, None, None)
+    assert (
+        found.figures.challenger_accuracy,
+        found.figures.champion_accuracy,
+        found.figures.gain,
+        found.figures.p_value,
+    ) == (0, None, None, None)
     assert "first champion" in found.reason
 
 
 def test_a_clearly_better_one_is_promoted_with_every_figure() -> None:
     found = decide(LABELS, answers(900), answers(800), GateSettings())
-    assert found == GateDecision(
-        promoted=True,
-        reason="accuracy 0.9000, champion's 0.8000: gain +0.1000 (asked: at least 0); p = 7.9e-31 from 100 images "
+    assert found.promoted
+    assert found.reason == (
+        "accuracy 0.9000, champion's 0.8000: gain +0.1000 (asked: at least 0); p = 7.9e-31 from 100 images "
         "right with the challenger alone and 0 with the champion alone (asked: at most 0.05); class 0 lowest with "
-        "0.9000 (asked: at least 0.75)",
+        "0.9000 (asked: at least 0.75)"
+    )
+    assert found.figures == GateFigures(
         test_images=1_000,
         champion_accuracy=0.8,
         challenger_accuracy=0.9,
@@ -98,7 +106,7 @@ def test_a_clearly_better_one_is_promoted_with_every_figure() -> None:
 
 def test_an_identical_one_is_kept_out_with_p_1() -> None:
     found = verdict(answers(900), answers(900))
-    assert (found.promoted, found.p_value, found.gain) == (False, 1, 0)
+    assert (found.promoted, found.figures.p_value, found.figures.gain) == (False, 1, 0)
     assert "p = 1 from 0 images" in found.reason
 
 
@@ -138,7 +146,7 @@ def test_a_class_that_is_lost_outweighs_any_gain() -> None:
     challenger = np.where(LABELS == 7, 0, LABELS)
     found = decide(LABELS, challenger, answers(0), GateSettings())
     assert not found.promoted
-    assert found.challenger_per_class[7] == 0
+    assert found.figures.challenger_per_class[7] == 0
     assert "class 7 lowest with 0.0000" in found.reason
 
 
@@ -146,12 +154,14 @@ def test_a_class_without_images_is_below_no_floor() -> None:
     labels = np.array([0, 0, 1, 1, 1, 1, 1, 1])
     found = decide(labels, labels, 1 - labels, GateSettings(class_floor=1), classes=3)
     assert found.promoted
-    assert found.challenger_per_class == (1, 1, None)
+    assert found.figures.challenger_per_class == (1, 1, None)
 
 
 @given(st.integers(0, 1_000), st.integers(0, 1_000))
 def test_figures_agree_with_each_other(mine: int, start: int) -> None:
     found = verdict(answers(mine), answers(500, start))
-    assert found.champion_accuracy is not None
-    assert found.gain == pytest.approx(found.challenger_accuracy - found.champion_accuracy)
-    assert found.challenger_accuracy == pytest.approx(np.mean([share or 0 for share in found.challenger_per_class]))
+    assert found.figures.champion_accuracy is not None
+    assert found.figures.gain == pytest.approx(found.figures.challenger_accuracy - found.figures.champion_accuracy)
+    assert found.figures.challenger_accuracy == pytest.approx(
+        np.mean([share or 0 for share in found.figures.challenger_per_class])
+    )

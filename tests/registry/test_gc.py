@@ -312,7 +312,7 @@ class World:
         for run in list_runs(self.store):
             if run.complete:
                 manifest, _ = read_manifest(self.store, run.run_id)
-                assert manifest["files"].keys() <= run.files.keys(), "a manifest names a missing file"
+                assert manifest.files.keys() <= run.files.keys(), "a manifest names a missing file"
 
 
 DATASET = st.sampled_from(["mnist", "kmnist"])
@@ -389,7 +389,7 @@ def test_killed_at_any_call_it_leaves_every_reader_whole_runs_and_the_next_finis
             gc(EventfulStore(store, {number: die}), keep=0, champions=2)
         for run in catalog_runs(store):
             if run.manifest:
-                assert run.manifest["files"].keys() <= run.listed.files.keys(), f"killed at call {number}"
+                assert run.manifest.files.keys() <= run.listed.files.keys(), f"killed at call {number}"
         fenced = read_champion(store, "mnist").pending_deletion
         assert not set(fenced) & {run_id_of(2), run_id_of(3)}
         gc(store, keep=9, champions=9)  # finishes what was begun, and only that
@@ -421,8 +421,8 @@ def test_promotions_rollbacks_and_readers_beside_collections_on_a_directory(tmp_
             try:
                 run_id, sha256 = champion.current.run_id, champion.current.manifest_sha256
                 manifest, _ = read_manifest(store, run_id, sha256)
-                for name, file in manifest["files"].items():
-                    store.get(f"{RUNS}{run_id}/{name}", file["sha256"])
+                for name, file in manifest.files.items():
+                    store.get(f"{RUNS}{run_id}/{name}", file.sha256)
             except StoreError as exc:
                 if read_champion(store, "mnist").current == champion.current:
                     problems.append(exc)

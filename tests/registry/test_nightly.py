@@ -14,7 +14,7 @@ import pytest
 from mnist_bp.registry.nightly import NIGHTS_SHOWN, nights_headline, nights_markdown, nights_svg, recent_nights
 from mnist_bp.registry.nights import seed_of
 from mnist_bp.storage.local import LocalStore
-from tests.support.published_runs import publish, put_promotion
+from tests.support.published_runs import checkpoint, publish, put_promotion
 
 FIRST = date(2026, 11, 1)
 
@@ -27,8 +27,8 @@ def store(tmp_path: Path) -> LocalStore:
 def put(store: LocalStore, number: int, accuracy: float, seed: int, dataset: str = "mnist") -> str:
     """Publish the run of a number, which was made on the day of that number."""
     created = datetime(2026, 11, 1, 2, tzinfo=UTC) + timedelta(days=number)
-    score = {"step": 2_000, "accuracy": accuracy, "loss": 0.07, "lab_correct_of_1000": 900}
-    changes = {"created": created.isoformat(), "config": {"seed": seed}, "seed": seed, "checkpoints": [score]}
+    last = checkpoint(2_000, accuracy, seed).model_dump(mode="json")
+    changes = {"created": created.isoformat(), "config": {"seed": seed}, "seed": seed, "checkpoints": [last]}
     return publish(store, number, dataset, changes=changes)
 
 
@@ -43,17 +43,17 @@ def test_nights_are_told_by_date_with_what_was_decided_and_nothing_else_is(store
     caught_up = put(store, 5, 0.91, seed_of(FIRST - timedelta(days=1)))
     put_promotion(store, nights[1])
     told = recent_nights(store, "mnist")
-    assert [row["run_id"] for row in told] == [caught_up, *nights]
-    assert [row["decision"] for row in told] == [None, None, "promoted", None]
-    assert [row["day"].isoformat() for row in told] == ["2026-10-31", "2026-11-01", "2026-11-02", "2026-11-03"]
+    assert [row.run_id for row in told] == [caught_up, *nights]
+    assert [row.decision for row in told] == [None, None, "promoted", None]
+    assert [row.day.isoformat() for row in told] == ["2026-10-31", "2026-11-01", "2026-11-02", "2026-11-03"]
     assert nights_headline(told) == "0.9200 on 3 Nov, best of 4: 0.9200"
 
 
 def test_without_nights_all_runs_stand_in_for_them(store: LocalStore) -> None:
     runs = [put(store, number, 0.9, seed=number) for number in (1, 2)]
     told = recent_nights(store, "mnist")
-    assert [row["run_id"] for row in told] == runs
-    assert [row["day"].isoformat() for row in told] == ["2026-11-02", "2026-11-03"]
+    assert [row.run_id for row in told] == runs
+    assert [row.day.isoformat() for row in told] == ["2026-11-02", "2026-11-03"]
     assert recent_nights(store, "kmnist") == []
 
 
@@ -63,7 +63,7 @@ def test_what_is_damaged_is_left_out_or_called_so(store: LocalStore, tmp_path: P
         put_promotion(store, run_id)
         path = tmp_path / "artifacts" / "runs" / run_id / name
         path.write_bytes(path.read_bytes()[:-9])
-    assert [(row["run_id"], row["decision"]) for row in recent_nights(store, "mnist")] == [
+    assert [(row.run_id, row.decision) for row in recent_nights(store, "mnist")] == [
         (whole, None),
         (undecided, "damaged"),
     ]
@@ -71,7 +71,7 @@ def test_what_is_damaged_is_left_out_or_called_so(store: LocalStore, tmp_path: P
 
 def test_only_the_last_nights_are_told(store: LocalStore) -> None:
     nights = [put_night(store, number) for number in range(NIGHTS_SHOWN + 2)]
-    assert [row["run_id"] for row in recent_nights(store, "mnist")] == nights[-NIGHTS_SHOWN:]
+    assert [row.run_id for row in recent_nights(store, "mnist")] == nights[-NIGHTS_SHOWN:]
 
 
 def test_experiments_never_stand_in_for_nights_that_lie_too_far_back(
@@ -82,28 +82,33 @@ def test_experiments_never_stand_in_for_nights_that_lie_too_far_back(
     night = put_night(store, 1)
     for number in (2, 3):
         put(store, number, 0.5, seed=number)
-    assert [row["run_id"] for row in recent_nights(store, "mnist")] == [night]
+    assert [row.run_id for row in recent_nights(store, "mnist")] == [night]
     put(store, 4, 0.5, seed=4)
     assert recent_nights(store, "mnist") == []
 
 
 @pytest.mark.parametrize(
-    "senseless",
+    "wrong",
     [
-        {"checkpoints": [{"step": 1, "accuracy": None, "loss": 0.1, "lab_correct_of_1000": 1}]},
-        {"checkpoints": [{"step": 1, "accuracy": "high", "loss": 0.1, "lab_correct_of_1000": 1}]},
+        {"checkpoints": []},
+        {"checkpoints": [{**checkpoint(1, 0.9).model_dump(mode="json"), "accuracy": None}]},
+        {"checkpoints": [{**checkpoint(1, 0.9).model_dump(mode="json"), "accuracy": float("nan")}]},
         {"created": "yesterday"},
         {"created": None},
         {"config": []},
-        {"config": {"seed": "x"}},
     ],
 )
-def test_a_manifest_that_makes_no_sense_is_left_out(senseless: dict[str, Any], store: LocalStore) -> None:
+def test_a_run_with_a_wrong_field_in_its_manifest_is_left_out(wrong: dict[str, Any], store: LocalStore) -> None:
+    publish(store, 2, changes=wrong)
+    assert recent_nights(store, "mnist") == []
     night = put_night(store, 1)
-    score = {"step": 1, "accuracy": 0.9, "loss": 0.1, "lab_correct_of_1000": 1}
-    sensible = {"created": datetime(2026, 11, 3, tzinfo=UTC).isoformat(), "config": {"seed": 7}, "checkpoints": [score]}
-    publish(store, 2, "mnist", changes={**sensible, **senseless})
-    assert [row["run_id"] for row in recent_nights(store, "mnist")] == [night]
+    assert [row.run_id for row in recent_nights(store, "mnist")] == [night]
+
+
+def test_a_run_whose_seed_is_not_a_number_is_no_night(store: LocalStore) -> None:
+    night = put_night(store, 1)
+    publish(store, 2, changes={"config": {"seed": "x"}})
+    assert [row.run_id for row in recent_nights(store, "mnist")] == [night]
 
 
 @pytest.mark.parametrize("count", [1, 2, NIGHTS_SHOWN])

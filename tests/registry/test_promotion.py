@@ -13,6 +13,7 @@ import pytest
 
 from mnist_bp.config import RunConfig
 from mnist_bp.data.parquet import load_split
+from mnist_bp.documents import GateFigures, PromotionRecord
 from mnist_bp.engines.choose import choose_engine
 from mnist_bp.errors import ChecksumError, DataFormatError, StoreError
 from mnist_bp.layout import MANIFEST, PROMOTION, RUNS
@@ -22,7 +23,7 @@ from mnist_bp.registry.comparison import MODEL, read_published_model
 from mnist_bp.registry.promotion import promote_run
 from mnist_bp.registry.promotion_record import read_promotion
 from mnist_bp.registry.rollback import roll_back
-from mnist_bp.results import CachedDataset, Promotion, PublishedRun
+from mnist_bp.results import CachedDataset, PublishedRun
 from mnist_bp.storage import checksummed_json
 from mnist_bp.storage.address import open_store
 from mnist_bp.storage.files import sha256_of_bytes
@@ -30,6 +31,7 @@ from mnist_bp.storage.interface import Store, Versioned
 from mnist_bp.storage.local import LocalStore
 from mnist_bp.training.checkpoints import save_checkpoint
 from mnist_bp.training.evaluation import Evaluator
+from tests.support import published_runs
 from tests.support.contests import (
     RACERS,
     Interfering,
@@ -60,6 +62,11 @@ def recorded(store: Store, run_id: str) -> dict[str, Any]:
     return document
 
 
+def figures_of(promotion: PromotionRecord) -> GateFigures:
+    assert promotion.figures is not None
+    return promotion.figures
+
+
 def replace_file(store: Store, key: str, content: bytes) -> None:
     store.delete(key)
     store.put(key, content, sha256_of_bytes(content))
@@ -84,8 +91,8 @@ class PromotionContract:
         assert [each.outcome for each in found] == ["promoted", "promoted", "kept"]
         assert [each.champion_before for each in found] == [None, "a", "b"]
         assert [each.champion_after for each in found] == ["a", "b", "b"]
-        assert found[1].figures["challenger_alone_right"] == 800
-        assert found[2].figures["p_value"] == 1
+        assert figures_of(found[1]).challenger_alone_right == 800
+        assert figures_of(found[2]).p_value == 1
         assert champions(store) == ["a", "b"]
         assert read_champion(store, "mnist").history[1].manifest_sha256 == better.manifest_sha256
 
@@ -96,8 +103,7 @@ class PromotionContract:
             assert recorded(store, name)["reason"] == promotion.reason
         for change in read_champion(store, "mnist").history:
             promotion = read_promotion(store, change.run_id) or pytest.fail("not recorded")
-            rest = {name: value for name, value in change.figures.items() if name not in ("promoted", "reason")}
-            assert (promotion.figures, promotion.reason) == (rest, change.figures["reason"])
+            assert (promotion.figures, promotion.reason) == (change.figures, change.reason)
             assert promotion.at == change.at
 
     def test_what_was_decided_is_not_decided_again(self, store: Store) -> None:
@@ -117,7 +123,7 @@ class PromotionContract:
     def test_a_store_that_ignores_conditions_keeps_its_champion_unless_told_otherwise(self, store: Store) -> None:
         promotion = challenge(store, publish(store, "a", 100), allow_unsafe=False)
         if store.supports_conditional_writes():
-            assert (promotion.outcome, "unsafe" in promotion.figures) == ("promoted", False)
+            assert (promotion.outcome, figures_of(promotion).unsafe) == ("promoted", False)
             return
         assert (promotion.outcome, promotion.champion_after) == ("refused", None)
         assert "ignores conditional writes" in promotion.reason
@@ -125,7 +131,7 @@ class PromotionContract:
         assert store.read(POINTER) is None
         assert recorded(store, "a")["outcome"] == "refused"
         told = challenge(store, publish(store, "b", 100), allow_unsafe=True)
-        assert (told.outcome, told.figures["unsafe"]) == ("promoted", True)
+        assert (told.outcome, figures_of(told).unsafe) == ("promoted", True)
 
     def test_a_lost_reply_to_a_swap_that_was_made_is_not_read_as_a_loss(self, store: Store) -> None:
         promotion = challenge_on(Unanswered(store, True), publish(store, "a", 100))
@@ -217,7 +223,7 @@ class PromotionContract:
         run = publish(store, "a", 100)
         store.put(POINTER, content, sha256_of_bytes(content))
         promotion = challenge(store, run)
-        assert (promotion.outcome, promotion.figures) == ("refused", {"error": "DataFormatError"})
+        assert (promotion.outcome, promotion.figures, promotion.error) == ("refused", None, "DataFormatError")
         for part in (store.uri(POINTER), "restore it from a copy, or delete it and then", "--resume a"):
             assert part in promotion.reason
         assert store.get(POINTER) == content
@@ -231,7 +237,7 @@ class PromotionContract:
         store.delete(POINTER)
         worse = publish(store, "b", 100)
         promotion = challenge(store, worse)
-        assert (promotion.outcome, promotion.figures) == ("refused", {"error": "DataFormatError"})
+        assert (promotion.outcome, promotion.figures, promotion.error) == ("refused", None, "DataFormatError")
         for part in (store.uri(POINTER), "a was champion", "rollback --dataset mnist RUN", "--resume b"):
             assert part in promotion.reason
         assert read_promotion(store, "b") is None
@@ -271,7 +277,7 @@ class PromotionContract:
         content = store.get(POINTER)
         replace_file(store, POINTER, content.replace(b'"run_id": "a"', b'"run_id": "b"'))
         promotion = challenge(store, publish(store, "b", 900))
-        assert (promotion.outcome, promotion.figures) == ("refused", {"error": "ChecksumError"})
+        assert (promotion.outcome, promotion.figures, promotion.error) == ("refused", None, "ChecksumError")
         replace_file(store, POINTER, content)
         assert challenge(store, read_published_model(store, "b")).outcome == "promoted"
 
@@ -304,7 +310,7 @@ class PromotionContract:
         challenge(store, publish(store, "a", 100, key="the-key-of-yesterday"))
         promotion = challenge(store, publish(store, "b", 900))
         assert promotion.outcome == "promoted"
-        assert promotion.figures["champion_dataset_key"] == "the-key-of-yesterday"
+        assert figures_of(promotion).champion_dataset_key == "the-key-of-yesterday"
         assert "not as the champion knew it" in promotion.reason
 
     def test_a_run_that_was_made_champion_by_hand_before_it_could_challenge_stays_it(self, store: Store) -> None:
@@ -341,7 +347,7 @@ class PromotionContract:
         assert champions(store) == sorted(promoted)  # the names sort as the models do
 
 
-def challenge_on(store: Any, run: Any) -> Promotion:
+def challenge_on(store: Any, run: Any) -> PromotionRecord:
     """Challenge on a store that is not quite one."""
     return challenge(store, run)
 
@@ -379,19 +385,9 @@ def published(store: LocalStore, tmp_path: Path) -> Publisher:
     """Publish a model under a run id."""
 
     def put(run_id: str, model: Parameters[Any]) -> PublishedRun:
-        saved = save_checkpoint(tmp_path / MODEL, [model], {})
-        store.put(f"{RUNS}{run_id}/{MODEL}", Path(saved.path), saved.sha256)
-        manifest = checksummed_json.dumps(
-            {
-                "run_id": run_id,
-                "dataset": {"name": "mnist-sample", "key": "a key"},
-                "engine": "cpu",
-                "device": "cpu",
-                "files": {MODEL: {"sha256": saved.sha256, "size": saved.size}},
-            }
-        )
-        digest = sha256_of_bytes(manifest)
-        store.put(f"{RUNS}{run_id}/{MANIFEST}", manifest, digest)
+        content = Path(save_checkpoint(tmp_path / MODEL, [model], {}).path).read_bytes()
+        published_runs.publish(store, run_id, "mnist-sample", contents={MODEL: content})
+        digest = sha256_of_bytes(store.get(f"{RUNS}{run_id}/{MANIFEST}"))
         return PublishedRun(run_id, store.uri(run_id), store.uri(MANIFEST), digest, 2, 0)
 
     return put
@@ -405,13 +401,13 @@ def test_two_published_models_are_compared_on_the_test_images(sample: CachedData
         (initial_parameters(seed, 784, hidden, 10) for seed, hidden in [(1, 30), (2, 40)]), key=evaluator.accuracy
     )
     first, second = (published(name, model) for name, model in zip("ab", models, strict=True))
-    assert promote_run(config, sample, first).figures["challenger_accuracy"] == evaluator.accuracy(models[0])
-    figures = promote_run(config, sample, second).figures
-    assert figures["champion_accuracy"] == evaluator.accuracy(models[0])
-    assert figures["challenger_accuracy"] == evaluator.accuracy(models[1])
-    assert figures["test_images"] == len(labels)
+    assert figures_of(promote_run(config, sample, first)).challenger_accuracy == evaluator.accuracy(models[0])
+    figures = figures_of(promote_run(config, sample, second))
+    assert figures.champion_accuracy == evaluator.accuracy(models[0])
+    assert figures.challenger_accuracy == evaluator.accuracy(models[1])
+    assert figures.test_images == len(labels)
     right = [[row[k] for k, row in enumerate(evaluator.confusion(model))] for model in models]
-    assert figures["challenger_per_class"] == [hits / 100 for hits in right[1]]
+    assert figures.challenger_per_class == tuple(hits / 100 for hits in right[1])
 
 
 def test_a_challenger_that_is_damaged_is_an_error(
@@ -435,7 +431,7 @@ def test_a_record_that_is_damaged_is_not_believed(store: LocalStore) -> None:
     with pytest.raises(ChecksumError, match="delete it and run with --resume a"):
         challenge(store, run)
     path.write_bytes(checksummed_json.dumps({"outcome": "promoted"}))
-    with pytest.raises(DataFormatError, match="no record of a promotion"):
+    with pytest.raises(DataFormatError, match="it has no promotion_version"):
         challenge(store, run)
     path.unlink()
     challenge(store, run)

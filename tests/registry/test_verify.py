@@ -293,11 +293,19 @@ def test_where_only_md5_is_known_an_intact_download_tells_the_sha256(
         assert [each.uri for each in verify(store, tmp_path, all_runs=True) if each.bad] == [str(damaged)]
 
 
-@pytest.mark.parametrize("change", [{"files": {"a": {}}}, {"files": {"a": 1}}, {"dataset": {"name": "mnist"}}])
-def test_an_intact_manifest_without_digests_is_damage(change: dict[str, object], store: LocalStore) -> None:
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        ({"files": {"a": {}}}, "files.a.sha256 is missing (and 1 more)"),
+        ({"files": {"a": 1}}, "files.a is 1, expected an object"),
+        ({"dataset": {"sources": None}}, "dataset.sources is null, expected an object"),
+        ({"mood": "good"}, "mood is not a known field"),
+    ],
+)
+def test_a_manifest_with_a_wrong_field_is_damage(change: dict[str, object], problem: str, store: LocalStore) -> None:
     publish(store, 1, changes=change)
     (finding,) = found_in(store, all_runs=True)
-    assert (finding.status, "lacks digests" in finding.detail) == ("damaged", True)
+    assert (finding.status, f"is not a valid manifest: {problem}; restore" in finding.detail) == ("damaged", True)
 
 
 def test_a_manifest_under_another_runs_name_is_damage(store: LocalStore, place: Path) -> None:
@@ -356,7 +364,7 @@ def test_an_intact_checksum_on_the_wrong_document_is_found(store: LocalStore, pl
     (place / CHAMPION).mkdir()
     (place / CHAMPION / "mnist.json").write_bytes(checksummed_json.dumps({"not": "a pointer"}))
     (finding,) = found_in(store, all_runs=True)
-    assert (finding.status, "is no champion's pointer" in finding.detail) == ("damaged", True)
+    assert (finding.status, "it has no champion_version" in finding.detail) == ("damaged", True)
 
 
 def test_a_pointer_of_another_version_is_not_read_as_one_of_this(store: LocalStore, place: Path) -> None:

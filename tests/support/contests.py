@@ -18,15 +18,14 @@ from typing import Any, Final
 
 import numpy as np
 
-from mnist_bp.layout import MANIFEST, RUNS
+from mnist_bp.documents import PromotionRecord
+from mnist_bp.layout import RUNS
 from mnist_bp.registry.comparison import MODEL, PublishedModel, read_published_model
 from mnist_bp.registry.gate import Classes, GateSettings
 from mnist_bp.registry.promotion import promote
-from mnist_bp.results import Promotion
-from mnist_bp.storage import checksummed_json
 from mnist_bp.storage.address import open_store
-from mnist_bp.storage.files import sha256_of_bytes
 from mnist_bp.storage.interface import Store, SwapOutcome
+from tests.support import published_runs
 
 LABELS: Final = np.arange(1_000) % 10
 RULE: Final = GateSettings(class_floor=0)
@@ -38,19 +37,8 @@ PATIENCE: Final = 60
 
 def publish(store: Store, run_id: str, right: int, dataset: str = "mnist", key: str = KEY) -> PublishedModel:
     """Publish a run whose model has so many images right: its files first, its manifest last."""
-    files = {MODEL: str(right).encode(), "history.parquet": f"the history of {run_id}".encode()}
-    for name, content in files.items():
-        store.put(f"{RUNS}{run_id}/{name}", content, sha256_of_bytes(content))
-    manifest = {
-        "run_id": run_id,
-        "dataset": {"name": dataset, "key": key},
-        "engine": "cpu",
-        "device": "cpu",
-        "checkpoints": [{"accuracy": right / len(LABELS)}],
-        "files": {name: {"sha256": sha256_of_bytes(each), "size": len(each)} for name, each in files.items()},
-    }
-    content = checksummed_json.dumps(manifest)
-    store.put(f"{RUNS}{run_id}/{MANIFEST}", content, sha256_of_bytes(content))
+    contents = {MODEL: str(right).encode(), "history.parquet": f"the history of {run_id}".encode()}
+    published_runs.publish(store, run_id, dataset, contents=contents, changes={"dataset": {"key": key}})
     return read_published_model(store, run_id)
 
 
@@ -63,11 +51,11 @@ class Oracle:
         self._store = store
 
     def predict(self, contestant: PublishedModel) -> Classes:
-        content = self._store.get(f"{RUNS}{contestant.run_id}/{MODEL}", contestant.manifest["files"][MODEL]["sha256"])
+        content = self._store.get(f"{RUNS}{contestant.run_id}/{MODEL}", contestant.manifest.files[MODEL].sha256)
         return np.where(np.arange(len(LABELS)) < int(content), LABELS, (LABELS + 1) % 10)
 
 
-def challenge(store: Store, contestant: PublishedModel, *, allow_unsafe: bool = True) -> Promotion:
+def challenge(store: Store, contestant: PublishedModel, *, allow_unsafe: bool = True) -> PromotionRecord:
     """Let a run challenge the champion, by default on any store."""
     return promote(store, contestant, Oracle(store), RULE, allow_unsafe=allow_unsafe)
 
@@ -175,7 +163,7 @@ def race(
     place: int,
     levels: list[list[int]],
     barrier: Barrier,
-    results: Queue[tuple[int, list[Promotion]]],
+    results: Queue[tuple[int, list[PromotionRecord]]],
 ) -> None:
     """Promote one run in each round, at the same moment as all the others.
 
@@ -203,7 +191,7 @@ def race_run(number: int, place: int) -> str:
     return f"20261123T{number:06d}Z-{place:08x}"
 
 
-def run_race(address: str, environment: Mapping[str, str], levels: list[list[int]]) -> list[list[Promotion]]:
+def run_race(address: str, environment: Mapping[str, str], levels: list[list[int]]) -> list[list[PromotionRecord]]:
     """Run a race of real processes; see `race`.
 
     Returns:

@@ -1,0 +1,345 @@
+"""The JSON documents that runs leave in a store: what is in them, and how they are checked when they are read.
+
+    runs/<run id>/manifest.json     Manifest
+    runs/<run id>/promotion.json    PromotionRecord
+    champion/<dataset>.json         ChampionFile
+
+They are below the registry, which reads and writes them, because the HTML report shows a manifest too.
+
+Every document starts with its version and ends with its checksum. `parse` checks the checksum first, then the version,
+then every field. An unknown field is refused: whoever adds one also raises the version, so that an older mnist-bp
+refuses the document by its version instead of ignoring a part of it.
+"""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime
+from typing import Annotated, Any, Final, Literal, TypeVar
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, JsonValue, PlainSerializer, ValidationError
+
+from mnist_bp.errors import DataFormatError, without_secrets
+from mnist_bp.results import ResumePoint, SeedStatistics
+from mnist_bp.storage import checksummed_json
+from mnist_bp.storage.files import sha256_of_bytes
+
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+"""64 hex digits."""
+
+Share = Annotated[float, Field(ge=0, le=1)]
+"""In [0, 1]."""
+
+Timestamp = Annotated[AwareDatetime, PlainSerializer(datetime.isoformat, when_used="json")]
+"""ISO 8601 with a time zone."""
+
+Action = Literal["promote", "rollback"]
+"""Why a champion changed: it passed the gate, or it was chosen by hand."""
+
+PromotionOutcome = Literal["promoted", "kept", "refused"]
+"""The challenger became champion; the champion stays; there was no decision, or the store cannot record it safely."""
+
+MAX_SHOWN: Final = 80
+"""Characters of a wrong value that a message repeats."""
+
+_JSON_TYPES: Final = {
+    "model_type": "an object",
+    "dataclass_type": "an object",
+    "dict_type": "an object",
+    "tuple_type": "a list",
+}
+"""Names for the kinds of errors that pydantic describes in Python's terms."""
+
+
+class FrozenModel(BaseModel):
+    """A part of a document. Equal ones give equal JSON."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class FileEntry(FrozenModel):
+    """A file, without its address.
+
+    Args:
+        sha256: Digest of its bytes.
+        size: In bytes.
+    """
+
+    sha256: Sha256
+    size: int = Field(ge=0)
+
+
+class ParquetFiles(FrozenModel):
+    """The two splits of a dataset after preprocessing."""
+
+    train: FileEntry
+    test: FileEntry
+
+
+class DatasetEntry(FrozenModel):
+    """The dataset that a run was trained on.
+
+    Args:
+        name: Its name, never `auto`.
+        notice: Why the bundled sample replaces MNIST, or None.
+        key: Digest of what its Parquet files were made from; see `mnist_bp.results.CachedDataset`.
+        train_examples, test_examples: Rows of each split.
+        sources: The downloaded files, by name.
+        parquet: The preprocessed files.
+    """
+
+    name: str
+    notice: str | None
+    key: str
+    train_examples: int
+    test_examples: int
+    sources: dict[str, FileEntry]
+    parquet: ParquetFiles
+
+
+class Score(FrozenModel):
+    """The scores of one model at one checkpoint; see `mnist_bp.results.CheckpointScore`."""
+
+    seed: int
+    step: int
+    accuracy: Share
+    lab_correct_of_1000: int
+    loss: float
+
+
+class CheckpointEntry(Score):
+    """A checkpoint of the run's own model.
+
+    Args:
+        file: Name of the safetensors file below the run's prefix.
+        train_seconds: Training time up to this checkpoint.
+        accuracy_per_class, validation_accuracy: See `mnist_bp.results.CheckpointScore`.
+    """
+
+    file: str
+    train_seconds: float
+    accuracy_per_class: tuple[Share, ...]
+    validation_accuracy: Share | None
+
+
+class CodeEntry(FrozenModel):
+    """The code of a run.
+
+    Args:
+        version: Of the package.
+        sha256: Digest of its source files; see `mnist_bp.registry.manifest.code_sha256`.
+    """
+
+    version: str
+    sha256: Sha256
+
+
+class Manifest(FrozenModel):
+    """A published run: how it was made, how good it is, and the digest of every file.
+
+    Args:
+        created: Start of the run, in UTC.
+        config: The run's `RunConfig.record`.
+        seed: The run's own model: of all `seeds`, the one with the best validation accuracy.
+        seed_statistics: Test accuracies of the models of all seeds.
+        validation_examples: Number of training examples that were held out.
+        engine, device, certificate, train_seconds, resumed, steps_per_second: See `mnist_bp.results.TrainedRun`.
+        checkpoints: Those of the run's own model, in order of step.
+        confusion: See `mnist_bp.results.Evaluation`.
+        files: Every published file except the manifest and promotion.json, by name below the run's prefix.
+        environment: Versions of Python, the operating system and the libraries.
+    """
+
+    model_config = ConfigDict(title="manifest")
+
+    manifest_version: Literal[2] = 2
+    run_id: str
+    created: Timestamp
+    config: dict[str, JsonValue]
+    dataset: DatasetEntry
+    seed: int
+    seeds: tuple[int, ...]
+    seed_statistics: SeedStatistics
+    validation_examples: int
+    engine: str
+    device: str
+    certificate: dict[str, JsonValue]
+    train_seconds: float
+    resumed: tuple[ResumePoint, ...]
+    steps_per_second: float
+    checkpoints: tuple[CheckpointEntry, ...] = Field(min_length=1)
+    confusion: tuple[tuple[int, ...], ...]
+    files: dict[str, FileEntry]
+    code: CodeEntry
+    environment: dict[str, str]
+
+    @property
+    def final(self) -> CheckpointEntry:
+        """The checkpoint after the last step."""
+        return self.checkpoints[-1]
+
+
+class GateFigures(FrozenModel):
+    """Everything that the gate compared. Fields about the champion are None for the first challenger of a dataset.
+
+    Args:
+        test_images: N.
+        champion_accuracy, challenger_accuracy: Share of the test images that each classifies correctly.
+        gain: Accuracy of the challenger minus that of the champion.
+        champion_alone_right: b, the number of images that only the champion classifies correctly.
+        challenger_alone_right: c, the number of images that only the challenger classifies correctly.
+        p_value: Exact, one-sided.
+        challenger_per_class: Share of each class's images that the challenger classifies correctly; None for a class
+            without images.
+        significance, minimum_gain, class_floor: See `mnist_bp.registry.gate.GateSettings`.
+        champion_dataset_key: Key of the champion's dataset, if the comparison used other test images.
+        unsafe: Whether the store ignores conditional writes.
+    """
+
+    test_images: int
+    champion_accuracy: Share | None
+    challenger_accuracy: Share
+    gain: float | None
+    champion_alone_right: int | None
+    challenger_alone_right: int | None
+    p_value: float | None
+    challenger_per_class: tuple[Share | None, ...]
+    significance: float
+    minimum_gain: float
+    class_floor: float
+    champion_dataset_key: str | None = None
+    unsafe: bool = False
+
+
+class PromotionRecord(FrozenModel):
+    """The result of a run's challenge to the champion of its dataset.
+
+    Args:
+        run_id: The challenger.
+        dataset: Name of the dataset.
+        outcome: See `PromotionOutcome`.
+        reason: One sentence.
+        figures: The comparison, or None if nothing was compared.
+        error: Name of the error that prevented a decision, or None.
+        champion_before: Run id of the champion that was challenged; None for the first challenger.
+        champion_after: Run id of the champion after the decision; None if there is none.
+        at: Time of the decision, in UTC, ISO 8601.
+    """
+
+    model_config = ConfigDict(title="promotion record")
+
+    promotion_version: Literal[2] = 2
+    run_id: str
+    dataset: str
+    outcome: PromotionOutcome
+    reason: str
+    figures: GateFigures | None = None
+    error: str | None = None
+    champion_before: str | None
+    champion_after: str | None
+    at: str
+
+
+class ChampionChange(FrozenModel):
+    """One change of the champion.
+
+    Args:
+        sequence: From 0, without a gap.
+        action: See `Action`.
+        run_id: The new champion.
+        manifest_sha256: Digest of its manifest, which holds the digests of its files.
+        at: Time of the change, in UTC, ISO 8601.
+        nonce: Never used twice.
+        reason: One sentence.
+        figures: The comparison, or None for a rollback.
+        previous: Digest of the preceding change; None for the first.
+    """
+
+    sequence: int
+    action: Action
+    run_id: str
+    manifest_sha256: Sha256
+    at: str
+    nonce: str
+    reason: str
+    figures: GateFigures | None
+    previous: Sha256 | None
+
+    @property
+    def digest(self) -> str:
+        """The value of `previous` in the next change."""
+        return sha256_of_bytes(json.dumps(self.model_dump(mode="json"), sort_keys=True).encode())
+
+
+class ChampionFile(FrozenModel):
+    """The pointer to the champion of a dataset, with all its changes; see `mnist_bp.registry.champion`.
+
+    Args:
+        dataset: Name of the dataset.
+        nonce: Never used twice; identifies one write.
+        pending_deletion: Runs that `registry/gc.py` is removing.
+        history: All changes, oldest first.
+    """
+
+    model_config = ConfigDict(title="champion file")
+
+    champion_version: Literal[2] = 2
+    dataset: str
+    nonce: str
+    pending_deletion: tuple[str, ...]
+    history: tuple[ChampionChange, ...]
+
+
+DocumentT = TypeVar("DocumentT", Manifest, PromotionRecord, ChampionFile)
+
+
+def dumps(document: Manifest | PromotionRecord | ChampionFile) -> bytes:
+    """Encode a document with its checksum. Equal documents give equal bytes."""
+    return checksummed_json.dumps(document.model_dump(mode="json"))
+
+
+def parse(model: type[DocumentT], content: bytes, what: str, hint: str) -> DocumentT:
+    """Decode a document and check its checksum, its version and every field.
+
+    Args:
+        model: The expected kind of document.
+        content: Its bytes.
+        what: URI or path of the document, for messages.
+        hint: What the user can do about a damaged document.
+
+    Raises:
+        ChecksumError: The bytes are not those that were written.
+        DataFormatError: The document has no checksum, another version, or a wrong field.
+    """
+    document = checksummed_json.loads(content, what, hint)
+    version, field = next(iter(model.model_fields.items()))
+    if version not in document:
+        raise DataFormatError(f"{what} is not a {model.model_config['title']}: it has no {version}; {hint}")
+    if document[version] != field.default:
+        raise DataFormatError(
+            f"{what} has {version} {_shown(document[version])}, expected {field.default}: another version of mnist-bp "
+            "wrote it; read it with that version"
+        )
+    try:
+        return model.model_validate(document)
+    except ValidationError as exc:
+        first, *others = exc.errors(include_url=False, include_context=False)
+        more = f" (and {len(others)} more)" if others else ""
+        title = model.model_config["title"]
+        raise DataFormatError(f"{what} is not a valid {title}: {_problem(first)}{more}; {hint}") from exc
+
+
+def _problem(error: Any) -> str:
+    """Describe one of pydantic's errors: the field, its value, and the expected value."""
+    name = ".".join(map(str, error["loc"]))
+    if error["type"] == "missing":
+        return f"{name} is missing"
+    if error["type"] == "extra_forbidden":
+        return f"{name} is not a known field"
+    expected = _JSON_TYPES.get(error["type"]) or error["msg"].removeprefix("Input should be ")
+    return f"{name} is {_shown(error['input'])}, expected {expected}"
+
+
+def _shown(value: object) -> str:
+    text = without_secrets(json.dumps(value, default=str))  # before it is cut: half a secret is still one
+    return text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}..."
