@@ -1,10 +1,10 @@
-"""A run's journal: what it was started with, and what was done since, one line with a checksum after the other.
+"""The journal of a run: what it was started with, and what has been done since, one line with a checksum each.
 
     <data dir>/runs/<run id>/journal.jsonl
 
-The first line is the start. A checkpoint gets a line once its file is durable, so a line proves a file, and a file
-without a line proves nothing. Lines are only ever added. One that a power cut tore, or that was damaged since, is not
-counted, and named; of two lines about one step, the later counts.
+The first line is the start. A checkpoint gets a line once its file is durable, so a file without a line does not count.
+A resumption gets a line too, which cancels the checkpoints after the step that it starts from. Reading stops at the
+first line that a power cut tore or that was damaged since; what followed is trained again.
 """
 
 from __future__ import annotations
@@ -24,25 +24,28 @@ from mnist_bp.storage.files import reading_from, write_bytes, writing_to
 JOURNAL: Final = "journal.jsonl"
 JOURNAL_VERSION: Final = 2
 
-_REMEDY: Final = "start the run anew, without --resume"
+CheckpointsByStep = dict[int, CheckpointFile]
+"""Checkpoints of a run, in order of step."""
+
+_HINT: Final = "start a new run, without --resume"
 
 
 @dataclass(frozen=True)
 class RunStart:
-    """What a run was started with, and is continued with.
+    """What a run was started with, and is resumed with.
 
     Args:
-        run_id: Its id.
-        config: The configuration, as JSON has it; see `RunConfig.record`.
-        dataset: Which dataset it really is (never `auto`).
-        dataset_key: Digest of what the dataset's cache was made from.
+        run_id: The run's id.
+        config: The configuration as JSON; see `RunConfig.record`.
+        dataset: Name of the dataset, never `auto`.
+        dataset_key: Digest of what the dataset's cache was built from.
         dataset_notice: Why the bundled sample stands in for MNIST, or None.
-        seeds: One for each model.
-        validation_examples: How many examples at the end of the training split are held out.
-        engine: Which engine computes the steps.
-        device: Where.
-        engine_notice: Why it is not the one that would have been chosen, or None.
-        certificate: What proved the engine right before the first step.
+        seeds: One seed for each model.
+        validation_examples: Number of examples held out at the end of the training split.
+        engine: Name of the engine that computes the steps.
+        device: Device that it computes on.
+        engine_notice: Why this is not the engine that would have been chosen, or None.
+        certificate: Proof, from before the first step, that the engine is right.
     """
 
     run_id: str
@@ -58,13 +61,13 @@ class RunStart:
     certificate: Mapping[str, Any]
 
     def refuse_changes(self, given: Mapping[str, Any]) -> None:
-        """Refuse to continue the run with other settings than it was started with.
+        """Check that a run is resumed with the settings that it was started with.
 
         Args:
-            given: Settings, any of them, as JSON has them.
+            given: Any of the settings, as JSON.
 
         Raises:
-            ConfigError: Names each that differs, and both values.
+            ConfigError: Some differ; names each, with both values.
         """
         alternatives = {"dataset": self.dataset}  # what `auto` has become
         changed = [
@@ -74,131 +77,143 @@ class RunStart:
         ]
         if changed:
             raise ConfigError(
-                f"run {self.run_id} cannot be continued with {', '.join(changed)}: leave that out, or start a new run "
+                f"run {self.run_id} cannot be resumed with {', '.join(changed)}: leave that out, or start a new run "
                 "without --resume"
             )
 
     def refuse_other_data(self, dataset: str, key: str) -> None:
-        """Refuse to continue the run on other examples than it was started on.
+        """Check that a run is resumed on the examples that it was started on.
+
+        Args:
+            dataset: Name of the dataset, never `auto`.
+            key: Digest of what the dataset's cache was built from.
 
         Raises:
-            ConfigError: Names both datasets.
+            ConfigError: The dataset is another one; names both.
         """
         if (dataset, key) != (self.dataset, self.dataset_key):
             raise ConfigError(
                 f"run {self.run_id} was started on {self.dataset} with the key {self.dataset_key}, and cannot be "
-                f"continued on {dataset} with the key {key}: another version of mnist-bp prepares it otherwise; "
-                "continue it with the version it was started with, or start a new run"
+                f"resumed on {dataset} with the key {key}, which another version of mnist-bp prepared; "
+                "resume it with the version that it was started with, or start a new run"
             )
 
 
 @dataclass(frozen=True)
 class JournalState:
-    """What a journal tells.
+    """The contents of a journal.
 
     Args:
-        start: Its first line.
-        checkpoints: By step; that the files are still what they were is for the reader to find out.
-        resumed: What the run was continued from, oldest first.
-        certificate: The latest: an engine is certified again before it continues.
-        damage: For every line that is not counted, where it is and why.
+        start: The first line.
+        checkpoints: As recorded; whether the files are still intact is not checked.
+        resumed: Where the run was resumed from, oldest first.
+        certificate: The latest one: an engine is certified again whenever a run is resumed.
+        intact: The lines that count, as bytes.
+        damage: Which line is the first that does not count, and why, or None.
     """
 
     start: RunStart
-    checkpoints: dict[int, CheckpointFile]
+    checkpoints: CheckpointsByStep
     resumed: tuple[ResumePoint, ...]
     certificate: Mapping[str, Any]
-    damage: tuple[str, ...]
+    intact: bytes
+    damage: str | None
 
 
 class Journal:
-    """The journal of one run. To be written to only while `run_directory.lock_run` it.
+    """The journal of one run. Write to it only while holding `workspace.lock_run`.
 
     Args:
-        directory: The run's.
+        directory: The run's directory.
     """
 
     def __init__(self, directory: Path) -> None:
-        self._directory = directory
+        self.directory = directory
         self.path = directory / JOURNAL
 
     def begin(self, start: RunStart) -> None:
-        """Make the journal, whole or not at all.
+        """Create the journal, atomically.
 
         Raises:
-            StoreError: The disk is full, read-only or gone.
+            StoreError: The disk is full, read-only or missing.
         """
         first = {"kind": "start", "journal_version": JOURNAL_VERSION, **asdict(start)}
         write_bytes(self.path, checksummed_json.dumps(first, indent=None))
 
-    def add_checkpoint(self, point: CheckpointFile) -> None:
-        """Record a checkpoint whose file is durable; see `_append`."""
-        about = {"step": point.step, "sha256": point.file.sha256, "size": point.file.size, "seconds": point.seconds}
-        self._append({"kind": "checkpoint", **about})
+    def resume(self, known: JournalState, point: ResumePoint, certificate: Mapping[str, Any]) -> None:
+        """Record where the run is resumed from, and drop the lines that do not count, atomically.
 
-    def add_resumption(self, point: ResumePoint, certificate: Mapping[str, Any]) -> None:
-        """Record what the run is continued from, and that its engine was certified again; see `_append`."""
-        self._append({"kind": "resumption", **asdict(point), "certificate": certificate})
-
-    def check_there(self) -> None:
-        """Find out that the run was removed before more of it is written.
+        Args:
+            known: What `read` returned.
+            point: Step that training goes on from; the checkpoints after it are cancelled.
+            certificate: Proof that the engine is still right.
 
         Raises:
-            StoreError: It was.
+            StoreError: The disk is full, read-only or missing.
+        """
+        entry = {"kind": "resumption", **asdict(point), "certificate": certificate}
+        write_bytes(self.path, known.intact + checksummed_json.dumps(entry, indent=None))
+
+    def add_checkpoint(self, point: CheckpointFile) -> None:
+        """Append a checkpoint whose file is durable.
+
+        Raises:
+            StoreError: The disk is full or read-only, or the journal was removed; it is not created again.
+        """
+        about = {"step": point.step, "sha256": point.file.sha256, "size": point.file.size, "seconds": point.seconds}
+        line = checksummed_json.dumps({"kind": "checkpoint", **about}, indent=None)
+        with writing_to(self.path), self.path.open("r+b") as file:
+            file.seek(0, os.SEEK_END)
+            file.write(line)
+            file.flush()
+            os.fsync(file.fileno())
+
+    def check_exists(self) -> None:
+        """Check that the run has not been removed, before more of it is written.
+
+        Raises:
+            StoreError: It has been removed.
         """
         if not self.path.exists():
-            raise StoreError(f"{self.path} is gone: the run was removed while it was being made; start a new one")
+            raise StoreError(f"{self.path} is missing: the run was removed while it was in progress; start a new one")
 
     def read(self) -> JournalState | None:
-        """Read everything that is intact; None where there is no journal.
+        """Read the journal up to the first damaged line; None where there is no journal.
 
         Raises:
-            ChecksumError, DataFormatError: The first line is damaged, without which nothing can be continued.
-            StoreError: It cannot be read.
+            ChecksumError, DataFormatError: The first line is damaged, or another version of mnist-bp wrote it.
+            StoreError: The journal cannot be read.
         """
         with reading_from(self.path):
             if not self.path.exists():
                 return None
             first, *others = self.path.read_bytes().removesuffix(b"\n").split(b"\n")
-        start = self._start(first)
-        checkpoints: dict[int, CheckpointFile] = {}
+        start, intact, damage = self._start(first), [first], None
+        checkpoints: CheckpointsByStep = {}
         resumed: list[ResumePoint] = []
-        certificate, damage = start.certificate, []
+        certificate = start.certificate
         for number, line in enumerate(others, start=2):
+            where = f"{self.path}, line {number},"
             try:
-                entry = checksummed_json.loads(line + b"\n", f"{self.path}, line {number},", "it is not counted")
+                entry = checksummed_json.loads(line + b"\n", where, "what it and later lines record is trained again")
             except (ChecksumError, DataFormatError) as exc:
-                damage.append(str(exc))
-                continue
+                damage = str(exc)
+                break
+            intact.append(line)
             if entry["kind"] == "checkpoint":
-                step, path = entry["step"], checkpoint_path(self._directory, entry["step"])
-                file = FileDigest(str(path), entry["sha256"], entry["size"])
-                checkpoints[step] = CheckpointFile(step, file, entry["seconds"])
-            elif entry["kind"] == "resumption":
+                file = FileDigest(str(checkpoint_path(self.directory, entry["step"])), entry["sha256"], entry["size"])
+                checkpoints[entry["step"]] = CheckpointFile(entry["step"], file, entry["seconds"])
+            else:
                 resumed.append(ResumePoint(entry["step"], entry["sha256"], entry["at"]))
                 certificate = entry["certificate"]
-        return JournalState(start, checkpoints, tuple(resumed), certificate, tuple(damage))
+                checkpoints = {step: point for step, point in checkpoints.items() if step <= entry["step"]}
+        content = b"\n".join(intact) + b"\n"
+        return JournalState(start, checkpoints, tuple(resumed), certificate, content, damage)
 
     def _start(self, line: bytes) -> RunStart:
-        entry = checksummed_json.loads(line + b"\n", f"{self.path}, line 1,", _REMEDY)
-        if (entry.pop("kind", None), found := entry.pop("journal_version", None)) != ("start", JOURNAL_VERSION):
-            raise DataFormatError(
-                f"{self.path} does not begin as a run's journal of version {JOURNAL_VERSION} does "
-                f"(found version {found}); {_REMEDY}"
-            )
+        where = f"{self.path}, line 1,"
+        entry = checksummed_json.loads(line + b"\n", where, _HINT)
+        checksummed_json.expect_version(entry, "journal_version", JOURNAL_VERSION, where)
+        if entry.pop("kind", None) != "start":
+            raise DataFormatError(f"{where} is not the start of a run; {_HINT}")
         return RunStart(**{**entry, "seeds": tuple(entry["seeds"])})
-
-    def _append(self, entry: Mapping[str, Any]) -> None:
-        """Add a line, durably.
-
-        Raises:
-            StoreError: The disk is full or read-only, or the journal was removed: a new one is not begun.
-        """
-        line = checksummed_json.dumps(entry, indent=None)
-        with writing_to(self.path), self.path.open("r+b") as file:
-            file.seek(-1, os.SEEK_END)
-            if file.read(1) != b"\n":  # what a writer that died has left of a line is not to spoil this one
-                line = b"\n" + line
-            file.write(line)
-            file.flush()
-            os.fsync(file.fileno())

@@ -1,4 +1,4 @@
-"""A run while it is being made: started, or continued where it was broken off; its checkpoints as they come.
+"""One training run: started, or resumed from its newest checkpoint; each checkpoint is written as it is reached.
 
 <data dir>/runs/<run id>/journal.jsonl
                         /checkpoints/step-0001000.safetensors
@@ -7,26 +7,25 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import replace
+from collections.abc import Sequence
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from mnist_bp.data.parquet import load_split
 from mnist_bp.engines.certificate import Certificate, certify
-from mnist_bp.engines.choose import choose_engine
+from mnist_bp.engines.choose import choose_engine, same_engine
 from mnist_bp.engines.interface import Engine
 from mnist_bp.engines.parallel import on_every_core
-from mnist_bp.errors import DivergenceError
+from mnist_bp.errors import ChecksumError, ConfigError, DivergenceError, StoreError
 from mnist_bp.layout import checkpoint_path, new_run_id, run_directory
 from mnist_bp.model.parameters import CLASSES, PIXELS, Model, initial_parameters
-from mnist_bp.results import CachedDataset, CheckpointFile, Progress, TrainedRun
+from mnist_bp.results import CachedDataset, CheckpointFile, Progress, ResumePoint, TrainedRun
+from mnist_bp.storage.files import read_verified
 from mnist_bp.training.checkpoints import load_checkpoint, save_checkpoint
-from mnist_bp.training.continuing import Pieces, Points, engine_of, intact_points, missing_pieces, resume_point
-from mnist_bp.training.journal import Journal, RunStart
-from mnist_bp.training.loop import Checkpoint, ExampleOrder, checkpoint_steps, train
+from mnist_bp.training.journal import CheckpointsByStep, Journal, JournalState, RunStart
+from mnist_bp.training.loop import ExampleOrder, checkpoint_steps, train
 from mnist_bp.training.workspace import lock_run
 
 if TYPE_CHECKING:
@@ -35,13 +34,58 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 MAX_CERTIFIED_SIZE: Final = 128
-"""Hidden units, and examples in a batch, that a run's certificate goes up to: more cost time and tell no more."""
+"""Largest number of hidden units, and of examples in a batch, for a run's certificate: more take longer and prove no
+more."""
+
+
+def train_run(
+    config: RunConfig, data: CachedDataset, run_id: str | None = None, *, on_progress: Progress | None = None
+) -> TrainedRun:
+    """Train the model of every seed and write a checkpoint of all at every `checkpoint_every` steps and at the end.
+
+    A run that has a journal is resumed from its newest checkpoint, up to which all are intact. It ends in the same bits
+    as a run that was never interrupted. If all its checkpoints are intact, nothing is trained.
+
+    Args:
+        config: The run's configuration; its directory is created in `data_dir`.
+        data: The dataset. Its test images are not read.
+        run_id: The run's id; a new one if None.
+        on_progress: Called with the steps taken by each model, the steps of the run, and the mean speed so far.
+
+    Raises:
+        ConfigError: The batch is larger than the dataset, or the device does not exist; or the run was started with
+            other settings, other data, or an engine that cannot run here.
+        CertificateError: The engine's gradients are wrong; nothing was trained.
+        DivergenceError: A weight is no longer finite; the checkpoints so far are kept.
+        ChecksumError, DataFormatError: The data is damaged, or the journal's first line.
+        StoreError: A file cannot be read or written, or another process is working on the run.
+    """
+    run_id = run_id or new_run_id()
+    journal = Journal(run_directory(config.data_dir, run_id))
+    logger.info(f"train       run {run_id} (if interrupted, resume with --resume {run_id})")
+    with lock_run(journal.directory):
+        known, checkpoints = journal.read(), CheckpointsByStep()
+        if known is not None:
+            known.start.refuse_changes(config.record)
+            known.start.refuse_other_data(data.name, data.key)
+            checkpoints = _intact_checkpoints(config, known)
+        if config.steps not in checkpoints:
+            if known is None:
+                engine = _start(config, data, journal, run_id)
+            else:
+                engine = _resume(config, journal, known, checkpoints)
+            try:
+                _train(config, data, engine, journal, checkpoints, on_progress)
+            except DivergenceError as exc:
+                kept = f"the checkpoints up to step {max(checkpoints, default=0):,} are kept in {journal.directory}"
+                raise DivergenceError(f"{exc}; {kept if checkpoints else 'no checkpoint came before it'}") from exc
+        return _trained_run(journal, checkpoints)
 
 
 def checkpoint_metadata(
     config: RunConfig, data: CachedDataset, engine: str, device: str, seeds: Sequence[int], step: int
 ) -> dict[str, Any]:
-    """Describe what a file of weights holds and how to make it again."""
+    """Describe the contents of a file of weights, and all that is needed to compute them again."""
     return {
         "config": config.training_record,
         "dataset": {"name": data.name, "key": data.key, "train_examples": data.train_examples},
@@ -52,70 +96,66 @@ def checkpoint_metadata(
     }
 
 
-def train_run(
-    config: RunConfig, data: CachedDataset, run_id: str | None = None, *, on_progress: Progress | None = None
-) -> TrainedRun:
-    """Train every seed's model, writing all checkpoints as they come; or go on where the run was broken off.
-
-    A run that has a journal keeps what is intact, and ends in the bits in which it would have ended had it never been
-    broken off; if nothing of it is missing, nothing is trained.
-
-    Args:
-        config: The run; its directory is made in `data_dir`.
-        data: What to train on; test images are not touched.
-        run_id: Its id; a new one if None.
-        on_progress: Called with the steps taken by each model, the steps of the run, and the speed so far.
-
-    Raises:
-        ConfigError: The batch is larger than the dataset, or there is no such device; or the run was started with
-            other settings, other data, or an engine that cannot run here.
-        CertificateError: The engine's gradients are wrong; nothing was trained.
-        DivergenceError: A weight is no longer finite; the checkpoints so far are kept, and named.
-        ChecksumError, DataFormatError: The data is damaged, or the journal's first line.
-        StoreError: Something cannot be read or written, or another process is working on the run.
-    """
-    run_id = run_id or new_run_id()
-    directory = run_directory(config.data_dir, run_id)
-    journal, points, before = Journal(directory), Points(), Points()
-    logger.info(f"train       run {run_id} (if interrupted, resume with --resume {run_id})")
-    with lock_run(directory):
-        known = journal.read()
-        if known is not None:
-            known.start.refuse_changes(config.record)
-            known.start.refuse_other_data(data.name, data.key)
-            for damage in known.damage:
-                logger.warning(damage)
-            before, points = known.checkpoints, intact_points(known, config)
-        if missing := missing_pieces(config, points):
-            if known is None:
-                engine, notice = choose_engine(config.engine, config.hidden, config.batch_size)
-            else:
-                engine, notice = engine_of(known.start), known.start.engine_notice
-            certificate = _certified(config, engine)
-            if notice:
-                logger.warning(notice)
-            logger.info(f"train       {certificate.summary}")
-            if known is None:
-                journal.begin(_start(config, data, run_id, certificate, notice))
-            else:
-                resumed = resume_point(missing, points)
-                journal.add_resumption(resumed, certificate.record)
-                logger.info(f"train       resumed from step {resumed.step:,}")
-            with _naming_what_is_kept(points, directory):
-                for checkpoint in _train(config, data, engine, points, missing, on_progress):
-                    journal.check_there()
-                    point = _save(config, data, engine, directory, checkpoint)
-                    points[point.step] = point = _as_before(point, before.get(point.step))
-                    journal.add_checkpoint(point)
-                    logger.info(f"train       step {point.step:>9,}  {_speed(config, point.step, point.seconds):>17}")
-        return _record(config, journal, points)
+def _start(config: RunConfig, data: CachedDataset, journal: Journal, run_id: str) -> Engine:
+    """Choose and certify the engine of a new run, and begin its journal."""
+    engine, notice = choose_engine(config.engine, config.hidden, config.batch_size)
+    certificate = _certify(config, engine, notice)
+    journal.begin(
+        RunStart(
+            run_id=run_id,
+            config=config.record,
+            dataset=data.name,
+            dataset_key=data.key,
+            dataset_notice=data.notice,
+            seeds=config.seed_list,
+            validation_examples=config.held_out(data.train_examples),
+            engine=certificate.engine,
+            device=certificate.device,
+            engine_notice=notice,
+            certificate=certificate.record,
+        )
+    )
+    return engine
 
 
-def _speed(config: RunConfig, step: int, seconds: float) -> str:
-    return f"{len(config.seed_list) * step / seconds:,.0f} steps/s"
+def _intact_checkpoints(config: RunConfig, known: JournalState) -> CheckpointsByStep:
+    """Verify the files of a journal's checkpoints, oldest first, up to the first that is missing or damaged."""
+    if known.damage:
+        logger.warning(known.damage)
+    intact: CheckpointsByStep = {}
+    for step in checkpoint_steps(config):
+        if (point := known.checkpoints.get(step)) is None:
+            break
+        try:
+            read_verified(Path(point.file.path), point.file.sha256, "it and those after it are trained again")
+        except (ChecksumError, StoreError) as exc:
+            logger.warning(f"the checkpoint of step {step:,} cannot be used: {exc}")
+            break
+        intact[step] = point
+    return intact
 
 
-def _certified(config: RunConfig, engine: Engine) -> Certificate:
+def _resume(config: RunConfig, journal: Journal, known: JournalState, checkpoints: CheckpointsByStep) -> Engine:
+    """Find the engine that a run was started with, certify it again, and record where the run is resumed from."""
+    start = known.start
+    try:
+        engine = same_engine(start.engine, start.device, config.hidden, config.batch_size)
+    except ConfigError as exc:
+        raise ConfigError(
+            f"run {start.run_id} was started with the {start.engine} engine on {start.device}, and another engine "
+            "computes other bits; resume it on a machine where that engine runs, or start a new run. "
+            f"Cause: {exc}"
+        ) from exc
+    certificate = _certify(config, engine, start.engine_notice)
+    step = max(checkpoints, default=0)
+    sha256 = checkpoints[step].file.sha256 if step else None
+    point = ResumePoint(step, sha256, datetime.now(UTC).isoformat(timespec="seconds"))
+    journal.resume(known, point, certificate.record)
+    logger.info(f"train       resumed from step {step:,}")
+    return engine
+
+
+def _certify(config: RunConfig, engine: Engine, notice: str | None) -> Certificate:
     certificate = certify(
         engine,
         hidden=min(config.hidden, MAX_CERTIFIED_SIZE),
@@ -123,110 +163,71 @@ def _certified(config: RunConfig, engine: Engine) -> Certificate:
         bias_gradient=config.bias_gradient,
     )
     certificate.check()
+    if notice:
+        logger.warning(notice)
+    logger.info(f"train       {certificate.summary}")
     return certificate
-
-
-def _start(
-    config: RunConfig, data: CachedDataset, run_id: str, certificate: Certificate, notice: str | None
-) -> RunStart:
-    return RunStart(
-        run_id=run_id,
-        config=config.record,
-        dataset=data.name,
-        dataset_key=data.key,
-        dataset_notice=data.notice,
-        seeds=config.seed_list,
-        validation_examples=config.held_out(data.train_examples),
-        engine=certificate.engine,
-        device=certificate.device,
-        engine_notice=notice,
-        certificate=certificate.record,
-    )
 
 
 def _train(
     config: RunConfig,
     data: CachedDataset,
     engine: Engine,
-    points: Points,
-    missing: Pieces,
+    journal: Journal,
+    checkpoints: CheckpointsByStep,
     on_progress: Progress | None,
-) -> Iterator[Checkpoint]:
-    """Train to every checkpoint that is missing. Before the next is asked for, `points` is to have the last."""
+) -> None:
+    """Train from the last checkpoint to the run's last step; write each new checkpoint and add it to `checkpoints`."""
     images, labels = load_split(data.train)
     examples = len(images) - config.held_out(data.train_examples)
     resident = engine.load(images[:examples], labels[:examples])
-    del images  # the engine has its own
+    del images  # the engine has its own copy
     orders = [ExampleOrder(seed, examples, config.batch_size) for seed in config.seed_list]
+
+    def speed(step: int, seconds: float) -> str:
+        return f"{len(orders) * step / seconds:,.0f} steps/s"
 
     def report(step: int, seconds: float) -> None:
         if on_progress is not None:
-            on_progress(step, config.steps, _speed(config, step, seconds))
+            on_progress(step, config.steps, speed(step, seconds))
 
-    models: list[Model] = []
-    at: int | None = None
-    for begin, step in missing:
-        if begin == 0:
-            models = on_every_core(partial(_initial_model, config.hidden), config.seed_list)
-        elif begin != at:
-            models = load_checkpoint(points[begin].file)
-        seconds = points[begin].seconds if begin else 0.0
-        checkpoint = next(train(config, resident, models, orders, report, start=begin, seconds=seconds))
-        models, at = checkpoint.models, step
-        yield checkpoint
-
-
-def _initial_model(hidden: int, seed: int) -> Model:
-    return initial_parameters(seed, PIXELS, hidden, CLASSES)
+    start = max(checkpoints, default=0)
+    seconds = checkpoints[start].seconds if start else 0.0
+    for reached in train(
+        config, resident, _models_at(config, checkpoints, start), orders, report, start=start, seconds=seconds
+    ):
+        journal.check_exists()
+        about = checkpoint_metadata(config, data, engine.name, engine.device, config.seed_list, reached.step)
+        file = save_checkpoint(checkpoint_path(journal.directory, reached.step), reached.models, about)
+        checkpoints[reached.step] = point = CheckpointFile(reached.step, file, reached.seconds)
+        journal.add_checkpoint(point)
+        logger.info(f"train       step {reached.step:>9,}  {speed(reached.step, reached.seconds):>17}")
 
 
-@contextmanager
-def _naming_what_is_kept(points: Points, directory: Path) -> Iterator[None]:
-    """Say of a diverged run what is left of it."""
-    try:
-        yield
-    except DivergenceError as exc:
-        kept = f"{len(points)} checkpoints before it are kept in {directory}"
-        raise DivergenceError(f"{exc}; {kept if points else 'no checkpoint came before it'}") from exc
+def _models_at(config: RunConfig, checkpoints: CheckpointsByStep, step: int) -> list[Model]:
+    """Read the models of a checkpoint, or draw those of step 0 from their seeds."""
+    if step:
+        return load_checkpoint(checkpoints[step].file)
+    initial_model = partial(initial_parameters, inputs=PIXELS, hidden=config.hidden, classes=CLASSES)
+    return on_every_core(initial_model, config.seed_list)
 
 
-def _save(
-    config: RunConfig, data: CachedDataset, engine: Engine, directory: Path, checkpoint: Checkpoint
-) -> CheckpointFile:
-    about = checkpoint_metadata(config, data, engine.name, engine.device, config.seed_list, checkpoint.step)
-    file = save_checkpoint(checkpoint_path(directory, checkpoint.step), checkpoint.models, about)
-    return CheckpointFile(checkpoint.step, file, checkpoint.seconds)
-
-
-def _as_before(point: CheckpointFile, before: CheckpointFile | None) -> CheckpointFile:
-    """Give a checkpoint that had to be made again the time it took at first: a run's history stays as it was."""
-    if before is None:
-        return point
-    if before.file.sha256 != point.file.sha256:
-        logger.warning(
-            f"the checkpoint of step {point.step:,} was made again and is another: SHA-256 "
-            f"{before.file.sha256} before, {point.file.sha256} now; was it made on another machine?"
-        )
-        return point
-    return replace(point, seconds=before.seconds)
-
-
-def _record(config: RunConfig, journal: Journal, points: Points) -> TrainedRun:
-    """Describe a run of which nothing is missing, whoever made it."""
+def _trained_run(journal: Journal, checkpoints: CheckpointsByStep) -> TrainedRun:
+    """Describe a run that has all its checkpoints."""
     known = journal.read()
     assert known is not None
-    checkpoints = tuple(points[step] for step in checkpoint_steps(config))
+    start, points = known.start, tuple(checkpoints.values())
     return TrainedRun(
-        run_id=known.start.run_id,
-        directory=str(journal.path.parent),
-        config=known.start.config,
-        seeds=known.start.seeds,
-        validation_examples=known.start.validation_examples,
-        engine=known.start.engine,
-        device=known.start.device,
+        run_id=start.run_id,
+        directory=str(journal.directory),
+        config=start.config,
+        seeds=start.seeds,
+        validation_examples=start.validation_examples,
+        engine=start.engine,
+        device=start.device,
         certificate=dict(known.certificate),
-        checkpoints=checkpoints,
-        seconds=checkpoints[-1].seconds,
-        notice=known.start.engine_notice,
+        checkpoints=points,
+        seconds=points[-1].seconds,
+        notice=start.engine_notice,
         resumed=known.resumed,
     )

@@ -275,7 +275,7 @@ class TestPublishToS3(PublishContract):
 # what is published
 
 
-@pytest.mark.parametrize("lost", [None, "manifest.json", "report.html"])
+@pytest.mark.parametrize("lost", [None, "manifest.json", "report.html", "checkpoints/step-0000025.safetensors"])
 def test_a_publication_is_repeated_to_the_same_bytes_by_whoever_resumes_the_run(
     lost: str | None, sample_raw: RawDataset, sample: CachedDataset
 ) -> None:

@@ -175,6 +175,6 @@ def test_a_run_that_is_removed_between_two_checkpoints_is_one_line_and_not_made_
     (whole,) = nursery.make(replace(order, config=order.config.model_copy(update=elsewhere)))
     journalled = [number for number, each in enumerate(whole.events, 1) if each == "fsync journal.jsonl"]
     (ending,) = nursery.make(replace(order, remove=(journalled[2], str(directory))))
-    assert_one_line(ending, str(directory), "the run was removed while it was being made; start a new one")
+    assert_one_line(ending, str(directory), "the run was removed while it was in progress; start a new one")
     assert not directory.exists()
     assert_ends_well(nursery, order)

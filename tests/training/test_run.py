@@ -1,16 +1,23 @@
-"""Runs: what training and evaluation log, and the progress they report."""
+"""Runs: resumed to the same bits from whatever is intact; the lines they log and the progress they report."""
 
 from __future__ import annotations
 
+import json
 import logging
 import re
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from mnist_bp.config import RunConfig
 from mnist_bp.engines.cpu import CpuEngine
-from mnist_bp.results import CachedDataset
+from mnist_bp.errors import ChecksumError, ConfigError, DataFormatError, DivergenceError
+from mnist_bp.layout import checkpoint_path, run_directory
+from mnist_bp.results import CachedDataset, TrainedRun
 from mnist_bp.training.evaluation import evaluate_run
+from mnist_bp.training.journal import JOURNAL
 from mnist_bp.training.run import train_run
 
 RUN_ID = "20261125T072013Z-1d4ef8bd"
@@ -74,3 +81,192 @@ def test_evaluation_logs_and_counts_every_checkpoint(
     assert progress == [(1, 3, ""), (2, 3, ""), (3, 3, "")]
     for step, message in zip((100, 200, 300), logged.messages, strict=True):
         assert re.fullmatch(rf"evaluate    step {step:>9}  {scores}", message)
+
+
+# --- resumed ------------------------------------------------------------------
+
+
+class StopTraining(Exception):  # noqa: N818 - not an error
+    """Raised by a test in the middle of a run."""
+
+
+def train_until(step: int, config: RunConfig, data: CachedDataset) -> None:
+    """Train a run until the given number of steps is taken, and interrupt it before their checkpoint is written."""
+
+    def interrupt(completed: float, total: float | None, note: str) -> None:
+        if completed >= step:
+            raise StopTraining
+
+    with pytest.raises(StopTraining):
+        train_run(config, data, RUN_ID, on_progress=interrupt)
+
+
+def digests(trained: TrainedRun) -> list[str]:
+    return [point.file.sha256 for point in trained.checkpoints]
+
+
+def journal_path() -> Path:
+    return run_directory("data", RUN_ID) / JOURNAL
+
+
+def flip_last_byte(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+
+
+def tear(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:100])
+
+
+@pytest.mark.parametrize("settings", [{}, {"engine": "reference"}, {"seeds": "3"}], ids=["cpu", "reference", "seeds"])
+@pytest.mark.parametrize("step", [100, 200, 300])
+def test_an_interrupted_run_is_resumed_to_the_same_bits(
+    step: int, settings: dict[str, object], sample: CachedDataset
+) -> None:
+    config = config_with(**settings)
+    train_until(step, config, sample)
+    trained = train_run(config, sample, RUN_ID)
+    whole = train_run(config.model_copy(update={"data_dir": "whole"}), sample)
+    assert digests(trained) == digests(whole)
+    assert len(set(digests(trained))) == 3
+    (resumed,) = trained.resumed
+    assert resumed.step == step - 100
+    assert resumed.sha256 == (digests(whole)[step // 100 - 2] if step > 100 else None)
+
+
+def test_the_seconds_of_a_resumed_run_count_on_from_its_checkpoint(sample: CachedDataset) -> None:
+    whole = train_run(config_with(), sample, RUN_ID)
+    checkpoint_path(Path(whole.directory), 200).unlink()
+    resumed = train_run(config_with(), sample, RUN_ID)
+    assert resumed.checkpoints[0] == whole.checkpoints[0]
+    seconds = [point.seconds for point in resumed.checkpoints]
+    assert seconds == sorted(set(seconds))
+    assert seconds[-1] == resumed.seconds
+
+
+def test_a_run_with_all_its_checkpoints_is_not_trained_again(
+    sample: CachedDataset, logged: pytest.LogCaptureFixture
+) -> None:
+    first = train_run(config_with(), sample, RUN_ID)
+    logged.clear()
+    assert train_run(config_with(), sample, RUN_ID) == first
+    assert [message[:15] for message in logged.messages] == ["train       run"]
+
+
+@pytest.mark.parametrize("damage", [flip_last_byte, tear, Path.unlink])
+@pytest.mark.parametrize("step", [100, 200, 300])
+def test_training_resumes_from_the_newest_checkpoint_up_to_which_all_are_intact(
+    step: int, damage: Callable[[Path], None], sample: CachedDataset, logged: pytest.LogCaptureFixture
+) -> None:
+    whole = train_run(config_with(), sample, RUN_ID)
+    path = checkpoint_path(Path(whole.directory), step)
+    damage(path)
+    logged.clear()
+    resumed = train_run(config_with(), sample, RUN_ID)
+    assert digests(resumed) == digests(whole)
+    assert [point.step for point in resumed.resumed] == [step - 100]
+    (warning,) = [record.getMessage() for record in logged.records if record.levelno == logging.WARNING]
+    assert warning.startswith(f"the checkpoint of step {step} cannot be used: ")
+    assert str(path) in warning
+    assert f"train       resumed from step {step - 100}" in logged.messages
+    assert train_run(config_with(), sample, RUN_ID) == resumed
+
+
+def test_a_resumption_cancels_the_checkpoints_after_the_step_it_starts_from(sample: CachedDataset) -> None:
+    """They are intact, but another machine may have computed them in other bits than the ones now before them."""
+    whole = train_run(config_with(), sample, RUN_ID)
+    checkpoint_path(Path(whole.directory), 100).unlink()
+    train_until(200, config_with(), sample)
+    resumed = train_run(config_with(), sample, RUN_ID)
+    assert [point.step for point in resumed.resumed] == [0, 100]
+    assert digests(resumed) == digests(whole)
+
+
+@pytest.mark.parametrize("line", [2, 3, 4])
+def test_a_damaged_line_of_the_journal_and_the_lines_after_it_do_not_count(
+    line: int, sample: CachedDataset, logged: pytest.LogCaptureFixture
+) -> None:
+    whole = train_run(config_with(), sample, RUN_ID)
+    lines = journal_path().read_bytes().splitlines(keepends=True)
+    for number in (line, 4):
+        lines[number - 1] = lines[number - 1].replace(b'"step"', b'"stop"')
+    journal_path().write_bytes(b"".join(lines))
+    logged.clear()
+    resumed = train_run(config_with(), sample, RUN_ID)
+    assert digests(resumed) == digests(whole)
+    assert [point.step for point in resumed.resumed] == [100 * (line - 2)]
+    (warning,) = [record.getMessage() for record in logged.records if record.levelno == logging.WARNING]
+    assert f"{journal_path()}, line {line}, is damaged: " in warning
+    logged.clear()
+    assert train_run(config_with(), sample, RUN_ID) == resumed
+    assert len(logged.records) == 1  # the journal is intact again
+
+
+def test_a_torn_line_does_not_hide_what_a_resumed_run_adds(sample: CachedDataset) -> None:
+    train_until(200, config_with(), sample)
+    journal_path().write_bytes(journal_path().read_bytes()[:-30])
+    train_until(300, config_with(), sample)
+    trained = train_run(config_with(), sample, RUN_ID)
+    assert [point.step for point in trained.resumed] == [0, 200]
+
+
+def test_a_journal_whose_first_line_is_damaged_is_refused(sample: CachedDataset) -> None:
+    train_run(config_with(), sample, RUN_ID)
+    journal_path().write_bytes(journal_path().read_bytes().replace(b'"seeds": [1]', b'"seeds": [2]'))
+    with pytest.raises(ChecksumError, match=r"line 1, is damaged: .*; start a new run, without --resume"):
+        train_run(config_with(), sample, RUN_ID)
+
+
+def test_a_journal_without_its_first_line_is_refused(sample: CachedDataset) -> None:
+    train_run(config_with(), sample, RUN_ID)
+    journal_path().write_bytes(journal_path().read_bytes().split(b"\n", 1)[1])
+    with pytest.raises(DataFormatError, match=r"line 1, is not the start of a run; start a new run, without --resume"):
+        train_run(config_with(), sample, RUN_ID)
+
+
+def test_a_journal_of_version_1_is_refused_in_a_line_that_says_what_to_do(sample: CachedDataset) -> None:
+    path = journal_path()
+    path.parent.mkdir(parents=True)
+    path.write_text(json.dumps({"kind": "start", "journal_version": 1, "seal": "0" * 64}) + "\n")
+    with pytest.raises(DataFormatError) as caught:
+        train_run(config_with(), sample, RUN_ID)
+    assert str(caught.value).startswith(f"{path}, line 1, was written by an older mnist-bp in format 1, expected")
+    assert "read it with that version" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_run_is_not_resumed_with_other_settings(sample: CachedDataset) -> None:
+    train_until(200, config_with(), sample)
+    with pytest.raises(ConfigError, match=r"cannot be resumed with --learning-rate 0\.25 \(started with 0\.5\)"):
+        train_run(config_with(learning_rate=0.25), sample, RUN_ID)
+
+
+def test_a_run_is_not_resumed_on_other_data(sample: CachedDataset) -> None:
+    train_until(200, config_with(), sample)
+    with pytest.raises(ConfigError, match=rf"with the key {sample.key}, and cannot be resumed on .* with the key 0a1b"):
+        train_run(config_with(), replace(sample, key="0a1b"), RUN_ID)
+
+
+def test_a_run_is_not_resumed_with_another_engine(sample: CachedDataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    train_until(200, config_with(), sample)
+
+    def refuse(*_: object) -> None:
+        raise ConfigError("numba cannot be used")
+
+    monkeypatch.setattr("mnist_bp.training.run.same_engine", refuse)
+    with pytest.raises(ConfigError, match=r"was started with the cpu engine on cpu, .* Cause: numba cannot be used"):
+        train_run(config_with(), sample, RUN_ID)
+
+
+@pytest.mark.parametrize(
+    ("rate", "kept"), [(3e38, "no checkpoint came before it"), (0.5, "up to step 100 are kept in /")]
+)
+def test_a_diverged_run_names_the_checkpoints_that_are_kept(
+    rate: float, kept: str, sample: CachedDataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if rate < 1:
+        finite = iter([True, False])
+        monkeypatch.setattr("mnist_bp.training.loop.all_finite", lambda _: next(finite, False))
+    with pytest.raises(DivergenceError, match=kept):
+        train_run(config_with(learning_rate=rate, batch_size=200), sample, RUN_ID)
