@@ -54,7 +54,7 @@ class Plan:
     Args:
         runs: Published runs that go.
         directories: Directories, on this machine, of runs that were made here.
-        leftovers: Temporary files and unfinished uploads.
+        leftovers: URIs of temporary files of writers that died.
         kept: For each published run that stays, why.
         in_use: Runs that were to go, and stay since somebody has begun to work on them.
     """

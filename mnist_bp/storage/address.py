@@ -1,4 +1,4 @@
-"""Places that hold files under keys: a directory, or a bucket of an S3-compatible store, behind one interface."""
+"""Addresses of stores: a directory, or a bucket of an S3-compatible store."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ _BUCKET: Final = re.compile(r"[A-Za-z0-9._-]{1,255}")
 
 
 def open_store(uri: str, *, attempts: int = RetryPolicy.attempts) -> Store:
-    """Open a place by its address. Nothing is contacted yet.
+    """Open a store by its address. No request is made yet.
 
     Args:
         uri: A directory, file:///directory or s3://bucket/prefix.
-        attempts: How often a request to S3 may be made in all when the fault is transient.
+        attempts: Maximum number of attempts of one request to S3.
 
     Raises:
-        ConfigError: Some other address; a secret in it is not repeated.
+        ConfigError: The address has another form; a secret in it is not repeated.
     """
     if problem := address_problem(uri):
-        raise ConfigError(f"{uri!r} is no place for files: {problem}")
+        raise ConfigError(f"{uri!r} is not the address of a store: {problem}")
     scheme, _, rest = uri.rpartition("://")
     if scheme == "s3":
         from mnist_bp.storage.s3 import S3Store  # boto3: 0.3 s, and absent on machines that only train
@@ -37,12 +37,12 @@ def open_store(uri: str, *, attempts: int = RetryPolicy.attempts) -> Store:
 
 
 def absolute_address(uri: str) -> str:
-    """Make the address of a store mean the same place from any working directory."""
+    """Return an address that names the same store from any working directory."""
     return uri if "://" in uri else str(Path(uri).absolute())
 
 
 def address_problem(uri: str) -> str | None:
-    """Say what is wrong with the address of a store, or None where `open_store` would take it."""
+    """Return what is wrong with the address of a store, or None if `open_store` accepts it."""
     scheme, separator, rest = uri.partition("://")
     host = rest.partition("/")[0]
     if not separator:

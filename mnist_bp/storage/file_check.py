@@ -1,4 +1,4 @@
-"""What verifying finds: one finding for each file. Errors become findings, so one damaged file hides no other."""
+"""Results of verification, one for each file. Errors become results, so that one damaged file hides no other."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ Arguments = ParamSpec("Arguments")
 
 @dataclass(frozen=True)
 class FileCheck:
-    """What was found about one file, or about a run as a whole.
+    """The result for one file, or for a run as a whole.
 
     Args:
-        uri: Which.
-        status: `unreadable` is a refusal to read, which tells nothing about the bytes; `incomplete` was never
-            finished, and `foreign` is none of ours: neither is damage.
-        detail: For the reader; empty where there is nothing to say.
+        uri: Address of the file or run.
+        status: `unreadable` if reading was refused, which shows nothing about the bytes; `incomplete` if it was never
+            finished, and `foreign` if mnist-bp did not write it: neither is damage.
+        detail: One line for the user; may be empty.
     """
 
     uri: str
@@ -30,23 +30,23 @@ class FileCheck:
 
     @property
     def bad(self) -> bool:
-        """Whether something is lost, or could not be proved."""
+        """Whether something is lost, or could not be verified."""
         return self.status in ("damaged", "missing", "unreadable")
 
 
 def check_file(
     uri: str, read: Callable[Arguments, Result], *args: Arguments.args, **kwargs: Arguments.kwargs
 ) -> tuple[Result | None, FileCheck]:
-    """Call what reads and proves a file.
+    """Call a function that reads and verifies a file.
 
     Args:
-        uri: The file, for the finding.
-        read: Raises ChecksumError or DataFormatError for what is damaged.
-        args: Its arguments.
-        kwargs: Its arguments by name.
+        uri: Address of the file, for the result.
+        read: Function that raises ChecksumError or DataFormatError if the file is damaged.
+        args: Positional arguments of `read`.
+        kwargs: Keyword arguments of `read`.
 
     Returns:
-        What it returned, or None if it raised; and the finding.
+        What `read` returned, or None if it raised; and the result of the check.
     """
     try:
         return read(*args, **kwargs), FileCheck(uri, "ok")

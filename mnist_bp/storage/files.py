@@ -1,4 +1,4 @@
-"""Files that are whole or absent: written under a temporary name, read against a digest."""
+"""Files that are complete or absent: written under a temporary name, and verified against a digest when read."""
 
 from __future__ import annotations
 
@@ -17,49 +17,49 @@ from filelock import FileLock, Timeout
 from mnist_bp.errors import ChecksumError, ConflictError, StoreError
 
 CHUNK: Final = 1 << 18
-"""Bytes per piece of a streamed file."""
+"""Bytes of one chunk of a streamed file."""
 
 TEMPORARY_SUFFIX: Final = ".tmp"
 PARTIAL_SUFFIX: Final = ".partial"
-"""Of a download that is to be continued."""
+"""Suffix of an interrupted download, which can be continued."""
 
 LOCK: Final = ".lock"
-"""What `locked` locks, in the directory itself."""
+"""Name of the file that `locked` locks, in the directory itself."""
 
 
 def digest_of(path: Path, algorithm: str = "sha256") -> str:
     """Hash a file without holding it in memory.
 
     Args:
-        path: The file.
-        algorithm: As hashlib names it.
+        path: Path of the file.
+        algorithm: Name of the hash function in hashlib.
 
     Returns:
         The digest in lower-case hex.
 
     Raises:
-        StoreError: The file is absent or unreadable.
+        StoreError: The file is missing or unreadable.
     """
     with reading_from(path), path.open("rb") as file:
         return hashlib.file_digest(file, algorithm).hexdigest()
 
 
 def sha256_of_bytes(content: bytes) -> str:
-    """Hash bytes; the same notation as `digest_of`."""
+    """Hash bytes; the result has the form of `digest_of`."""
     return hashlib.sha256(content).hexdigest()
 
 
 def read_verified(path: Path, sha256: str, remedy: str = "delete it and run again") -> bytes:
-    """Read a whole file and prove that it is the one meant, before anyone parses it.
+    """Read a whole file and compare its digest before anything is parsed.
 
     Args:
-        path: File that fits in memory.
-        sha256: Digest recorded when it was written.
+        path: Path of a file that fits in memory.
+        sha256: Digest recorded when the file was written, in hex.
         remedy: What the user can do about a damaged file.
 
     Raises:
         ChecksumError: The bytes differ from the digest.
-        StoreError: The file is absent or unreadable.
+        StoreError: The file is missing or unreadable.
     """
     with reading_from(path):
         content = path.read_bytes()
@@ -67,11 +67,25 @@ def read_verified(path: Path, sha256: str, remedy: str = "delete it and run agai
     return content
 
 
+def verified_content(source: Path | bytes, sha256: str, name: str) -> bytes:
+    """Return the bytes of a file or of a buffer after comparing their digest; see `read_verified`.
+
+    Args:
+        source: Path of a file, or the bytes.
+        sha256: Expected digest, in hex.
+        name: Name of a buffer, for the message.
+    """
+    if isinstance(source, Path):
+        return read_verified(source, sha256)
+    expect_digest(name, sha256_of_bytes(source), sha256)
+    return source
+
+
 def expect_digest(what: str, found: str, expected: str, remedy: str = "delete it and run again") -> None:
-    """Refuse bytes whose SHA-256 is not the one that was recorded.
+    """Refuse bytes whose SHA-256 is not the recorded one.
 
     Raises:
-        ChecksumError: It is not.
+        ChecksumError: The digests differ.
     """
     if found != expected:
         raise ChecksumError(f"{what} is damaged: SHA-256 expected {expected}, found {found}; {remedy}")
@@ -79,14 +93,11 @@ def expect_digest(what: str, found: str, expected: str, remedy: str = "delete it
 
 @contextmanager
 def reading_from(place: Path, remedy: str = "run the pipeline again to recreate it") -> Iterator[None]:
-    """Turn the operating system's refusals to read into one clear line.
+    """Raise StoreError in place of any OSError of the block, which reads.
 
     Args:
-        place: What is being read, for the message.
+        place: File or directory that is read, for the message.
         remedy: What the user can do.
-
-    Raises:
-        StoreError: In place of any OSError raised inside.
     """
     try:
         yield
@@ -96,38 +107,34 @@ def reading_from(place: Path, remedy: str = "run the pipeline again to recreate 
 
 @contextmanager
 def writing_to(place: Path) -> Iterator[None]:
-    """Turn the operating system's refusals (disk full, read-only, gone) into one clear line.
+    """Raise StoreError in place of any OSError of the block, which writes: disk full, read-only, removed.
 
     Args:
-        place: What is being written, for the message.
-
-    Raises:
-        StoreError: In place of any OSError raised inside.
+        place: File or directory that is written, for the message.
     """
     try:
         yield
     except OSError as exc:
-        reason = exc.strerror or str(exc)
         raise StoreError(
-            f"cannot write {place}: {reason}; free or choose another place "
-            "(--data-dir, --artifacts); what was there before is untouched"
+            f"cannot write {place}: {exc.strerror or exc}; free space or choose another place "
+            "(--data-dir, --artifacts); earlier files are unchanged"
         ) from exc
 
 
 @contextmanager
 def atomic_write(path: Path, *, replace: bool = True) -> Iterator[IO[bytes]]:
-    """Open a file for writing that appears under its name whole, or not at all.
+    """Open a file for writing that appears under its name completely or not at all.
 
-    The bytes go to a temporary file beside it, are fsynced, and get their name when the block ends well. When it does
-    not, the temporary file is removed and an earlier file of that name stays as it was.
+    The bytes go to a temporary file in the same directory, which is flushed to disk and renamed at the end of the
+    block. If the block fails, the temporary file is removed and an earlier file of that name is unchanged.
 
     Args:
-        path: Final name; its directories are made.
-        replace: Whether an earlier file of that name makes way.
+        path: Final name; missing directories are created.
+        replace: Whether an earlier file of that name is replaced.
 
     Raises:
-        ConflictError: It does not, and there is one.
-        StoreError: The disk is full, read-only or gone.
+        ConflictError: The name is taken, and `replace` is False.
+        StoreError: The disk is full, read-only or missing.
     """
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}{TEMPORARY_SUFFIX}")
     try:
@@ -137,7 +144,7 @@ def atomic_write(path: Path, *, replace: bool = True) -> Iterator[IO[bytes]]:
                 yield file
         commit(temporary, path, replace=replace)
     except BaseException:
-        with suppress(OSError):  # it may never have been made
+        with suppress(OSError):  # it may not exist yet
             temporary.unlink()
         raise
 
@@ -146,10 +153,10 @@ def write_bytes(path: Path, content: bytes) -> str:
     """Write a file atomically.
 
     Returns:
-        The SHA-256 digest of the content.
+        The SHA-256 of the content, in hex.
 
     Raises:
-        StoreError: The disk is full, read-only or gone.
+        StoreError: The disk is full, read-only or missing.
     """
     with atomic_write(path) as file:
         file.write(content)
@@ -157,10 +164,10 @@ def write_bytes(path: Path, content: bytes) -> str:
 
 
 def commit(temporary: Path, path: Path, *, replace: bool = True) -> None:
-    """Give a fully written file its final name, durably; see `atomic_write`.
+    """Rename a completely written file to its final name, durably; see `atomic_write`.
 
     Raises:
-        ConflictError: The name is taken, and is not to be replaced.
+        ConflictError: The name is taken, and `replace` is False.
         StoreError: The rename failed.
     """
     with writing_to(path):
@@ -168,17 +175,12 @@ def commit(temporary: Path, path: Path, *, replace: bool = True) -> None:
         if replace:
             temporary.replace(path)
         else:
-            _take_name(temporary, path)
-        _fsync(path.parent)  # a rename is durable only once its directory is
-
-
-def _take_name(temporary: Path, path: Path) -> None:
-    """Rename, but not onto another file: a link is made only where there is none."""
-    try:
-        os.link(temporary, path)
-    except FileExistsError as exc:
-        raise ConflictError(f"cannot write {path}: there is a file of that name, and it is not to be replaced") from exc
-    temporary.unlink()
+            try:
+                os.link(temporary, path)  # unlike a rename, it fails if the name is taken
+            except FileExistsError as exc:
+                raise ConflictError(f"cannot write {path}: a file of that name exists, and is not replaced") from exc
+            temporary.unlink()
+        _fsync(path.parent)  # a rename is durable only when its directory is
 
 
 def _fsync(path: Path) -> None:
@@ -191,27 +193,27 @@ def _fsync(path: Path) -> None:
 
 @contextmanager
 def locked(
-    directory: Path, patience: float = -1, otherwise: Exception | None = None, *, nested: bool = True
+    directory: Path, *, timeout: float = -1, busy: StoreError | None = None, reentrant: bool = False
 ) -> Iterator[None]:
-    """Keep other processes that ask for the same directory waiting; a process that dies lets go.
+    """Hold a lock on a directory; the lock of a process that dies is released.
 
     Args:
-        directory: Made where it is missing.
-        patience: Seconds to wait; -1 for as long as it takes.
-        otherwise: What to raise then.
-        nested: Whether, where there is a limit to the wait, it may be had again in a process that has it.
+        directory: Directory to lock; created if it is missing.
+        timeout: Seconds to wait for the lock; -1 for no limit.
+        busy: Error to raise at the time-out; needed with a limit.
+        reentrant: Whether a process that holds the lock may acquire it again.
 
     Raises:
-        StoreError: It cannot be written to.
+        StoreError: The directory cannot be written to.
     """
     with writing_to(directory):
         directory.mkdir(parents=True, exist_ok=True)
         try:
-            lock = FileLock(directory / LOCK, is_singleton=nested and otherwise is not None)
-            lock.acquire(timeout=patience)
+            lock = FileLock(directory / LOCK, is_singleton=reentrant)
+            lock.acquire(timeout=timeout)
         except Timeout as exc:
-            assert otherwise is not None
-            raise otherwise from exc
+            assert busy is not None
+            raise busy from exc
     try:
         yield
     finally:
@@ -219,12 +221,12 @@ def locked(
 
 
 def is_locked(directory: Path) -> bool:
-    """Tell whether a process holds a directory by `locked`, without waiting or leaving a trace."""
+    """Return whether a process holds the lock of a directory. Does not wait, and leaves no trace."""
     path = directory / LOCK
     if not path.exists():
         return False
     lock = FileLock(path, is_singleton=True)
-    if lock.is_locked:  # by this very process
+    if lock.is_locked:  # by this process
         return True
     try:
         lock.acquire(timeout=0)
@@ -235,22 +237,22 @@ def is_locked(directory: Path) -> bool:
 
 
 def leftovers(directory: Path, before: datetime) -> Iterator[Path]:
-    """Find what writers that died have left below a directory: temporary files, downloads broken off.
+    """List temporary files and partial downloads below a directory, which writers that died have left.
 
     Args:
-        directory: Where to look; one that is not there has none.
-        before: What is younger may be a living writer's, and is passed over.
+        directory: Directory to search; may be missing.
+        before: Files modified since then may belong to a running writer, and are left out.
     """
     for parent, _, names in os.walk(directory):
         for name in names:
             path = Path(parent, name)
-            with suppress(FileNotFoundError):  # its writer was alive
+            with suppress(FileNotFoundError):  # its writer was running
                 if name.endswith((TEMPORARY_SUFFIX, PARTIAL_SUFFIX)) and path.stat().st_mtime < before.timestamp():
                     yield path
 
 
 def check_writable(directory: Path) -> None:
-    """Prove that files can be made in a directory, by making one.
+    """Check that files can be created in a directory, by creating one.
 
     Raises:
         StoreError: They cannot.

@@ -1,4 +1,4 @@
-"""What a store is: puts that never overwrite, reads that prove, and one compare-and-swap."""
+"""What every store offers: puts that never overwrite, reads that are verified, and one compare-and-swap."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from mnist_bp.errors import ConflictError
 
 @dataclass(frozen=True)
 class Entry:
-    """What a listing tells about a file.
+    """One file in a listing.
 
     Args:
-        key: Of the store.
-        size: Its size.
-        modified: When it was put, in UTC, by the clock of whoever keeps it.
+        key: Key in the store.
+        size: Bytes.
+        modified: When the file was put, in UTC, by the clock of the store.
     """
 
     key: str
@@ -28,11 +28,11 @@ class Entry:
 
 @dataclass(frozen=True)
 class Versioned:
-    """A small file that changes, as it was at one moment.
+    """The content of a small file that changes, at one moment.
 
     Args:
-        content: All of it.
-        version: What `compare_and_swap` expects. Means something to its store alone, and proves no bytes.
+        content: All bytes.
+        version: Argument for `compare_and_swap`. It has a meaning only for its store, and verifies no bytes.
     """
 
     content: bytes
@@ -40,43 +40,44 @@ class Versioned:
 
 
 SwapOutcome = Literal["won", "lost", "unknown"]
-"""`unknown`: the reply was lost, and whether the swap was made before that, only reading will tell."""
+"""`unknown`: the reply was lost. Only reading the file shows whether it was replaced before that."""
 
 
 class Store(Protocol):
-    """The one interface of all places. A key is a relative path with forward slashes; no file's name starts with a dot.
+    """The interface of all stores. A key is a relative path with forward slashes; file names do not start with a dot.
 
-    Files are put once and never overwritten; a pointer changes by `compare_and_swap` alone. Every method
-    raises StoreError, `transient` where another attempt may help; those that S3 needs have been made by then.
+    Files are put once and never overwritten; only `compare_and_swap` changes a pointer. Every method raises
+    StoreError, `transient` if another attempt may succeed; the retries that S3 needs have been made already.
     """
 
     def uri(self, key: str) -> str:
-        """Name a key for a reader."""
+        """Return the address of a key, for messages and records."""
         ...
 
     def check_writable(self) -> None:
-        """Prove that files can be put, deleted and listed here, before work is spent on making them."""
-        ...
-
-    def put(self, key: str, source: Path | bytes, sha256: str) -> bool:
-        """Store a file under a key where nothing is yet. A reader sees it whole or not at all.
-
-        Args:
-            key: Where to.
-            source: A local file, or the bytes themselves.
-            sha256: What the bytes are to have; others are not stored.
-
-        Returns:
-            Whether it was stored now; False if the very same bytes were there already.
+        """Check that files can be put, deleted and listed, before work is spent on producing them.
 
         Raises:
-            ConflictError: Other bytes are there; they stay.
-            ChecksumError: The source is not what `sha256` says.
+            StoreError: They cannot.
+        """
+        ...
+
+    def put(self, key: str, source: Path | bytes, sha256: str) -> None:
+        """Store a file under a free key. Readers see all of it or nothing. The same bytes may be put again.
+
+        Args:
+            key: Key to put the file under.
+            source: Path of a local file, or the bytes.
+            sha256: Digest of the bytes, in hex; other bytes are not stored.
+
+        Raises:
+            ConflictError: The key holds other bytes, which stay.
+            ChecksumError: The digest of the source is not `sha256`.
         """
         ...
 
     def get(self, key: str, sha256: str | None = None) -> bytes:
-        """Read a whole file, and prove it where its digest is known.
+        """Read a whole file, and verify it if its digest is known.
 
         Raises:
             ChecksumError: The bytes differ from the digest.
@@ -84,58 +85,57 @@ class Store(Protocol):
         ...
 
     def stream(self, key: str, start: int = 0) -> Iterator[bytes]:
-        """Read a file piece by piece, from byte `start` on."""
+        """Read a file in chunks, from byte `start` on."""
         ...
 
     def list_entries(self, prefix: str = "") -> Iterator[Entry]:
-        """List all files whose key starts with a prefix, in order of key; of a place that is not there, none."""
+        """List all files whose keys start with a prefix, in order of key. A missing directory or prefix is empty."""
         ...
 
     def delete(self, key: str) -> None:
-        """Remove a file; one that is not there is removed already."""
+        """Delete a file; a missing file is no error."""
         ...
 
     def read(self, key: str) -> Versioned | None:
-        """Read a file that may change, with what `compare_and_swap` needs; None if it is not there."""
+        """Read a file that may change, with its version for `compare_and_swap`; None if it is missing."""
         ...
 
     def compare_and_swap(self, key: str, content: bytes, expected: str | None) -> SwapOutcome:
-        """Replace a file if it is still the one that was read: compare-and-swap, never tried twice.
+        """Replace a file if its version is still the expected one. Without retries.
 
         Args:
-            key: Which.
-            content: What to replace it with; to differ from everything that was ever there, or `unknown` cannot be
-                resolved by reading.
-            expected: The version that `read` told, None for a file that was not there.
+            key: Key of the file.
+            content: New content. It must differ from all earlier contents, so that reading can resolve `unknown`.
+            expected: Version returned by `read`, or None for a missing file.
         """
         ...
 
     def supports_conditional_writes(self) -> bool:
-        """Check, by trying, whether `compare_and_swap` is reliable here; a store that ignores conditions is not."""
+        """Return whether `compare_and_swap` is reliable, by trying it; some stores ignore conditions."""
         ...
 
     def remove_leftovers(self, before: datetime, *, dry_run: bool = False) -> list[str]:
-        """Remove what writers that died have left, and readers never see: temporary files, unfinished uploads.
+        """Remove the temporary files of writers that died. Listings do not show them.
 
         Args:
-            before: What is younger may be a living writer's, and stays.
-            dry_run: Only name them.
+            before: Leftovers modified since then may belong to a running writer, and stay.
+            dry_run: Only list them.
 
         Returns:
-            The URI of each.
+            The URI of each, sorted.
         """
         ...
 
 
 def conflict(uri: str, found: str, sha256: str) -> ConflictError:
-    """Say that a name is taken by other bytes.
+    """Return the error for a key that holds other bytes.
 
     Args:
-        uri: The name.
-        found: SHA-256 of what is there.
-        sha256: Of what was to be put there.
+        uri: Address of the key.
+        found: SHA-256 of the stored bytes.
+        sha256: SHA-256 of the bytes to put.
     """
     return ConflictError(
-        f"{uri} is there with other content: SHA-256 {found}, to be put {sha256}; nothing is overwritten: "
-        "publish under another --artifacts, or remove the run there with mnist-bp gc"
+        f"{uri} exists with other content: its SHA-256 is {found}, that of the new file {sha256}; nothing is "
+        "overwritten: publish under another --artifacts, or remove the run there with mnist-bp gc"
     )

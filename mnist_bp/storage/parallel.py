@@ -1,4 +1,4 @@
-"""Several files at a time."""
+"""A few requests at a time."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final, TypeVar
 
-_AT_ONCE: Final = 8
-"""Requests under way at the same time; fewer than the connections that boto3 keeps (10)."""
+_MAX_THREADS: Final = 8
+"""Fewer than the connections that the S3 client keeps open."""
 
 Result = TypeVar("Result")
 
 
 def in_parallel(function: Callable[..., Result], *items: Iterable[Any]) -> Iterator[Result]:
-    """Call a function that waits for files, as `map` does, but several calls at a time."""
-    with ThreadPoolExecutor(_AT_ONCE) as threads:
+    """Map a function that waits for files or requests, with several calls at a time and results in order."""
+    with ThreadPoolExecutor(_MAX_THREADS) as threads:
         yield from threads.map(function, *items)

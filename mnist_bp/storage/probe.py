@@ -1,4 +1,4 @@
-"""What a store can do, found out by trying it."""
+"""What a store supports, found by trying it."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from dataclasses import dataclass
 
 from mnist_bp.errors import MnistBpError, StoreError
 from mnist_bp.storage.files import TEMPORARY_SUFFIX, sha256_of_bytes
-from mnist_bp.storage.interface import Store, SwapOutcome, Versioned
+from mnist_bp.storage.interface import Store, Versioned
 from mnist_bp.storage.retries import RetryPolicy, retry
 
 
 @dataclass(frozen=True)
 class Capability:
-    """One thing that was tried.
+    """One operation that was tried.
 
     Args:
-        name: What.
-        ok: Whether the store does it.
-        detail: What it did.
+        name: Name of the operation.
+        ok: Whether the store supports it.
+        detail: One line on what the store did.
     """
 
     name: str
@@ -29,10 +29,10 @@ class Capability:
 
 
 def probe(store: Store) -> list[Capability]:
-    """Try everything that the library relies on, on small files of its own, and remove them.
+    """Try every operation that the library relies on, on small files that are removed afterwards.
 
     Returns:
-        What was found, in the order tried; only the first where nothing could be written.
+        The capabilities, in the order tried; only the first if nothing could be written.
     """
     key = f"{probe_name()}/probe{TEMPORARY_SUFFIX}"  # listings hide files whose names start with a dot
     content = secrets.token_bytes(1 << 10)
@@ -40,11 +40,11 @@ def probe(store: Store) -> list[Capability]:
 
     def put() -> str:
         store.put(key, content, sha256)
-        return f"{store.uri('')} takes files"
+        return f"a file was written to {store.uri('')}"
 
     def get() -> str:
         store.get(key, sha256)
-        return "what was written is read back, proved by its SHA-256"
+        return "the file was read, and its SHA-256 verified"
 
     def find() -> str:
         if [entry.key for entry in store.list_entries(key.rpartition("/")[0] + "/")] != [key]:
@@ -54,61 +54,61 @@ def probe(store: Store) -> list[Capability]:
     def delete() -> str:
         store.delete(key)
         if store.read(key) is not None:
-            raise StoreError("a file just deleted is still there")
-        return "a file just deleted is gone"
+            raise StoreError("a file just deleted still exists")
+        return "a file just deleted is missing"
 
-    findings = [_tried("authentication and write", put)]
-    if findings[0].ok:
+    found = [_try("authentication and write", put)]
+    if found[0].ok:
         try:
-            findings += [_tried("read back", get), _tried("list after write", find), *probe_conditions(store)]
+            found += [_try("read back", get), _try("list after write", find), *probe_conditions(store)]
         except StoreError as exc:
-            findings.append(Capability("conditional writes", False, str(exc)))
+            found.append(Capability("conditional writes", False, str(exc)))
         finally:
-            findings.append(_tried("delete", delete))
-    return findings
+            found.append(_try("delete", delete))
+    return found
 
 
 def probe_conditions(store: Store, directory: str = "champion/") -> list[Capability]:
-    """Try whether a write is refused when its condition does not hold: what compare-and-swap rests upon.
+    """Try whether a write is refused if its condition does not hold: compare-and-swap depends on it.
 
     Args:
-        store: Its `compare_and_swap` is tried.
-        directory: Where; by default beside the pointers that it is for.
+        store: Store whose `compare_and_swap` is tried.
+        directory: Prefix of the file to try it on; by default that of the champions' pointers.
 
     Raises:
-        StoreError: The store cannot be reached, so that nothing is known.
+        StoreError: The store cannot be reached, so nothing is known.
     """
     key = f"{directory}{probe_name()}{TEMPORARY_SUFFIX}"
     contents = [secrets.token_bytes(16) for _ in range(4)]
 
     def create() -> str:
-        if _swap(store, key, contents[0], None) != "won":
-            raise StoreError("a file that was not there could not be created")
-        if _swap(store, key, contents[1], None) != "lost":
-            raise StoreError("If-None-Match is ignored: a file that was there was replaced")
-        return "only what is not there is created"
+        if not _swap(store, key, contents[0], None):
+            raise StoreError("a missing file could not be created")
+        if _swap(store, key, contents[1], None):
+            raise StoreError("If-None-Match is ignored: an existing file was replaced")
+        return "only a missing file is created"
 
     def replace() -> str:
-        version = _there(store, key).version
-        if _swap(store, key, contents[2], version) != "won":
-            raise StoreError("the version that was read could not be replaced")
-        if _swap(store, key, contents[3], version) != "lost" or _there(store, key).content != contents[2]:
+        version = _read(store, key).version
+        if not _swap(store, key, contents[2], version):
+            raise StoreError("the version just read could not be replaced")
+        if _swap(store, key, contents[3], version) or _read(store, key).content != contents[2]:
             raise StoreError("If-Match is ignored: a newer version was replaced")
-        return "only the version that was read is replaced"
+        return "only the version just read is replaced"
 
     try:
-        return [_tried("conditional create", create), _tried("conditional replace", replace)]
+        return [_try("conditional create", create), _try("conditional replace", replace)]
     finally:
         with suppress(StoreError):  # `remove_leftovers` finds it
             store.delete(key)
 
 
 def probe_name() -> str:
-    """Make a name that no other prober uses and no reader sees."""
+    """Return a unique name that listings hide."""
     return f".mnist-bp-probe-{secrets.token_hex(8)}"
 
 
-def _tried(name: str, action: Callable[[], str]) -> Capability:
+def _try(name: str, action: Callable[[], str]) -> Capability:
     try:
         return Capability(name, True, action())
     except MnistBpError as exc:
@@ -117,23 +117,23 @@ def _tried(name: str, action: Callable[[], str]) -> Capability:
         return Capability(name, False, str(exc))
 
 
-def _swap(store: Store, key: str, content: bytes, expected: str | None) -> SwapOutcome:
-    """Swap, and again where the reply was lost: nobody else writes here, and no content comes twice."""
+def _swap(store: Store, key: str, content: bytes, expected: str | None) -> bool:
+    """Swap, and again if the reply was lost: no other process writes here, and every content is used once."""
 
-    def attempt() -> SwapOutcome:
+    def attempt() -> bool:
         outcome = store.compare_and_swap(key, content, expected)
         if outcome != "unknown":
-            return outcome
+            return outcome == "won"
         found = store.read(key)
-        if found is not None and found.content == content:
-            return "won"
-        raise StoreError(f"cannot write {store.uri(key)}: the reply was lost", transient=True)
+        if found is None or found.content != content:
+            raise StoreError(f"cannot write {store.uri(key)}: the reply was lost", transient=True)
+        return True
 
     return retry(attempt, RetryPolicy())
 
 
-def _there(store: Store, key: str) -> Versioned:
+def _read(store: Store, key: str) -> Versioned:
     found = store.read(key)
     if found is None:
-        raise StoreError(f"{store.uri(key)} was written and is not there")
+        raise StoreError(f"{store.uri(key)} was written and is missing")
     return found

@@ -1,162 +1,115 @@
-"""How requests reach a bucket: one boto3 client without retries of its own, and ours around every request.
+"""How requests reach a bucket: one boto3 client without retries, and our own retries around every request.
 
-Credentials, region and endpoint come from the standard AWS_* environment and files; AWS_ENDPOINT_URL_S3 points at
-MinIO and its kind. They are never arguments, so they can reach no configuration, manifest or log.
+Credentials, region and endpoint come from the standard AWS_* environment and files; AWS_ENDPOINT_URL_S3 selects a
+store other than Amazon's. They are never arguments, so they reach no configuration, manifest or log.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from datetime import UTC
 from functools import partial
 from threading import Lock
 from typing import Any, Final, TypeVar
 
 import boto3.session
-from botocore import exceptions as aws
 from botocore.config import Config
 
 from mnist_bp.errors import StoreError
+from mnist_bp.storage.interface import Entry
 from mnist_bp.storage.retries import RetryPolicy, retry
-from mnist_bp.storage.s3_errors import code_of, in_our_words
-from mnist_bp.storage.s3_replies import refuse_other_server
+from mnist_bp.storage.s3_errors import raising_store_errors, refuse_other_server
 
-_CONNECT_SECONDS: Final = 10
-_READ_SECONDS: Final = 20
+CONNECT_TIMEOUT_S: Final = 10
+READ_TIMEOUT_S: Final = 20
+PAGE_SIZE: Final = 1_000
+"""Keys for each request of a listing; S3 returns no more."""
 
 _MAX_CONNECTIONS: Final = 16
-"""Connections that are kept; more threads than that would wait for one another."""
-
-
-@dataclass(frozen=True)
-class Listing:
-    """How to list something page by page.
-
-    Args:
-        operation: boto3's name of the request.
-        entries: Where a page has its entries.
-        markers: Parameters of the next request, by where a page has their values.
-        none: Errors that only say that there is nothing of the kind.
-    """
-
-    operation: str
-    entries: str
-    markers: Mapping[str, str]
-    none: frozenset[str] = frozenset()
-
-
-OBJECTS: Final = Listing("list_objects_v2", "Contents", {"NextContinuationToken": "ContinuationToken"})
-UPLOADS: Final = Listing(
-    "list_multipart_uploads",
-    "Uploads",
-    {"NextKeyMarker": "KeyMarker", "NextUploadIdMarker": "UploadIdMarker"},
-    frozenset({"NoSuchUpload", "NotImplemented", "MethodNotAllowed"}),  # the first is rclone's
-)
+"""Connections that are kept open; with more threads than that, some would wait."""
 
 T = TypeVar("T")
 
 
-class S3Requests:
-    """Requests about objects under a prefix of a bucket. Threads may share it.
+class S3Client:
+    """Requests about objects under a prefix of a bucket. Threads can share one instance.
 
     Args:
-        bucket: Its name.
-        prefix: What every key starts with; empty, or ends in a slash.
-        budget: How far a request is pursued.
+        bucket: Name of the bucket.
+        prefix: Start of every key; empty, or ends with a slash.
+        policy: Limits of the retries of one request.
     """
 
-    def __init__(self, bucket: str, prefix: str, budget: RetryPolicy) -> None:
-        self.bucket, self.prefix, self.budget = bucket, prefix, budget
-        self._made: Any = None
-        self._making = Lock()
+    def __init__(self, bucket: str, prefix: str, policy: RetryPolicy) -> None:
+        self._bucket, self._prefix, self._policy = bucket, prefix, policy
+        self._boto: Any = None
+        self._opening = Lock()
 
     @property
-    def client(self) -> Any:
-        """The client, made when first asked for: credentials are read then."""
-        with self._making:
-            if self._made is None:
-                with in_our_words(f"cannot open {self.uri('')}"):
-                    self._made = _client()
-            return self._made
+    def boto(self) -> Any:
+        """boto3's client, opened at first use: the credentials are read then."""
+        with self._opening:
+            if self._boto is None:
+                with raising_store_errors(f"cannot open {self.uri('')}"):
+                    self._boto = _open_boto_client()
+            return self._boto
 
     def uri(self, key: str) -> str:
         """Return s3://bucket/prefix/key."""
-        return f"s3://{self.bucket}/{self.prefix}{key}"
+        return f"s3://{self._bucket}/{self._prefix}{key}"
 
     def at(self, key: str) -> dict[str, str]:
-        """Return what tells boto3 where an object is."""
-        return {"Bucket": self.bucket, "Key": self.prefix + key}
+        """Return boto3's arguments that locate an object."""
+        return {"Bucket": self._bucket, "Key": self._prefix + key}
 
     def without_retries(self, action: str, key: str, call: Callable[[], T]) -> T:
-        """Make a request, or several that belong together, with errors in our words.
+        """Make a request once; raise StoreError for whatever boto3 raises.
 
         Args:
-            action: What it is to do, for the message: cannot `action` s3://...
-            key: What it is about.
-            call: Makes it.
+            action: Verb for the message: cannot `action` s3://...
+            key: Object that the request is about.
+            call: Function that makes the request.
         """
-        with in_our_words(f"cannot {action} {self.uri(key)}"):
+        with raising_store_errors(f"cannot {action} {self.uri(key)}"):
             return call()
 
     def with_retries(self, action: str, key: str, call: Callable[[], T]) -> T:
-        """Make a request again until it succeeds or the budget is spent; see `without_retries`."""
-        return retry(lambda: self.without_retries(action, key, call), self.budget)
+        """Make a request again until it succeeds or the policy's limits are reached; see `without_retries`."""
+        return retry(lambda: self.without_retries(action, key, call), self._policy)
 
-    def list_all(self, prefix: str, listing: Listing) -> Iterator[dict[str, Any]]:
-        """List everything below a prefix. boto3's own paginator does not survive a failed request."""
-
-        def ask(place: Mapping[str, str]) -> dict[str, Any]:
-            try:
-                request = getattr(self.client, listing.operation)
-                page: dict[str, Any] = request(Bucket=self.bucket, Prefix=self.prefix + prefix, **place)
-            except aws.ClientError as exc:
-                if code_of(exc) in listing.none:
-                    return {}
-                raise
-            return page
-
-        place: dict[str, str] = {}
+    def list_objects(self, prefix: str) -> Iterator[Entry]:
+        """List everything below a prefix. boto3's paginator would not survive a failed request."""
+        next_page: dict[str, str] = {}
         while True:
-            page = self.with_retries("list", prefix, partial(ask, place))
-            yield from page.get(listing.entries, [])
+            request = partial(
+                self.boto.list_objects_v2,
+                Bucket=self._bucket,
+                Prefix=self._prefix + prefix,
+                MaxKeys=PAGE_SIZE,
+                **next_page,
+            )
+            page = self.with_retries("list", prefix, request)
+            for found in page.get("Contents", []):
+                key = found["Key"].removeprefix(self._prefix)
+                yield Entry(key, found["Size"], found["LastModified"].astimezone(UTC))
             if not page.get("IsTruncated"):
                 return
-            place = {parameter: page[marker] for marker, parameter in listing.markers.items()}
+            next_page = {"ContinuationToken": page["NextContinuationToken"]}
 
 
-def _client() -> Any:
-    for name in ("boto3", "botocore", "s3transfer"):  # at DEBUG, botocore logs headers, a session token among them
+def _open_boto_client() -> Any:
+    for name in ("boto3", "botocore", "s3transfer"):  # at DEBUG, botocore logs headers, including session tokens
         logger = logging.getLogger(name)
         logger.setLevel(max(logger.level, logging.INFO))
-    client = _make_client()
-    if client is None or "@" in client.meta.endpoint_url:
-        raise StoreError(
-            "the endpoint (AWS_ENDPOINT_URL_S3) has an @ in it: expected http(s)://host:port alone; "
-            "credentials belong in AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
-        )
-
-    def check(operation_model: Any, response_dict: dict[str, Any], **_: Any) -> None:
-        refuse_other_server(client.meta.endpoint_url, operation_model.name, response_dict)
-
-    # by this pattern, to come before botocore's own: that one takes HTML for a reply cut short, worth another attempt
-    client.meta.events.register("before-parse.*.*", check)
-    return client
-
-
-def _make_client() -> Any:
-    """Make a client; None where its address cannot be used, and must not be told, in any error: it may hold a secret.
-
-    Raises:
-        ValueError: It cannot be used, and holds none.
-    """
+    client = None
     try:
-        # not boto3's process-wide session, which would keep the first credentials it ever found
-        return boto3.session.Session().client(
+        # not boto3's process-wide session, which would keep the first credentials that it found
+        client = boto3.session.Session().client(
             "s3",
             config=Config(
-                connect_timeout=_CONNECT_SECONDS,
-                read_timeout=_READ_SECONDS,
+                connect_timeout=CONNECT_TIMEOUT_S,
+                read_timeout=READ_TIMEOUT_S,
                 retries={"mode": "standard", "total_max_attempts": 1},
                 max_pool_connections=_MAX_CONNECTIONS,
                 s3={"addressing_style": "path"},
@@ -168,4 +121,12 @@ def _make_client() -> Any:
     except ValueError as exc:
         if "@" not in str(exc):
             raise
-        return None
+    # outside of the except block: with the error in its context, a traceback would show the secret
+    if client is None or "@" in client.meta.endpoint_url:
+        raise StoreError(
+            "the endpoint (AWS_ENDPOINT_URL_S3) contains an @: expected http(s)://host:port alone; "
+            "credentials belong in AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+        )
+    # with this pattern it runs before botocore's handler, which takes HTML for a truncated reply and would try again
+    client.meta.events.register("before-parse.*.*", partial(refuse_other_server, client.meta.endpoint_url))
+    return client

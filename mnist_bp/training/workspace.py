@@ -64,7 +64,7 @@ def lock_run(directory: Path) -> Iterator[None]:
     busy = StoreError(
         f"{directory}: another process is working on this run; wait until it ends, or stop it, and run again"
     )
-    with locked(directory, patience=_LOCK_TIMEOUT_S, otherwise=busy):
+    with locked(directory, timeout=_LOCK_TIMEOUT_S, busy=busy, reentrant=True):
         yield
 
 
@@ -84,7 +84,7 @@ def try_lock_run(directory: Path) -> Iterator[bool]:
     busy = StoreError(f"{directory}: a process is working on this run")
     with ExitStack() as held:
         try:
-            held.enter_context(locked(directory, patience=0, otherwise=busy, nested=False))
+            held.enter_context(locked(directory, timeout=0, busy=busy))
         except StoreError as exc:
             if exc is not busy:
                 raise

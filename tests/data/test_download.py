@@ -195,14 +195,14 @@ def test_full_disk_is_one_clear_line_and_the_old_file_stays(
     assert err == ""
     assert out.startswith("StoreError: cannot write "), out
     assert_one_line(out)
-    assert f"{old}.partial: File too large; free or choose another place (--data-dir" in out
+    assert f"{old}.partial: File too large; free space or choose another place (--data-dir" in out
     assert old.read_bytes() == b"an older file, damaged"
 
 
 @pytest.mark.usefixtures("server")
 def test_data_directory_that_is_a_file_is_one_clear_line(data_dir: Path) -> None:
     data_dir.write_bytes(b"")
-    with pytest.raises(StoreError, match=r"cannot write .*; free or choose another place") as caught:
+    with pytest.raises(StoreError, match=r"cannot write .*; free space or choose another place") as caught:
         fetch(data_dir)
     assert_one_line(str(caught.value))
 

@@ -287,11 +287,11 @@ def test_a_transport_fault_is_retried_and_what_is_deterministic_is_not(monkeypat
 def test_an_upload_that_breaks_off_is_finished_by_resuming_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
     put, calls = LocalStore.put, []
 
-    def breaking_put(store: LocalStore, key: str, source: Path | bytes, sha256: str) -> bool:
+    def breaking_put(store: LocalStore, key: str, source: Path | bytes, sha256: str) -> None:
         calls.append(key)
         if len(calls) == 3:
             raise StoreError(f"cannot write {key}: connection reset", transient=True)
-        return put(store, key, source, sha256)
+        put(store, key, source, sha256)
 
     monkeypatch.setattr(LocalStore, "put", breaking_put)
     with pytest.raises(StoreError, match="connection reset"):

@@ -120,11 +120,11 @@ class WatchedStore:
     def check_writable(self) -> None:
         self.store.check_writable()
 
-    def put(self, key: str, source: Path | bytes, sha256: str) -> bool:
+    def put(self, key: str, source: Path | bytes, sha256: str) -> None:
         self.puts.append(key)
         if self.fail_at is not None and self.puts.index(key) == self.fail_at - 1:  # of several puts at once, one
             raise StoreError(f"put {self.fail_at} was told to fail", transient=True)
-        return self.store.put(key, source, sha256)
+        self.store.put(key, source, sha256)
 
     def get(self, key: str) -> bytes:
         return self.store.get(key)
@@ -297,11 +297,10 @@ def test_files_that_something_removes_under_way_leave_no_manifest_behind(
 ) -> None:
     put = LocalStore.put
 
-    def remove_after(self: LocalStore, key: str, source: Path | bytes, sha256: str) -> bool:
-        stored = put(self, key, source, sha256)
+    def remove_after(self: LocalStore, key: str, source: Path | bytes, sha256: str) -> None:
+        put(self, key, source, sha256)
         if key.endswith(CHECKPOINTS[0]):
             self.delete(key)
-        return stored
 
     monkeypatch.setattr(LocalStore, "put", remove_after)
     with pytest.raises(StoreError, match=f"{CHECKPOINTS[0]} is gone, and was put"):

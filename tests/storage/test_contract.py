@@ -1,4 +1,4 @@
-"""Stores: one contract for a directory and for every S3 server present, and what each can refuse."""
+"""Stores: one contract for a directory and for every installed S3 server, and the errors of each."""
 
 from __future__ import annotations
 
@@ -20,7 +20,6 @@ from mnist_bp.storage.address import open_store
 from mnist_bp.storage.files import sha256_of_bytes
 from mnist_bp.storage.interface import Store
 from mnist_bp.storage.probe import probe
-from mnist_bp.storage.s3 import S3Store
 from tests.support.s3_servers import S3Server, free_endpoint
 from tests.support.store_files import error_of, local_file, put
 
@@ -36,7 +35,7 @@ each_action = pytest.mark.parametrize("action", ACTIONS.values(), ids=ACTIONS)
 
 
 class StoreContract:
-    """What holds for every store. Subclasses say where it is, and how to look there without the store."""
+    """Claims about every store. Subclasses provide its address, and access to its files without the store."""
 
     @pytest.fixture
     def address(self) -> str:
@@ -44,12 +43,12 @@ class StoreContract:
 
     @pytest.fixture
     def listing(self) -> Callable[[], list[str]]:
-        """Whatever is there, whoever put it."""
+        """Lists all files of the place, including hidden ones."""
         raise NotImplementedError
 
     @pytest.fixture
     def honours_conditions(self) -> bool:
-        """Whether a condition that does not hold keeps this store from writing."""
+        """Whether the store refuses a write whose condition does not hold."""
         raise NotImplementedError
 
     @pytest.fixture
@@ -57,40 +56,42 @@ class StoreContract:
         return open_store(address)
 
     @pytest.mark.parametrize("size", SIZES)
-    def test_get_and_stream_give_back_the_bytes_that_were_put(self, store: Store, size: int) -> None:
+    def test_get_and_stream_return_the_bytes_that_were_put(self, store: Store, size: int) -> None:
         content = os.urandom(size)
         put(store, "deep/down/file.bin", content)
         assert store.get("deep/down/file.bin") == content
         assert b"".join(store.stream("deep/down/file.bin")) == content
 
     @pytest.mark.parametrize("size", SIZES)
-    def test_stream_starts_where_it_is_told(self, store: Store, size: int) -> None:
+    def test_stream_starts_at_the_given_byte(self, store: Store, size: int) -> None:
         content = os.urandom(size)
         put(store, "file.bin", content)
         for start in {0, size // 3, max(size - 1, 0)}:
             assert b"".join(store.stream("file.bin", start)) == content[start:]
 
     @pytest.mark.parametrize("size", SIZES)
-    def test_stream_from_the_end_gives_nothing(self, store: Store, size: int) -> None:
+    def test_stream_from_the_end_is_empty(self, store: Store, size: int) -> None:
         put(store, "file.bin", bytes(size))
         assert list(store.stream("file.bin", size)) == []
 
-    def test_a_large_file_comes_in_pieces(self, store: Store) -> None:
+    def test_a_large_file_is_streamed_in_chunks(self, store: Store) -> None:
         put(store, "file.bin", bytes(1 << 20))
         assert len(list(store.stream("file.bin"))) > 1
 
-    def test_a_local_file_is_put_as_bytes_are(self, store: Store) -> None:
+    def test_a_local_file_is_put_like_bytes(self, store: Store) -> None:
         content = os.urandom(1000)
-        assert store.put("file.bin", local_file(content), sha256_of_bytes(content))
+        store.put("file.bin", local_file(content), sha256_of_bytes(content))
         assert store.get("file.bin", sha256_of_bytes(content)) == content
 
-    def test_the_same_bytes_put_again_are_a_no_op(
+    def test_the_same_bytes_put_again_are_not_written(
         self, store: Store, address: str, listing: Callable[[], list[str]]
     ) -> None:
-        assert put(store, "file.txt", b"content")
-        assert not put(store, "file.txt", b"content")
-        assert not put(open_store(address), "file.txt", b"content")
+        put(store, "file.txt", b"content")
+        first = list(store.list_entries())
+        put(store, "file.txt", b"content")
+        put(open_store(address), "file.txt", b"content")
         assert listing() == [f"{PREFIX}/file.txt"]
+        assert list(store.list_entries()) == first
 
     def test_other_bytes_under_the_same_name_are_refused_and_the_first_stay(self, store: Store) -> None:
         put(store, "file.txt", b"the first")
@@ -101,7 +102,7 @@ class StoreContract:
         assert not caught.value.transient
         assert store.get("file.txt") == b"the first"
 
-    def test_a_source_that_is_not_what_its_digest_says_is_not_stored(
+    def test_a_source_that_differs_from_its_digest_is_not_stored(
         self, store: Store, listing: Callable[[], list[str]]
     ) -> None:
         for source in (b"content", local_file(b"content")):
@@ -109,13 +110,13 @@ class StoreContract:
                 store.put("file.txt", source, sha256_of_bytes(b"other content"))
         assert listing() == []
 
-    def test_bytes_that_differ_from_the_digest_are_not_given_out(self, store: Store) -> None:
+    def test_get_does_not_return_bytes_that_differ_from_the_digest(self, store: Store) -> None:
         put(store, "file.txt", b"content")
         with pytest.raises(ChecksumError) as caught:
             store.get("file.txt", sha256_of_bytes(b"other content"))
         assert store.uri("file.txt") in str(caught.value)
 
-    def test_listing_tells_keys_in_order_with_sizes_and_times(self, store: Store) -> None:
+    def test_a_listing_has_the_keys_in_order_with_sizes_and_times(self, store: Store) -> None:
         for key in ("runs/b/2", "runs/a", "champion/x", "runs/b/1", "runs-of-others/x", "runs/b-b"):
             put(store, key, key.encode())
         found = list(store.list_entries("runs/"))
@@ -126,18 +127,19 @@ class StoreContract:
         assert [entry.key for entry in store.list_entries("runs/b")] == ["runs/b-b", "runs/b/1", "runs/b/2"]
         assert list(store.list_entries("none/")) == []
 
-    def test_deleting_removes_one_file_and_may_be_repeated(self, store: Store) -> None:
+    def test_delete_removes_one_file_and_may_be_repeated(self, store: Store) -> None:
         put(store, "deep/a", b"a")
         put(store, "deep/b", b"b")
         for _ in range(2):
             store.delete("deep/a")
             assert [entry.key for entry in store.list_entries()] == ["deep/b"]
-        assert put(store, "deep/a", b"another")
+        put(store, "deep/a", b"another")
+        assert store.get("deep/a") == b"another"
 
-    def test_reading_what_is_not_there_gives_none(self, store: Store) -> None:
+    def test_read_of_a_missing_file_is_none(self, store: Store) -> None:
         assert store.read("champion/x.json") is None
 
-    def test_swap_replaces_what_was_read(self, store: Store) -> None:
+    def test_swap_replaces_the_version_that_was_read(self, store: Store) -> None:
         assert store.compare_and_swap("champion/x.json", b"1", None) == "won"
         first = store.read("champion/x.json")
         assert first is not None
@@ -148,8 +150,8 @@ class StoreContract:
         assert second.content == b"2"
         assert second.version != first.version
 
-    def test_swap_is_lost_where_another_version_is_there(self, store: Store) -> None:
-        """Where conditions are known to be ignored, it is compared before, which helps in all but a race."""
+    def test_swap_is_lost_if_the_file_has_another_version(self, store: Store) -> None:
+        """If the store is known to ignore conditions, versions are compared first, which helps except in a race."""
         store.supports_conditional_writes()
         store.compare_and_swap("champion/x.json", b"1", None)
         first = store.read("champion/x.json")
@@ -162,9 +164,9 @@ class StoreContract:
         assert store.compare_and_swap("champion/x.json", b"3", first.version) == "lost"
         assert store.read("champion/x.json") is None
 
-    def test_probe_tells_what_the_store_honours(self, store: Store, honours_conditions: bool) -> None:
-        findings = {finding.name: finding.ok for finding in probe(store)}
-        assert findings == {
+    def test_probe_finds_which_conditions_the_store_honours(self, store: Store, honours_conditions: bool) -> None:
+        found = {capability.name: capability.ok for capability in probe(store)}
+        assert found == {
             "authentication and write": True,
             "read back": True,
             "list after write": True,
@@ -179,7 +181,7 @@ class StoreContract:
         store.supports_conditional_writes()
         assert [name for name in listing() if not name.endswith("/.lock")] == []
 
-    def test_leftovers_of_a_killed_prober_are_hidden_and_removed_once_they_are_old(
+    def test_leftovers_of_a_killed_probe_are_hidden_and_removed_when_they_are_old(
         self, store: Store, listing: Callable[[], list[str]]
     ) -> None:
         put(store, ".mnist-bp-probe-0.tmp", b"")
@@ -194,42 +196,55 @@ class StoreContract:
         assert store.remove_leftovers(soon) == names
         assert listing() == [f"{PREFIX}/runs/file"]
 
-    def test_keys_with_spaces_umlauts_and_percent_signs_stay_apart(self, store: Store) -> None:
+    def test_keys_with_spaces_umlauts_and_percent_signs_are_distinct(self, store: Store) -> None:
         keys = ["a b.txt", "a+b.txt", "a%20b.txt", "ä b#c?d.txt"]
         for key in keys:
             put(store, key, key.encode())
         assert [store.get(key).decode() for key in keys] == keys
 
-    def test_put_leaves_nothing_but_the_file(self, store: Store, listing: Callable[[], list[str]]) -> None:
+    def test_put_leaves_only_the_file(self, store: Store, listing: Callable[[], list[str]]) -> None:
         put(store, "deep/file.txt", b"content")
         assert listing() == [f"{PREFIX}/deep/file.txt"]
 
     @pytest.mark.parametrize("start", [0, 5])
-    def test_a_missing_key_is_a_lasting_error_that_names_it(self, store: Store, start: int) -> None:
+    def test_a_missing_key_is_named_and_not_transient(self, store: Store, start: int) -> None:
         error = error_of(lambda: list(store.stream("nowhere.txt", start)))
         assert store.uri("nowhere.txt") in str(error)
         assert not error.transient
         assert not error_of(lambda: store.get("nowhere.txt")).transient
 
-    def test_a_missing_local_file_is_a_lasting_error_that_names_it(self, store: Store) -> None:
+    def test_a_missing_local_file_is_named_and_not_transient(self, store: Store) -> None:
         error = error_of(lambda: store.put("file.txt", Path("never-written"), sha256_of_bytes(b"")))
         assert "never-written" in str(error)
         assert not error.transient
 
-    def test_uri_names_the_place_that_a_second_store_finds(self, store: Store, address: str) -> None:
+    def test_the_uri_of_a_directory_opens_a_store_of_its_files(self, store: Store, address: str) -> None:
         assert store.uri("deep/file.txt") == f"{address}/deep/file.txt"
         put(store, "deep/file.txt", b"content")
         assert open_store(store.uri("deep")).get("file.txt") == b"content"
 
-    def test_of_many_threads_that_put_the_same_bytes_one_stores_them(self, store: Store) -> None:
+    def test_many_threads_can_put_the_same_bytes(self, store: Store) -> None:
         with ThreadPoolExecutor(4) as pool:
-            stored = list(pool.map(lambda _: put(store, "file.txt", b"content"), range(4)))
+            list(pool.map(lambda _: put(store, "file.txt", b"content"), range(4)))
         assert store.get("file.txt") == b"content"
-        assert any(stored)
-        if store.supports_conditional_writes():
-            assert sorted(stored) == [False, False, False, True]
 
-    def test_store_check_succeeds_only_where_champions_can_be_moved_safely(
+    def test_of_many_threads_that_put_different_bytes_one_wins(self, store: Store, honours_conditions: bool) -> None:
+        if not honours_conditions:
+            pytest.skip("a store that ignores conditions overwrites in a race")
+
+        def stored(number: int) -> bool:
+            try:
+                put(store, "file.txt", b"%d" % number)
+            except ConflictError:
+                return False
+            return True
+
+        with ThreadPoolExecutor(4) as pool:
+            won = list(pool.map(stored, range(4)))
+        assert sorted(won) == [False, False, False, True]
+        assert store.get("file.txt") == b"%d" % won.index(True)
+
+    def test_store_check_succeeds_only_if_champions_can_be_moved_safely(
         self, address: str, honours_conditions: bool, capsys: pytest.CaptureFixture[str]
     ) -> None:
         assert main(["store", "check", "--artifacts", address, "--json"]) == (0 if honours_conditions else 1)
@@ -263,7 +278,7 @@ class TestLocalStore(StoreContract):
         place = tmp_path / "place"
         return lambda: [str(path.relative_to(place)) for path in place.rglob("*") if not path.is_dir()]
 
-    def test_a_directory_that_may_not_be_read_is_an_error_and_not_empty(
+    def test_an_unreadable_directory_is_an_error_and_not_empty(
         self, store: Store, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         put(store, "deep/down/file.txt", b"content")
@@ -278,7 +293,7 @@ class TestLocalStore(StoreContract):
         refused = str(error_of(lambda: list(store.list_entries())))
         assert f"{store.uri('deep/down')}: Permission denied; check the address" in refused
 
-    def test_a_directory_that_may_be_written_and_not_read_is_refused_before_there_is_work(
+    def test_a_writable_but_unreadable_directory_is_refused_before_there_is_work(
         self, store: Store, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         def refuse(path: str) -> Any:
@@ -311,7 +326,7 @@ class TestS3Store(StoreContract):
 
     @pytest.fixture
     def refusal(self, s3_server: S3Server) -> Callable[[Callable[[], object]], StoreError]:
-        """`error_of`, with no secret anywhere in what a traceback would show."""
+        """Like `error_of`; checks that a traceback would show no secret."""
 
         def checked(action: Callable[[], object]) -> StoreError:
             error = error_of(action)
@@ -321,72 +336,29 @@ class TestS3Store(StoreContract):
 
         return checked
 
-    def test_more_keys_than_a_page_holds_are_all_listed(
-        self, store: Store, s3_server: S3Server, s3_bucket: str
-    ) -> None:
-        """A thousand is what a page holds; where keys cannot be made by the thousand, the server is asked for less."""
-        assert isinstance(store, S3Store)
-        if s3_server.name == "rclone":
-            keys = [f"many/{number:04}" for number in range(2_100)]
-            place = s3_server.directory / s3_bucket / PREFIX
-            (place / "many").mkdir(parents=True)
-            for key in keys:
-                (place / key).touch()
-        else:
-            keys = [f"many/{number:04}" for number in range(21)]
-            for key in keys:
-                put(store, key, b"")
-            events = store._requests.client.meta.events
-            events.register("before-parameter-build.s3.ListObjectsV2", lambda params, **_: params.update(MaxKeys=10))
+    def test_all_pages_of_a_long_listing_are_read(self, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("mnist_bp.storage.s3_client.PAGE_SIZE", 10)
+        keys = [f"many/{number:04}" for number in range(21)]
+        for key in keys:
+            put(store, key, b"")
         assert [entry.key for entry in store.list_entries("many/")] == keys
 
     @pytest.mark.parametrize("source", [lambda content: content, local_file], ids=["bytes", "file"])
-    def test_a_file_of_many_parts_is_whole_typed_and_put_once(
-        self,
-        source: Callable[[bytes], Path | bytes],
-        store: Store,
-        s3_admin: Any,
-        s3_bucket: str,
-        monkeypatch: pytest.MonkeyPatch,
+    def test_a_large_file_is_put_once_with_its_media_type(
+        self, source: Callable[[bytes], Path | bytes], store: Store, s3_admin: Any, s3_bucket: str
     ) -> None:
-        monkeypatch.setattr("mnist_bp.storage.s3_uploads.PART_BYTES", 5 << 20)
         content = os.urandom((10 << 20) + 1)
         sha256 = sha256_of_bytes(content)
-        assert store.put("big.json", source(content), sha256)
-        assert not store.put("big.json", source(content), sha256)
+        for _ in range(2):
+            store.put("big.json", source(content), sha256)
         assert store.get("big.json", sha256) == content
         about = s3_admin.head_object(Bucket=s3_bucket, Key=f"{PREFIX}/big.json")
         assert about["ContentType"] == "application/json"
         with pytest.raises(ConflictError):
             put(store, "big.json", content[:-1])
 
-    def test_parts_of_an_upload_that_fails_are_removed(
-        self, store: Store, s3_admin: Any, s3_bucket: str, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        monkeypatch.setattr("mnist_bp.storage.s3_uploads.PART_BYTES", 5 << 20)
-        with pytest.raises(ChecksumError):
-            store.put("big.bin", bytes(10 << 20), sha256_of_bytes(b"something else"))
-        assert list(store.list_entries()) == []
-        found = s3_admin.list_multipart_uploads(Bucket=s3_bucket, Prefix=f"{PREFIX}/big.bin")
-        assert found.get("Uploads", []) == []
-
-    def test_uploads_that_a_killed_writer_left_are_removed_once_they_are_old(
-        self, store: Store, s3_server: S3Server, s3_admin: Any, s3_bucket: str
-    ) -> None:
-        if s3_server.name == "minio":
-            pytest.skip("MinIO lists unfinished uploads of one key only, and removes them itself after a day")
-        s3_admin.create_multipart_upload(Bucket=s3_bucket, Key=f"{PREFIX}/runs/big.bin")
-        s3_admin.create_multipart_upload(Bucket=s3_bucket, Key="not-below-the-prefix")
-        if s3_server.name != "moto":  # which says of every upload that it was begun in 2010
-            assert store.remove_leftovers(datetime.now(UTC) - timedelta(hours=1)) == []
-        soon = datetime.now(UTC) + timedelta(hours=1)
-        (named,) = store.remove_leftovers(soon, dry_run=True)
-        assert store.uri("runs/big.bin") in named
-        assert store.remove_leftovers(soon) == [named]
-        assert store.remove_leftovers(soon) == []
-
     @each_action
-    def test_a_missing_bucket_is_to_be_created(
+    def test_the_error_for_a_missing_bucket_says_to_create_it(
         self, action: Callable[[Store], object], s3_bucket: str, refusal: Callable[..., StoreError]
     ) -> None:
         error = refusal(lambda: action(open_store("s3://no-such-bucket/prefix")))
@@ -395,20 +367,20 @@ class TestS3Store(StoreContract):
         assert not error.transient
 
     @each_action
-    def test_a_wrong_access_key_is_to_be_checked(
+    def test_the_error_for_a_wrong_access_key_says_to_check_it(
         self,
         action: Callable[[Store], object],
         address: str,
         refusal: Callable[..., StoreError],
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:
-        monkeypatch.setenv("AWS_ACCESS_KEY_ID", "somebody-else")
+        monkeypatch.setenv("AWS_ACCESS_KEY_ID", "another-user")
         error = refusal(lambda: action(open_store(address)))
         assert "(HTTP 403); check AWS_ACCESS_KEY_ID" in str(error)
         assert not error.transient
 
     @each_action
-    def test_a_wrong_secret_is_to_be_checked(
+    def test_the_error_for_a_wrong_secret_says_to_check_it(
         self,
         action: Callable[[Store], object],
         address: str,
@@ -421,7 +393,7 @@ class TestS3Store(StoreContract):
         assert not error.transient
 
     @pytest.mark.parametrize("missing", [["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"], ["AWS_SECRET_ACCESS_KEY"]])
-    def test_missing_credentials_are_to_be_set(
+    def test_the_error_for_missing_credentials_says_to_set_them(
         self, missing: list[str], address: str, refusal: Callable[..., StoreError], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         for name in missing:
@@ -430,7 +402,7 @@ class TestS3Store(StoreContract):
         assert "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY" in str(error)
         assert not error.transient
 
-    def test_credentials_are_read_anew_by_each_store(self, address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_each_store_reads_the_credentials_again(self, address: str, monkeypatch: pytest.MonkeyPatch) -> None:
         open_store(address).check_writable()
         with monkeypatch.context() as wrong:
             wrong.setenv("AWS_SECRET_ACCESS_KEY", "expired")
@@ -454,7 +426,7 @@ class TestS3Store(StoreContract):
         assert error.transient
 
     @pytest.mark.parametrize("endpoint", ["localhost:9000", "nonsense"])
-    def test_an_endpoint_that_is_no_address_is_a_lasting_error(
+    def test_an_endpoint_that_is_no_address_is_named_and_not_transient(
         self, endpoint: str, address: str, refusal: Callable[..., StoreError], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setenv("AWS_ENDPOINT_URL_S3", endpoint)

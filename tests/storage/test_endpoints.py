@@ -1,4 +1,4 @@
-"""What AWS_ENDPOINT_URL_S3 may not name: a web server that is no store, or an address with a password in it."""
+"""What AWS_ENDPOINT_URL_S3 must not be: the address of a web server that is no store, or one with a password."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ HTML = b"<html><body>Please log in<br></body></html>"
 
 @dataclass(frozen=True)
 class Page:
-    """What a web server answers, whatever it is asked."""
+    """The reply of a web server to every request."""
 
     name: str
     status: int
@@ -44,13 +44,12 @@ PAGES = [
     Page("a login", 401, {"WWW-Authenticate": "Basic"}),
     Page("not found", 404, {"Content-Type": "text/html"}, HTML),
     Page("no such method", 405),
-    Page("no such method, as Python has it", 501, {"Content-Type": "text/html"}, HTML),
+    Page("no such method, by Python", 501, {"Content-Type": "text/html"}, HTML),
 ]
 
 ACTIONS: dict[str, Callable[[Store], object]] = {
     "check_writable": lambda store: store.check_writable(),
     "put": lambda store: put(store, "key", b"content"),
-    "put in parts": lambda store: put(store, "key", bytes(17 << 20)),
     "get": lambda store: store.get("key"),
     "stream": lambda store: list(store.stream("key")),
     "list": lambda store: list(store.list_entries()),
@@ -61,11 +60,11 @@ ACTIONS: dict[str, Callable[[Store], object]] = {
 
 
 class WebServer(ThreadingHTTPServer):
-    """A server of one page; it counts what it is asked."""
+    """A server of one page, which counts the requests."""
 
     def __init__(self, page: Page) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
-        self.page, self.asked = page, 0
+        self.page, self.requests = page, 0
         self.endpoint = f"http://127.0.0.1:{self.server_port}"
 
 
@@ -73,7 +72,7 @@ class _Handler(BaseHTTPRequestHandler):
     server: WebServer
 
     def do_any(self) -> None:
-        self.server.asked += 1
+        self.server.requests += 1
         self.rfile.read(int(self.headers.get("Content-Length", 0)))
         page = self.server.page
         self.send_response(page.status)
@@ -86,13 +85,13 @@ class _Handler(BaseHTTPRequestHandler):
     do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = do_any  # noqa: N815 (the names are http.server's)
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 (the name is http.server's)
-        """Say nothing."""
+        """Log nothing."""
 
 
 @pytest.fixture
 def _credentials(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-        monkeypatch.setenv(name, "mine")
+        monkeypatch.setenv(name, "a-key")
     monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
 
 
@@ -111,25 +110,27 @@ def web_server(
 
 
 @pytest.mark.parametrize("name", ACTIONS)
-def test_a_web_server_that_is_no_store_is_told_as_one_at_the_first_request(name: str, web_server: WebServer) -> None:
+def test_a_web_server_that_is_no_store_is_an_error_at_the_first_request(name: str, web_server: WebServer) -> None:
     error = error_of(lambda: ACTIONS[name](open_store(PLACE)))
     assert f"{web_server.endpoint} is no S3 store: it answered with HTTP {web_server.page.status}" in str(error)
-    assert "have AWS_ENDPOINT_URL_S3 name a store's address" in str(error)
+    assert "set AWS_ENDPOINT_URL_S3 to the address and port of a store" in str(error)
     assert PLACE in str(error)
     assert not error.transient
-    assert web_server.asked == 1
+    assert web_server.requests == 1
 
 
-def test_a_page_in_answer_to_a_deletion_is_no_success(web_server: WebServer) -> None:
-    """Of a server that says nothing but 200 this cannot be told; it is refused by whatever came before."""
+def test_a_page_in_reply_to_a_deletion_is_an_error(web_server: WebServer) -> None:
+    """An empty reply with status 200 cannot be distinguished from success; earlier requests are refused."""
     if web_server.page == Page("nothing for everything", 200):
         return
     error = error_of(lambda: open_store(PLACE).delete("key"))
     assert f"is no S3 store: it answered with HTTP {web_server.page.status}" in str(error)
-    assert web_server.asked == 1
+    assert web_server.requests == 1
 
 
-def test_store_check_and_runs_say_it_in_a_line(web_server: WebServer, capsys: pytest.CaptureFixture[str]) -> None:
+def test_store_check_and_runs_report_a_web_server_in_one_line(
+    web_server: WebServer, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(["runs", "--artifacts", PLACE]) == 1
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith(f"error: cannot list {PLACE}/champion/: {web_server.endpoint} is no S3 store")
@@ -161,10 +162,8 @@ def test_a_password_in_the_endpoint_is_refused_and_in_no_message_traceback_or_lo
     assert "credentials belong in AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY" in str(error)
     assert not error.transient
     chain: list[BaseException] = [error]
-    while (
-        cause := chain[-1].__cause__ or chain[-1].__context__
-    ) is not None:  # a suppressed one is still carried along
-        chain.append(cause)
+    while (cause := chain[-1].__cause__ or chain[-1].__context__) is not None:
+        chain.append(cause)  # a suppressed one as well
     assert PASSWORD not in "".join(traceback.format_exception(error))
     assert not [each for each in chain if PASSWORD in repr(each)]
     assert PASSWORD not in caplog.text
@@ -179,7 +178,7 @@ def test_an_endpoint_that_is_no_address_is_named(monkeypatch: pytest.MonkeyPatch
 
 
 @pytest.mark.usefixtures("_credentials")
-def test_a_host_that_does_not_exist_is_not_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unknown_host_is_not_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
     def look_up(*_: object, **__: object) -> None:
         raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
 
@@ -192,30 +191,30 @@ def test_a_host_that_does_not_exist_is_not_tried_again(monkeypatch: pytest.Monke
 
 
 @pytest.mark.usefixtures("_credentials")
-def test_a_name_that_cannot_be_looked_up_now_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked = []
+def test_a_failed_look_up_of_a_host_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    look_ups = []
 
     def look_up(*_: object, **__: object) -> None:
-        asked.append(1)
+        look_ups.append(1)
         raise socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
 
     monkeypatch.setattr(socket, "getaddrinfo", look_up)
     monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "http://host.invalid:9000")
     error = error_of(lambda: open_store(PLACE, attempts=2).get("key"))
-    assert (error.transient, len(asked)) == (True, 2)
+    assert (error.transient, len(look_ups)) == (True, 2)
 
 
-def test_https_where_http_is_spoken_is_told_at_the_first_request(
+def test_https_to_a_server_of_http_is_an_error_at_the_first_request(
     web_server: WebServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL_S3", web_server.endpoint.replace("http:", "https:"))
     error = error_of(lambda: open_store(PLACE).get("key"))
-    assert "no TLS is spoken there: have AWS_ENDPOINT_URL_S3 begin with http://" in str(error)
+    assert "the server speaks no TLS: start AWS_ENDPOINT_URL_S3 with http://" in str(error)
     assert not error.transient
 
 
 @pytest.mark.usefixtures("_credentials")
-def test_store_check_of_a_store_that_cannot_be_reached_is_a_report_like_any_other(
+def test_store_check_of_an_unreachable_store_is_an_ordinary_report(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL_S3", endpoint := free_endpoint())

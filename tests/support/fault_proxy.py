@@ -1,11 +1,11 @@
-"""A proxy of HTTP on this machine that does to a real server's traffic what networks do.
+"""An HTTP proxy on this machine that injects the faults of networks into a real server's traffic.
 
 with FaultProxy(server.endpoint) as proxy:
-    proxy.faults = iter([SLOW_DOWN, LOST_REPLY])  # the next two requests; then it behaves
-    proxy.faults = at_random(0.2, seed=1)         # one request in five, for good
+    proxy.faults = iter([SLOW_DOWN, LOST_REPLY])  # the next two requests; no faults afterwards
+    proxy.faults = at_random(0.2, seed=1)         # one request in five, without end
     monkeypatch.setenv("AWS_ENDPOINT_URL_S3", proxy.endpoint)
 
-Requests are forwarded as they came, their Host header included: it is part of what is signed.
+Requests are forwarded unchanged, including the Host header: it is part of the signature.
 """
 
 from __future__ import annotations
@@ -22,56 +22,57 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 from typing import Final, Self
 
-_SLOW_DOWN: Final = b"<Error><Code>SlowDown</Code><Message>Please reduce your request rate.</Message></Error>"
-
 
 @dataclass(frozen=True)
 class Fault:
-    """What happens to one request.
+    """A fault of one request.
 
     Args:
-        name: For a person.
-        forwarded: Whether it reaches the server.
-        status: Answered instead of the server's reply.
-        cut: Share of the reply's body that is let through before the connection is reset; None for no reply at all.
-        silent: Whether the connection stays open then, and nothing more comes.
-        polite: Whether it is closed as if all had been said, instead of reset.
+        name: Name for test ids.
+        forwarded: Whether the request reaches the server.
+        status: HTTP status of a reply in place of the server's.
+        code: S3's error code in that reply.
+        cut: Share of the reply's body that is sent before the connection is reset; None for no reply at all.
+        silent: Whether the connection then stays open without further bytes.
+        polite: Whether the connection is closed as after a complete reply, instead of reset.
     """
 
     name: str
     forwarded: bool = True
     status: int | None = None
+    code: str = ""
     cut: float | None = None
     silent: bool = False
     polite: bool = False
 
 
-SLOW_DOWN: Final = Fault("503 SlowDown", forwarded=False, status=503)
+SLOW_DOWN: Final = Fault("503 SlowDown", forwarded=False, status=503, code="SlowDown")
+NOT_IMPLEMENTED: Final = Fault("501 NotImplemented", forwarded=False, status=501, code="NotImplemented")
 RESET: Final = Fault("reset before the server saw it", forwarded=False)
-LOST_REPLY: Final = Fault("reply lost after the server did it")
+LOST_REPLY: Final = Fault("reply lost after the server processed the request")
 TRUNCATED: Final = Fault("reset in the middle of the body", cut=0.5)
 CUT_SHORT: Final = Fault("closed in the middle of the body", cut=0.5, polite=True)
 STALL: Final = Fault("silence in the middle of the body", cut=0.5, silent=True)
 
 QUICK_FAULTS: Final = (SLOW_DOWN, RESET, LOST_REPLY, TRUNCATED)
-"""Those that take no time-out to be noticed."""
+"""Faults that are noticed without a time-out."""
 
 
 def at_random(rate: float, seed: int, faults: tuple[Fault, ...] = QUICK_FAULTS) -> Iterator[Fault | None]:
-    """Let one request in 1/`rate` fail, in one way or another."""
+    """Let a random share of the requests fail, each by a random fault."""
     draws = random.Random(seed)
     while True:
         yield draws.choice(faults) if draws.random() < rate else None
 
 
 class FaultProxy(ThreadingHTTPServer):
-    """The proxy; it runs inside a `with` block.
+    """The proxy; runs inside a `with` block.
 
     Args:
         upstream: Address of the server, such as http://127.0.0.1:43210.
     """
 
-    daemon_threads = True  # a client's idle connection is kept open, and has a thread
+    daemon_threads = True  # a client's idle connection stays open, and has a thread
     request_queue_size = 64
 
     def __init__(self, upstream: str) -> None:
@@ -79,8 +80,7 @@ class FaultProxy(ThreadingHTTPServer):
         self.upstream = upstream.removeprefix("http://")
         self.endpoint = f"http://127.0.0.1:{self.server_port}"
         self.faults: Iterator[Fault | None] = iter(())
-        self.only = ""  # the method of requests that can fail; empty for all
-        self.requests: list[tuple[str, str, Fault | None]] = []  # method, path, what happened to it
+        self.requests: list[tuple[str, str, Fault | None]] = []  # method, path, fault
         self.closing = threading.Event()
         self._drawing = threading.Lock()
         self._thread = threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.01})
@@ -102,9 +102,9 @@ class FaultProxy(ThreadingHTTPServer):
         return [fault for _, _, fault in self.requests if fault is not None]
 
     def draw(self, method: str, path: str) -> Fault | None:
-        """Decide what happens to a request."""
+        """Return the fault of a request, if any."""
         with self._drawing:
-            fault = next(self.faults, None) if self.only in ("", method) else None
+            fault = next(self.faults, None)
             self.requests.append((method, path, fault))
             return fault
 
@@ -126,7 +126,8 @@ class _Handler(BaseHTTPRequestHandler):
             return
         reply = self._forward(body) if fault.forwarded else None
         if fault.status is not None:
-            self._answer(fault.status, [("Content-Type", "application/xml")], _SLOW_DOWN)
+            body = f"<Error><Code>{fault.code}</Code><Message>An injected fault.</Message></Error>".encode()
+            self._answer(fault.status, [("Content-Type", "application/xml")], body)
             return
         if reply is not None and fault.cut is not None:
             self._answer(*reply, cut=fault.cut)
@@ -164,10 +165,10 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.flush()
 
     def _reset(self) -> None:
-        """Hang up the rude way: what is on its way is lost, too."""
+        """Reset the connection: bytes in transit are lost, too."""
         self.close_connection = True
         self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.connection.close()
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 (the name is http.server's)
-        """Say nothing: tests read `requests`."""
+        """Log nothing: tests read `requests`."""

@@ -31,15 +31,13 @@ class MemoryStore:
     def check_writable(self) -> None:
         pass
 
-    def put(self, key: str, source: Path | bytes, sha256: str) -> bool:
+    def put(self, key: str, source: Path | bytes, sha256: str) -> None:
         content = source if isinstance(source, bytes) else source.read_bytes()
         assert sha256_of_bytes(content) == sha256
         if key not in self.files:
             self.files[key] = content, self._clock()
-            return True
-        if (there := sha256_of_bytes(self.files[key][0])) != sha256:
-            raise conflict(key, there, sha256)
-        return False
+        elif (found := sha256_of_bytes(self.files[key][0])) != sha256:
+            raise conflict(key, found, sha256)
 
     def get(self, key: str, sha256: str | None = None) -> bytes:
         if key not in self.files:

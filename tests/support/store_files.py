@@ -1,4 +1,4 @@
-"""What the tests of stores share."""
+"""Helpers for tests of stores."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from mnist_bp.storage.files import sha256_of_bytes
 from mnist_bp.storage.interface import Store
 
 
-def put(store: Store, key: str, content: bytes) -> bool:
-    """Put bytes with the digest that they have."""
-    return store.put(key, content, sha256_of_bytes(content))
+def put(store: Store, key: str, content: bytes) -> None:
+    """Put bytes with their own digest."""
+    store.put(key, content, sha256_of_bytes(content))
 
 
 def local_file(content: bytes) -> Path:
-    """Write a file to upload into the test's own directory."""
+    """Write a file to upload into the test's directory."""
     path = Path("to-upload")
     path.write_bytes(content)
     return path
 
 
 def error_of(action: Callable[[], object]) -> StoreError:
-    """Return the one-line error that an action ends with."""
+    """Return the one-line error that an action raises."""
     with pytest.raises(StoreError) as caught:
         action()
     assert len(str(caught.value).splitlines()) == 1, str(caught.value)
