@@ -213,7 +213,11 @@ class Journal:
     def _start(self, line: bytes) -> RunStart:
         where = f"{self.path}, line 1,"
         entry = checksummed_json.loads(line + b"\n", where, _HINT)
-        checksummed_json.expect_version(entry, "journal_version", JOURNAL_VERSION, where)
         if entry.pop("kind", None) != "start":
             raise DataFormatError(f"{where} is not the start of a run; {_HINT}")
+        if (version := entry.pop("journal_version")) != JOURNAL_VERSION:
+            raise DataFormatError(
+                f"{where} has journal_version {version}, expected {JOURNAL_VERSION}: another version of mnist-bp wrote "
+                f"it; resume the run with that version, or {_HINT}"
+            )
         return RunStart(**{**entry, "seeds": tuple(entry["seeds"])})

@@ -16,6 +16,8 @@ from mnist_bp.engines.cpu import CpuEngine
 from mnist_bp.errors import ChecksumError, ConfigError, DataFormatError, DivergenceError
 from mnist_bp.layout import checkpoint_path, run_directory
 from mnist_bp.results import CachedDataset, TrainedRun
+from mnist_bp.storage import checksummed_json
+from mnist_bp.storage.files import write_bytes
 from mnist_bp.training.evaluation import evaluate_run
 from mnist_bp.training.journal import JOURNAL
 from mnist_bp.training.run import train_run
@@ -234,6 +236,13 @@ def test_a_journal_of_version_1_is_refused_in_a_line_that_says_what_to_do(sample
     assert str(caught.value).startswith(f"{path}, line 1, was written by an older mnist-bp in format 1, expected")
     assert "read it with that version" in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_a_journal_of_a_later_version_is_refused_in_a_line_that_says_what_to_do(sample: CachedDataset) -> None:
+    path = journal_path()
+    write_bytes(path, checksummed_json.dumps({"kind": "start", "journal_version": 3, "new": 1}, indent=None))
+    with pytest.raises(DataFormatError, match=r"line 1, has journal_version 3, expected 2: .*; resume the run with"):
+        train_run(config_with(), sample, RUN_ID)
 
 
 def test_a_run_is_not_resumed_with_other_settings(sample: CachedDataset) -> None:
