@@ -13,6 +13,7 @@ import pytest
 
 from mnist_bp.cli.main import COMMANDS, main
 from mnist_bp.cli.reproduce import PUBLISHED
+from mnist_bp.registry.catalog import read_manifest
 from mnist_bp.results import CachedDataset
 from mnist_bp.storage.local import LocalStore
 from tests.engines.test_certificate import Wrong, same
@@ -216,12 +217,12 @@ def test_a_lost_champion_file_is_reported_and_not_taken_for_a_dataset_without_ch
     store = LocalStore(Path("artifacts"))
     run_id = publish(store, 1)
     assert main(["champion"]) == 0
-    assert "the first run of a dataset becomes one" in capsys.readouterr().out
+    assert "the first run on a dataset becomes its champion" in capsys.readouterr().out
     put_promotion(store, run_id)
     for flags in ([], ["--dataset", "mnist"]):
         assert main(["champion", *flags]) == 1
         printed = capsys.readouterr()
-        assert "becomes one" not in printed.out
+        assert "becomes its champion" not in printed.out
         (line,) = printed.err.splitlines()
         assert f"mnist.json is gone, and {run_id} was champion" in line
 
@@ -239,3 +240,35 @@ def test_rollback_without_a_dataset_asks_for_one_if_another_champion_file_was_lo
     assert main(["champion", "--dataset", "kmnist", "--json"]) == 0
     (report,) = json.loads(capsys.readouterr().out)["champions"]
     assert report["run_id"] == others[1]
+
+
+def test_show_prints_the_manifest_and_the_promotion(capsys: pytest.CaptureFixture[str]) -> None:
+    store = LocalStore(Path("artifacts"))
+    run_id = publish(store, 1)
+    assert main(["show", run_id]) == 0
+    assert "promotion      not decided: no promotion.json" in capsys.readouterr().out
+    put_promotion(store, run_id)
+    assert promote(store, run_id)
+    assert main(["show", run_id]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    manifest, sha256 = read_manifest(store, run_id)
+    assert lines[0] == f"run            {run_id}, the champion of mnist"
+    assert f"manifest       SHA-256 {sha256}" in lines
+    assert any(line.startswith("promotion      promoted: ") for line in lines)
+    for name, file in manifest.files.items():
+        assert [name, f"{file.size:,}", file.sha256[:16]] in [line.split() for line in lines]
+    for point in manifest.checkpoints:
+        assert [f"{point.step:,}", f"{point.accuracy:.4f}"] in [line.split()[:2] for line in lines]
+
+
+def test_show_names_a_damaged_promotion_record_with_exit_code_1(capsys: pytest.CaptureFixture[str]) -> None:
+    store = LocalStore(Path("artifacts"))
+    run_id = publish(store, 1)
+    put_promotion(store, run_id)
+    path = Path("artifacts/runs", run_id, "promotion.json")
+    path.write_bytes(path.read_bytes().replace(b"promoted", b"demoted!"))
+    assert main(["show", run_id, "--json"]) == 1
+    report = json.loads(capsys.readouterr().out)
+    assert report["promotion"]["outcome"] == "damaged"
+    assert report["problems"] == [report["promotion"]["reason"]]
+    assert "promotion.json" in report["promotion"]["reason"]

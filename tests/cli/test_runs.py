@@ -16,10 +16,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from mnist_bp.cli.main import main
-from mnist_bp.layout import RUNS
 from mnist_bp.registry.manifest import HISTORY
 from mnist_bp.storage.address import open_store
-from mnist_bp.storage.files import sha256_of_bytes
 from mnist_bp.storage.interface import Store
 from tests.support.published_runs import checkpoint, promote, publish, run_id_of
 from tests.support.s3_servers import S3Server
@@ -52,32 +50,14 @@ def put_run(store: Store, number: int, dataset: str = "mnist", *, complete: bool
     run = {"run_id": run_id_of(number), "created": created, "dataset": dataset, "engine": "cpu"}
     sink = io.BytesIO()
     pq.write_table(pa.Table.from_pylist([{**run, **score} for score in scores], schema=HISTORY), sink)
-    content = sink.getvalue()
-    store.put(f"{RUNS}{run_id_of(number)}/history.parquet", content, sha256_of_bytes(content))
-    if complete:
-        changes = {
-            "created": created.isoformat(),
-            "seed": number,
-            "checkpoints": [point.model_dump(mode="json") for point in points],
-        }
-        publish_rest(store, number, dataset, changes)
-    return Published(created.date().isoformat(), run_id_of(number), accuracy)
-
-
-def publish_rest(store: Store, number: int, dataset: str, changes: dict[str, Any]) -> None:
-    """Publish the other files of a run, and keep its history.parquet."""
-    publish(_Keeping(store), number, dataset, steps=STEPS, changes=changes)  # type: ignore[arg-type]
-
-
-class _Keeping:
-    """A store that ignores a second history.parquet."""
-
-    def __init__(self, store: Store) -> None:
-        self.store = store
-
-    def put(self, key: str, source: bytes, sha256: str) -> None:
-        if not key.endswith("/history.parquet"):
-            self.store.put(key, source, sha256)
+    changes = {
+        "created": created.isoformat(),
+        "seed": number,
+        "checkpoints": [point.model_dump(mode="json") for point in points],
+    }
+    contents = {"history.parquet": sink.getvalue()}
+    run_id = publish(store, number, dataset, steps=STEPS, contents=contents, manifest=complete, changes=changes)
+    return Published(created.date().isoformat(), run_id, accuracy)
 
 
 @pytest.fixture
