@@ -140,7 +140,7 @@ def table(result: dict[str, Any]) -> Table:
     """Lay out what `measure` found: for each action, one row for each place."""
     run, verified = result["run"], result["verified"]
     about = [
-        f"{result['dataset']}; a run: {run['files']} files, {run['bytes']:,} bytes; to verify: {verified['files']:,}",
+        f"{result['dataset']}; a run: {run['files']} files, {run['size']:,} bytes; to verify: {verified['files']:,}",
         *(
             f"{place['name']}: conditional writes are ignored, so nothing is promoted there unless told to"
             for place in result["places"]

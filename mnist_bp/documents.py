@@ -334,7 +334,7 @@ def _problem(error: Any) -> str:
     name = ".".join(map(str, error["loc"]))
     if error["type"] == "missing":
         return f"{name} is missing"
-    if error["type"] == "extra_forbidden":
+    if error["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
         return f"{name} is not a known field"
     expected = _JSON_TYPES.get(error["type"]) or error["msg"].removeprefix("Input should be ")
     return f"{name} is {_shown(error['input'])}, expected {expected}"
