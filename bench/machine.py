@@ -96,6 +96,4 @@ def one_thread() -> dict[str, str]:
     Returns:
         The caller's environment, with the libraries' own limits set. It must be in place before they are imported.
     """
-    limits = dict.fromkeys(_BLAS_AND_OPENMP, "1")
-    jax = {"JAX_PLATFORMS": "cpu", "NPROC": "1", "XLA_FLAGS": "--xla_cpu_multi_thread_eigen=false"}
-    return {**os.environ, **limits, **jax, "CUDA_VISIBLE_DEVICES": ""}
+    return {**os.environ, **dict.fromkeys(_BLAS_AND_OPENMP, "1"), "CUDA_VISIBLE_DEVICES": ""}

@@ -139,7 +139,6 @@ PEERS: Final = {
         Peer("eager", "torch eager, out= and addmm_", "eager:Eager"),
         Peer("eager-tuned", "torch eager, hand-tuned further", "eager:Tuned"),
         Peer("numpy", "NumPy, out=", "arrays:NumPy", ("numpy",)),
-        Peer("jax", "JAX, lax.scan", "scan:Jax", ("jax",), note="compiled for the CPU by XLA"),
         Peer("sklearn", "scikit-learn, MLPClassifier", "sklearn_mlp:MLP", ("sklearn",), 4, _SKLEARN_LOSS),
     )
 }

@@ -65,7 +65,7 @@ def test_a_ratio_is_taken_turn_by_turn() -> None:
         return {"name": name, "steps_per_round": 100, **figures}
 
     slow_second_turn = row("numpy", [8, 30, 9], [1e4, 10e4, 1e4])
-    ours_died = row("jax", [1, 1, 1], [1e4, 1e4])
+    ours_died = row("sklearn", [1, 1, 1], [1e4, 1e4])
     found = steps.summarize([slow_second_turn, ours_died, row("cpu", [1, 1, 10, 1], [])], "cpu")
     assert [way["ratio"] for way in found] == [8, None, 1]
     assert found[0]["us_per_step"]["median"] == pytest.approx(90_000)
