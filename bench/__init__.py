@@ -1,1 +1,1 @@
-"""Measurements, each a command that prints a table."""
+"""Measurements: `mnist-bp bench` prints a table of each."""

@@ -1,10 +1,10 @@
-"""`mnist-bp bench`: this pipeline's parts against their peers, measured in turn."""
+"""`mnist-bp bench`: measures parts of this pipeline and their peers in turn."""
 
 from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -14,69 +14,77 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from bench import command as whole_command
-from bench import population, steps, store
+from bench import command, seeds, steps, steps_report, store
+from bench.rounds import Log
 from mnist_bp.cli.flags import Command, parse
 
-WIDTH: Final = 120
-"""Columns that a table needs, also where a terminal is narrower."""
+MIN_WIDTH: Final = 120
+"""Columns that a table needs, also if the terminal has fewer."""
 
-What = Literal["steps", "population", "command", "store"]
+Subject = Literal["steps", "seeds", "command", "store"]
 
 
 class BenchCommand(Command):
-    """Time this pipeline's parts against their peers, in turn, and print medians with their spread."""
+    """Time parts of this pipeline in turn with their peers, and print the median and the range of each."""
 
     model_config = SettingsConfigDict(cli_prog_name="mnist-bp bench")
 
-    what: CliPositionalArg[What] = "steps"
-    """`steps` of training against other ways to train; a `population` of models; the whole `command`, split
-    into parts; a `store` of runs."""
+    what: CliPositionalArg[Subject] = "steps"
+    """`steps`: training steps of our engines and of other implementations; `seeds`: 64 models side by side; `command`:
+    the whole command, split into parts; `store`: publishing and verifying runs."""
 
     runs: int = Field(default=7, ge=1)
-    """Counted rounds; one more comes before them."""
+    """Counted rounds; one warm-up round comes before them."""
 
     steps: int = Field(default=10_000, ge=1)
-    """Training steps of a round; slow ways take a fraction."""
+    """Training steps of a round; slow implementations take a fraction."""
 
     only: str = ""
-    """For `steps`, the ways to measure, separated by commas; all by default."""
+    """For `steps`, the implementations to measure, separated by commas; all by default."""
 
     plot: str = Field(default="", pattern=r"^$|\.(png|svg)$")
-    """For `steps`, where a picture goes (.png or .svg)."""
+    """For `steps`, also draw a bar chart to this file (.png or .svg)."""
 
     artifacts: str = ""
-    """For `store`, s3://bucket/prefix to measure beside a local directory, or the directory; what is there stays."""
+    """For `store`, s3://bucket/prefix to compare with a local directory, or the local directory itself; existing files
+    are not changed."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Measure, print the table, and draw it."""
-    command = parse(BenchCommand, arguments)
-    progress = Console(stderr=True)
+    """Measure, print the table, and draw the chart if asked to."""
+    options = parse(BenchCommand, arguments)
+    console = Console(stderr=True)
 
-    def on_progress(line: str) -> None:
-        progress.print(Text(line), soft_wrap=True)
+    def log(line: str) -> None:
+        console.print(Text(line), soft_wrap=True)
 
-    result: dict[str, Any]
-    table: Callable[[dict[str, Any]], Table]
-    if command.what == "steps":
-        names = [name.strip() for name in command.only.split(",")] if command.only else None
-        result, table = steps.measure(command.runs, command.steps, names, on_progress), steps.table
-    elif command.what == "population":
-        result, table = population.measure(command.runs, command.steps, on_progress), population.table
-    elif command.what == "store":
-        result, table = store.measure(command.runs, command.artifacts, on_progress), store.table
-    else:
-        result, table = whole_command.measure(command.runs, on_progress), whole_command.table
-    if command.plot and command.what == "steps":
-        steps.plot(result, Path(command.plot))
-    if command.json_output:
+    result, table = _measure(options, log)
+    if options.plot and options.what == "steps":
+        steps_report.plot(result, Path(options.plot))
+    if options.json_output:
         print(json.dumps(result))
     else:
-        console = Console()
-        console.width = max(console.width, WIDTH)
-        console.print(table(result))
+        output = Console()
+        output.width = max(output.width, MIN_WIDTH)
+        output.print(table)
     return 0
+
+
+def _measure(options: BenchCommand, log: Log) -> tuple[dict[str, Any], Table]:
+    match options.what:
+        case "steps":
+            names = [name.strip() for name in options.only.split(",")] if options.only else None
+            result = steps.measure(options.runs, options.steps, names, log)
+            return result, steps_report.table(result)
+        case "seeds":
+            result = seeds.measure(options.runs, options.steps, log)
+            return result, seeds.table(result)
+        case "command":
+            result = command.measure(options.runs, log)
+            return result, command.table(result)
+        case "store":
+            result = store.measure(options.runs, options.artifacts, log)
+            return result, store.table(result)
 
 
 if __name__ == "__main__":

@@ -1,41 +1,33 @@
-"""Where the time of the whole command goes, everything cached: `python flows/train.py`, and its peers beside it.
+"""Where the time of `python flows/train.py` goes when everything is cached, and how it compares with its peers.
 
-    measure(runs) and table(result)
-
-Nothing in the product is there for this measurement's sake. The parts of a run with a Prefect server of its own lie
-between moments that it tells anyway: the process starts; its first line on stderr says that imports are done; Prefect's
-own records say when the flow and each task began and ended; the summary says what the certificate and the training
-steps took; the process ends. They add up to the run. Its peer is a stock empty Prefect flow of two tasks. Both run once
-more on a Prefect server that is there already; and `mnist-bp train`, which needs none, beside two imports.
+The product has no code for this measurement. The parts of a run with its own Prefect server lie between moments that it
+reports in any case: the process starts; its first line on stderr shows that imports are done; Prefect's records state
+when the flow and each task began and ended; the summary states the seconds of the certificate and of the training
+steps; the process ends. The parts add up to the run. Its peer is an empty Prefect flow of two tasks. Both are also run
+on a Prefect server that is already running; and `mnist-bp train`, which needs no server, is compared with two imports.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 from rich.table import Table
 
 from bench.flow_records import TASKS, Interval, records_of
-from bench.machine import describe, header
-from bench.rounds import check_rounds, spread
+from bench.machine import header
+from bench.processes import REPOSITORY, Process, run_process
+from bench.rounds import Log, check_rounds, empty_table, rounds, silent, spread
 from flows.runtime.server import LocalServer
 from mnist_bp.config import data_dir_from_environment
 from mnist_bp.data.download import fetch_dataset
 from mnist_bp.data.preprocess import preprocess_dataset
-from mnist_bp.errors import MnistBpError
 from mnist_bp.results import FileDigest
-
-REPOSITORY: Final = Path(__file__).parents[1]
-Progress = Callable[[str], None]
 
 PARTS: Final[Mapping[str, str]] = {
     "imports": "interpreter and imports, to the first line on the terminal",
@@ -48,7 +40,7 @@ PARTS: Final[Mapping[str, str]] = {
     "evaluate": "evaluate",
     "upload": "publish",
     "between": "Prefect between the tasks",
-    "end": "Prefect's end, and the interpreter's",
+    "end": "end of Prefect and of the interpreter",
 }
 
 EMPTY_FLOW: Final = """
@@ -81,47 +73,24 @@ print(time.perf_counter() - started)
 """
 
 PAIRS: Final[Mapping[str, tuple[str, str]]] = {
-    "own": ("flows/train.py with a Prefect server of its own", "an empty Prefect flow, likewise"),
-    "running": ("flows/train.py on a Prefect server that runs", "an empty Prefect flow, likewise"),
+    "own": ("flows/train.py with its own Prefect server", "an empty Prefect flow, likewise"),
+    "running": ("flows/train.py on a running Prefect server", "an empty Prefect flow, likewise"),
     "local": ("mnist-bp train, less its training steps", 'python -c "import torch, pyarrow"'),
 }
-"""Commands of ours, and what each is held against in the same round."""
+"""Our commands, and the peer that each is compared with in the same round."""
 
 
-@dataclass(frozen=True)
-class Process:
-    """A command that has ended; times are seconds since 1970.
-
-    Args:
-        started: Before it was started.
-        spoke: When its first line on stderr arrived, or None.
-        ended: After it ended.
-        printed: Its stdout.
-    """
-
-    started: float
-    spoke: float | None
-    ended: float
-    printed: str
-
-    @property
-    def seconds(self) -> float:
-        """From start to end."""
-        return self.ended - self.started
-
-
-def measure(runs: int, on_progress: Progress | None = None, flags: Sequence[str] = ()) -> dict[str, Any]:
+def measure(runs: int, log: Log = silent) -> dict[str, Any]:
     """Run our commands, each in turn with its peer, and split the time of the first into parts.
 
     Args:
         runs: Counted rounds of each; one more comes before them, which fills the caches.
-        on_progress: Told in one line what is going on.
-        flags: For our commands, as on the command line.
+        log: Called with a line for each round.
 
     Returns:
-        JSON-ready: the machine, the run's summary figures, under `parts` one entry for each part with its raw seconds,
-        and under `pairs` for each of `PAIRS` the seconds of `ours` and of the `peer`, and their `ratio` within a round.
-        `loading` is what reading the training images takes in a process of its own; in the run it is part of
+        JSON-ready: the machine, figures of the run's summary, under `parts` the raw seconds of each of `PARTS`, and
+        under `pairs` for each of `PAIRS` the seconds of `ours` and of the `peer`, and their `ratio` within a round.
+        `reading` is what reading the training images takes in a separate process; in the run it is part of
         `train_rest`.
 
     Raises:
@@ -129,11 +98,11 @@ def measure(runs: int, on_progress: Progress | None = None, flags: Sequence[str]
         MnistBpError: A run failed, or Prefect kept no record of it.
     """
     check_rounds(runs)
-    say, machine = on_progress or (lambda _: None), header()
-    pairs, loading = _all_rounds(runs, flags, say)
+    machine = header()
+    pairs, reading = _all_rounds(runs, log)
     ours = [process for process, _ in pairs["own"]]
-    summaries = [json.loads(process.printed) for process in ours]
-    say("command: asking Prefect for its records")
+    summaries = [json.loads(process.stdout) for process in ours]
+    log("command: reading Prefect's records")
     records = records_of([summary["run_id"] for summary in summaries])
     split = [
         parts_of(process, summary, records[summary["run_id"]]) for process, summary in zip(ours, summaries, strict=True)
@@ -141,67 +110,53 @@ def measure(runs: int, on_progress: Progress | None = None, flags: Sequence[str]
     return {
         "bench": "command",
         "machine": machine,
-        "flags": list(flags),
         "runs": runs,
         **{key: summaries[-1][key] for key in ("dataset", "engine", "device", "steps")},
         "parts": [
             {"name": name, "title": title, **spread([each[name] for each in split])} for name, title in PARTS.items()
         ],
-        "pairs": {name: compare(name, rounds) for name, rounds in pairs.items()},
-        "loading": spread(loading),
+        "pairs": {name: compare(name, pair) for name, pair in pairs.items()},
+        "reading": spread(reading),
     }
 
 
-def _all_rounds(
-    runs: int, flags: Sequence[str], say: Progress
-) -> tuple[dict[str, list[tuple[Process, Process]]], list[float]]:
-    """Make the counted rounds of all `PAIRS`, and as many readings of the images, in a place that is removed again."""
+def _all_rounds(runs: int, log: Log) -> tuple[dict[str, list[tuple[Process, Process]]], list[float]]:
+    """Run the counted rounds of all `PAIRS`, and read the images as often, in a directory that is removed again."""
+    data_dir = Path(data_dir_from_environment()).absolute()
     with tempfile.TemporaryDirectory() as directory:
         script = Path(directory, "empty.py")
         script.write_text(EMPTY_FLOW)
         environment = {
             **os.environ,
-            "MNIST_BP_DATA_DIR": str(Path(data_dir_from_environment()).absolute()),
+            "MNIST_BP_DATA_DIR": str(data_dir),
             "MNIST_BP_ARTIFACTS": f"{directory}/artifacts",
             "PREFECT_API_URL": "",
             "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
             "DO_NOT_TRACK": "1",
         }
-        python, end = sys.executable, ["--json", *flags]
-        flow, empty = [python, str(REPOSITORY / "flows" / "train.py"), *end], [python, str(script)]
-        local, imports = [python, "-m", "mnist_bp", "train", *end], [python, "-c", "import torch, pyarrow"]
-        pairs = {"own": _in_turn("own", flow, empty, environment, runs, say)}
+        python = sys.executable
+        flow, empty = [python, str(REPOSITORY / "flows" / "train.py"), "--json"], [python, str(script)]
+        local, imports = [python, "-m", "mnist_bp", "train", "--json"], [python, "-c", "import torch, pyarrow"]
+
+        def in_turn(name: str, ours: list[str], peer: list[str], **changes: str) -> list[tuple[Process, Process]]:
+            each = {**environment, **changes}
+            pairs = [(run_process(ours, each), run_process(peer, each)) for _ in rounds(f"command, {name}", runs, log)]
+            return pairs[1:]
+
+        pairs = {"own": in_turn("own", flow, empty)}
         with LocalServer() as server:
-            there = {**environment, "PREFECT_API_URL": server.url}
-            pairs["running"] = _in_turn("running", flow, empty, there, runs, say)
-        pairs["local"] = _in_turn("local", local, imports, environment, runs, say)
-        dataset = json.loads(pairs["own"][0][0].printed)["dataset"]
-        data_dir = Path(environment["MNIST_BP_DATA_DIR"])
+            pairs["running"] = in_turn("running", flow, empty, PREFECT_API_URL=server.url)
+        pairs["local"] = in_turn("local", local, imports)
+        dataset = json.loads(pairs["own"][0][0].stdout)["dataset"]
         train = preprocess_dataset(fetch_dataset(dataset, data_dir), data_dir).train
         return pairs, reading_seconds(train, environment, runs)
 
 
-def _in_turn(
-    name: str,
-    ours: Sequence[str],
-    peer: Sequence[str],
-    environment: Mapping[str, str],
-    runs: int,
-    say: Progress,
-) -> list[tuple[Process, Process]]:
-    """Run two commands in turn; the first round does not count."""
-    rounds = []
-    for number in range(runs + 1):
-        say(f"command: {name}, round {number} of {runs}" if number else f"command: {name}, warming up")
-        rounds.append((run_process(ours, environment), run_process(peer, environment)))
-    return rounds[1:]
-
-
-def compare(name: str, rounds: Sequence[tuple[Process, Process]]) -> dict[str, Any]:
-    """Put the seconds of one of `PAIRS` together, and their ratio within each round."""
-    trained = [json.loads(run.printed)["train_seconds"] if name == "local" else 0.0 for run, _ in rounds]
-    ours = [run.seconds - steps for (run, _), steps in zip(rounds, trained, strict=True)]
-    peer = [run.seconds for _, run in rounds]
+def compare(name: str, pair: Sequence[tuple[Process, Process]]) -> dict[str, Any]:
+    """Summarize the seconds of one of `PAIRS`, and their ratio within each round."""
+    trained = [json.loads(run.stdout)["train_seconds"] if name == "local" else 0.0 for run, _ in pair]
+    ours = [run.seconds - steps for (run, _), steps in zip(pair, trained, strict=True)]
+    peer = [run.seconds for _, run in pair]
     ratios = [one / other for one, other in zip(ours, peer, strict=True)]
     return {"ours": spread(ours), "peer": spread(peer), "ratio": spread(ratios)}
 
@@ -217,13 +172,13 @@ def parts_of(process: Process, summary: Mapping[str, Any], record: Mapping[str, 
     Returns:
         Seconds of each of `PARTS`.
     """
-    assert process.spoke is not None
+    assert process.first_line is not None
     tasks = {name: record[name][1] - record[name][0] for name in TASKS}
     certificate, steps = float(summary["certificate"]["seconds"]), float(summary["train_seconds"])
     start, end = record["flow"]
     return {
-        "imports": process.spoke - process.started,
-        "server": start - process.spoke,
+        "imports": process.first_line - process.started,
+        "server": start - process.first_line,
         "download": tasks["download"],
         "preprocess": tasks["preprocess"],
         "certificate": certificate,
@@ -236,45 +191,23 @@ def parts_of(process: Process, summary: Mapping[str, Any], record: Mapping[str, 
     }
 
 
-def run_process(command: Sequence[str], environment: Mapping[str, str]) -> Process:
-    """Run a command to its end, noting when it first says something on stderr."""
-    with tempfile.TemporaryFile("w+") as printed:
-        started, spoke, lines = time.time(), None, []
-        with subprocess.Popen(
-            command, stdout=printed, stderr=subprocess.PIPE, text=True, env=dict(environment), cwd=REPOSITORY
-        ) as process:
-            assert process.stderr is not None
-            for line in process.stderr:
-                spoke = spoke or time.time()
-                lines.append(line.strip())
-            code = process.wait()
-            ended = time.time()
-        if code:
-            raise MnistBpError(f"{' '.join(command)}: exit code {code}: {lines[-1] if lines else 'it said nothing'}")
-        printed.seek(0)
-        return Process(started, spoke, ended, printed.read())
-
-
 def reading_seconds(split: FileDigest, environment: Mapping[str, str], runs: int) -> list[float]:
     """Time how long a fresh process takes to read the images of a split, once in each of several processes."""
     command = [sys.executable, "-c", READ_IMAGES, split.path, split.sha256]
-    return [float(run_process(command, environment).printed) for _ in range(runs)]
+    return [float(run_process(command, environment).stdout) for _ in range(runs)]
 
 
 def table(result: dict[str, Any]) -> Table:
-    """Lay out what `measure` found: the parts in their order, and every command beside its peer."""
+    """Show the parts in their order, and every command with its peer."""
     title = (
         f"{result['steps']:,} steps on {result['dataset']}, {result['engine']} engine; seconds, n = {result['runs']}"
     )
-    rows = Table(title=title, caption=describe(result["machine"]), caption_justify="left")
-    rows.add_column("part of flows/train.py with a Prefect server of its own")
-    for name in ("median", "min to max", "share, ratio"):
-        rows.add_column(name, justify="right", no_wrap=True)
+    rows = empty_table(title, result["machine"], ("part of flows/train.py", "median", "min to max", "share, ratio"))
     whole = result["pairs"]["own"]["ours"]["median"]
     for part in result["parts"]:
         rows.add_row(part["title"], *_figures(part), f"{part['median'] / whole:.1%}")
     rows.add_section()
-    rows.add_row("reading the images alone, in a process of its own", *_figures(result["loading"]), "")
+    rows.add_row("reading the images alone, in a separate process", *_figures(result["reading"]), "")
     for name, (ours, peer) in PAIRS.items():
         pair = result["pairs"][name]
         rows.add_section()

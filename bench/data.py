@@ -1,4 +1,4 @@
-"""What is measured on."""
+"""The dataset that is measured on."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from mnist_bp.results import CachedDataset, RawDataset
 
 
 def default_dataset() -> CachedDataset:
-    """Return MNIST, or the bundled sample where it cannot be had, from the data directory of the environment."""
+    """Return MNIST, or the bundled sample if MNIST cannot be downloaded, from the default data directory."""
     return default_sources()[1]
 
 
 def default_sources() -> tuple[RawDataset, CachedDataset]:
-    """Return what `default_dataset` does, and the download that it was made from."""
+    """Return the download that `default_dataset` is made from, and the dataset."""
     data_dir = Path(data_dir_from_environment())
     raw = fetch("auto", data_dir, last_attempt=True)
     return raw, preprocess_dataset(raw, data_dir)

@@ -1,4 +1,4 @@
-"""When flows and their tasks began and ended, as Prefect itself recorded it."""
+"""When flows and their tasks began and ended, from Prefect's own records."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ QUIET: Final = {
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     "DO_NOT_TRACK": "1",
 }
-"""As `flows/train.py` has it: nothing calls out."""
+"""Settings of `flows/train.py`: Prefect logs nothing and sends no analytics."""
 
 
 def records_of(run_ids: Sequence[str]) -> dict[str, dict[str, Interval]]:
-    """Ask Prefect when runs, and the tasks in them, began and ended. A temporary server is started where none runs.
+    """Read from Prefect when runs, and the tasks in them, began and ended; starts a temporary server if none runs.
 
     Args:
-        run_ids: Runs whose publication is a task named after them.
+        run_ids: Runs; each is found by its task `upload-<run id>`.
 
     Returns:
-        By run: the interval of the flow (`flow`) and of each of `TASKS`, in seconds since 1970.
+        For each run the interval of the flow (`flow`) and of each of `TASKS`, in seconds since 1970.
 
     Raises:
-        MnistBpError: There is no complete record of a run.
+        MnistBpError: A run's record is missing or incomplete.
     """
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)  # Prefect reads its settings when it is imported

@@ -1,4 +1,4 @@
-"""The machine that a measurement was made on: the header of every table."""
+"""The machine that a measurement is made on, as every table states it."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import platform
 import resource
 import subprocess
 import sys
+from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Final
@@ -14,7 +15,7 @@ from typing import Any, Final
 import psutil
 
 LIBRARIES: Final = ("torch", "numpy", "numba")
-_BLAS_AND_OPENMP: Final = (
+_THREAD_LIMITS: Final = (
     "OMP_NUM_THREADS",
     "MKL_NUM_THREADS",
     "OPENBLAS_NUM_THREADS",
@@ -25,11 +26,11 @@ _BLAS_AND_OPENMP: Final = (
 
 
 def header() -> dict[str, Any]:
-    """Describe the machine as it is now, before anything is measured.
+    """Describe the machine, before anything is measured.
 
     Returns:
-        JSON-ready: CPU model, cores, load average of the last minute, memory in GB, system, versions of what computes
-        (None: not installed).
+        JSON-ready: CPU model, cores, load average of the last minute, memory in GB, system, and versions of Python and
+        `LIBRARIES` (None if not installed).
     """
     return {
         "cpu": cpu_model(),
@@ -42,9 +43,9 @@ def header() -> dict[str, Any]:
     }
 
 
-def describe(machine: dict[str, Any]) -> str:
-    """Put a header in one line."""
-    libraries = ", ".join(f"{library} {machine[library] or 'absent'}" for library in LIBRARIES)
+def describe(machine: Mapping[str, Any]) -> str:
+    """Return a header as one line."""
+    libraries = ", ".join(f"{library} {machine[library] or 'not installed'}" for library in LIBRARIES)
     return (
         f"{machine['cpu']}, {machine['cores']} cores, {machine['memory_gb']} GB, "
         f"load {machine['load_average_before']} before; {machine['os']}, Python {machine['python']}, {libraries}"
@@ -52,7 +53,7 @@ def describe(machine: dict[str, Any]) -> str:
 
 
 def version_of(library: str) -> str | None:
-    """Tell a library's version without importing it; None if it is not installed."""
+    """Return a library's version without importing it; None if it is not installed."""
     try:
         return version(library)
     except PackageNotFoundError:
@@ -60,7 +61,7 @@ def version_of(library: str) -> str | None:
 
 
 def cpu_model() -> str:
-    """Name the processor as the system does."""
+    """Return the processor's name from the system."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
@@ -75,9 +76,9 @@ def cpu_model() -> str:
 
 
 def peak_memory_mb() -> float:
-    """Tell the most memory that this process has held, in units of 10^6 bytes.
+    """Return the peak resident memory of this process, in units of 10^6 bytes.
 
-    Linux's `ru_maxrss` will not do: it survives exec, so that a small child of a large parent reports its parent's
+    Linux's `ru_maxrss` cannot be used: it survives exec, so that a small child of a large parent reports its parent's
     figure (measured: 826 MB for a process of 9). `VmHWM` belongs to the address space, which exec replaces.
     """
     try:
@@ -91,9 +92,9 @@ def peak_memory_mb() -> float:
 
 
 def one_thread() -> dict[str, str]:
-    """Make the environment of a process that computes on one thread of the CPU, whatever library it uses.
+    """Return the environment of a process that computes on one thread of the CPU, whatever library it uses.
 
     Returns:
-        The caller's environment, with the libraries' own limits set. It must be in place before they are imported.
+        This process's environment, with the libraries' own limits set. Libraries read it when they are imported.
     """
-    return {**os.environ, **dict.fromkeys(_BLAS_AND_OPENMP, "1"), "CUDA_VISIBLE_DEVICES": ""}
+    return {**os.environ, **dict.fromkeys(_THREAD_LIMITS, "1"), "CUDA_VISIBLE_DEVICES": ""}

@@ -1,100 +1,60 @@
-"""The parent's end of `bench.worker`."""
+"""Commands that are run to their end and timed from outside."""
 
 from __future__ import annotations
 
-import json
 import subprocess
-import sys
 import tempfile
-import threading
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Final
+from typing import Final
 
-from bench.machine import one_thread
+from mnist_bp.errors import MnistBpError
 
 REPOSITORY: Final = Path(__file__).parents[1]
 
-LIMIT: Final = 900.0
-"""Seconds after which a worker that does not answer is ended; the slowest training takes 20 on two cores."""
 
-
-class WorkerError(Exception):
-    """A worker ended, or cannot run here; the message is one line."""
-
-
-class Worker:
-    """A process that trains in one way, one thread, on demand; a context manager.
+@dataclass(frozen=True)
+class Process:
+    """A command that has ended; times are seconds since 1970.
 
     Args:
-        name: Which way, of `bench.peers.PEERS`.
-        directory: See `bench.turns.write_task`.
-
-    Raises:
-        WorkerError: It did not get ready.
+        started: Before it was started.
+        first_line: When its first line on stderr arrived, or None.
+        ended: After it ended.
+        stdout: What it printed there.
     """
 
-    def __init__(self, name: str, directory: Path) -> None:
-        self._errors = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")  # noqa: SIM115 - closed by close()
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "bench.worker", name, str(directory)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._errors,
-            text=True,
-            cwd=REPOSITORY,
-            env=one_thread(),
-        )
-        try:
-            first = self._answer()
-            if "absent" in first:
-                raise WorkerError(first["absent"])
-        except BaseException:
-            self.close()
-            raise
+    started: float
+    first_line: float | None
+    ended: float
+    stdout: str
 
-    def ask(self, command: dict[str, Any]) -> dict[str, Any]:
-        """Have it train, and wait.
+    @property
+    def seconds(self) -> float:
+        """Seconds from start to end."""
+        return self.ended - self.started
 
-        Raises:
-            WorkerError: It did not answer.
-        """
-        assert self._process.stdin is not None
-        try:
-            self._process.stdin.write(json.dumps(command) + "\n")
-            self._process.stdin.flush()
-        except OSError:
-            pass  # it is gone; what it left on stderr says why
-        return self._answer()
 
-    def _answer(self) -> dict[str, Any]:
-        assert self._process.stdout is not None
-        timer = threading.Timer(LIMIT, self._process.kill)
-        timer.start()
-        try:
-            line = self._process.stdout.readline()
-        finally:
-            timer.cancel()
-        if not line:
-            raise WorkerError(self._startup_error())
-        answer: dict[str, Any] = json.loads(line)
-        return answer
+def run_process(command: Sequence[str], environment: Mapping[str, str]) -> Process:
+    """Run a command in the repository, and wait for it.
 
-    def _startup_error(self) -> str:
-        code = self._process.wait()
-        self._errors.seek(0)
-        lines = [line.strip() for line in self._errors if line.strip()]
-        ended = f"killed by signal {-code}" if code < 0 else f"exit status {code}"
-        return f"its process ended, {ended}" + (f": {lines[-1]}" if lines else "")
-
-    def close(self) -> None:
-        """End it."""
-        self._process.kill()
-        self._process.communicate()
-        self._errors.close()
-
-    def __enter__(self) -> Worker:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self.close()
+    Raises:
+        MnistBpError: Its exit code is not 0; quotes its last line on stderr.
+    """
+    with tempfile.TemporaryFile("w+") as stdout:
+        started, first_line, lines = time.time(), None, []
+        with subprocess.Popen(
+            command, stdout=stdout, stderr=subprocess.PIPE, text=True, env=dict(environment), cwd=REPOSITORY
+        ) as process:
+            assert process.stderr is not None
+            for line in process.stderr:
+                first_line = first_line or time.time()
+                lines.append(line.strip())
+            code = process.wait()
+            ended = time.time()
+        if code:
+            raise MnistBpError(f"{' '.join(command)}: exit code {code}: {lines[-1] if lines else 'nothing on stderr'}")
+        stdout.seek(0)
+        return Process(started, first_line, ended, stdout.read())

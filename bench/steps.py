@@ -1,68 +1,131 @@
-"""Training speed of our engines and of every other way to train the same network, measured in turn.
+"""Training speed of our engines and of other implementations of the same network, measured in turn.
 
-Each way lives in a process of its own, on one thread. First each trains once for `WHOLE` steps, from which come its
+Each implementation runs in a separate process, on one thread. First each trains once for `WHOLE` steps, which gives its
 accuracy and the seconds of a whole training; then they take turns, round after round, while the others wait. Our own
-engine comes between any two, so that whatever else the machine does meets both sides of a ratio: each is taken to our
-turns just before and after, and its median over the rounds is what is reported.
+engine comes between any two of them, so that whatever else the machine does affects both sides of a ratio: each turn is
+compared with our turns just before and just after it, and the median over the rounds is reported.
 """
 
 from __future__ import annotations
 
+import json
 import statistics
+import tempfile
 from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
 from typing import Any, Final
 
 from bench.data import default_dataset
 from bench.machine import header
 from bench.peers import PEERS, Peer
-from bench.steps_report import plot, table
-from bench.turns import TASK, Field, Progress
+from bench.rounds import Log, rounds, silent
+from bench.worker import Worker, WorkerError
+from mnist_bp.data.parquet import load_split
+from mnist_bp.data.sample import encode_idx
 from mnist_bp.errors import ConfigError
+from mnist_bp.model.parameters import CLASSES
 from mnist_bp.results import CachedDataset
 
-__all__ = ["WHOLE", "measure", "plot", "table"]
+TASK: Final = {"seed": 1, "hidden": 30, "classes": CLASSES, "batch_size": 10, "learning_rate": 0.5}
 
 WHOLE: Final = 10_000
 """Steps of a whole training: the lab's."""
+
+OURS: Final = ("cpu", "reference")
+"""Ratios are relative to the first of these that is measured."""
+
+
+class Runner:
+    """An implementation in its process, and what was measured of it.
+
+    Args:
+        peer: The implementation.
+        directory: See `write_task`.
+        stack: Ends the process.
+
+    Raises:
+        WorkerError: It cannot run on this machine.
+    """
+
+    def __init__(self, peer: Peer, directory: Path, stack: ExitStack) -> None:
+        self.peer = peer
+        self.worker = stack.enter_context(Worker(peer.name, directory))
+        self.row: dict[str, Any] = {
+            "name": peer.name, "title": peer.title, "note": peer.note, "seconds": [], "ours_us_per_step": []
+        }  # fmt: skip
+
+    def train_whole(self, steps: int) -> None:
+        """Train once from start to end; not part of the rounds."""
+        answer = self.worker.train(steps, accuracy=True)
+        self.row.update(whole_seconds=answer["seconds"], accuracy=answer["accuracy"])
+
+    def take_turn(self, steps: int, counts: bool) -> float:
+        """Train for one round's share of steps, and return the microseconds per step.
+
+        Raises:
+            WorkerError: The process ended.
+        """
+        self.row["steps_per_round"] = max(1, steps // self.peer.divisor)
+        try:
+            answer = self.worker.train(self.row["steps_per_round"])
+        except WorkerError as exc:
+            raise WorkerError(f"bench: {self.peer.title}: {exc}; leave it out with --only") from exc
+        self.row["peak_memory_mb"] = round(answer["peak_memory_mb"], 1)
+        if counts:
+            self.row["seconds"].append(answer["seconds"])
+        return float(answer["seconds"] / self.row["steps_per_round"] * 1e6)
 
 
 def measure(
     runs: int,
     steps: int,
     names: Sequence[str] | None = None,
-    on_progress: Progress | None = None,
+    log: Log = silent,
     *,
     data: CachedDataset | None = None,
     whole: int = WHOLE,
 ) -> dict[str, Any]:
-    """Measure every way that runs here.
+    """Measure every implementation that runs on this machine.
 
     Args:
-        runs: Counted rounds; one more comes before them.
-        steps: Steps of a fast way in a round; slow ones take a fraction, see `Peer.fewer`.
-        names: Which ways, of `PEERS`; None for all.
-        on_progress: Told in one line what is going on.
-        data: What to train on; None for MNIST, or the bundled sample where it cannot be had.
+        runs: Counted rounds; one warm-up round comes before them.
+        steps: Steps of a fast implementation in a round; slow ones take a fraction, see `Peer.divisor`.
+        names: Implementations to measure, of `PEERS`; None for all.
+        log: Called with a line for each whole training and each round.
+        data: Dataset to train on; None for MNIST, or for the bundled sample if MNIST cannot be downloaded.
         whole: Steps of the whole training.
 
     Returns:
-        JSON-ready: the machine, the task, one entry for each way under `ways` with its raw seconds, and under
-        `skipped` why others are not there.
+        JSON-ready: the machine, the task, one entry for each implementation under `rows` with its raw seconds, and
+        under `skipped` the reason why each of the others could not run.
 
     Raises:
         ConfigError: A name is unknown, or a number is below 1.
+        WorkerError: An implementation ended during the rounds.
     """
-    peers = known(names)
+    peers = find_peers(names)
     if min(runs, steps, whole) < 1:
         raise ConfigError(f"bench: {runs} rounds of {steps} steps: expected at least 1 of each")
-    machine = header()
-    data = data or default_dataset()
-    with Field(data, max(steps, whole), on_progress or (lambda _: None)) as field:
+    machine, data = header(), data or default_dataset()
+    runners: list[Runner] = []
+    skipped: list[dict[str, str]] = []
+    with ExitStack() as stack:
+        directory = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        write_task(directory, data, max(steps, whole))
         for peer in peers:
-            field.enter(peer, whole)
-        ours = field.ours()
-        for number in range(runs + 1):
-            field.take_turns(number, runs, steps, ours)
+            log(f"{peer.title}: one training of {whole:,} steps")
+            try:
+                runner = Runner(peer, directory, stack)
+                runner.train_whole(whole)
+            except WorkerError as error:
+                skipped.append({"name": peer.name, "title": peer.title, "reason": str(error)})
+                log(f"{peer.title}: skipped: {error}")
+            else:
+                runners.append(runner)
+        ours = next((runner for name in OURS for runner in runners if runner.peer.name == name), None)
+        for counts in rounds("steps", runs, log):
+            _take_turns(runners, ours, steps, counts)
     ratio_to = ours.peer.name if ours else None
     return {
         "bench": "steps",
@@ -73,40 +136,68 @@ def measure(
         "steps": steps,
         "whole_steps": whole,
         "ratio_to": ratio_to,
-        "ways": summarize([runner.row for runner in field.runners], ratio_to),
-        "skipped": field.skipped,
+        "rows": summarize([runner.row for runner in runners], ratio_to),
+        "skipped": skipped,
     }
 
 
+def _take_turns(runners: Sequence[Runner], ours: Runner | None, steps: int, counts: bool) -> None:
+    """Let each implementation train for a while, one after the other, ours between any two of them."""
+    before = ours.take_turn(steps, counts) if ours else 0.0
+    for runner in runners:
+        if runner is ours:
+            continue
+        runner.take_turn(steps, counts)
+        if ours:
+            after = ours.take_turn(steps, counts)
+            if counts:
+                runner.row["ours_us_per_step"].append((before + after) / 2)
+            before = after
+
+
 def summarize(rows: list[dict[str, Any]], ratio_to: str | None) -> list[dict[str, Any]]:
-    """Add to each way its microseconds per step, its ratio to ours, and the cores it used.
+    """Add to each row its microseconds per step and its ratio to ours.
 
     Args:
-        rows: One for each way: `seconds` and `cpu_seconds` of every turn, the `steps_per_round` it took in each, and
-            ours beside each turn, `ours_us_per_step`.
-        ratio_to: Name of the way that ratios are taken to.
+        rows: One for each implementation: `seconds` of every turn, the `steps_per_round` of each, and the average of
+            our turns just before and just after each, `ours_us_per_step`.
+        ratio_to: Name of the implementation that ratios are relative to, or None.
 
     Returns:
-        The rows. A ratio is None where ours is not known for every turn.
+        The rows.
     """
     for row in rows:
         us = [seconds / row["steps_per_round"] * 1e6 for seconds in row["seconds"]]
         row["us_per_step"] = {"median": statistics.median(us), "min": min(us), "max": max(us)}
         ours = us if row["name"] == ratio_to else row["ours_us_per_step"]
-        ratios = [own / our for own, our in zip(us, ours, strict=False)]
-        row["ratio"] = statistics.median(ratios) if len(ours) == len(us) else None
-        shares = [cpu / wall for cpu, wall in zip(row["cpu_seconds"], row["seconds"], strict=True)]
-        row["cores_used"] = statistics.median(shares)
+        row["ratio"] = statistics.median(own / our for own, our in zip(us, ours, strict=True)) if ratio_to else None
     return rows
 
 
-def known(names: Sequence[str] | None) -> list[Peer]:
-    """Find ways by name, all of them for None.
+def find_peers(names: Sequence[str] | None) -> list[Peer]:
+    """Return implementations by name, all of them for None.
 
     Raises:
-        ConfigError: There is none of that name.
+        ConfigError: A name is unknown.
     """
     for name in names or ():
         if name not in PEERS:
-            raise ConfigError(f"bench: there is no way named {name!r}; expected some of {', '.join(PEERS)}")
+            raise ConfigError(f"bench: unknown implementation {name!r}; expected some of {', '.join(PEERS)}")
     return [PEERS[name] for name in dict.fromkeys(names or PEERS)]
+
+
+def write_task(directory: Path, data: CachedDataset, steps: int) -> None:
+    """Write what the workers read: the images as torchvision lays them out, and the task.
+
+    Args:
+        directory: An empty directory.
+        data: The dataset.
+        steps: Most steps that a worker is asked for at once.
+    """
+    raw = directory / "MNIST" / "raw"
+    raw.mkdir(parents=True)
+    for file, prefix in ((data.train, "train"), (data.test, "t10k")):
+        images, labels = load_split(file)
+        (raw / f"{prefix}-images-idx3-ubyte").write_bytes(encode_idx(images.reshape(-1, 28, 28)))
+        (raw / f"{prefix}-labels-idx1-ubyte").write_bytes(encode_idx(labels))
+    (directory / "task.json").write_text(json.dumps({**TASK, "steps": steps}))

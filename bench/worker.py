@@ -1,10 +1,10 @@
-"""One way to train, in a process of its own that lives as long as the measurement.
+"""A separate process that trains with one implementation for as long as the measurement lasts: both ends of its pipes.
 
     python -m bench.worker NAME DIRECTORY
 
-DIRECTORY holds `task.json` and the data; see `bench.turns`, which starts it. It answers every line of JSON on stdin
-with one on stdout, and ends with its stdin. Importing, preparing the data and a first call are over before it says that
-it is ready, so neither start-up nor compilation is ever timed.
+DIRECTORY holds the data and `task.json`; see `bench.steps.write_task`. The process answers each line of JSON on stdin
+with a line on stdout, and ends when stdin is closed. It imports, prepares the data and trains once before it reports
+that it is ready, so that neither start-up nor compilation is ever timed.
 """
 
 from __future__ import annotations
@@ -13,29 +13,121 @@ import ctypes
 import gc
 import json
 import os
+import subprocess
 import sys
+import tempfile
+import threading
 import time
 from pathlib import Path
+from types import TracebackType
 from typing import Any, Final, TextIO
 
 import numpy as np
 
-from bench.machine import peak_memory_mb
+from bench.machine import one_thread, peak_memory_mb
 from bench.peers import PEERS, NotAvailableError, Task
+from bench.processes import REPOSITORY
+from mnist_bp.errors import MnistBpError
 from mnist_bp.model.parameters import Model, UInt8Array, initial_parameters
 from mnist_bp.training.loop import ExampleOrder
 
-WARM_UP: Final = 500
-"""Steps of the first call."""
+WARM_UP_STEPS: Final = 500
+
+ANSWER_TIMEOUT_S: Final = 900.0
+"""Seconds after which a process that does not answer is killed; the slowest training takes 20 on two cores."""
 
 _PREDICT_ROWS: Final = 1_000
 
 
+class WorkerError(MnistBpError):
+    """A worker ended, or cannot run on this machine."""
+
+
+class Worker:
+    """The parent's end; a context manager that ends the process.
+
+    Args:
+        name: Which implementation, of `bench.peers.PEERS`.
+        directory: See `bench.steps.write_task`.
+
+    Raises:
+        WorkerError: The process did not get ready.
+    """
+
+    def __init__(self, name: str, directory: Path) -> None:
+        self._stderr = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")  # noqa: SIM115 - see close()
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "bench.worker", name, str(directory)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._stderr,
+            text=True,
+            cwd=REPOSITORY,
+            env=one_thread(),
+        )
+        try:
+            first = self._answer()
+            if "unavailable" in first:
+                raise WorkerError(first["unavailable"])
+        except BaseException:
+            self.close()
+            raise
+
+    def train(self, steps: int, *, accuracy: bool = False) -> dict[str, float]:
+        """Train for some steps, and wait.
+
+        Returns:
+            `seconds`, `peak_memory_mb` and, if asked for, `accuracy` on the test images.
+
+        Raises:
+            WorkerError: The process ended without an answer.
+        """
+        assert self.process.stdin is not None
+        try:
+            self.process.stdin.write(json.dumps({"steps": steps, "accuracy": accuracy}) + "\n")
+            self.process.stdin.flush()
+        except OSError:
+            pass  # it ended already; its stderr says why
+        return self._answer()
+
+    def _answer(self) -> dict[str, Any]:
+        assert self.process.stdout is not None
+        timer = threading.Timer(ANSWER_TIMEOUT_S, self.process.kill)
+        timer.start()
+        try:
+            line = self.process.stdout.readline()
+        finally:
+            timer.cancel()
+        if not line:
+            raise WorkerError(self._exit_reason())
+        answer: dict[str, Any] = json.loads(line)
+        return answer
+
+    def _exit_reason(self) -> str:
+        code = self.process.wait()
+        self._stderr.seek(0)
+        lines = [line.strip() for line in self._stderr if line.strip()]
+        ended = f"killed by signal {-code}" if code < 0 else f"exit status {code}"
+        return f"its process ended, {ended}" + (f": {lines[-1]}" if lines else "")
+
+    def close(self) -> None:
+        """End the process."""
+        self.process.kill()
+        self.process.communicate()
+        self._stderr.close()
+
+    def __enter__(self) -> Worker:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+
 def main() -> None:
-    """Serve one way until stdin ends."""
+    """Run the child's end: train on request until stdin is closed."""
     name, directory = sys.argv[1], Path(sys.argv[2])
-    replies = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)  # what a library prints goes to stderr, not among the replies
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # what a library prints goes to stderr, not between the answers
     about = json.loads((directory / "task.json").read_text())
     task = Task(directory, about["learning_rate"], about["classes"])
     order = ExampleOrder(about["seed"], len(task.labels), about["batch_size"]).batches(0, about["steps"])
@@ -43,28 +135,30 @@ def main() -> None:
     try:
         trainer = PEERS[name].load(task)
     except NotAvailableError as error:
-        return reply(replies, {"absent": str(error)})
-    trainer.advance(start, order[:WARM_UP])
-    reply(replies, {"ready": True})
+        return _send(answers, {"unavailable": str(error)})
+    trainer.advance(start, order[:WARM_UP_STEPS])
+    _send(answers, {"ready": True})
     for line in sys.stdin:
         command = json.loads(line)
         batches = order[: command["steps"]]
         release_memory()
-        started, cpu_started = time.perf_counter(), time.process_time()
+        started = time.perf_counter()
         model = trainer.advance(start, batches)
-        seconds, cpu_seconds = time.perf_counter() - started, time.process_time() - cpu_started
-        answer = {"seconds": seconds, "cpu_seconds": cpu_seconds}
-        if command.get("accuracy"):
-            answer["accuracy"] = accuracy(model, *task.test)
-        reply(replies, {**answer, "peak_memory_mb": peak_memory_mb()})
+        answer = {"seconds": time.perf_counter() - started, "peak_memory_mb": peak_memory_mb()}
+        _send(answers, {**answer, "accuracy": accuracy(model, *task.test)} if command["accuracy"] else answer)
     return None
 
 
-def release_memory() -> None:
-    """Give what was freed back to the system, so that a way pays for its memory in every round as in the first.
+def _send(answers: TextIO, answer: dict[str, Any]) -> None:
+    answers.write(json.dumps(answer) + "\n")
+    answers.flush()
 
-    The C library keeps it otherwise: the lab's graph then grows into memory that is there already (measured: 0.9
-    instead of 1.5 ms a step). Libraries other than glibc have no such call, and nothing is done.
+
+def release_memory() -> None:
+    """Return freed memory to the system, so that an implementation pays for its memory in every round as in the first.
+
+    The C library keeps it otherwise: the lab's graph then grows into memory that the process already has (measured: 0.9
+    instead of 1.5 ms per step). Libraries other than glibc have no such call, and nothing is done.
     """
     gc.collect()
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
@@ -72,14 +166,8 @@ def release_memory() -> None:
         trim(0)
 
 
-def reply(replies: TextIO, answer: dict[str, Any]) -> None:
-    """Send one line."""
-    replies.write(json.dumps(answer) + "\n")
-    replies.flush()
-
-
 def accuracy(model: Model, images: UInt8Array, labels: UInt8Array) -> float:
-    """Count what a model classifies correctly, by one judge for all: plain NumPy, pixels in [0, 1].
+    """Compute the accuracy of any implementation's model in the same way: plain NumPy, pixels in [0, 1].
 
     Args:
         model: The network.
@@ -87,14 +175,14 @@ def accuracy(model: Model, images: UInt8Array, labels: UInt8Array) -> float:
         labels: Shape (N,).
 
     Returns:
-        Share of the images, in [0, 1].
+        Share of the images that are classified correctly, in [0, 1].
     """
     W1, b1, W2, b2 = model
     hits = 0
     for first in range(0, len(images), _PREDICT_ROWS):
         x = images[first : first + _PREDICT_ROWS] / np.float32(255)
         a1 = (np.tanh((x @ W1 + b1) / 2) + 1) / 2
-        z2 = a1 @ W2 + b2  # as large where a2 is, whichever function makes a2 of it
+        z2 = a1 @ W2 + b2  # largest where a2 is largest, for sigmoid and softmax alike
         hits += int((z2.argmax(1) == labels[first : first + _PREDICT_ROWS]).sum())
     return hits / len(images)
 

@@ -1,11 +1,11 @@
-"""The ways to train one network that are measured against each other, ours among them.
+"""The implementations of one network whose training speed is compared, ours among them.
 
 All train 784-30-10 with the lab's rule (weights step along the sum over the batch, biases along the mean), from the
-same parameters, on the same batches in the same order. What differs is stated in `Peer.note`.
+same parameters, on the same batches in the same order. An exception is stated in `Peer.note`.
 
-A way is a class made from a `Task`, with `advance(model, batches) -> model`; making it is not timed, so it may convert
-the data to whatever layout it likes. It is imported only by the process that measures it: what one library costs in
-memory is not charged to another.
+An implementation is a class made from a `Task`, with `advance(model, batches) -> model`. Making it is not timed, so it
+may convert the data to any layout. Only the process that measures it imports it, so that the memory of one library is
+not charged to another.
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ Pixels = npt.NDArray[np.float32]
 
 
 class NotAvailableError(Exception):
-    """This machine or this installation cannot run a way; the message says why."""
+    """An implementation cannot run on this machine; the message states why."""
 
 
 class Trainer(Protocol):
-    """One way to train."""
+    """An implementation of the training steps."""
 
     def advance(self, model: Model, batches: IntArray) -> Model:
         """Take a step for each batch.
 
         Args:
-            model: Where to start, float32; not changed.
+            model: The model to start from, float32; not changed.
             batches: Row numbers of the examples of each step, shape (S, B).
 
         Returns:
@@ -45,11 +45,11 @@ class Trainer(Protocol):
 
 
 class Task:
-    """What is to be trained on: a directory of IDX files as torchvision lays them out, read when it is asked for.
+    """The data to train on: a directory of IDX files as torchvision lays them out, read on first use.
 
     Args:
-        directory: Holds `MNIST/raw/`.
-        learning_rate: Of the weights.
+        directory: Directory that contains `MNIST/raw/`.
+        learning_rate: Learning rate of the weights.
         classes: K.
     """
 
@@ -73,7 +73,7 @@ class Task:
 
     @property
     def raw(self) -> Path:
-        """Where the files are."""
+        """Directory of the IDX files."""
         return self.directory / "MNIST" / "raw"
 
     def pixels(self) -> Pixels:
@@ -98,26 +98,24 @@ class Peer:
     """One row of the table.
 
     Args:
-        name: How it is asked for.
-        title: What it is.
+        name: Name on the command line.
+        title: Name in the table.
         code: `module:class` below `bench.peers`.
-        needs: Libraries it cannot do without.
-        fewer: It takes one step where the fast ones take this many, so that a round ends in about a second.
-        note: In what it differs from the others, if it does.
+        divisor: It takes one step for each of this many steps of a fast one, so that a round ends in about a second.
+        note: What it computes differently from the others, or empty.
     """
 
     name: str
     title: str
     code: str
-    needs: tuple[str, ...] = ("torch",)
-    fewer: int = 1
+    divisor: int = 1
     note: str = ""
 
     def load(self, task: Task) -> Trainer:
-        """Import it and prepare the data.
+        """Import the implementation and prepare the data.
 
         Raises:
-            NotAvailableError: It cannot run here.
+            NotAvailableError: It cannot run on this machine.
         """
         module, _, name = self.code.partition(":")
         trainer: Trainer = getattr(import_module(f"bench.peers.{module}"), name)(task)
@@ -129,16 +127,16 @@ _SKLEARN_LOSS: Final = "softmax and log-loss at the output, biases as weights; t
 PEERS: Final = {
     peer.name: peer
     for peer in (
-        Peer("cpu", "mnist-bp, cpu engine", "ours:Compiled", ("numpy",)),
-        Peer("reference", "mnist-bp, reference engine", "ours:Reference", fewer=4),
-        Peer("lab-leaking", "the lab, its graph leaking", "lab:LeakingLab", ("torch", "torchvision"), 20),
-        Peer("lab", "the lab, its graph cut", "lab:Lab", ("torch", "torchvision"), 20),
-        Peer("autograd-loader", "nn.Linear, autograd, DataLoader", "autograd:Loader", ("torch", "torchvision"), 10),
-        Peer("autograd-tensors", "nn.Linear, autograd, TensorDataset", "autograd:Tensors", fewer=10),
-        Peer("autograd-index", "nn.Linear, autograd, by index", "autograd:Index", fewer=4),
+        Peer("cpu", "mnist-bp, cpu engine", "ours:Compiled"),
+        Peer("reference", "mnist-bp, reference engine", "ours:Reference", 4),
+        Peer("lab-leaking", "the lab, its graph leaking", "lab:LeakingLab", 20),
+        Peer("lab", "the lab, its graph cut", "lab:Lab", 20),
+        Peer("autograd-loader", "nn.Linear, autograd, DataLoader", "autograd:Loader", 10),
+        Peer("autograd-tensors", "nn.Linear, autograd, TensorDataset", "autograd:Tensors", 10),
+        Peer("autograd-index", "nn.Linear, autograd, by index", "autograd:Index", 4),
         Peer("eager", "torch eager, out= and addmm_", "eager:Eager"),
         Peer("eager-tuned", "torch eager, hand-tuned further", "eager:Tuned"),
-        Peer("numpy", "NumPy, out=", "arrays:NumPy", ("numpy",)),
-        Peer("sklearn", "scikit-learn, MLPClassifier", "sklearn_mlp:MLP", ("sklearn",), 4, _SKLEARN_LOSS),
+        Peer("numpy", "NumPy, out=", "arrays:NumPy"),
+        Peer("sklearn", "scikit-learn, MLPClassifier", "sklearn_mlp:MLP", 4, _SKLEARN_LOSS),
     )
 }

@@ -9,7 +9,7 @@ from mnist_bp.model.parameters import IntArray, Model
 
 
 class NumPy:
-    """One NumPy call per operation, each writing to a buffer that is there already."""
+    """One NumPy call per operation, each writing to an existing buffer."""
 
     def __init__(self, task: Task) -> None:
         self._x, self._t = task.pixels(), task.one_hot()
@@ -23,12 +23,12 @@ class NumPy:
         dW1, db1, dW2, db2 = (np.empty_like(parameter) for parameter in (W1, b1, W2, b2))
         xT, a1T, W2T, mean = x.T, a1.T, W2.T, np.full(B, 1 / B, np.float32)
         for batch in batches:
-            self._x.take(batch, 0, out=x, mode="clip")  # the default mode would fill a buffer of its own first
+            self._x.take(batch, 0, out=x, mode="clip")  # the default mode would fill a temporary buffer first
             self._t.take(batch, 0, out=t, mode="clip")
             sigmoid_(np.add(np.matmul(x, W1, out=a1), b1, out=a1))
             sigmoid_(np.add(np.matmul(a1, W2, out=a2), b2, out=a2))
             np.subtract(a2, t, out=dz2)
-            np.multiply(dz2, self._learning_rate, out=dz2)  # once, and every gradient below is already a step
+            np.multiply(dz2, self._learning_rate, out=dz2)  # once, so that every gradient below is a step
             dsigmoid_(dz2, a2, c2)  # (1)
             dsigmoid_(np.matmul(dz2, W2T, out=dz1), a1, c1)  # (4, 5)
             np.subtract(W2, np.matmul(a1T, dz2, out=dW2), out=W2)  # (2)

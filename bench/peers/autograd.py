@@ -1,6 +1,6 @@
-"""What a tutorial teaches: `nn.Linear`, autograd and `optim.SGD`, with a DataLoader and without.
+"""The implementation of tutorials: `nn.Linear`, autograd and `optim.SGD`, with a DataLoader and without.
 
-The optimiser's two groups of parameters make the lab's rule: weights at the learning rate, biases at a B-th of it.
+Two parameter groups of the optimizer give the lab's rule: weights at the learning rate, biases at a B-th of it.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from mnist_bp.model.parameters import IntArray, Model
 
 
 class Autograd:
-    """Train by autograd on batches that a subclass supplies."""
+    """Train with autograd on batches that a subclass supplies."""
 
     def __init__(self, task: Task) -> None:
         torch.set_num_threads(1)
@@ -64,7 +64,7 @@ class Loader(Autograd):
 
 
 class Tensors(Autograd):
-    """Batches from a DataLoader on a `TensorDataset`: pixels converted beforehand, examples still fetched singly."""
+    """Batches from a DataLoader on a `TensorDataset`: pixels converted beforehand, examples fetched one by one."""
 
     def _batches(self, batches: IntArray) -> Iterator[tuple[Tensor, Tensor]]:
         yield from loader(TensorDataset(self._x, self._t), batches)
@@ -79,12 +79,12 @@ class Index(Autograd):
 
 
 def loader(data: Dataset[Any], batches: IntArray) -> DataLoader[Any]:
-    """Load a data set in our order."""
+    """Return a DataLoader that yields the batches in our order."""
     return DataLoader(data, batch_size=batches.shape[1], sampler=batches.reshape(-1).tolist(), drop_last=True)
 
 
 def linear(weights: object, biases: object) -> nn.Linear:
-    """Make a layer from arrays.
+    """Return a layer with the given parameters.
 
     Args:
         weights: Shape (inputs, outputs); `nn.Linear` keeps its transpose.

@@ -1,8 +1,8 @@
-"""The fastest steps that torch can be made to take one operation at a time, without compiling anything.
+"""torch's eager operations, as fast as they can be made without compiling anything.
 
-`Tuned` is the peer that our own speed is held to, so nothing that was seen to help is left out. Its product with W1
-takes 9 us instead of 14 for a hidden layer 32 wide instead of 30, the update of W1 7 instead of 10 (MKL on an AMD EPYC,
-one thread). Storing W1 transposed, padding D, `F.linear`, `bmm` and larger chunks brought nothing more.
+`Tuned` is the peer that our own speed is compared with, so it includes every change that was measured to help. With a
+hidden layer 32 wide instead of 30, its product with W1 takes 9 us instead of 14, and the update of W1 7 instead of 10
+(MKL on an AMD EPYC, one thread). Storing W1 transposed, padding D, `F.linear`, `bmm` and larger chunks did not help.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from bench.peers import Task
 from mnist_bp.model.parameters import IntArray, Model
 
 _dsigmoid: Final = torch.ops.aten.sigmoid_backward.grad_input
-"""(da, a) -> da * a * (1 - a) in one operation, the one that autograd itself calls."""
+"""(da, a) -> da * a * (1 - a) in one operation, the one that autograd calls."""
 
 
 class Eager:
-    """Every buffer allocated once, every result written in place, weights updated by the product itself."""
+    """Allocate every buffer once, write every result in place, and let the product update the weights."""
 
     def __init__(self, task: Task) -> None:
         torch.set_num_threads(1)
@@ -52,18 +52,18 @@ class Eager:
 class Tuned:
     """`Eager` in nine operations a step instead of fourteen, on bytes, with H padded to 32.
 
-    Biases are one more row of the weights: with a column c beside the input and b / c in that row, the product adds b,
-    and the update of the weights moves b by c^2 times the sum over the batch, which is the mean for c^2 = 1 / B.
+    Biases are one more row of the weights: with a column c appended to the input and b / c in that row, the product
+    adds b, and the update of the weights moves b by c^2 times the sum over the batch, which is the mean for c^2 = 1/B.
 
-    Images stay bytes, a quarter of the memory to fetch from: 1/255 is folded into W1, as W1 / 255 on inputs 255 times
-    as large, which makes its rate eta / 255^2, and its c 255 times as large. Columns that pad H are never read.
+    Images stay bytes, a quarter of the memory to fetch: 1/255 is folded into W1, as W1 / 255 on inputs 255 times as
+    large, which makes its learning rate eta / 255^2, and its c 255 times as large. Columns that pad H are never read.
     """
 
     WIDTH: Final = 32
-    """H, with the bias's column, is padded to a multiple of it."""
+    """H, with the column of the bias, is padded to a multiple of this."""
 
     CHUNK: Final = 20
-    """Batches fetched at once: 0.6 MB as floats, still in the second-level cache when they are used."""
+    """Batches fetched at once: 0.6 MB as floats, which are still in the L2 cache when they are used."""
 
     def __init__(self, task: Task) -> None:
         torch.set_num_threads(1)

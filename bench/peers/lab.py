@@ -1,9 +1,9 @@
-"""The lab's script, written anew from its equations, with what it costs kept in.
+"""The lab's script, rewritten from its equations with all its costs.
 
-Kept: images go through PIL to a tensor one by one, in torchvision's data set and torch's DataLoader; the sigmoid is
-spelled out, and its derivative computes it anew from z, twice; every operation makes a new tensor; and the parameters
-require a gradient that nobody asks for, so that each update hangs another step on a graph that is never freed. `Lab` is
-the same without that graph.
+These are: images are converted through PIL to tensors one by one, by torchvision's data set and torch's DataLoader; the
+sigmoid is spelled out, and its derivative computes it again from z, twice; every operation makes a new tensor; and the
+parameters require a gradient that is never used, so that each update adds a step to a graph that is never freed. `Lab`
+is the same without that graph.
 """
 
 from __future__ import annotations
@@ -64,10 +64,10 @@ class LeakingLab(Lab):
 
 
 def logistic(z: Tensor) -> Tensor:
-    """Compute the sigmoid in four operations, each with a tensor of its own."""
+    """Compute the sigmoid in four operations, each with a new tensor."""
     return (-z).exp().add(1).reciprocal()
 
 
 def slope(z: Tensor) -> Tensor:
-    """Compute its derivative from z."""
+    """Compute the derivative of the sigmoid from z."""
     return logistic(z) * (1 - logistic(z))

@@ -1,4 +1,4 @@
-"""Our own engines, found by name as a run finds them."""
+"""Our own engines, chosen by name as a run chooses them."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ class Ours:
     """One of this project's engines, under the lab's rule.
 
     Args:
-        task: What to train on.
-        name: The engine's.
+        task: The data to train on.
+        name: The engine's name.
 
     Raises:
-        NotAvailableError: It cannot run here.
+        NotAvailableError: It cannot run on this machine.
     """
 
     def __init__(self, task: Task, name: str) -> None:
@@ -25,7 +25,7 @@ class Ours:
         except ConfigError as error:
             raise NotAvailableError(str(error)) from error
         if engine.name != name:
-            raise NotAvailableError(notice or f"there is no {name} engine here: {engine.name} stands in for it")
+            raise NotAvailableError(notice or f"the {name} engine is not available on this machine")
         self._data = engine.load(task.images, task.labels, task.classes)
         self._learning_rate = task.learning_rate
 

@@ -1,7 +1,7 @@
-"""scikit-learn's `MLPClassifier`, the network most people would reach for.
+"""scikit-learn's `MLPClassifier`.
 
-It has no squared error for classes: the output is a softmax under log-loss, the gradient is the mean over the batch for
-weights and biases alike. Hidden layer, batch, learning rate, start and order are ours.
+It has no squared error for classes: the output is a softmax with log-loss, and the gradient is the mean over the batch
+for weights and biases alike. Hidden layer, batch size, learning rate, initial parameters and order are ours.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from bench.peers import Task
 from mnist_bp.model.parameters import IntArray, Model
 
 CHUNK: Final = 500
-"""Steps handed over at once: 16 MB of pixels."""
+"""Steps passed at once: 16 MB of pixels."""
 
 
 class MLP:
-    """`partial_fit`, which takes one step for each batch of what it is given."""
+    """`partial_fit`, which takes one step for each batch of its argument."""
 
     def __init__(self, task: Task) -> None:
         self._x, self._labels = task.pixels(), task.labels.astype(np.int64)
@@ -46,7 +46,7 @@ class MLP:
             nesterovs_momentum=False,
             shuffle=False,
         )
-        # it draws its parameters when it first sees examples; one step on them, and they are overwritten
+        # the first call draws the parameters and takes a step; they are then overwritten
         network.partial_fit(self._x[:batch_size], self._labels[:batch_size], classes=range(self._task.classes))
         for own, ours in zip(
             (*network.coefs_, *network.intercepts_), (model[0], model[2], model[1], model[3]), strict=True

@@ -1,4 +1,4 @@
-"""The parts of a run add up to it, and the table shows them all."""
+"""The parts of a run add up to it, and the table shows all of them."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 
 from bench import command
-from bench.command import PAIRS, PARTS, Process
+from bench.command import PAIRS, PARTS
 from bench.machine import header
+from bench.processes import Process, run_process
 from mnist_bp.errors import ConfigError, MnistBpError
 from mnist_bp.results import CachedDataset
 
@@ -25,7 +26,7 @@ RECORD = {
     "evaluate": (116.0, 117.0),
     "upload": (117.0, 119.0),
 }
-RUN = Process(started=100.0, spoke=102.0, ended=121.0, printed="")
+RUN = Process(started=100.0, first_line=102.0, ended=121.0, stdout="")
 
 
 def test_the_parts_of_a_run_add_up_to_it() -> None:
@@ -39,11 +40,11 @@ def test_the_parts_of_a_run_add_up_to_it() -> None:
     assert parts["end"] == 1
 
 
-def lasting(seconds: float, printed: str = "{}") -> Process:
-    return Process(started=0.0, spoke=None, ended=seconds, printed=printed)
+def lasting(seconds: float, stdout: str = "{}") -> Process:
+    return Process(started=0.0, first_line=None, ended=seconds, stdout=stdout)
 
 
-def test_ratios_are_taken_within_a_round_and_training_steps_count_for_nobody() -> None:
+def test_ratios_are_taken_within_a_round_and_the_local_command_is_counted_without_its_training_steps() -> None:
     rounds = [(lasting(ours, '{"train_seconds": 2}'), lasting(peer)) for ours, peer in [(20, 10), (60, 20), (22, 20)]]
     assert command.compare("own", rounds)["ratio"]["seconds"] == [2, 3, 1.1]
     local = command.compare("local", rounds)
@@ -59,29 +60,29 @@ def test_the_table_has_a_row_for_every_part_and_three_for_every_pair() -> None:
         "steps": 10_000,
         "dataset": "mnist",
         "engine": "cpu",
-        "loading": spread,
+        "reading": spread,
         "parts": [{"name": name, "title": title, **spread} for name, title in PARTS.items()],
         "pairs": {name: {"ours": spread, "peer": spread, "ratio": spread} for name in PAIRS},
     }
     assert command.table(json.loads(json.dumps(result))).row_count == len(PARTS) + 1 + 3 * len(PAIRS)
 
 
-def test_a_process_is_timed_from_its_start_over_its_first_word_to_its_end() -> None:
+def test_a_process_is_timed_at_its_start_at_its_first_line_on_stderr_and_at_its_end() -> None:
     script = (
         "import sys, time; time.sleep(.2); print('first', file=sys.stderr, flush=True); time.sleep(.2); print('{}')"
     )
     before = time.time()
-    process = command.run_process([sys.executable, "-c", script], os.environ)
-    assert process.spoke is not None
+    process = run_process([sys.executable, "-c", script], os.environ)
+    assert process.first_line is not None
     assert before <= process.started
-    assert process.spoke - process.started >= 0.2
-    assert process.ended - process.spoke >= 0.2
-    assert process.printed == "{}\n"
+    assert process.first_line - process.started >= 0.2
+    assert process.ended - process.first_line >= 0.2
+    assert process.stdout == "{}\n"
 
 
 def test_a_run_that_fails_is_an_error_with_its_last_line() -> None:
     with pytest.raises(MnistBpError, match="exit code 3: no such dataset"):
-        command.run_process(
+        run_process(
             [sys.executable, "-c", "import sys; print('no such dataset', file=sys.stderr); exit(3)"], os.environ
         )
 
@@ -92,6 +93,6 @@ def test_reading_the_images_is_timed_in_a_fresh_process_each_time(sample: Cached
     assert all(0 < each < 10 for each in seconds)
 
 
-def test_no_rounds_at_all_are_refused() -> None:
+def test_zero_rounds_are_refused() -> None:
     with pytest.raises(ConfigError, match="0 rounds"):
         command.measure(0)

@@ -1,4 +1,4 @@
-"""What a store costs is measured on real ones, which are left as they were."""
+"""The cost of a store is measured on real stores, which are left as they were."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pytest
 from rich.console import Console
 
 from bench import store as measured
-from bench.places import Place
+from bench.store_actions import MeasuredStore
 from mnist_bp.cli.main import main
 from mnist_bp.errors import ConfigError, StoreError
 from mnist_bp.results import CachedDataset, RawDataset
@@ -28,7 +28,7 @@ on_each_server = pytest.mark.parametrize("name", present_servers())
 
 @contextmanager
 def bucket_on(name: str, directory: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    """Run a server with a bucket and one object of somebody's in it; the environment points there."""
+    """Run a server that holds a bucket with one foreign object; the environment points to it."""
     with serve(name, directory) as server, admin_client(server) as client:
         client.create_bucket(Bucket=BUCKET)
         client.put_object(Bucket=BUCKET, Key="some/prefix/runs/theirs", Body=b"theirs")
@@ -42,7 +42,7 @@ def keys_in(client: Any) -> list[str]:
 
 
 @on_each_server
-def test_a_bucket_is_measured_beside_a_directory_and_left_as_it_was(
+def test_a_bucket_is_measured_in_turn_with_a_directory_and_left_as_it_was(
     name: str, sample_raw: RawDataset, sample: CachedDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     said: list[str] = []
@@ -52,12 +52,12 @@ def test_a_bucket_is_measured_beside_a_directory_and_left_as_it_was(
     result = json.loads(json.dumps(found))
     assert result["run"]["files"] == 14
     assert result["verified"] == {"runs": 3, "files": 3 * (14 + 1) + 1}
-    local, bucket = result["places"]
+    local, bucket = result["stores"]
     assert (local["name"], bucket["name"]) == ("local directory", ARTIFACTS)
     assert [local["supports_conditional_writes"], bucket["supports_conditional_writes"]] == [True, name != "rclone"]
-    for place in (local, bucket):
-        assert [action["name"] for action in place["actions"]] == list(measured.ACTIONS)
-        assert all(len(action["seconds"]) == 2 and action["min"] > 0 for action in place["actions"])
+    for store in (local, bucket):
+        assert [action["name"] for action in store["actions"]] == list(measured.ACTIONS)
+        assert all(len(action["seconds"]) == 2 and action["min"] > 0 for action in store["actions"])
     assert all(action["ratio"] == 1 for action in local["actions"])
     assert said[-1] == "store: round 2 of 2"
 
@@ -72,17 +72,17 @@ def test_a_bucket_is_measured_beside_a_directory_and_left_as_it_was(
 def test_a_bucket_is_left_as_it_was_when_the_measurement_fails(
     sample_raw: RawDataset, sample: CachedDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def broken(_: Place) -> dict[str, float]:
+    def broken(_: MeasuredStore) -> dict[str, float]:
         raise StoreError("no more")
 
-    monkeypatch.setattr(Place, "measure", broken)
+    monkeypatch.setattr(MeasuredStore, "measure", broken)
     with bucket_on("rclone", tmp_path / "server", monkeypatch) as client:
         with pytest.raises(StoreError, match="no more"):
             measured.measure(1, ARTIFACTS, sources=(sample_raw, sample), many=1)
         assert keys_in(client) == ["some/prefix/runs/theirs"]
 
 
-def test_a_directory_is_measured_where_it_is_and_left_as_it_was(
+def test_a_directory_is_measured_in_place_and_left_as_it_was(
     sample_raw: RawDataset, sample: CachedDataset, tmp_path: Path
 ) -> None:
     (tmp_path / "place").mkdir()
@@ -94,10 +94,10 @@ def test_a_directory_is_measured_where_it_is_and_left_as_it_was(
     )  # fmt: skip
     assert len(set(made)) == 2
     assert [path.name for path in (tmp_path / "place").iterdir()] == ["file.txt"]
-    assert len(result["places"]) == 1
+    assert len(result["stores"]) == 1
 
 
-def test_a_run_that_is_lost_under_way_is_an_error_and_no_figure(
+def test_a_run_that_the_store_loses_is_an_error_and_not_a_figure(
     sample_raw: RawDataset, sample: CachedDataset, tmp_path: Path
 ) -> None:
     def lose(line: str) -> None:
@@ -111,12 +111,12 @@ def test_a_run_that_is_lost_under_way_is_an_error_and_no_figure(
 
 @pytest.mark.parametrize("artifacts", ["gs://bucket/prefix", "file:///somewhere", "s3:/bucket", "no/such/directory"])
 def test_an_address_where_nothing_can_be_measured_is_refused(artifacts: str, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=rf"{re.escape(artifacts)}.*expected a directory or s3://bucket/prefix"):
+    with pytest.raises(ConfigError, match=rf"{re.escape(artifacts)}.*expected .*directory or s3://bucket/prefix"):
         measured.measure(1, artifacts)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_no_rounds_at_all_are_refused() -> None:
+def test_zero_rounds_are_refused() -> None:
     with pytest.raises(ConfigError, match="0 rounds: expected at least 1"):
         measured.measure(0)
 

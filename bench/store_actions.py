@@ -1,7 +1,4 @@
-"""A place that runs are published to, as `bench.store` measures it: what is there, and what is done there in turn.
-
-Everything goes through what the pipeline and its commands call themselves.
-"""
+"""A store that `bench.store` measures, and the actions that it times: those of the pipeline and its commands."""
 
 from __future__ import annotations
 
@@ -31,13 +28,13 @@ from mnist_bp.training.run import train_run
 
 
 @dataclass(frozen=True)
-class Maker:
-    """Makes runs as the default preset has them.
+class RunMaker:
+    """Makes runs with the default preset.
 
     Args:
-        raw: What was downloaded.
-        data: What they are trained on.
-        directory: Where they are made.
+        raw: The download.
+        data: The dataset that the runs are trained on.
+        directory: Their data directory.
     """
 
     raw: RawDataset
@@ -45,64 +42,63 @@ class Maker:
     directory: str
 
     def make(self, artifacts: str) -> Callable[[], PublishedRun]:
-        """Train and evaluate a run, and return what publishes it."""
-        place = {"data_dir": self.directory, "artifacts": artifacts}
-        config = PRESETS["lab-8-4"].model_copy(update=place)
+        """Train and evaluate a run, and return a function that publishes it."""
+        config = PRESETS["lab-8-4"].model_copy(update={"data_dir": self.directory, "artifacts": artifacts})
         trained = train_run(config, self.data)
         evaluation = evaluate_run(self.data, trained)
         return lambda: publish_run(config, self.raw, self.data, trained, evaluation)
 
 
-class Place:
-    """Where runs are published: `many` that stay and are verified, and one at a time that is removed again.
+class MeasuredStore:
+    """A store that holds `many` runs, which are verified, and below another prefix one run at a time.
 
     Args:
-        name: For the table.
-        address: A directory or s3://bucket/prefix with nothing in it.
+        name: Row heading of the table.
+        address: An empty directory or s3://bucket/prefix.
         maker: Makes the runs.
-        many: How many stay.
+        many: How many runs it holds.
 
     Raises:
-        StoreError: The place refuses something.
+        StoreError: The store refused something.
     """
 
-    def __init__(self, name: str, address: str, maker: Maker, many: int) -> None:
+    def __init__(self, name: str, address: str, maker: RunMaker, many: int) -> None:
         self.name = name
         self._maker, self._once, self._many = maker, f"{address}/once", open_store(f"{address}/many")
         first = maker.make(f"{address}/many")()
-        self.size = {"files": first.files, "size": first.size}
+        self.run_size = {"files": first.files, "size": first.size}
         manifest, _ = read_manifest(self._many, first.run_id)
-        self._digests = {first.run_id: first.manifest_sha256, **self._put_again(manifest, many - 1)}
+        self._digests = {first.run_id: first.manifest_sha256, **self._put_copies(manifest, many - 1)}
         for run_id in self._digests:
             record_promotion(self._many, _promoted(run_id, maker.data.name))
         self.files_verified = many * (first.files + 1) + 1  # with each run's record, and the champion's pointer
         self.supports_conditional_writes = self._many.supports_conditional_writes()
 
     def measure(self) -> dict[str, float]:
-        """Do everything once.
+        """Do each action once.
 
         Returns:
-            The seconds that each took, by its name.
+            Seconds of each action by its name.
 
         Raises:
-            StoreError: The place refused something, or something was lost.
+            StoreError: The store refused or lost something.
         """
         publish, store = self._maker.make(self._once), open_store(self._once)
         seconds = {}
-        for action in ("publish", "put"):  # the files that the first of them makes are there for the second
-            seconds[action] = seconds_of(publish)
+        for action in ("publish", "put"):  # the first also makes the run's report; the second finds it made
+            seconds[action] = _seconds_of(publish)
             clear(store)
-        seconds["swap"] = seconds_of(self._move_champion)
-        seconds["verify"] = seconds_of(self._verify)
+        seconds["swap"] = _seconds_of(self._move_champion)
+        seconds["verify"] = _seconds_of(self._verify)
         return seconds
 
-    def _put_again(self, manifest: Manifest, times: int) -> dict[str, str]:
-        """Publish a run's files under other names, and return the digest of each one's manifest by run id."""
+    def _put_copies(self, manifest: Manifest, copies: int) -> dict[str, str]:
+        """Publish a run's files under other run ids, and return the digest of each copy's manifest by run id."""
         first, files = f"{RUNS}{manifest.run_id}/", manifest.files
         digests = [file.sha256 for file in files.values()]
         contents = [self._many.get(first + name, sha256) for name, sha256 in zip(files, digests, strict=True)]
         done = {}
-        for run_id in [new_run_id() for _ in range(times)]:
+        for run_id in [new_run_id() for _ in range(copies)]:
             keys = [f"{RUNS}{run_id}/{name}" for name in files]
             for _ in in_parallel(self._many.put, keys, contents, digests):
                 pass
@@ -115,22 +111,21 @@ class Place:
         champion = read_champion(self._many, self._maker.data.name)
         run_id, sha256 = list(self._digests.items())[len(champion.history) % len(self._digests)]
         if not swap_champion(self._many, champion.changed("promote", run_id, sha256, "for a measurement")):
-            raise StoreError(f"bench: the champion below {self._many.uri('')} was moved by somebody else")
+            raise StoreError(f"bench: another process moved the champion in {self._many.uri('')}; run again")
 
     def _verify(self) -> None:
-        findings = list(verify(self._many, Path(self._maker.directory, "no-caches"), all_runs=True))
-        for finding in findings:
-            if finding.status != "ok":
-                raise StoreError(f"bench: {finding.uri}: {finding.status}: {finding.detail}; what was put is lost")
-        if len(findings) != self.files_verified:
+        checks = list(verify(self._many, Path(self._maker.directory, "no-caches"), all_runs=True))
+        for check in checks:
+            if check.status != "ok":
+                raise StoreError(f"bench: {check.uri}: {check.status}: {check.detail}; the store lost what was put")
+        if len(checks) != self.files_verified:
             raise StoreError(
-                f"bench: {len(findings):,} files below {self._many.uri('')} were proved, expected "
+                f"bench: {len(checks):,} files in {self._many.uri('')} were verified, expected "
                 f"{self.files_verified:,}; see mnist-bp store check"
             )
 
 
 def _promoted(run_id: str, dataset: str) -> PromotionRecord:
-    """Record what every one of the runs is to have become."""
     return PromotionRecord(
         run_id=run_id,
         dataset=dataset,
@@ -143,13 +138,12 @@ def _promoted(run_id: str, dataset: str) -> PromotionRecord:
 
 
 def clear(store: Store) -> None:
-    """Delete everything that is there."""
+    """Delete everything in a store."""
     for _ in in_parallel(store.delete, [entry.key for entry in store.list_entries()]):
         pass
 
 
-def seconds_of(action: Callable[[], object]) -> float:
-    """Time a call."""
+def _seconds_of(action: Callable[[], object]) -> float:
     started = time.perf_counter()
     action()
     return time.perf_counter() - started
