@@ -1,1 +1,1 @@
-"""A run in progress: training loop, checkpoints, journal, resume, evaluation."""
+"""A run in progress: training loop, checkpoints, journal, resumption, evaluation."""

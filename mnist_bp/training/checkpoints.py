@@ -1,6 +1,6 @@
-"""Checkpoints on disk: safetensors, so that loading one can never run code, and a digest before anything is parsed.
+"""Checkpoint files: safetensors, so that loading one cannot run code, verified against a digest before they are parsed.
 
-The tensors are W1, b1, W2 and b2. Where several models are trained side by side, each has one more axis, the first.
+The tensors are W1, b1, W2 and b2. Where several models are trained in parallel, each has one more axis, the first.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ METADATA_KEY = "mnist_bp"
 
 
 def save_checkpoint(path: Path, models: Sequence[Model], metadata: dict[str, Any]) -> FileDigest:
-    """Write models of one shape atomically. Equal models and metadata give equal bytes.
+    """Write models of one shape to a file, atomically. Equal models and metadata give equal bytes.
 
     Args:
-        path: Final name.
-        models: At least one.
-        metadata: What JSON can hold. It goes under one key of the file's own metadata, whose keys have no fixed order.
+        path: The file's final name.
+        models: At least one model.
+        metadata: JSON values. They go under a single key of the file's metadata, whose keys have no fixed order.
 
     Raises:
-        StoreError: The disk is full, read-only or gone.
+        StoreError: The disk is full, read-only or missing.
     """
     stacked = models[0] if len(models) == 1 else Parameters(*map(np.stack, zip(*models, strict=True)))
     content = safetensors.numpy.save(stacked._asdict(), {METADATA_KEY: json.dumps(metadata, sort_keys=True)})
@@ -38,25 +38,25 @@ def save_checkpoint(path: Path, models: Sequence[Model], metadata: dict[str, Any
 
 
 def load_checkpoint(file: FileDigest) -> list[Model]:
-    """Read models after proving that the bytes are the ones that were written.
+    """Verify the digest of a file, then read its models.
 
     Raises:
         ChecksumError: The bytes differ from the digest; nothing was parsed.
-        DataFormatError: The bytes are intact and not a checkpoint of this network.
-        StoreError: The file is absent or unreadable.
+        DataFormatError: The bytes are intact, but not a checkpoint of this network.
+        StoreError: The file is missing or unreadable.
     """
     return decode_checkpoint(read_verified(Path(file.path), file.sha256), file.path)
 
 
 def decode_checkpoint(content: bytes, what: str) -> list[Model]:
-    """Parse models out of bytes that are proved.
+    """Decode models from bytes whose digest has been verified.
 
     Args:
-        content: A safetensors file.
-        what: Names it in the message.
+        content: Contents of a safetensors file.
+        what: Name of the file, for the message.
 
     Raises:
-        DataFormatError: It is not a checkpoint of this network.
+        DataFormatError: The content is not a checkpoint of this network.
     """
     try:
         stacked: Model = Parameters(**safetensors.numpy.load(content))

@@ -1,7 +1,7 @@
-"""Evaluation on the test images, which training never sees.
+"""Evaluation on the test images, which training never reads.
 
-Two figures that must not be mixed: `accuracy` feeds the network pixels in [0, 1], as in training, and counts all test
-images; `lab_correct_of_1000` repeats what the lab printed: raw pixels in [0, 255], correct among the first 1,000.
+Two figures must not be confused. `accuracy` is computed from pixels in [0, 1], as in training, over all test images.
+`lab_correct_of_1000` is the figure that the lab printed: from raw pixels in [0, 255], over the first 1,000 test images.
 """
 
 from __future__ import annotations
@@ -29,20 +29,20 @@ LAB_EXAMPLES: Final = 1_000
 """Source: the lab's evaluation loop, which scores the first 1,000 test images alone."""
 
 WORST_MISTAKES: Final = 24
-"""How many are told of: a screenful."""
+"""Number of mistakes in an evaluation: as many as fit on a screen."""
 
 WEAK: Final = 0.90
 """Accuracy below which a model counts as weak: a few seeds saturate early and never recover."""
 
 
 class Evaluator:
-    """Holds images ready for any number of models.
+    """Images that are loaded once, to score any number of models.
 
     Args:
-        engine: What computes the predictions.
+        engine: Engine that computes the predictions.
         images: Pixels in [0, 255], shape (N, D).
         labels: Classes in [0, K), shape (N,).
-        classes: K.
+        classes: K, at least 2.
     """
 
     def __init__(self, engine: Engine, images: UInt8Array, labels: UInt8Array, classes: int = 10) -> None:
@@ -55,9 +55,9 @@ class Evaluator:
         """Score one model.
 
         Args:
-            seed: Which model, for the record.
-            step: Steps taken, for the record.
-            model: The network.
+            seed: The model's seed; only copied to the result.
+            step: Number of steps that the model has taken; only copied to the result.
+            model: The model's weights.
         """
         a2 = self._data.predict(model)  # (N, K)
         confusion = self._confusion(a2.argmax(1))
@@ -71,26 +71,25 @@ class Evaluator:
         )
 
     def lab_correct(self, model: Model) -> int:
-        """Count the first 1,000 images that are classified correctly from raw pixels."""
+        """Count how many of the first 1,000 images are classified correctly from raw pixels in [0, 255]."""
         return int((self._first.predict(model, scale=1).argmax(1) == self._labels[:LAB_EXAMPLES]).sum())
 
     def accuracy(self, model: Model) -> float:
-        """Share of the images that are classified correctly."""
+        """Return the share of images that are classified correctly, in [0, 1]."""
         return float((self._data.predict(model).argmax(1) == self._labels).mean())
 
     def confusion(self, model: Model) -> tuple[tuple[int, ...], ...]:
-        """Count predictions: rows are true classes, columns predicted ones."""
+        """Count the predictions: rows are true classes, columns predicted classes; shape (K, K)."""
         return tuple(tuple(row) for row in self._confusion(self._data.predict(model).argmax(1)).tolist())
 
-    def mistakes(self, model: Model, most: int = WORST_MISTAKES) -> tuple[Mistake, ...]:
-        """Find the images that are most confidently misread, the worst first.
+    def mistakes(self, model: Model, limit: int = WORST_MISTAKES) -> tuple[Mistake, ...]:
+        """List the wrongly classified images, the most confident mistakes first.
 
-        The worst is the one whose output for a wrong class exceeds that for the true class by most; of equals, the one
-        that comes first.
+        Mistakes are sorted by the predicted class's output minus the true class's output, then by row.
 
         Args:
-            model: The network.
-            most: How many to return at most.
+            model: The model's weights.
+            limit: Largest number of mistakes to return.
         """
         a2 = self._data.predict(model)  # (N, K)
         predicted, rows = a2.argmax(1), np.arange(len(a2))
@@ -98,7 +97,7 @@ class Evaluator:
         wrong = np.flatnonzero(predicted != self._labels)
         return tuple(
             Mistake(int(i), int(self._labels[i]), int(predicted[i]), float(a2[i, predicted[i]]), float(a2[i, label]))
-            for i in wrong[np.argsort(-margin[wrong], kind="stable")][:most]
+            for i in wrong[np.argsort(-margin[wrong], kind="stable")][:limit]
             for label in (self._labels[i],)
         )
 
@@ -152,7 +151,7 @@ def _describe(scores: Sequence[CheckpointScore]) -> str:
 
 
 def seed_statistics(evaluation: Evaluation) -> SeedStatistics:
-    """Describe the test accuracies of all models of a run after the last step."""
+    """Summarize the test accuracies of all models of a run after the last step."""
     accuracies = [score.accuracy for score in evaluation.final_scores]
     return SeedStatistics(
         mean=fmean(accuracies),

@@ -1,4 +1,4 @@
-"""Training: the order of the examples, the steps, and one record for each checkpoint."""
+"""The training loop: the order of the examples, the gradient steps, and the models at each checkpoint."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ if TYPE_CHECKING:
     from mnist_bp.config import RunConfig
 
 CHUNK_STEPS: Final = 1_000
-"""Most steps between two looks at the clock and the weights."""
+"""Largest number of steps between two readings of the clock, each with a check that the weights are finite."""
 
 _CHUNK_EXAMPLES: Final = 100_000
-""" ... and most examples, so that large batches do not make them rare."""
+"""Largest number of examples between them, so that large batches do not make the readings rare."""
 
 
 @dataclass(frozen=True)
@@ -33,9 +33,9 @@ class Checkpoint:
     """The models after a number of steps.
 
     Args:
-        step: Steps taken by each.
-        models: One for each seed, in the order they were given.
-        seconds: Time spent in training steps so far.
+        step: Number of steps that each model has taken.
+        models: One for each seed, in the order of the seeds.
+        seconds: Time spent in training steps so far, in seconds.
     """
 
     step: int
@@ -44,14 +44,14 @@ class Checkpoint:
 
 
 class ExampleOrder:
-    """Which examples each step sees: every epoch its own shuffle, whose last partial batch is dropped.
+    """The examples of each step. Every epoch has a separate shuffle, whose last partial batch is dropped.
 
-    A pure function of its arguments; the shuffle of the latest epoch is kept.
+    The order is a pure function of the arguments; the shuffle of the latest epoch is cached.
 
     Args:
         seed: See `RunConfig.seed`.
         examples: N, at least `batch_size`.
-        batch_size: B.
+        batch_size: B, at least 1.
     """
 
     def __init__(self, seed: int, examples: int, batch_size: int) -> None:
@@ -62,11 +62,11 @@ class ExampleOrder:
         """List the examples of a range of steps.
 
         Args:
-            start: First step of the range, from 0.
-            stop: Step after the last.
+            start: First step of the range, counted from 0.
+            stop: Step after the last of the range.
 
         Returns:
-            Row numbers, shape (stop - start, B).
+            Row numbers in [0, N), shape (stop - start, B).
         """
         per_epoch = self._examples // self._batch_size
         pieces = []
@@ -85,7 +85,7 @@ class ExampleOrder:
 
 
 def checkpoint_steps(config: RunConfig) -> Iterator[int]:
-    """List the steps that are followed by a checkpoint: every `checkpoint_every`, and the last."""
+    """List the steps after which a checkpoint is written: every `checkpoint_every` steps, and the last."""
     return chain(range(config.checkpoint_every, config.steps, config.checkpoint_every), [config.steps])
 
 
@@ -99,22 +99,22 @@ def train(
     start: int = 0,
     seconds: float = 0.0,
 ) -> Iterator[Checkpoint]:
-    """Train models side by side, from the first step or from any other.
+    """Train several models in parallel, from the first step or from any later one.
 
-    A step depends on the weights before it and on its number alone, so where training starts, and where it was broken
-    off, changes no bit.
+    A step depends only on its number and on the weights before it. The bits are therefore the same wherever training
+    starts, and wherever it was interrupted.
 
     Args:
-        config: Steps, learning rate and the like. Its seeds and its engine are not looked at.
-        data: What to train on, as an engine keeps it.
-        models: Where each starts: its weights after `start` steps.
+        config: Steps, learning rate and the like; its seeds and its engine are not used.
+        data: Training examples, as loaded by an engine.
+        models: The weights of each model after `start` steps.
         orders: For each model, the order in which it sees the examples.
-        on_progress: Called with steps taken and training seconds, at least every `CHUNK_STEPS` steps.
-        start: Steps already taken.
-        seconds: Time they took.
+        on_progress: Called with the steps taken and the training seconds, at least every `CHUNK_STEPS` steps.
+        start: Number of steps taken before.
+        seconds: Training time of those steps, in seconds.
 
     Yields:
-        A record every `checkpoint_every` steps and after the last.
+        The models every `checkpoint_every` steps and after the last step.
 
     Raises:
         DivergenceError: A parameter became infinite or not a number; names the step.
@@ -147,7 +147,7 @@ def _divergence(
     batches: IntArray,
     advance: Callable[[list[Model], list[IntArray]], list[Model]],
 ) -> DivergenceError:
-    """Replay a range that ended in non-finite parameters, to name the step at which it went wrong."""
+    """Repeat a range of steps that ended in non-finite parameters, to find the step at which they became so."""
     step = start
     while all_finite(model) and step - start < len(batches):
         (model,) = advance([model], [batches[step - start][np.newaxis]])

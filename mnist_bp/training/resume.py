@@ -1,4 +1,4 @@
-"""Which run is to be made: a new one, or the one that `--resume` means, if it can be continued."""
+"""Opening a run: a new one, or the one that `--resume` names, if it can be resumed."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from mnist_bp.training.workspace import lock_run, nearest_runs
 
 @dataclass(frozen=True)
 class RunRequest:
-    """A run that is to be made.
+    """A run to train and publish.
 
     Args:
-        run_id: Its id.
-        config: What it is made with; of one that was started before, with the dataset that `auto` became.
+        run_id: The run's id.
+        config: The run's configuration; for a resumed run, with the dataset that `auto` became.
         notice: Why the bundled sample stands in for MNIST, or None.
-        manifest: URI of its manifest if it is published and was decided about, which leaves nothing to be done.
-        started_engine: Name of the engine that it was started with, if it was started before.
+        manifest: URI of the manifest if the run is published and its promotion is decided: nothing is left to do.
+        started_engine: For a resumed run, the name of the engine that it was started with; otherwise None.
     """
 
     run_id: str
@@ -38,14 +38,14 @@ class RunRequest:
 
     @property
     def engine(self) -> str:
-        """Name the engine: the one that it was started with, or else what `auto` is on this machine."""
+        """Name of the engine: the one that the run was started with, or the one that is chosen on this machine."""
         if self.started_engine is not None:
             return self.started_engine
         return choose_engine(self.config.engine, self.config.hidden, self.config.batch_size)[0].name
 
     @property
     def nothing_to_do(self) -> str:
-        """Say that the run is published."""
+        """Message for a run that is published already."""
         return f"{self.run_id} is published already, nothing to do: {self.manifest}"
 
     def with_notice(self, raw: RawDataset) -> RawDataset:
@@ -54,11 +54,11 @@ class RunRequest:
 
 
 def open_run(config: RunConfig, resume: str | None) -> RunRequest:
-    """Give a run a new id, or find the one that is to be resumed.
+    """Create a run with a new id, or find the run to resume.
 
     Args:
-        config: What to make a new run with; of one that is resumed, see `load_resumable_run`.
-        resume: The id of a run to be continued, or None.
+        config: Configuration of a new run; for a resumed run, see `load_resumable_run`.
+        resume: Id of the run to resume, or None.
 
     Raises:
         ConfigError, ChecksumError, DataFormatError, StoreError: See `load_resumable_run`.
@@ -67,42 +67,42 @@ def open_run(config: RunConfig, resume: str | None) -> RunRequest:
 
 
 def load_resumable_run(run_id: str, config: RunConfig, given: Mapping[str, Any]) -> RunRequest:
-    """Find a run in a data directory.
+    """Find the run to resume in a data directory.
 
     Args:
-        run_id: Which.
-        config: Says where to look: `data_dir`, and `artifacts` for a run that is no longer there.
-        given: What the user asked for beside it, as JSON has it; it is to be what the run was started with.
+        run_id: The run's id.
+        config: Where to search: `data_dir`, and `artifacts` for a published run whose directory was removed.
+        given: The settings that the user gave, as JSON. They must be the ones that the run was started with.
 
     Raises:
-        ConfigError: There is no such run, or it was started with something else; says with what.
-        ChecksumError, DataFormatError: Its journal is damaged.
-        StoreError: It cannot be read, or another process is working on it.
+        ConfigError: The run does not exist, or was started with other settings; names them.
+        ChecksumError, DataFormatError: The first line of the run's journal is damaged, or has another version.
+        StoreError: The journal cannot be read, or another process is working on the run.
     """
     if not RUN_ID.fullmatch(run_id):
         raise _unknown(run_id, config.data_dir)
     directory = run_directory(config.data_dir, run_id)
     known = Journal(directory).read()
     if known is None:
-        if manifest := _put(run_id, config.artifacts, MANIFEST):
+        if manifest := _find_published(run_id, config.artifacts, MANIFEST):
             return RunRequest(run_id, config, manifest=manifest)
         raise _unknown(run_id, config.data_dir)
-    with lock_run(directory):  # find out now, not after a download
+    with lock_run(directory):  # refused now rather than after a download
         pass
     known.start.refuse_changes(given)
     recorded = _recorded_config(known.start, config.data_dir)
-    decided = _put(run_id, recorded.artifacts, PROMOTION)  # the last that a run puts
-    manifest = _put(run_id, recorded.artifacts, MANIFEST) if decided else None
+    decided = _find_published(run_id, recorded.artifacts, PROMOTION)  # the last file that a run publishes
+    manifest = _find_published(run_id, recorded.artifacts, MANIFEST) if decided else None
     return RunRequest(run_id, recorded, known.start.dataset_notice, manifest, known.start.engine)
 
 
 def resume_flags(run_id: str, data_dir: str) -> list[str]:
-    """List the flags that continue a run, for a command to be copied."""
+    """List the flags that resume a run, for a command to copy."""
     return ["--resume", run_id, *([] if data_dir == data_dir_from_environment() else ["--data-dir", data_dir])]
 
 
-def _put(run_id: str, artifacts: str, name: str) -> str | None:
-    """Return the URI of a file of a run, or None if it has not been put."""
+def _find_published(run_id: str, artifacts: str, name: str) -> str | None:
+    """Return the URI of a published file of a run, or None if it is not published."""
     store, key = open_store(artifacts), f"{RUNS}{run_id}/{name}"
     return None if store.read(key) is None else store.uri(key)
 
@@ -111,13 +111,13 @@ def _unknown(run_id: str, data_dir: str) -> ConfigError:
     directory, near = run_directory(data_dir, run_id), nearest_runs(data_dir, run_id)
     if run_id in near:
         return ConfigError(
-            f"--resume {run_id}: {directory} has no journal: the run was broken off before its first step, or its "
-            "journal is lost; start a new run"
+            f"--resume {run_id}: {directory} has no journal: the run was interrupted before its first step, or its "
+            "journal is lost; start a new run, without --resume"
         )
-    expected = f"the nearest are {', '.join(near)}" if near else "there is none yet"
+    expected = f"the nearest are {', '.join(near)}" if near else "it has no runs"
     return ConfigError(
-        f"--resume {run_id}: no run of that id was begun in {data_dir} (--data-dir); {expected}; "
-        "a run that was broken off before its first step is started anew, without --resume"
+        f"--resume {run_id}: {data_dir} (--data-dir) has no run of that id; {expected}; "
+        "if the run was interrupted before its first step, start a new run, without --resume"
     )
 
 
@@ -128,5 +128,5 @@ def _recorded_config(start: RunStart, data_dir: str) -> RunConfig:
         fields = ", ".join(str(error["loc"][0]) for error in exc.errors() if error["loc"])
         raise ConfigError(
             f"run {start.run_id} was started by another version of mnist-bp, with settings that this one does not "
-            f"know ({fields}): continue it with that version, or start a new run"
+            f"know ({fields}): resume it with that version, or start a new run"
         ) from exc
