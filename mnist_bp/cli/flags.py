@@ -41,7 +41,7 @@ _PLACEHOLDERS: Final = {
 }
 """What `--help` shows for a value, by its Python type or by its flag."""
 
-_UNSTATED_DEFAULT: Final = re.compile(r" \(default( factory: .*|: (null|False))\)$")
+_UNSTATED_DEFAULT: Final = re.compile(r" \(default( factory: .*|: (null|False)?)\)$")
 """Defaults that `--help` omits: the flag's text states them where they matter."""
 
 _WORDING: Final = {

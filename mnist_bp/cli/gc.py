@@ -28,7 +28,7 @@ class GcCommand(StoreCommand, DataCommand):
     """Keep this many of the latest champions of each dataset, including the current one."""
 
     grace_hours: float = Field(default=24, ge=0, le=24 * 3_650)
-    """Keep everything younger than this; until then, an interrupted run can be resumed."""
+    """Keep everything younger than this many hours, so that interrupted runs can still be resumed."""
 
     dry_run: CliToggleFlag[bool] = False
     """Show what would be deleted, and delete nothing."""

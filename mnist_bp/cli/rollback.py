@@ -22,7 +22,7 @@ class RollbackCommand(StoreCommand):
     """Id of the new champion; by default, the champion before the current one."""
 
     dataset: DatasetName | None = None
-    """Dataset to change the champion of; by default, that of RUN, or the only dataset with a champion."""
+    """Dataset whose champion changes; by default, the dataset of RUN, or the only dataset with a champion."""
 
     allow_unsafe_promotion: bool = False
     """Proceed on a store without conditional writes, where a promotion at the same time may be lost."""

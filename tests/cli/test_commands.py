@@ -38,7 +38,7 @@ def test_help_fits_80_columns_and_has_no_words_of_python(
     printed = capsys.readouterr().out
     assert printed.startswith(f"usage: mnist-bp {command} ")
     assert max(map(len, printed.splitlines())) <= 80
-    assert re.findall(r"\b(?:factory|null|None|False|int|float|str)\b", printed) == []
+    assert re.findall(r"\b(?:factory|null|None|False|int|float|str)\b|\(default: \)", printed) == []
 
 
 def test_the_environment_is_read_when_a_command_runs(
