@@ -7,11 +7,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from pydantic import Field
-from pydantic_settings import SettingsConfigDict
-from rich.console import Console
-from rich.table import Table
 
 from mnist_bp.cli.flags import Command, parse
+from mnist_bp.cli.tables import print_table
 from mnist_bp.config import EngineChoice
 from mnist_bp.engines.choose import choose_engine
 from mnist_bp.model.parameters import BiasGradient
@@ -20,10 +18,8 @@ if TYPE_CHECKING:
     from mnist_bp.engines.certificate import Certificate
 
 
-class CertifyCommand(Command):
+class CertifyCommand(Command, cli_prog_name="mnist-bp certify"):
     """Check an engine's gradients against float64 autograd and the reference engine; exit code 1 if one is wrong."""
-
-    model_config = SettingsConfigDict(cli_prog_name="mnist-bp certify")
 
     engine: EngineChoice = "auto"
     """Engine to check; auto = the engine that a run would use."""
@@ -58,22 +54,22 @@ def main(arguments: Sequence[str]) -> int:
     if command.json_output:
         print(json.dumps({**certificate.record, "notice": notice}))
     else:
-        Console().print(_table(certificate))
+        _print(certificate)
         summary = f"{certificate.summary}, in {certificate.seconds:.2f} s"
-        print(*([notice] if notice else []), *certificate.failures, summary, sep="\n")
+        print("", *([notice] if notice else []), *certificate.failures, summary, sep="\n")
     return 1 if certificate.failures else 0
 
 
-def _table(certificate: Certificate) -> Table:
+def _print(certificate: Certificate) -> None:
     shape = ", ".join(f"{name.replace('_', ' ')} {size}" for name, size in certificate.shape.items())
-    table = Table(title=f"{certificate.engine} engine, relative errors\n{shape}")
-    for heading in ("quantity", "precision", "vs. autograd", "vs. reference", "limit"):
-        table.add_column(heading)
+    rows = []
     for dtype, parameters in certificate.gradients.items():
+        limit = f"{certificate.limits['gradients'][dtype]:.0e}"
         for name, errors in parameters.items():
-            limit = f"{certificate.limits['gradients'][dtype]:.0e}"
-            table.add_row(f"d{name}", dtype, f"{errors['autograd']:.1e}", f"{errors['reference']:.1e}", limit)
+            rows.append((f"d{name}", dtype, f"{errors['autograd']:.1e}", f"{errors['reference']:.1e}", limit))
     for name, errors in certificate.weights.items():
-        after = f"{name} after {certificate.steps} steps"
-        table.add_row(after, "float32", "", f"{errors['engine']:.1e}", f"{certificate.max_drift(errors):.0e}")
-    return table
+        limit = f"{certificate.max_drift(errors):.0e}"
+        rows.append((f"{name} after {certificate.steps} steps", "float32", "", f"{errors['engine']:.1e}", limit))
+    headings = ("quantity", "precision", "vs. autograd", "vs. reference", "limit")
+    print(f"{certificate.engine} engine, relative errors ({shape})\n")
+    print_table(headings, rows)

@@ -5,13 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 
-from pydantic_settings import SettingsConfigDict
-from rich.box import SIMPLE_HEAD
-from rich.console import Console
-from rich.table import Table
-
 from mnist_bp.cli.flags import StoreCommand, parse
 from mnist_bp.cli.process import print_error
+from mnist_bp.cli.tables import print_table
 from mnist_bp.data.datasets import DatasetName
 from mnist_bp.documents import ChampionChange, FrozenModel
 from mnist_bp.errors import ChecksumError, DataFormatError, StoreError
@@ -21,10 +17,8 @@ from mnist_bp.registry.promotion_record import lost_pointers
 from mnist_bp.storage.interface import Store
 
 
-class ChampionCommand(StoreCommand):
+class ChampionCommand(StoreCommand, cli_prog_name="mnist-bp champion"):
     """Show the champion of each dataset, with its accuracy and history; exit code 1 if one is damaged or missing."""
-
-    model_config = SettingsConfigDict(cli_prog_name="mnist-bp champion")
 
     dataset: DatasetName | None = None
     """Show the champion of this dataset only."""
@@ -62,13 +56,10 @@ def main(arguments: Sequence[str]) -> int:
     """
     command = parse(ChampionCommand, arguments)
     store = command.store
-    existing = list_champions(store)
-    lost = {} if command.dataset in existing else lost_pointers(store)
+    datasets = [command.dataset] if command.dataset else sorted({*list_champions(store), *lost_pointers(store)})
     reports, problems = [], []
-    for dataset in [command.dataset] if command.dataset else [*existing, *lost]:
+    for dataset in datasets:
         try:
-            if dataset in lost:
-                raise StoreError(pointer_is_gone(store, dataset, lost[dataset]))
             reports.append(report_on(store, dataset))
         except (ChecksumError, DataFormatError, StoreError) as exc:
             if exc.transient:
@@ -91,11 +82,13 @@ def report_on(store: Store, dataset: str) -> Report:
 
     Raises:
         ChecksumError, DataFormatError: The champion's file or manifest is damaged.
-        StoreError: The dataset has no champion, or the champion's run is missing.
+        StoreError: The dataset has no champion, or the champion's file or run is missing.
     """
     champion = read_champion(store, dataset)
     pointer, current = store.uri(champion_key(dataset)), champion.current
     if current is None:
+        if last := lost_pointers(store).get(dataset):
+            raise StoreError(pointer_is_gone(store, dataset, last))
         raise StoreError(f"{pointer}: {dataset} has no champion yet: the first run on it becomes its champion")
     try:
         manifest, _ = read_manifest(store, current.run_id, current.manifest_sha256)
@@ -118,17 +111,15 @@ def report_on(store: Store, dataset: str) -> Report:
 
 
 def _print(report: Report) -> None:
-    table = Table(title=f"{report.dataset}: {report.run_id}", box=SIMPLE_HEAD, show_edge=False, padding=0)
-    for heading in ("#", "time (UTC)", "action", "run", "accuracy", "p"):
-        table.add_column(heading, no_wrap=True)
+    rows = []
     for change in report.history:
         figures = change.figures
         accuracy = f"{figures.challenger_accuracy:.4f}" if figures else ""
         p = f"{figures.p_value:.2g}" if figures and figures.p_value is not None else ""
-        time = change.at[:19].replace("T", " ")
-        table.add_row(str(change.sequence), time, change.action, change.run_id, accuracy, p)
-    Console().print(table)
-    print(f"{'accuracy':<15}{report.accuracy:.4f} on all test images")
+        rows.append((change.run_id, change.at[:19].replace("T", " "), change.action, accuracy, p))
+    print(f"{report.dataset}: {report.run_id}\n")
+    print_table(("run", "time (UTC)", "action", "accuracy", "p"), rows)
+    print(f"\n{'accuracy':<15}{report.accuracy:.4f} on all test images")
     print(f"{'since':<15}{report.since}")
     print(f"{'reason':<15}{report.history[-1].reason}")
-    print(f"{'file':<15}{report.pointer}")
+    print(f"{'file':<15}{report.pointer}\n")

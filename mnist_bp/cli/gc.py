@@ -9,17 +9,15 @@ from datetime import timedelta
 from pathlib import Path
 
 from pydantic import Field
-from pydantic_settings import CliToggleFlag, SettingsConfigDict
+from pydantic_settings import CliToggleFlag
 
 from mnist_bp.cli.flags import DataCommand, StoreCommand, parse
 from mnist_bp.registry.gc import Plan, collect, plan
 from mnist_bp.registry.retention import RetentionPolicy
 
 
-class GcCommand(StoreCommand, DataCommand):
+class GcCommand(StoreCommand, DataCommand, cli_prog_name="mnist-bp gc"):
     """Delete old published runs, run directories and temporary files, but no champion and no run in progress."""
-
-    model_config = SettingsConfigDict(cli_prog_name="mnist-bp gc")
 
     keep: int = Field(ge=0)
     """Keep this many of the newest complete runs of each dataset."""

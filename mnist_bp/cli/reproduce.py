@@ -14,11 +14,10 @@ from statistics import fmean, stdev
 from typing import Any, Final, Literal
 
 from pydantic import Field
-from pydantic_settings import CliPositionalArg, SettingsConfigDict
-from rich.console import Console
-from rich.table import Table
+from pydantic_settings import CliPositionalArg
 
 from mnist_bp.cli.flags import DataCommand, parse
+from mnist_bp.cli.tables import print_table
 from mnist_bp.config import PRESETS, EngineChoice
 from mnist_bp.data.download import fetch_dataset
 from mnist_bp.data.parquet import load_split
@@ -35,10 +34,8 @@ PUBLISHED: Final = (752, 858, 882, 868, 891, 889, 905, 896, 897)
 """Correct of 1,000 after 1,000, 2,000, ... 9,000 steps; Source: the lab's printed output, without its tenth line."""
 
 
-class ReproduceCommand(DataCommand):
+class ReproduceCommand(DataCommand, cli_prog_name="mnist-bp reproduce"):
     """Train the lab's network from its published initial weights under many example orders; compare the accuracy."""
-
-    model_config = SettingsConfigDict(cli_prog_name="mnist-bp reproduce")
 
     what: CliPositionalArg[Literal["lab-8-4"]]
     """What to reproduce: lab-8-4."""
@@ -64,17 +61,17 @@ def main(arguments: Sequence[str]) -> int:
     if command.json_output:
         print(json.dumps({**report, "plot": command.plot or None}))
         return 0
-    table = Table("step", "mean", "std", "min", "max", "published", "z", title=report["title"])
-    for column in table.columns:
-        column.justify = "right"
+    rows = []
     for row in report["rows"]:
         published = ("", "") if row["published"] is None else (str(row["published"]), f"{row['z']:+.2f}")
-        figures = (f"{row['mean']:.1f}", f"{row['standard_deviation']:.1f}", str(row["minimum"]), str(row["maximum"]))
-        table.add_row(f"{row['step']:,}", *figures, *published)
-    Console().print(table)
+        counts = (f"{row['mean']:.1f}", f"{row['standard_deviation']:.1f}", str(row["minimum"]), str(row["maximum"]))
+        rows.append((f"{row['step']:,}", *counts, *published))
+    headings = ("step", "mean", "std", "min", "max", "published", "z")
+    print(report["title"], end="\n\n")
+    print_table(headings, rows, right=headings)
+    print(f"\nroot mean square z of the {len(PUBLISHED)} published counts: {report['rms_z']:.2f}")
     if report["notice"]:
         print(report["notice"])
-    print(f"root mean square z of the {len(PUBLISHED)} published counts: {report['rms_z']:.2f}")
     if command.plot:
         print(f"plot: {command.plot}")
     return 0

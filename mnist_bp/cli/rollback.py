@@ -6,17 +6,15 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict
 
-from pydantic_settings import CliPositionalArg, SettingsConfigDict
+from pydantic_settings import CliPositionalArg
 
 from mnist_bp.cli.flags import StoreCommand, parse
 from mnist_bp.data.datasets import DatasetName
 from mnist_bp.registry.rollback import roll_back
 
 
-class RollbackCommand(StoreCommand):
+class RollbackCommand(StoreCommand, cli_prog_name="mnist-bp rollback"):
     """Make another run the champion of its dataset, after verifying all its files."""
-
-    model_config = SettingsConfigDict(cli_prog_name="mnist-bp rollback")
 
     run: CliPositionalArg[str | None] = None
     """Id of the new champion; by default, the champion before the current one."""

@@ -6,12 +6,8 @@ import json
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
-from pydantic_settings import SettingsConfigDict
-from rich.box import SIMPLE_HEAD
-from rich.console import Console
-from rich.table import Table
-
 from mnist_bp.cli.flags import StoreCommand, parse
+from mnist_bp.cli.tables import print_table
 from mnist_bp.data.datasets import DatasetName
 from mnist_bp.registry.catalog import CatalogedRun, catalog_runs
 from mnist_bp.registry.overview import find_champions, summarize_run
@@ -19,10 +15,8 @@ from mnist_bp.report.png_plots import accuracy_png
 from mnist_bp.storage.files import check_writable, write_bytes
 
 
-class RunsCommand(StoreCommand):
+class RunsCommand(StoreCommand, cli_prog_name="mnist-bp runs"):
     """List the published runs, newest last. An asterisk marks the champion of a dataset."""
-
-    model_config = SettingsConfigDict(cli_prog_name="mnist-bp runs")
 
     dataset: DatasetName | None = None
     """List only the complete runs on this dataset."""
@@ -49,7 +43,7 @@ def main(arguments: Sequence[str]) -> int:
         print(json.dumps({"artifacts": command.artifacts, "runs": rows, "plot": plot, "problems": problems}))
         return 0
     if listed:
-        Console().print(_table(listed, champions))
+        _print(listed, champions)
     else:
         of = f" of {command.dataset}" if command.dataset else ""
         print(f"no runs{of} in {command.artifacts} yet")
@@ -58,19 +52,15 @@ def main(arguments: Sequence[str]) -> int:
     return 0
 
 
-def _table(runs: Sequence[CatalogedRun], champions: Collection[str]) -> Table:
-    table = Table(box=SIMPLE_HEAD, show_edge=False, padding=0)  # fits 80 columns
-    table.add_column("run", no_wrap=True, min_width=len("20261125T181500Z-1a2b3c4d"))  # whole, for copying
-    for name in ("dataset", "engine"):
-        table.add_column(name)
-    for name in ("seed", "steps", "accuracy", "seconds"):
-        table.add_column(name, justify="left" if name == "accuracy" else "right", no_wrap=True)
+def _print(runs: Sequence[CatalogedRun], champions: Collection[str]) -> None:
+    rows: list[tuple[str, ...]] = []
     for run in runs:
         if (manifest := run.manifest) is None:  # nothing else is known
-            table.add_row(run.listed.run_id, f"({run.status})")
+            rows.append((run.listed.run_id, f"({run.status})"))
             continue
         final = manifest.final
         accuracy = f"{final.accuracy:.4f}" + (" *" if manifest.run_id in champions else "")
         figures = (str(manifest.seed), f"{final.step:,}", accuracy, f"{manifest.train_seconds:.2f}")
-        table.add_row(manifest.run_id, manifest.dataset.name, manifest.engine, *figures)
-    return table
+        rows.append((manifest.run_id, manifest.dataset.name, manifest.engine, *figures))
+    headings = ("run", "dataset", "engine", "seed", "steps", "accuracy", "seconds")
+    print_table(headings, rows, right=("seed", "steps", "seconds"))

@@ -7,12 +7,10 @@ from collections.abc import Sequence
 from typing import Literal
 
 from pydantic import JsonValue
-from pydantic_settings import CliPositionalArg, SettingsConfigDict
-from rich.box import SIMPLE_HEAD
-from rich.console import Console
-from rich.table import Table
+from pydantic_settings import CliPositionalArg
 
 from mnist_bp.cli.flags import StoreCommand, parse
+from mnist_bp.cli.tables import print_table
 from mnist_bp.documents import FrozenModel, Manifest, PromotionRecord
 from mnist_bp.errors import ChecksumError, DataFormatError
 from mnist_bp.layout import RUNS
@@ -23,10 +21,8 @@ from mnist_bp.storage.interface import Store
 from mnist_bp.summary import accuracy_rows
 
 
-class ShowCommand(StoreCommand):
+class ShowCommand(StoreCommand, cli_prog_name="mnist-bp show"):
     """Show the manifest and the promotion of a run; exit code 1 if its promotion record or a champion is damaged."""
-
-    model_config = SettingsConfigDict(cli_prog_name="mnist-bp show")
 
     run: CliPositionalArg[str]
     """Id of the run, as listed by mnist-bp runs."""
@@ -101,12 +97,7 @@ def _print(report: Report) -> None:
         print(f"  {name:<24}{_text(setting)}")
     print("\ncheckpoints")
     rows = accuracy_rows(manifest.checkpoints)
-    table = Table(box=SIMPLE_HEAD, show_edge=False)
-    for heading in rows[0]:
-        table.add_column(heading, justify="right")
-    for row in rows:
-        table.add_row(*row.values())
-    Console().print(table)
+    print_table(rows[0], [row.values() for row in rows], right=rows[0])
     print("\nfiles, with size in bytes and start of SHA-256")
     for name, file in manifest.files.items():
         print(f"  {name:<40}{file.size:>10,}  {file.sha256[:16]}")

@@ -7,12 +7,10 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Final, Literal
 
-from pydantic_settings import CliPositionalArg, SettingsConfigDict
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
+from pydantic_settings import CliPositionalArg
 
 from mnist_bp.cli.flags import StoreCommand, parse
+from mnist_bp.cli.tables import print_table
 from mnist_bp.errors import StoreError
 from mnist_bp.storage.address import open_store
 from mnist_bp.storage.probe import Capability, probe
@@ -21,10 +19,8 @@ _CONDITIONAL: Final = "conditional"
 """Prefix of the capabilities that only champions need."""
 
 
-class StoreCheckCommand(StoreCommand):
+class StoreCheckCommand(StoreCommand, cli_prog_name="mnist-bp store"):
     """Check what a store supports by reading and writing small test files; exit code 1 if anything is unsupported."""
-
-    model_config = SettingsConfigDict(cli_prog_name="mnist-bp store")
 
     what: CliPositionalArg[Literal["check"]]
     """What to do: check."""
@@ -48,11 +44,9 @@ def main(arguments: Sequence[str]) -> int:
         report = {"artifacts": command.artifacts, "findings": [asdict(each) for each in findings]}
         print(json.dumps({**report, "takes_runs": runs, "takes_champions": champions}))
         return 0 if champions else 1
-    table = Table("capability", "supported", "detail", title=command.artifacts)
-    for finding in findings:
-        table.add_row(finding.name, "yes" if finding.ok else "NO", Text(finding.detail))
-    Console().print(table)
-    print(f"runs {'can' if runs else 'CANNOT'} be published to this store")
+    rows = [(finding.name, "yes" if finding.ok else "NO", finding.detail) for finding in findings]
+    print_table(("capability", "supported", "detail"), rows)
+    print(f"\nruns {'can' if runs else 'CANNOT'} be published to {command.artifacts}")
     if runs and not champions:
         print(
             "changing champions is not safe on this store: promotion and mnist-bp rollback refuse it without "

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Self
 
 from pydantic import Field, model_validator
-from pydantic_settings import CliPositionalArg, CliToggleFlag, SettingsConfigDict
+from pydantic_settings import CliPositionalArg, CliToggleFlag
 
 from mnist_bp.cli.flags import DataCommand, StoreCommand, parse
 from mnist_bp.layout import RUNS
@@ -21,10 +21,8 @@ from mnist_bp.registry.verify import verify
 from mnist_bp.storage.file_check import FileCheck
 
 
-class VerifyCommand(StoreCommand, DataCommand):
+class VerifyCommand(StoreCommand, DataCommand, cli_prog_name="mnist-bp verify"):
     """Verify that published runs and local caches are intact; exit code 1 if a file is damaged or missing."""
-
-    model_config = SettingsConfigDict(cli_prog_name="mnist-bp verify")
 
     run: CliPositionalArg[str | None] = None
     """Id of the run to verify; by default, the champion of each dataset."""
