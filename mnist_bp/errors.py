@@ -1,17 +1,17 @@
-"""Every error this library raises on purpose.
+"""Every error that this library raises on purpose.
 
     MnistBpError
-    ├── ConfigError          a value that cannot work: refused before anything is done
-    ├── DownloadError        no mirror delivered a file (carries every mirror's reason)
-    ├── ChecksumError        bytes on disk or in a store are not the bytes that were written
-    ├── DataFormatError      bytes are intact but not what their format promises
-    ├── CertificateError     an engine's arithmetic is not that of the equations: nothing is trained with it
-    ├── DivergenceError      training left the finite numbers
-    ├── ChampionError        the champion to be compared with, or its pointer, is damaged or gone
+    ├── ConfigError          a setting that cannot work, refused before anything is done
+    ├── DownloadError        no mirror delivered a file; holds the reason of each mirror
+    ├── ChecksumError        bytes on disk or in a store differ from the bytes that were written
+    ├── DataFormatError      bytes are intact but do not have the expected format
+    ├── CertificateError     an engine's arithmetic is not that of the equations; nothing is trained with it
+    ├── DivergenceError      training produced a weight that is not finite
+    ├── ChampionError        the champion to compare with, or its pointer, is damaged or missing
     └── StoreError           a directory or an S3-compatible store refused a read or a write
-        └── ConflictError    other bytes are there under that name, and nothing is overwritten
+        └── ConflictError    the name holds other bytes, and nothing is overwritten
 
-A message is one line: what failed, the value, what was expected, and what to do next.
+A message is one line: what failed, the value, what was expected, and what to do.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class MnistBpError(Exception):
     """Base of all errors raised on purpose.
 
     Args:
-        message: For the user; it is made one line, and secrets in addresses are hidden.
+        message: Text for the user. Line breaks become spaces, and secrets in addresses are hidden.
     """
 
     def __init__(self, message: str) -> None:
@@ -39,7 +39,7 @@ class MnistBpError(Exception):
 
     @property
     def transient(self) -> bool:
-        """Whether the same call may succeed later without anything being changed."""
+        """Whether the same call may succeed later without any change."""
         return False
 
 
@@ -48,15 +48,15 @@ class ConfigError(MnistBpError):
 
 
 class ChecksumError(MnistBpError):
-    """Bytes differ from the digest recorded for them."""
+    """Bytes differ from their recorded digest."""
 
 
 class DataFormatError(MnistBpError):
-    """Intact bytes that are not what their format promises."""
+    """Intact bytes do not have the expected format."""
 
 
 class CertificateError(MnistBpError):
-    """An engine computes other gradients than float64 autograd, or leaves the reference's trajectory."""
+    """An engine's gradients differ from those of float64 autograd, or its weights from the reference engine's."""
 
 
 class DivergenceError(MnistBpError):
@@ -64,7 +64,7 @@ class DivergenceError(MnistBpError):
 
 
 class ChampionError(MnistBpError):
-    """The champion of a dataset, or the pointer to it, is damaged or gone: nothing can be compared with it."""
+    """The champion of a dataset, or its pointer, is damaged or missing, so no run can be compared with it."""
 
 
 class StoreError(MnistBpError):
@@ -72,7 +72,7 @@ class StoreError(MnistBpError):
 
     Args:
         message: One line for the user.
-        transient: True for transport faults and overload (worth a retry), False for a refusal.
+        transient: True for transport faults and overload, False for a refusal.
     """
 
     def __init__(self, message: str, *, transient: bool = False) -> None:
@@ -86,7 +86,7 @@ class StoreError(MnistBpError):
 
 
 class ConflictError(StoreError):
-    """A name in a store is taken by other bytes."""
+    """A name in a store holds other bytes."""
 
 
 FailureKind = Literal["unreachable", "interrupted", "refused", "corrupt"]
@@ -97,10 +97,10 @@ class MirrorFailure:
     """Why one mirror did not deliver one file.
 
     Args:
-        url: Address that was tried.
-        kind: `unreachable` (no connection), `interrupted` (broken off, timed out, overloaded),
-            `refused` (a definite no, such as 404) or `corrupt` (delivered, but with the wrong digest).
-        reason: For the reader, without the address.
+        url: Address that was requested.
+        kind: `unreachable` (no connection), `interrupted` (connection lost, timed out, overloaded),
+            `refused` (a definite answer, such as 404) or `corrupt` (delivered with a wrong digest).
+        reason: One line for the user, without the address.
     """
 
     url: str
@@ -115,8 +115,8 @@ class DownloadError(MnistBpError):
     """No mirror delivered a file.
 
     Args:
-        what: The file, as the user knows it.
-        failures: One for each mirror tried, in order.
+        what: Name of the file for the user.
+        failures: One for each mirror, in the order of the attempts.
         remedy: What the user can do.
     """
 
@@ -130,10 +130,10 @@ class DownloadError(MnistBpError):
 
     @property
     def transient(self) -> bool:
-        """Whether any mirror failed in a way that may pass."""
+        """Whether any mirror failed in a transient way."""
         return any(failure.kind in ("unreachable", "interrupted") for failure in self.failures)
 
     @property
     def reached(self) -> bool:
-        """Whether any mirror answered with something a second attempt may turn into the file."""
+        """Whether any mirror answered in a way that a second attempt may complete."""
         return any(failure.kind == "interrupted" for failure in self.failures)

@@ -1,4 +1,4 @@
-"""Names of files and keys: where a run is on this machine, and under which keys it is published."""
+"""Names of files and keys: the directory of a run on this machine, and the keys of a published run."""
 
 from __future__ import annotations
 
@@ -11,28 +11,28 @@ from typing import Final
 RUNS: Final = "runs/"
 MANIFEST: Final = "manifest.json"
 PROMOTION: Final = "promotion.json"
-"""How a run did against the champion; see `mnist_bp.registry.promotion_record`."""
+"""The decision on a run against the champion; see `mnist_bp.registry.promotion_record`."""
 RUN_ID: Final = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{8}")
-"""What `new_run_id` makes."""
+"""Ids that `new_run_id` returns."""
 
 _TIME_FORMAT: Final = "%Y%m%dT%H%M%SZ"
 
 
 def new_run_id() -> str:
-    """Make an id that sorts by time and is never reused, such as 20261123T181500Z-1a2b3c4d."""
+    """Return an id that sorts by time and is never reused, such as 20261123T181500Z-1a2b3c4d."""
     return f"{datetime.now(UTC).strftime(_TIME_FORMAT)}-{secrets.token_hex(4)}"
 
 
 def created_at(run_id: str) -> datetime:
-    """Read the time of its making, to the second, out of a run id."""
+    """Return the time at which a run id was made, to the second."""
     return datetime.strptime(run_id.partition("-")[0], _TIME_FORMAT).replace(tzinfo=UTC)
 
 
 def run_directory(data_dir: str | Path, run_id: str) -> Path:
-    """Name the directory in which a run is made, absolutely."""
+    """Return the absolute path of a run's directory on this machine."""
     return (Path(data_dir) / "runs" / run_id).absolute()
 
 
 def checkpoint_path(directory: Path, step: int) -> Path:
-    """Name the file of the weights after a number of steps."""
+    """Return the path of the weights after a number of steps."""
     return directory / "checkpoints" / f"step-{step:07d}.safetensors"
