@@ -1,14 +1,14 @@
-# Everything from a bare machine: Python >= 3.11 with pip, and make. `make train` and `make test` need nothing else.
+# Sets up and runs everything on a bare machine with Python >= 3.11, pip and make.
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 UV_VERSION := 0.13.9
 MINIO_VERSION := v0.0.0-20260212201848-7aac2a2c5b7c
-# uv: the caller's, or else one that pip fetches into the environment
+# uv: the one on PATH, otherwise one that pip installs into the environment
 UV = $(shell command -v uv || echo "$(VENV)/uv/bin/uv")
 ARGS ?=
-# on up to four cores, each with servers of its own and 1 GB for them; most tests wait for those
+# on up to four cores; on each, tests start servers (1 GB) and mostly wait for them
 ON_CORES := -n logical --maxprocesses 4 --dist loadfile
 
 .DEFAULT_GOAL := help
@@ -22,13 +22,13 @@ setup: $(VENV)/.ready ## build .venv from requirements.lock
 train: setup ## run the pipeline; flags go in ARGS, as in make train ARGS="--steps 2000"
 	@$(BIN)/python flows/train.py $(ARGS)
 
-serve: setup ## serve the flows, the nightly at 02:00 UTC, beside a Prefect server at 127.0.0.1:4200; flags go in ARGS
+serve: setup ## serve the flows (the nightly at 02:00 UTC) and a Prefect server at 127.0.0.1:4200; flags go in ARGS
 	@exec $(BIN)/python deployments/serve.py --with-server --end-with $$PPID $(ARGS)
 
 test: setup ## run the tests; flags for pytest go in ARGS
 	@$(BIN)/python -m pytest $(ON_CORES) $(ARGS)
 
-check: setup ## lint, formatting, types, arrows between the packages, lock in step with pyproject
+check: setup ## lint, formatting, types, import rules, and whether the lock matches pyproject.toml
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
@@ -37,29 +37,29 @@ check: setup ## lint, formatting, types, arrows between the packages, lock in st
 	@$(COMPILE) --output-file $(VENV)/compiled.lock
 	@pins() { grep -E '^[a-z]' "$$1" | sed 's/ *\\$$//'; }; \
 		pins requirements.lock > $(VENV)/locked; pins $(VENV)/compiled.lock | diff $(VENV)/locked - \
-		|| { echo "error: requirements.lock is out of step with pyproject.toml: run make lock"; exit 1; }
+		|| { echo "error: requirements.lock does not match pyproject.toml: run make lock"; exit 1; }
 
-format: setup ## format the code and mend what the linter can
+format: setup ## format the code and fix what the linter can
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 
-lock: setup ## bring requirements.lock in step with pyproject.toml, keeping the versions that still fit
+lock: setup ## update requirements.lock from pyproject.toml, keeping the versions that still fit
 	@$(COMPILE) --output-file requirements.lock
 
-minio: setup ## build the MinIO server that tests use where there is one; needs Go
+minio: setup ## build the MinIO server that tests use if it exists; needs Go
 	@[ -x $(BIN)/minio ] || { command -v go > /dev/null \
 		|| { echo "error: no go on PATH: install Go, or put a minio binary on PATH or in $(BIN)"; exit 1; }; \
 		echo "building minio $(MINIO_VERSION) (some minutes)"; \
 		GOBIN="$(abspath $(BIN))" go install github.com/minio/minio@$(MINIO_VERSION); }
 
-clean: ## remove the environment and the tools' caches; data and artifacts stay
+clean: ## delete the environment and the caches of tools; data and artifacts stay
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache *.egg-info
 
 # No index address may reach the lock. Its hashes are for every platform and for Python 3.11 and later.
 COMPILE = "$(UV)" pip compile --quiet pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes \
 	--no-emit-find-links --custom-compile-command "make lock"
 
-# --require-hashes: what is installed is what was locked, byte for byte. Compiled: without .pyc files every start pays 5 to 10 s.
+# --require-hashes: only files with the locked digests are installed. Compiled: without .pyc files each start takes 5 to 10 s longer.
 $(VENV)/.ready: requirements.lock pyproject.toml Makefile
 	@"$(PYTHON)" -c 'import sys; sys.version_info >= (3, 11) or sys.exit("error: " + sys.executable + " is Python " + sys.version.split()[0] + ", expected 3.11 or later: make setup PYTHON=/path/to/python3")'
 	@command -v uv > /dev/null || [ -x $(VENV)/uv/bin/uv ] || { echo "fetching uv $(UV_VERSION)"; \

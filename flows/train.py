@@ -1,136 +1,66 @@
-"""The training pipeline: download, preprocess, train, evaluate, upload, promote.
+"""The training pipeline as a Prefect flow: download, preprocess, train, evaluate, upload, promote.
 
 As a script: `python flows/train.py --help`.
 """
 
 from __future__ import annotations
 
-import importlib
-import os
-import sys
-import threading
-from collections.abc import Sequence
-from contextlib import suppress
-from typing import Any
+if __name__ == "__main__":  # before Prefect is imported, since it reads its settings then
+    from flows.runtime.script import Script
 
-# Prefect reads its settings when it is imported. A script has a terminal display of its own, so Prefect's console log
-# (not the log in its UI) is kept to what is fatal. Its telemetry would call out, and print a notice first.
-if __name__ == "__main__":
-    os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
-    os.environ.setdefault("DO_NOT_TRACK", "1")
+    script = Script()
 
-    from mnist_bp.cli.process import LastExit, collect_garbage_seldom, leave_when_interrupted
-
-    collect_garbage_seldom()
-    leave_when_interrupted()
-
-    from flows.runtime.api import prestart
-    from mnist_bp.cli.flags import TrainCommand, parse
-
-    parse(TrainCommand)  # what cannot be meant is refused before anything is started
-    last_exit = LastExit()
-    prestarted = prestart()  # its 2 s pass beside those of the imports
+from datetime import date
 
 from prefect import flow
-from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
-from rich.console import Console
 
-from flows.pipeline import begin, complete, completed, prepare
-from flows.runtime.api import use_server
 from flows.runtime.crashed_runs import FLOW
-from flows.runtime.notifications import notify_failed
-from flows.runtime.server import LocalServer
-from mnist_bp.cli.console import Terminal
-from mnist_bp.cli.flags import TrainCommand, parse
-from mnist_bp.cli.process import end_when_interrupted
-from mnist_bp.cli.run import ResumeHint, run_script
+from flows.runtime.hooks import HOOKS, completed, name_flow_run
 from mnist_bp.config import RunConfig
-from mnist_bp.engines.choose import choose_engine
-from mnist_bp.errors import MnistBpError
-from mnist_bp.summary import FinishedRun, RunSummary, headline, published_already
-from mnist_bp.training.resume import RunRequest, open_run
-from tasks.ui import say, show_on
+from mnist_bp.layout import run_directory
+from mnist_bp.pipeline import find_identical, open_run
+from mnist_bp.summary import FinishedRun, RunSummary, published_already, summarize
+from mnist_bp.training.resume import RunRequest
+from mnist_bp.training.workspace import lock_run
+from tasks.download import download
+from tasks.evaluate import evaluate
+from tasks.preprocess import preprocess
+from tasks.promote import promote
+from tasks.train import train_network
+from tasks.upload import upload
 
-_unfinished = ResumeHint([sys.executable, __file__])
 
-# ---------------------------------------------------------------------------------------------------------------------
-# the flow
-
-
-@flow(
-    name=FLOW,
-    flow_run_name="{config.dataset}-{config.engine}-{config.seeds_label}",
-    on_failure=[notify_failed],
-    on_crashed=[notify_failed],
-)
-def train(
-    config: RunConfig = RunConfig(),  # noqa: B008 - frozen; the UI's form
-    resume: str | None = None,
-) -> RunSummary | FinishedRun:
+@flow(name=FLOW, flow_run_name="{config.dataset}-{config.engine}-{config.seeds_label}", **HOOKS)
+def train(config: RunConfig = RunConfig(), resume: str | None = None) -> RunSummary | FinishedRun:  # noqa: B008 - frozen
     """Retrain the network from download to publication, and make it champion of its dataset if it is better.
 
     Args:
-        config: What to train on, for how long, and where to publish it.
-        resume: The id of a run to be continued, with what it was started with; nothing else may then be chosen.
+        config: Dataset, training settings, and the store to publish to.
+        resume: Id of an interrupted run to resume with the settings it was started with; no other may then be given.
     """
-    begin()
-    run = _unfinished.run = open_run(config, resume)
-    if run.manifest is not None:
-        say(f"finished    {run.nothing_to_do}")
-        return completed(run.nothing_to_do, published_already(run))
-    summary = complete(run, *prepare(run))
-    return completed(headline(summary), summary)
+    run = open_run(config, resume)
+    return completed(retrain(run) if run.manifest is None else published_already(run))
 
 
-# ---------------------------------------------------------------------------------------------------------------------
-# the script
-
-
-def _load_ahead(config: RunConfig) -> None:
-    """Load what the tasks will need, while the main thread waits for Prefect's server; errors are left to the tasks."""
-    with suppress(MnistBpError):
-        for module in (
-            "mnist_bp.training.run",
-            "mnist_bp.training.evaluation",
-            "mnist_bp.registry.publish",
-            "mnist_bp.registry.promotion",
-        ):
-            importlib.import_module(module)
-        choose_engine(config.engine, config.hidden, config.batch_size)
-
-
-def main(arguments: Sequence[str] | None = None, server: LocalServer | None = None) -> int:
-    """Run the flow in this process and print what came of it.
+def retrain(run: RunRequest, night: date | None = None) -> RunSummary | FinishedRun:
+    """Run the six tasks, each of which finds its earlier result instead of repeating it.
 
     Args:
-        arguments: Flags and their values; the process's own when None.
-        server: A Prefect server that was started ahead; it is ended.
-
-    Returns:
-        The exit code: 0, 1 (failed) or 130 (interrupted); 2 (bad usage) is raised as SystemExit.
+        run: A new run, or one to resume.
+        night: Date of a nightly run, which is not trained if a published run is identical; None for any other run.
     """
-    command, terminal = parse(TrainCommand, arguments), Terminal(Console(stderr=True))
-    _unfinished.run = None
-    take_signals = end_when_interrupted(_unfinished.what_is_kept)
-    show_on(terminal)
-
-    def stay_interruptible(flow: Any, flow_run: Any, state: Any) -> None:  # noqa: ARG001 - Prefect calls by name
-        take_signals()  # Prefect took SIGTERM when the flow began, and might lose the exception that it makes of it
-
-    def make(config: RunConfig, started: RunRequest | None) -> RunSummary | FinishedRun:
-        threading.Thread(target=_load_ahead, args=(config,), daemon=True).start()
-        terminal.say("starting    the Prefect flow mnist-bp")
-        interruptible = train.with_options(on_running=[stay_interruptible])
-        # the heartbeat's thread sleeps out 1 s at the end
-        with use_server(server), temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
-            return interruptible(config, started.run_id if started else None)
-
-    try:
-        return run_script(command, make, _unfinished, terminal)
-    finally:
-        if server is not None:
-            server.stop()  # where no flow was begun
+    raw = download(run.config, run.notice)
+    data = preprocess(run.config, raw)
+    name_flow_run(run, data.name, night)
+    if night and (identical := find_identical(run.config, data)):
+        return identical
+    with lock_run(run_directory(run.config.data_dir, run.run_id)):
+        trained = train_network(run.config, data, run.run_id)
+        evaluation = evaluate(data, trained)
+        published = upload(run.config, raw, data, trained, evaluation)
+        promotion = promote(run.config, data, published)
+    return summarize(raw, data, trained, evaluation, published, promotion)
 
 
 if __name__ == "__main__":
-    last_exit.run(lambda: main(server=prestarted))
+    script.run(train)

@@ -1,6 +1,7 @@
-"""The six steps of a run, each telling what it does, and all of them in order.
+"""The six stages of a run, each with the lines it logs, and all of them in order.
 
-The pipeline in `flows` takes the same steps as Prefect tasks; `mnist-bp train` takes them here, without Prefect.
+The flow in `flows/train.py` runs the stages as Prefect tasks; `mnist-bp train` runs them with `run_pipeline`. A stage
+imports its room when it is called: torch alone takes a second.
 """
 
 from __future__ import annotations
@@ -8,11 +9,11 @@ from __future__ import annotations
 import logging
 import random
 import time
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
-from functools import partial
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Final
 
 from mnist_bp.config import RunConfig
 from mnist_bp.data.datasets import DATASETS
@@ -23,42 +24,42 @@ from mnist_bp.documents import PromotionRecord
 from mnist_bp.engines.choose import choose_engine
 from mnist_bp.engines.parallel import check_memory, memory_needed
 from mnist_bp.errors import DownloadError
-from mnist_bp.layout import run_directory
+from mnist_bp.layout import new_run_id, run_directory
 from mnist_bp.model.parameters import CLASSES, PIXELS
 from mnist_bp.results import (
     CachedDataset,
     Evaluation,
+    Progress,
     PublishedRun,
     RawDataset,
     TrainedRun,
 )
 from mnist_bp.storage.address import open_store
 from mnist_bp.storage.files import check_writable
-from mnist_bp.summary import RunSummary, summarize
-from mnist_bp.training.resume import RunRequest
+from mnist_bp.summary import FinishedRun, RunSummary, summarize
+from mnist_bp.training.resume import RunRequest, load_resumable_run
 from mnist_bp.training.workspace import lock_run
 
-DOWNLOAD_WAITS: Final = (1.0, 2.0, 4.0)
-"""Seconds before a download is tried again after a transport fault, varied by chance: lengthened by up to a half here,
-some of them shortened by Prefect for the pipeline's task, so that the average stays."""
+logger = logging.getLogger(__name__)
+
+DOWNLOAD_WAITS_S: Final = (1.0, 2.0, 4.0)
+"""Seconds before each retry of a download after a transport fault, plus jitter."""
+
+ProgressBar = Callable[[str], AbstractContextManager[Progress | None]]
+"""Shows a progress bar for the stage of a name until the block ends; yields what moves it, or None."""
 
 
-class Reporter(Protocol):
-    """Told what a step does, for those who follow it."""
-
-    def say(self, message: str, level: int = logging.INFO) -> None:
-        """Pass on a line."""
-
-    def progress_bar(self, what: str, total: float | None = None) -> AbstractContextManager[Callable[..., None]]:
-        """Show a bar, moved by the function that is given: `completed`, `total` and `note`, by keyword."""
+def no_progress_bar(_stage: str) -> AbstractContextManager[None]:
+    """Show nothing; a `ProgressBar`."""
+    return nullcontext()
 
 
 def preflight(config: RunConfig) -> None:
-    """Check what a run will need at its end as well as at its start.
+    """Refuse a run that would fail later, before anything is downloaded or computed.
 
     Raises:
         ConfigError: No such device, a batch larger than the dataset, more models than fit in memory, unusable mirrors.
-        StoreError: The data directory or the artifacts' place cannot be written to.
+        StoreError: The data directory or the store cannot be written to.
     """
     spec = DATASETS["mnist" if config.dataset == "auto" else config.dataset]
     mirrors_of(spec)
@@ -68,143 +69,146 @@ def preflight(config: RunConfig) -> None:
         check_memory(memory_needed(models, PIXELS, config.hidden, CLASSES, spec.train_examples), models)
     if config.engine != "auto":
         choose_engine(config.engine)
-    open_store(config.artifacts, attempts=3).check_writable()  # before the data directory is made, if it is new
+    open_store(config.artifacts, attempts=3).check_writable()  # before a new data directory is created
     check_writable(Path(config.data_dir))
 
 
 # ---------------------------------------------------------------------------------------------------------------------
-# each
+# the stages
 
 
-def download(config: RunConfig, report: Reporter, *, last_attempt: bool) -> RawDataset:
-    """Put the dataset's files in the data directory, or find them intact; see `mnist_bp.data.download`."""
-    with report.progress_bar("download") as move:
+def download(
+    config: RunConfig, notice: str | None = None, *, last_attempt: bool, on_progress: Progress | None = None
+) -> RawDataset:
+    """Put the dataset's files in the data directory, or find them intact; see `mnist_bp.data.download`.
 
-        def on_progress(completed: float, total: float | None, note: str) -> None:
-            move(completed=completed, total=total, note=note)
-
-        raw = fetch(config.dataset, Path(config.data_dir), last_attempt=last_attempt, on_progress=on_progress)
+    Args:
+        config: The run.
+        notice: Why an interrupted run was started on the bundled sample; None for any other run.
+        last_attempt: Whether `auto` falls back to the bundled sample now, rather than raise for a retry.
+        on_progress: Called with bytes received, size of the file and its name.
+    """
+    raw = fetch(config.dataset, Path(config.data_dir), last_attempt=last_attempt, on_progress=on_progress)
     if raw.notice:
-        report.say(raw.notice, logging.WARNING)
+        logger.warning(raw.notice)
     size = sum(file.size for file in raw.files)
-    report.say(f"download    {raw.name}: {raw.cache}, {size:,} bytes, digests verified")
-    return raw
+    logger.info(f"download    {raw.name}: {raw.cache}, {size:,} bytes, digests verified")
+    return replace(raw, notice=raw.notice or notice)
 
 
-def preprocess(config: RunConfig, raw: RawDataset, report: Reporter) -> CachedDataset:
+def preprocess(config: RunConfig, raw: RawDataset) -> CachedDataset:
     """Build the Parquet cache, or find it intact; see `mnist_bp.data.preprocess`."""
     data = preprocess_dataset(raw, Path(config.data_dir))
     if data.rebuilt:
-        report.say(f"the Parquet cache was damaged and has been rebuilt: {data.rebuilt}", logging.WARNING)
-    report.say(
-        f"preprocess  {data.name}: {data.cache}, {data.train_examples:,} + {data.test_examples:,} images in Parquet"
-    )
+        logger.warning(f"the Parquet cache was damaged and has been rebuilt: {data.rebuilt}")
+    examples = f"{data.train_examples:,} + {data.test_examples:,} images in Parquet"
+    logger.info(f"preprocess  {data.name}: {data.cache}, {examples}")
     return data
 
 
-def train(config: RunConfig, data: CachedDataset, run_id: str, report: Reporter) -> TrainedRun:
-    """Certify the engine, train with it, and write checkpoints as they come; see `mnist_bp.training.run`."""
-    from mnist_bp.training.run import train_run  # torch
+def train(config: RunConfig, data: CachedDataset, run_id: str, *, on_progress: Progress | None = None) -> TrainedRun:
+    """Certify the engine, train, and write checkpoints; see `mnist_bp.training.run`."""
+    from mnist_bp.training.run import train_run
 
-    with _logged_to(report), report.progress_bar("train", config.steps) as move:
-        return train_run(config, data, run_id, on_progress=partial(_move, move))
-
-
-def evaluate(data: CachedDataset, trained: TrainedRun, report: Reporter) -> Evaluation:
-    """Score every checkpoint on the test images, which training has not seen; see `mnist_bp.training.evaluation`."""
-    from mnist_bp.training.evaluation import evaluate_run  # torch
-
-    with _logged_to(report), report.progress_bar("evaluate", len(trained.checkpoints)) as move:
-        return evaluate_run(data, trained, on_progress=partial(_move, move))
+    return train_run(config, data, run_id, on_progress=on_progress)
 
 
-def _move(move: Callable[..., None], completed: float, total: float | None, note: str) -> None:
-    move(completed=completed, total=total, note=note)
+def evaluate(data: CachedDataset, trained: TrainedRun, *, on_progress: Progress | None = None) -> Evaluation:
+    """Score every checkpoint on the test images; see `mnist_bp.training.evaluation`."""
+    from mnist_bp.training.evaluation import evaluate_run
 
-
-@contextmanager
-def _logged_to(report: Reporter) -> Iterator[None]:
-    """Pass what `mnist_bp.training` logs to a reporter: until there are reporters no more."""
-    logger, handler = logging.getLogger("mnist_bp.training"), logging.Handler()
-    handler.emit = lambda record: report.say(record.getMessage(), record.levelno)  # type: ignore[method-assign]
-    level, propagate = logger.level, logger.propagate
-    logger.addHandler(handler)
-    logger.setLevel(logging.INFO)
-    logger.propagate = False
-    try:
-        yield
-    finally:
-        logger.removeHandler(handler)
-        logger.setLevel(level)
-        logger.propagate = propagate
+    return evaluate_run(data, trained, on_progress=on_progress)
 
 
 def upload(
-    config: RunConfig,
-    raw: RawDataset,
-    data: CachedDataset,
-    trained: TrainedRun,
-    evaluation: Evaluation,
-    report: Reporter,
+    config: RunConfig, raw: RawDataset, data: CachedDataset, trained: TrainedRun, evaluation: Evaluation
 ) -> PublishedRun:
-    """Put the run's files where readers look, the manifest last; see `mnist_bp.registry.publish`."""
-    from mnist_bp.registry.publish import publish_run  # torch
+    """Put the run's files into the store, the manifest last; see `mnist_bp.registry.publish`."""
+    from mnist_bp.registry.publish import publish_run
 
     published = publish_run(config, raw, data, trained, evaluation)
-    report.say(f"upload      {published.files} files, {published.size:,} bytes to {published.artifacts}")
+    logger.info(f"upload      {published.files} files, {published.size:,} bytes to {published.artifacts}")
     return published
 
 
-def promote(config: RunConfig, data: CachedDataset, published: PublishedRun, report: Reporter) -> PromotionRecord:
-    """Compare the run with the champion and make it champion if it is better; see `mnist_bp.registry.promotion`."""
-    from mnist_bp.registry.promotion import promote_run  # safetensors
+def promote(config: RunConfig, data: CachedDataset, published: PublishedRun) -> PromotionRecord:
+    """Compare the run with the champion, and make it champion if it is better; see `mnist_bp.registry.promotion`."""
+    from mnist_bp.registry.promotion import promote_run
 
     promotion = promote_run(config, data, published)
     unsafe = promotion.figures is not None and promotion.figures.unsafe
     level = logging.WARNING if promotion.outcome == "refused" or unsafe else logging.INFO
-    report.say(f"promote     {promotion.outcome}: {promotion.reason}", level)
+    logger.log(level, f"promote     {promotion.outcome}: {promotion.reason}")
     return promotion
 
 
+def find_identical(config: RunConfig, data: CachedDataset) -> FinishedRun | None:
+    """Find a published run that a new one would only repeat; see `mnist_bp.registry.catalog`."""
+    from mnist_bp.registry.finished import find_identical_run
+
+    run_id = find_identical_run(config, data.key)
+    if run_id is None:
+        return None
+    return FinishedRun(run_id=run_id, finished=f"nothing to do: {run_id} has the same data, code, settings and seed")
+
+
 # ---------------------------------------------------------------------------------------------------------------------
-# all
+# the whole run
 
 
-def run_pipeline(run: RunRequest, report: Reporter) -> RunSummary:
-    """Make a run, from download to promotion.
+def open_run(config: RunConfig, resume: str | None = None) -> RunRequest:
+    """Give a new run its id, or find the one to resume; refuse what would fail later.
 
     Args:
-        run: One that is not finished.
-        report: Told what every step does.
+        config: Settings of a new run; of one to resume, those that differ from the defaults must be its own.
+        resume: Id of the run to resume, or None.
 
     Raises:
-        MnistBpError: As the steps do.
+        ConfigError, ChecksumError, DataFormatError, StoreError: See `load_resumable_run` and `preflight`.
+    """
+    run = RunRequest(new_run_id(), config) if resume is None else load_resumable_run(resume, config, config.chosen)
+    if run.manifest is None:
+        preflight(run.config)
+    return run
+
+
+def run_pipeline(run: RunRequest, progress_bar: ProgressBar = no_progress_bar) -> RunSummary:
+    """Run all stages in this process.
+
+    Args:
+        run: A run from `open_run` that is not yet published.
+        progress_bar: Shows the progress of the stages that take long.
+
+    Raises:
+        MnistBpError: As the stages do.
     """
     config = run.config
-    preflight(config)
-    raw = run.with_notice(_download_patiently(config, report))
-    data = preprocess(config, raw, report)
+    with progress_bar("download") as on_progress:
+        raw = _download_with_retries(config, run.notice, on_progress)
+    data = preprocess(config, raw)
     with lock_run(run_directory(config.data_dir, run.run_id)):
-        trained = train(config, data, run.run_id, report)
-        evaluation = evaluate(data, trained, report)
-        published = upload(config, raw, data, trained, evaluation, report)
-        promotion = promote(config, data, published, report)
+        with progress_bar("train") as on_progress:
+            trained = train(config, data, run.run_id, on_progress=on_progress)
+        with progress_bar("evaluate") as on_progress:
+            evaluation = evaluate(data, trained, on_progress=on_progress)
+        published = upload(config, raw, data, trained, evaluation)
+        promotion = promote(config, data, published)
     return summarize(raw, data, trained, evaluation, published, promotion)
 
 
-def attempt_failed(step: str, attempt: int, error: object) -> str:
-    """Say that a download is tried again."""
-    return f"{step}: attempt {attempt} of {len(DOWNLOAD_WAITS) + 1} failed: {error}"
+def failed_attempt(stage: str, attempt: int, error: object) -> str:
+    """Describe a failed attempt of a download that is retried."""
+    return f"{stage}: attempt {attempt} of {len(DOWNLOAD_WAITS_S) + 1} failed: {error}"
 
 
-def _download_patiently(config: RunConfig, report: Reporter) -> RawDataset:
-    """Download, and try again after transport faults: what Prefect does for the task of the pipeline."""
-    for attempt, wait in enumerate(DOWNLOAD_WAITS, start=1):
+def _download_with_retries(config: RunConfig, notice: str | None, on_progress: Progress | None) -> RawDataset:
+    """Download, and retry after transport faults, as Prefect does for the task."""
+    for attempt, wait in enumerate(DOWNLOAD_WAITS_S, start=1):
         try:
-            return download(config, report, last_attempt=False)
+            return download(config, notice, last_attempt=False, on_progress=on_progress)
         except DownloadError as exc:
             if not exc.transient:
                 raise
-            report.say(attempt_failed("download", attempt, exc), logging.WARNING)
+            logger.warning(failed_attempt("download", attempt, exc))
         time.sleep(wait * random.uniform(1, 1.5))  # noqa: S311 - no secret
-    return download(config, report, last_attempt=True)
+    return download(config, notice, last_attempt=True, on_progress=on_progress)

@@ -8,15 +8,16 @@ from prefect.cache_policies import NO_CACHE
 from mnist_bp import pipeline
 from mnist_bp.config import RunConfig
 from mnist_bp.results import RawDataset
-from tasks import ui as ui
-from tasks.retries import TRANSPORT_RETRIES, is_last_attempt
+from tasks import ui
+from tasks.retries import RETRY_TRANSPORT_FAULTS, is_last_attempt
 
 
 @task(
     task_run_name="download-{config.dataset}",
-    cache_policy=NO_CACHE,  # the library's own cache hashes the bytes before it calls them a hit
-    **TRANSPORT_RETRIES,
+    cache_policy=NO_CACHE,  # the library's cache checks digests before a hit
+    **RETRY_TRANSPORT_FAULTS,
 )
-def download(config: RunConfig) -> RawDataset:
-    """Put the dataset's files in the data directory; see `mnist_bp.data.download`."""
-    return pipeline.download(config, ui, last_attempt=is_last_attempt())
+def download(config: RunConfig, notice: str | None = None) -> RawDataset:
+    """Put the dataset's files in the data directory; see `mnist_bp.pipeline.download`."""
+    with ui.progress("download") as on_progress:
+        return pipeline.download(config, notice, last_attempt=is_last_attempt(), on_progress=on_progress)

@@ -8,13 +8,14 @@ from prefect.cache_policies import NO_CACHE
 from mnist_bp import pipeline
 from mnist_bp.results import CachedDataset, Evaluation, TrainedRun
 from mnist_bp.summary import accuracy_rows
-from tasks import ui as ui
+from tasks import ui
 
 
 @task(task_run_name="evaluate-{data.name}", cache_policy=NO_CACHE)
 def evaluate(data: CachedDataset, trained: TrainedRun) -> Evaluation:
     """Score the checkpoints and show them as a table in the UI; see `mnist_bp.training.evaluation`."""
-    evaluation = pipeline.evaluate(data, trained, ui)
+    with ui.progress("evaluate") as on_progress:
+        evaluation = pipeline.evaluate(data, trained, on_progress=on_progress)
     ui.show_table(
         "accuracy-per-checkpoint",
         accuracy_rows(evaluation.scores),

@@ -8,10 +8,9 @@ from prefect.cache_policies import NO_CACHE
 from mnist_bp import pipeline
 from mnist_bp.config import RunConfig
 from mnist_bp.results import CachedDataset, RawDataset
-from tasks import ui as ui
 
 
 @task(task_run_name="preprocess-{raw.name}", cache_policy=NO_CACHE)
 def preprocess(config: RunConfig, raw: RawDataset) -> CachedDataset:
-    """Turn IDX files into Parquet; see `mnist_bp.data.preprocess`."""
-    return pipeline.preprocess(config, raw, ui)
+    """Convert IDX files to Parquet; see `mnist_bp.data.preprocess`."""
+    return pipeline.preprocess(config, raw)

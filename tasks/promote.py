@@ -9,10 +9,9 @@ from mnist_bp import pipeline
 from mnist_bp.config import RunConfig
 from mnist_bp.documents import PromotionRecord
 from mnist_bp.results import CachedDataset, PublishedRun
-from tasks import ui as ui
 
 
-@task(task_run_name="promote-{published.run_id}", cache_policy=NO_CACHE)  # the store has its own retries
+@task(task_run_name="promote-{published.run_id}", cache_policy=NO_CACHE)  # requests to the store have their own retries
 def promote(config: RunConfig, data: CachedDataset, published: PublishedRun) -> PromotionRecord:
-    """Compare the run with the champion and make it champion if it is better; see `mnist_bp.registry.promotion`."""
-    return pipeline.promote(config, data, published, ui)
+    """Compare the run with the champion, and make it champion if it is better; see `mnist_bp.registry.promotion`."""
+    return pipeline.promote(config, data, published)

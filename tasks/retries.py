@@ -1,7 +1,4 @@
-"""When a step is tried again: on transport faults, with back-off and jitter, within one bounded budget.
-
-And training, once, on what nobody expected: the attempt after it continues where the first was broken off.
-"""
+"""When Prefect runs a task again: a download after a transport fault, training once after an unexpected exception."""
 
 from __future__ import annotations
 
@@ -13,44 +10,46 @@ from prefect.client.schemas.objects import State, TaskRun
 from prefect.context import TaskRunContext
 
 from mnist_bp.errors import MnistBpError
-from mnist_bp.pipeline import DOWNLOAD_WAITS, attempt_failed
-from tasks.ui import show
+from mnist_bp.pipeline import DOWNLOAD_WAITS_S, failed_attempt
 
-RETRIES: Final = len(DOWNLOAD_WAITS)
+logger = logging.getLogger(__name__)
+
+RETRIES: Final = len(DOWNLOAD_WAITS_S)
 
 
-def worth_retrying(task: Task[Any, Any], run: TaskRun, state: State[Any]) -> bool:
-    """Decide whether a failed step may succeed when nothing is changed but the time."""
+def is_transport_fault(task: Task[Any, Any], run: TaskRun, state: State[Any]) -> bool:
+    """Return whether a task failed in a way that may pass, and log the attempt."""
     error = state.data
     transient = isinstance(error, MnistBpError) and error.transient
     if transient:
-        show(attempt_failed(task.name, run.run_count, error), logging.WARNING)
+        logger.warning(failed_attempt(task.name, run.run_count, error))
     return transient
 
 
 def is_last_attempt() -> bool:
-    """Whether the current task run will not be tried again."""
+    """Return whether the current task run will not be retried."""
     context = TaskRunContext.get()
     return context is None or context.task_run.run_count > RETRIES
 
 
-TRANSPORT_RETRIES: Final[dict[str, Any]] = {
+RETRY_TRANSPORT_FAULTS: Final[dict[str, Any]] = {
     "retries": RETRIES,
-    "retry_delay_seconds": list(DOWNLOAD_WAITS),
+    "retry_delay_seconds": list(DOWNLOAD_WAITS_S),
     "retry_jitter_factor": 0.5,
-    "retry_condition_fn": worth_retrying,
+    "retry_condition_fn": is_transport_fault,
 }
-"""For the steps that use the network: waits of about 1, 2 and 4 seconds; see `DOWNLOAD_WAITS`."""
+"""For downloads: back-off of about 1, 2 and 4 seconds with jitter. Requests to a store have their retries in
+`mnist_bp.storage.retries`."""
 
 
-def worth_continuing(task: Task[Any, Any], run: TaskRun, state: State[Any]) -> bool:
-    """Decide whether training may get past what stopped it: not if it was stopped on purpose, and would be again."""
+def is_unexpected(task: Task[Any, Any], run: TaskRun, state: State[Any]) -> bool:
+    """Return whether training was stopped by an exception that the library does not raise on purpose."""
     error = state.data
     unexpected = isinstance(error, Exception) and not isinstance(error, MnistBpError)
     if unexpected and run.run_count == 1:
-        show(f"{task.name}: broken off by {error!r}, and continued from its newest checkpoint", logging.WARNING)
+        logger.warning(f"{task.name}: interrupted by {error!r}; resuming from its newest checkpoint")
     return unexpected
 
 
-CONTINUED_ONCE: Final[dict[str, Any]] = {"retries": 1, "retry_condition_fn": worth_continuing}
-"""For training, whose checkpoints are kept."""
+RESUME_ONCE: Final[dict[str, Any]] = {"retries": 1, "retry_condition_fn": is_unexpected}
+"""For training: the second attempt resumes from the newest checkpoint."""

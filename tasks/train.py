@@ -8,11 +8,12 @@ from prefect.cache_policies import NO_CACHE
 from mnist_bp import pipeline
 from mnist_bp.config import RunConfig
 from mnist_bp.results import CachedDataset, TrainedRun
-from tasks import ui as ui
-from tasks.retries import CONTINUED_ONCE
+from tasks import ui
+from tasks.retries import RESUME_ONCE
 
 
-@task(name="train", task_run_name="train-{data.name}-{config.seeds_label}", cache_policy=NO_CACHE, **CONTINUED_ONCE)
+@task(name="train", task_run_name="train-{data.name}-{config.seeds_label}", cache_policy=NO_CACHE, **RESUME_ONCE)
 def train_network(config: RunConfig, data: CachedDataset, run_id: str) -> TrainedRun:
-    """Certify the engine, train with it, and write checkpoints as they come; see `mnist_bp.training.run`."""
-    return pipeline.train(config, data, run_id, ui)
+    """Certify the engine, train, and write checkpoints; see `mnist_bp.training.run`."""
+    with ui.progress("train") as on_progress:
+        return pipeline.train(config, data, run_id, on_progress=on_progress)

@@ -1,89 +1,180 @@
-"""Says what happens to both of a run's readers: the Prefect log and, in a script, the terminal.
+"""What a run shows in Prefect's UI: logs, progress, name, tags and artifacts.
 
-This module is the `mnist_bp.pipeline.Reporter` of all tasks.
+A UI that lacks something never fails the run.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping
+import time
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import Final
 from uuid import UUID
 
 import httpx
-from prefect import get_client, get_run_logger
-from prefect.artifacts import create_markdown_artifact, create_table_artifact
+from prefect import get_client
+from prefect.artifacts import (
+    create_markdown_artifact,
+    create_progress_artifact,
+    create_table_artifact,
+    update_progress_artifact,
+)
+from prefect.context import FlowRunContext, TaskRunContext
 from prefect.exceptions import PrefectException
+from prefect.logging.handlers import APILogHandler
 from prefect.runtime import flow_run
+from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 
-from mnist_bp.cli.console import Terminal
 from mnist_bp.errors import MnistBpError
-from tasks.progress import ShownProgress
+from mnist_bp.pipeline import ProgressBar, no_progress_bar
+from mnist_bp.results import Progress
 
-_terminal = Terminal()
+logger = logging.getLogger(__name__)
+
+LOGGERS: Final = ("mnist_bp", "tasks", "flows")
+"""Loggers of this project, whose INFO lines belong in the log of the run."""
+
+UPDATE_INTERVAL_S: Final = 1.0
+"""Seconds until a stage gets a progress artifact, and between two updates of it."""
+
+_PAUSE_AFTER_FAILURE_S: Final = 600.0
+"""Seconds without updates after one failed: a server that does not reply holds the stage up for as long as 60."""
+
+_script_progress_bar: ProgressBar = no_progress_bar
 
 
-def show_on(terminal: Terminal) -> None:
-    """Repeat everything on a terminal from now on. For scripts; a served flow has none."""
-    global _terminal
-    _terminal = terminal
+# ---------------------------------------------------------------------------------------------------------------------
+# logs
 
 
-def show(message: str, level: int = logging.INFO) -> None:
-    """Say something on the terminal alone."""
-    _terminal.say(message, level)
+def send_logs_to_prefect() -> None:
+    """Send INFO lines of this project's loggers to Prefect, under the current flow or task run.
+
+    PREFECT_LOGGING_EXTRA_LOGGERS would do the same if it were set before Prefect is imported, in every process that
+    runs flows.
+    """
+    for logger in map(logging.getLogger, LOGGERS):
+        logger.setLevel(logging.INFO)
+        if not any(isinstance(handler, APILogHandler) for handler in logger.handlers):
+            handler = APILogHandler()
+            handler.addFilter(_belongs_to_a_run)
+            logger.addHandler(handler)
 
 
-def say(message: str, level: int = logging.INFO) -> None:
-    """Log to the current task or flow run, and repeat it on the terminal."""
-    get_run_logger().log(level, message)
-    show(message, level)
+def _belongs_to_a_run(record: logging.LogRecord) -> bool:
+    return hasattr(record, "flow_run_id") or FlowRunContext.get() is not None or TaskRunContext.get() is not None
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# artifacts, name and tags
 
 
 @contextmanager
-def decorating(*others: type[MnistBpError]) -> Iterator[None]:
-    """Let what only decorates the UI fail without failing the run: of Prefect's errors and, if named, of `others`."""
+def optional(*others: type[MnistBpError]) -> Iterator[None]:
+    """Log a warning instead of raising Prefect's errors and, if named, `others`."""
     try:
         yield
     except Exception as exc:
         if not isinstance(exc, (PrefectException, httpx.HTTPError, *others)):
             raise
-        say(f"the Prefect UI lacks something of this run: {exc!r}", logging.WARNING)
+        logger.warning(f"Prefect's UI lacks something of this run: {exc!r}")
 
 
-def name_flow_run(name: str, tags: Mapping[str, str]) -> None:
-    """Give the current flow run another name in the UI, and further tags, such as `dataset:mnist`."""
+def update_flow_run(name: str, tags: Mapping[str, str]) -> None:
+    """Rename the current flow run, and add tags such as `dataset:mnist`."""
     if (run_id := flow_run.id) is not None:
-        with decorating(), get_client(sync_client=True) as client:
+        with optional(), get_client(sync_client=True) as client:
             all_tags = {*flow_run.tags, *(f"{kind}:{value}" for kind, value in tags.items())}
             client.update_flow_run(UUID(run_id), name=name, tags=sorted(all_tags))
 
 
 def show_table(key: str, rows: list[dict[str, str]], description: str) -> None:
-    """Show a table in the UI; under a fixed key it has a history."""
-    with decorating():
+    """Create a table artifact; artifacts of one key form a history."""
+    with optional():
         create_table_artifact(key=key, table=rows, description=description)
 
 
 def show_markdown(key: str, text: str, description: str) -> None:
-    """Show a Markdown text in the UI; under a fixed key it has a history, in which the description stands for it."""
-    with decorating():
+    """Create a Markdown artifact; artifacts of one key form a history, which lists their descriptions."""
+    with optional():
         create_markdown_artifact(key=key, markdown=text, description=description)
 
 
+# ---------------------------------------------------------------------------------------------------------------------
+# progress
+
+
+def show_progress_with(bar: ProgressBar) -> None:
+    """Draw the progress of stages with a script's progress bar as well."""
+    global _script_progress_bar
+    _script_progress_bar = bar
+
+
 @contextmanager
-def progress_bar(what: str, total: float | None = None) -> Iterator[Callable[..., None]]:
-    """Show a bar on the terminal and, of a step whose length is known, in the UI; see `mnist_bp.pipeline.Reporter`."""
-    shown = ShownProgress(what, total) if total and flow_run.id else None
-    with _terminal.progress_bar(what, total) as draw:
+def progress(stage: str) -> Iterator[Progress]:
+    """Show the progress of a stage, in the UI if it takes longer than `UPDATE_INTERVAL_S` and its length is known.
 
-        def move(*, completed: float, note: str = "", **changes: float | None) -> None:
-            draw(completed=completed, note=note, **changes)
-            if shown is not None:
-                with decorating():
-                    shown.move(completed, note)
+    Args:
+        stage: Name of the stage; the key of its artifact is `<stage>-progress`.
 
-        yield move
-    if shown is not None:
-        with decorating():
-            shown.end()
+    Yields:
+        The function that the stage calls as it proceeds.
+    """
+    artifact = _ProgressArtifact(stage)
+    with _script_progress_bar(stage) as draw:
+
+        def update(completed: float, total: float | None, note: str) -> None:
+            if draw is not None:
+                draw(completed, total, note)
+            if total:
+                with optional():
+                    artifact.update(completed, total, note)
+
+        yield update
+    with optional():
+        artifact.finish()
+
+
+class _ProgressArtifact:
+    """A progress artifact, created at the first update that is due."""
+
+    def __init__(self, stage: str) -> None:
+        self._stage = stage
+        self._id: UUID | None = None
+        self._total = 0.0
+        self._failed = False
+        self._due = time.monotonic() + UPDATE_INTERVAL_S
+
+    def update(self, completed: float, total: float, note: str) -> None:
+        """Send the progress if an update is due.
+
+        Raises:
+            PrefectException, httpx.HTTPError: The server refused it; the next update is due after a longer pause.
+        """
+        self._total = total
+        if time.monotonic() >= self._due:
+            self._send(completed, note)
+
+    def finish(self) -> None:
+        """Send the end of the stage if its last update arrived; raises what `update` does."""
+        if self._id is not None and not self._failed:
+            self._send(self._total, "")
+
+    def _send(self, completed: float, note: str) -> None:
+        description = f"{self._stage}: {completed:,.0f} of {self._total:,.0f}" + (f", {note}" if note else "")
+        percent = round(100 * completed / self._total, 1)
+        self._failed = True
+        try:
+            with temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0}):
+                if self._id is None:
+                    created = create_progress_artifact(percent, f"{self._stage}-progress", description)
+                    assert isinstance(
+                        created, UUID
+                    )  # a coroutine only inside an event loop, where no task of ours runs
+                    self._id = created
+                else:
+                    update_progress_artifact(self._id, percent, description)
+            self._failed = False
+        finally:
+            self._due = time.monotonic() + (_PAUSE_AFTER_FAILURE_S if self._failed else UPDATE_INTERVAL_S)

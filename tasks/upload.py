@@ -8,12 +8,11 @@ from prefect.cache_policies import NO_CACHE
 from mnist_bp import pipeline
 from mnist_bp.config import RunConfig
 from mnist_bp.results import CachedDataset, Evaluation, PublishedRun, RawDataset, TrainedRun
-from tasks import ui as ui
 
 
-@task(task_run_name="upload-{trained.run_id}", cache_policy=NO_CACHE)  # the store has its own retries
+@task(task_run_name="upload-{trained.run_id}", cache_policy=NO_CACHE)  # requests to the store have their own retries
 def upload(
     config: RunConfig, raw: RawDataset, data: CachedDataset, trained: TrainedRun, evaluation: Evaluation
 ) -> PublishedRun:
-    """Put the run's files where readers look, the manifest last; see `mnist_bp.registry.publish`."""
-    return pipeline.upload(config, raw, data, trained, evaluation, ui)
+    """Put the run's files into the store, the manifest last; see `mnist_bp.registry.publish`."""
+    return pipeline.upload(config, raw, data, trained, evaluation)

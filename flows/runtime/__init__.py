@@ -1,1 +1,1 @@
-"""What a script needs to run a flow on Prefect: a server, signals, crashed runs, notifications."""
+"""What surrounds the flows on Prefect: hooks, notifications, crashed runs, and what a script needs to run a flow."""

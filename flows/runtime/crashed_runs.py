@@ -1,7 +1,7 @@
-"""Tells flow runs that are being made from those whose process was killed, which Prefect would call running for ever.
+"""Mark flow runs as Crashed whose process was killed: Prefect would list them as Running forever.
 
-Every run is signed with the process that makes it. A run is dead if it was signed on this machine and its process is no
-longer there; of a run that is unsigned, or was signed elsewhere, nothing is known, and it is left alone.
+Every flow run is labelled with its process. A run is a zombie if this machine labelled it and the process no longer
+runs. Runs without labels, or labelled by another machine, are left alone.
 """
 
 from __future__ import annotations
@@ -22,7 +22,6 @@ from prefect.client.schemas.filters import (
     FlowRunFilterStateType,
 )
 from prefect.client.schemas.objects import FlowRun, StateType
-from prefect.context import FlowRunContext
 from prefect.states import Crashed
 
 FLOW: Final = "mnist-bp"
@@ -30,62 +29,59 @@ HOST: Final = "mnist-bp.host"
 PID: Final = "mnist-bp.pid"
 STARTED: Final = "mnist-bp.process-started"
 
-_TOLERANCE: Final = 2.0
-"""Seconds by which two readings of one process's start may differ: a clock that is set moves them."""
+_CLOCK_TOLERANCE_S: Final = 2.0
+"""Seconds by which two readings of a process's start may differ when the clock is set between them."""
 
 
-def sign_flow_run() -> None:
-    """Write down, in the current flow run's labels, which process makes it."""
-    context = FlowRunContext.get()
-    if context is None or context.flow_run is None:
-        return
-    labels: dict[str, Any] = {HOST: _host(), PID: os.getpid(), STARTED: psutil.Process().create_time()}
+def label_with_process(run: FlowRun) -> None:
+    """Store in a flow run's labels which process runs it: this one."""
+    labels: dict[str, Any] = {HOST: host_id(), PID: os.getpid(), STARTED: psutil.Process().create_time()}
     with get_client(sync_client=True) as client:
-        client.update_flow_run_labels(context.flow_run.id, labels)
+        client.update_flow_run_labels(run.id, labels)
 
 
 def crash_zombie_runs() -> list[FlowRun]:
-    """Mark as Crashed every run of the flow that is called running and whose process is gone.
+    """Mark every zombie among the running runs of the flow as Crashed.
 
     Returns:
-        Those that were marked.
+        The runs that were marked.
     """
     with get_client(sync_client=True) as client:
-        called_running = client.read_flow_runs(
+        running = client.read_flow_runs(
             flow_filter=FlowFilter(name=FlowFilterName(any_=[FLOW])),
             flow_run_filter=FlowRunFilter(
                 state=FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.RUNNING]))
             ),
         )
-        return [run for run in called_running if is_zombie(run) and _bury(client, run)]
+        return [run for run in running if is_zombie(run) and _mark_crashed(client, run)]
 
 
 def is_zombie(run: FlowRun) -> bool:
-    """Whether the process that signed a run on this machine is known to be gone."""
+    """Return whether the process that this machine labelled a run with has ended."""
     host, pid, started = (run.labels.get(name) for name in (HOST, PID, STARTED))
-    if host != _host() or not isinstance(pid, int) or not isinstance(started, float | int):
+    if host != host_id() or not isinstance(pid, int) or not isinstance(started, float | int):
         return False
     try:
         process = psutil.Process(pid)
-        another = abs(process.create_time() - started) > _TOLERANCE
-        return another or bool(process.status() == psutil.STATUS_ZOMBIE)
+        is_another = abs(process.create_time() - started) > _CLOCK_TOLERANCE_S
+        return is_another or bool(process.status() == psutil.STATUS_ZOMBIE)
     except psutil.NoSuchProcess:
         return True
     except psutil.Error:
         return False
 
 
-def _bury(client: SyncPrefectClient, run: FlowRun) -> bool:
-    """Mark a dead run, unless it had ended properly: only what is read after its death is its last word."""
+def _mark_crashed(client: SyncPrefectClient, run: FlowRun) -> bool:
+    """Mark a zombie as Crashed, unless its state, read after its process ended, is final."""
     state = client.read_flow_run(run.id).state
     if state is None or not state.is_running():
         return False
-    message = f"Its process ({run.labels[PID]} on {socket.gethostname()}) is gone: it was killed."
+    message = f"Its process ({run.labels[PID]} on {socket.gethostname()}) was killed."
     client.set_flow_run_state(run.id, Crashed(message=message))
     return True
 
 
-def _host() -> str:
-    """Name this machine, and in a container the numbering of processes that is the container's own."""
-    numbering = Path("/proc/self/ns/pid")
-    return f"{socket.gethostname()}/{numbering.stat().st_ino if numbering.exists() else 0}"
+def host_id() -> str:
+    """Return the host's name and, since a container numbers its processes separately, its PID namespace."""
+    namespace = Path("/proc/self/ns/pid")
+    return f"{socket.gethostname()}/{namespace.stat().st_ino if namespace.exists() else 0}"

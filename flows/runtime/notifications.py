@@ -1,6 +1,6 @@
-"""Tells what went wrong, and which runs do not become champion: by events on Prefect's server, and by a webhook.
+"""Notify of runs that fail or do not become champion: as events on Prefect's server, and by a webhook.
 
-`MNIST_BP_WEBHOOK_URL` takes the JSON of a Slack message. It is a secret: whoever knows it may post.
+`MNIST_BP_WEBHOOK_URL` takes the JSON of a Slack message. The address is a secret: everyone who has it can post.
 """
 
 from __future__ import annotations
@@ -13,24 +13,22 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 import httpx
-from prefect import Flow, State
-from prefect.client.schemas.objects import FlowRun
-from prefect.context import FlowRunContext
+from prefect.client.schemas.objects import FlowRun, State
 from prefect.events import emit_event
-from prefect.logging.loggers import flow_run_logger
 
 from mnist_bp.documents import PromotionRecord
 from mnist_bp.errors import ConfigError, without_secrets
 
+logger = logging.getLogger(__name__)
+
 WEBHOOK_VARIABLE: Final = "MNIST_BP_WEBHOOK_URL"
 FAILED: Final = "mnist-bp.run.failed"
 
-_PATIENCE: Final = 10.0
-"""Seconds that a webhook may take."""
+_TIMEOUT_S: Final = 10.0
 
 
 def check_webhook() -> None:
-    """Refuse a webhook's address that is none, before it is needed.
+    """Refuse an unusable webhook address before it is needed.
 
     Raises:
         ConfigError: It is not http(s)://host/...; the message does not repeat it.
@@ -40,58 +38,53 @@ def check_webhook() -> None:
         raise ConfigError(f"{WEBHOOK_VARIABLE}: expected an address such as https://hooks.example.org/services/...")
 
 
-def notify_failed(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:  # noqa: ARG001 - Prefect's
-    """Tell that a run failed or crashed. A hook of the flow."""
-    about = {"state": state.name, "message": state.message}
-    _tell(flow_run, FAILED, f"{flow_run.name} {state.name}: {state.message}", about)
+def notify_failed(run: FlowRun, state: State[Any]) -> None:
+    """Notify that a run failed or crashed."""
+    payload = {"state": state.name, "message": state.message}
+    _notify(run, FAILED, f"{run.name} {state.name}: {state.message}", payload)
 
 
 def notify_crashed(run: FlowRun) -> None:
-    """Tell that a run was found dead: its process could not tell any more."""
+    """Notify that the process of a run was killed, which the run itself could not."""
     message = "its process was killed; it is marked as Crashed"
-    _tell(run, FAILED, f"{run.name}: {message}", {"state": "Crashed", "message": message})
+    _notify(run, FAILED, f"{run.name}: {message}", {"state": "Crashed", "message": message})
 
 
-def notify_not_promoted(promotion: PromotionRecord) -> None:
-    """Tell that the current run does not become champion, or that this could not be decided."""
-    context = FlowRunContext.get()
-    if context is None or context.flow_run is None:
-        return
+def notify_not_promoted(run: FlowRun, promotion: PromotionRecord) -> None:
+    """Notify that a run does not become champion, or that no decision was possible."""
     what = "does not replace" if promotion.outcome == "kept" else "could not challenge"
     text = f"{promotion.run_id} {what} the champion of {promotion.dataset}: {promotion.reason}"
     payload = {"run_id": promotion.run_id, "outcome": promotion.outcome, "reason": promotion.reason}
-    _tell(context.flow_run, f"mnist-bp.promotion.{promotion.outcome}", text, payload)
+    _notify(run, f"mnist-bp.promotion.{promotion.outcome}", text, payload)
 
 
-def _tell(run: FlowRun, event: str, text: str, payload: Mapping[str, Any]) -> None:
+def _notify(run: FlowRun, event: str, text: str, payload: Mapping[str, Any]) -> None:
     resource = {"prefect.resource.id": f"prefect.flow-run.{run.id}", "prefect.resource.name": run.name}
-    hidden = {name: without_secrets(str(value)) for name, value in payload.items()}
-    emit_event(event, resource, payload=hidden)
-    if url := os.environ.get(WEBHOOK_VARIABLE):
-        problem = post(url, f"mnist-bp: {without_secrets(text)} (flow run {run.id})")
-        if problem:
-            flow_run_logger(run).log(logging.WARNING, problem)
+    emit_event(event, resource, payload={name: without_secrets(str(value)) for name, value in payload.items()})
+    url = os.environ.get(WEBHOOK_VARIABLE)
+    if url and (problem := post(url, f"mnist-bp: {without_secrets(text)} (flow run {run.id})")):
+        logger.warning(problem, extra={"flow_run_id": run.id})
 
 
 def post(url: str, text: str) -> str | None:
     """Post a message to a webhook.
 
     Args:
-        url: Where to; it appears in no message.
+        url: Address of the webhook; it appears in no message.
         text: The message, in plain text.
 
     Returns:
-        Why it did not get there, or None.
+        Why the message was not delivered, or None.
     """
     try:
-        reply = httpx.post(url, json={"text": html.escape(text, quote=False)}, timeout=_PATIENCE)
+        reply = httpx.post(url, json={"text": html.escape(text, quote=False)}, timeout=_TIMEOUT_S)
     except (httpx.HTTPError, httpx.InvalidURL, OSError, ValueError) as exc:
-        return f"{WEBHOOK_VARIABLE} ({_host(url) or 'no web address'}) could not be told: {type(exc).__name__}"
-    return None if reply.is_success else f"{WEBHOOK_VARIABLE} ({_host(url)}) refused: HTTP {reply.status_code}"
+        return f"{WEBHOOK_VARIABLE} ({_host(url) or 'not a web address'}): no delivery: {type(exc).__name__}"
+    return None if reply.is_success else f"{WEBHOOK_VARIABLE} ({_host(url)}): refused: HTTP {reply.status_code}"
 
 
 def _host(url: str) -> str | None:
-    """Name the host of a web address, all of it that is no secret; None if it is no such address."""
+    """Return the host of a web address, the only part that is no secret; None if it is not a web address."""
     try:
         parts = urlsplit(url)
     except ValueError:

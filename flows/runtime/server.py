@@ -1,16 +1,14 @@
-"""A Prefect server of one's own: started beside everything else, waited for late, and never left behind.
+"""A separate Prefect server that lives no longer than this process.
 
-    server = LocalServer()        # returns at once; import what is slow now
-    with server:                  # waits until it answers; ends it
+    server = LocalServer()        # returns at once; slow imports can follow
+    with server:                  # waits until the server is healthy; stops it at the end
         ...
 
-Prefect's own temporary server starts only when a flow does, after its client has imported the whole server as well.
+Prefect's own temporary server starts only with the first flow, after the client has imported the whole server too.
 
-The child serves on a socket that the parent has opened: its port is taken before the child exists, and a request waits
-in the socket's queue until it is answered. It holds the reading end of a pipe whose writing end the parent holds: when
-the parent is gone, however it went, the pipe ends and so does the child, on any system; PR_SET_PDEATHSIG would be for
-Linux alone, and fire when the thread that started the child ends. It is in a process group of its own, so that Ctrl-C
-leaves it there to record what became of the runs.
+The child serves on a socket that the parent has opened, so the port is taken before the child exists, and a request
+waits in the socket's queue until the child accepts it. The child watches the parent and exits when it has ended. It is
+in a separate process group: Ctrl-C does not reach it, so that it can still record how the runs ended.
 """
 
 from __future__ import annotations
@@ -31,52 +29,52 @@ from contextlib import closing
 from pathlib import Path
 from typing import Final, Self
 
-from mnist_bp.cli.process import collect_garbage_seldom
+from flows.runtime.watch import when_process_dies
+from mnist_bp.cli.process import reduce_garbage_collection
 from mnist_bp.errors import MnistBpError
 
-START_LIMIT: Final = 120.0
-"""Seconds for a server to answer; with a new database to migrate, some 6."""
+START_TIMEOUT_S: Final = 120.0
+"""Seconds until the server must be healthy; a new database takes some 6."""
 
-STOP_LIMIT: Final = 5.0
-"""Seconds for a server to write down what it was told."""
+STOP_TIMEOUT_S: Final = 5.0
+"""Seconds for the server to write what it has received."""
 
-LOCK_LIMIT: Final = 30.0
-"""Seconds to wait for another process to let go of Prefect's SQLite database; the server tries again meanwhile."""
+LOCK_TIMEOUT_S: Final = 30.0
+"""Seconds for which another process may lock Prefect's SQLite database; the server retries in the meantime."""
 
-_ERROR: Final = re.compile(r"[\w.]+(Error|Exception|Exit): ")
-"""The last line of a traceback."""
+POLL_INTERVAL_S: Final = 0.5
 
-_LOOK: Final = 0.5
-"""Seconds that a request waits in the queue between two looks at whether the child is alive."""
+_EXCEPTION_LINE: Final = re.compile(r"[\w.]+(Error|Exception|Exit): ")
+"""Last line of a traceback."""
 
 
 class ServerError(MnistBpError):
-    """A Prefect server cannot be started, or be reached."""
+    """A Prefect server cannot be started or reached."""
 
 
 class LocalServer:
-    """A Prefect server that lives no longer than this process; for a `with` block, which begins once it answers.
+    """A Prefect server as a child process, for a `with` block that begins once the server is healthy.
 
     Args:
-        port: Where it listens on the loopback interface; 0 for any that is free.
-        with_ui: With its UI and all services, and its complaints on stderr; else with what a single run needs, as
-            Prefect's temporary server has it, and its complaints in the error if it does not start.
+        port: Port on the loopback interface; 0 for any free port.
+        with_ui: With the UI and all services, and stderr passed through. Otherwise with what a single run needs, as in
+            Prefect's temporary server, and stderr kept for the error message.
 
     Raises:
-        ServerError: The port is taken; or, on entering, the server ended or does not answer.
+        ServerError: The port is taken; on entering, the server ended or does not reply.
     """
 
     def __init__(self, port: int = 0, *, with_ui: bool = False) -> None:
         self._with_ui = with_ui
-        self._listening = socket.socket()
-        self._listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        self._socket = socket.socket()
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            self._listening.bind(("127.0.0.1", port))
+            self._socket.bind(("127.0.0.1", port))
         except OSError as exc:
-            self._listening.close()
-            raise ServerError(f"--port {port} cannot be had ({exc.strerror}): choose another") from exc
-        self._listening.listen(128)
-        self.port: Final[int] = self._listening.getsockname()[1]
+            self._socket.close()
+            raise ServerError(f"--port {port} is not available ({exc.strerror}): choose another port") from exc
+        self._socket.listen(128)
+        self.port: Final[int] = self._socket.getsockname()[1]
         self.url: Final = f"http://127.0.0.1:{self.port}/api"
         self._stderr = None if with_ui else tempfile.TemporaryFile("w+", errors="replace")  # noqa: SIM115 - stop()
         self._process = self._spawn()
@@ -95,41 +93,40 @@ class LocalServer:
 
     @property
     def alive(self) -> bool:
-        """Whether its process is there."""
+        """Whether the child process runs."""
         return self._process.poll() is None
 
-    def wait(self, limit: float = START_LIMIT, lock_limit: float = LOCK_LIMIT) -> None:
-        """Wait until the server answers.
+    def wait(self, timeout: float = START_TIMEOUT_S, lock_timeout: float = LOCK_TIMEOUT_S) -> None:
+        """Wait until the server is healthy.
 
         Args:
-            limit: Seconds in all.
-            lock_limit: Seconds for which its database may be locked.
+            timeout: Seconds in all.
+            lock_timeout: Seconds for which its database may be locked.
 
         Raises:
-            ServerError: It ended, its database stays locked, or it does not answer.
+            ServerError: The server ended, its database stays locked, or it does not reply.
         """
-        begun = unlocked = time.monotonic()
+        started = unlocked = time.monotonic()
         while self.alive:
-            if is_healthy(self.url, limit=_LOOK):
-                self._listening.close()  # or requests would wait in the queue of a child that is gone
+            if is_healthy(self.url, timeout=POLL_INTERVAL_S):
+                self._socket.close()  # otherwise requests would wait in the queue of a child that has ended
                 return
             now = time.monotonic()
             if not database_is_locked():
                 unlocked = now
-            if now > unlocked + lock_limit:
+            if now > unlocked + lock_timeout:
                 raise ServerError(
-                    f"Prefect's database {database()} is locked by another process, for {lock_limit:.0f} s now: end "
+                    f"Prefect's database {database()} has been locked by another process for {lock_timeout:.0f} s: end "
                     "that process, or set PREFECT_HOME to another directory"
                 )
-            if now > begun + limit:
-                raise ServerError(f"Prefect's server does not answer at {self.url} within {limit:.0f} s")
+            if now > started + timeout:
+                raise ServerError(f"Prefect's server at {self.url} did not reply within {timeout:.0f} s")
         raise ServerError(
-            f"Prefect's server ended when it was started: {self._startup_error()}; its database is {database()} "
-            "(PREFECT_HOME)"
+            f"Prefect's server ended at its start: {self._startup_error()}; its database is {database()} (PREFECT_HOME)"
         )
 
     def when_it_dies(self, act: Callable[[], None]) -> None:
-        """Call something, in a thread, when the server has ended without being stopped."""
+        """Call a function in a thread when the server has ended without `stop`."""
 
         def wait() -> None:
             self._process.wait()
@@ -139,62 +136,55 @@ class LocalServer:
         threading.Thread(target=wait, daemon=True).start()
 
     def stop(self) -> None:
-        """End the server, once it has written down what it was told. May be called again."""
+        """Stop the server after it has written what it received. May be called again."""
         self._stopped = True
-        self._listening.close()
+        self._socket.close()
         self._process.terminate()
         try:
-            self._process.wait(STOP_LIMIT)
+            self._process.wait(STOP_TIMEOUT_S)
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
-        assert self._process.stdin is not None
-        self._process.stdin.close()
         if self._stderr is not None:
             self._stderr.close()
 
     def _spawn(self) -> subprocess.Popen[bytes]:
-        return subprocess.Popen(  # noqa: S603 - this very module
-            # -P: not what happens to lie in the working directory
-            [
-                sys.executable,
-                "-P",
-                "-m",
-                "flows.runtime.server",
-                str(self._listening.fileno()),
-                *["with-ui"] * self._with_ui,
-            ],
-            stdin=subprocess.PIPE,
+        arguments = [str(self._socket.fileno()), str(os.getpid()), *["with-ui"] * self._with_ui]
+        return subprocess.Popen(  # noqa: S603 - this module
+            # -P: modules in the working directory are not imported
+            [sys.executable, "-P", "-m", "flows.runtime.server", *arguments],
+            stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=self._stderr,
             env={
-                "PREFECT_SERVER_ANALYTICS_ENABLED": "false",  # nothing calls out
+                "PREFECT_SERVER_ANALYTICS_ENABLED": "false",  # no request leaves this machine
                 **os.environ,
-                # the UI asks where the settings say that the API is
+                # the UI sends its requests to the address in the settings
                 "PREFECT_SERVER_API_PORT": str(self.port),
                 "PREFECT_API_URL": self.url,
             },
-            pass_fds=[self._listening.fileno()],
+            pass_fds=[self._socket.fileno()],
             process_group=0,
         )
 
     def _startup_error(self) -> str:
+        exit_code = f"exit code {self._process.returncode}"
         if self._stderr is None:
-            return f"exit code {self._process.returncode}"
+            return exit_code
         self._stderr.seek(0)
-        errors = [line.strip() for line in self._stderr if _ERROR.match(line)]
-        return errors[-1] if errors else f"exit code {self._process.returncode}"
+        errors = [line.strip() for line in self._stderr if _EXCEPTION_LINE.match(line)]
+        return errors[-1] if errors else exit_code
 
 
-def is_healthy(url: str, limit: float = 10) -> bool:
-    """Whether a Prefect server on this machine is ready.
+def is_healthy(url: str, timeout: float = 10) -> bool:
+    """Return whether a Prefect server on this machine is ready.
 
     Args:
-        url: Its API's, with a port.
-        limit: Seconds.
+        url: Address of its API, with a port.
+        timeout: Seconds.
     """
     host, _, port = url.removeprefix("http://").partition("/")[0].partition(":")
-    connection = http.client.HTTPConnection(host, int(port), timeout=limit)
+    connection = http.client.HTTPConnection(host, int(port), timeout=timeout)
     try:
         connection.request("GET", "/api/health")
         return connection.getresponse().status == http.HTTPStatus.OK
@@ -205,12 +195,12 @@ def is_healthy(url: str, limit: float = 10) -> bool:
 
 
 def database() -> Path:
-    """Name the SQLite file in which Prefect keeps its history, unless its settings name another place."""
+    """Return the path of Prefect's SQLite file, unless its settings name another database."""
     return Path(os.environ.get("PREFECT_HOME") or "~/.prefect").expanduser() / "prefect.db"
 
 
 def database_is_locked() -> bool:
-    """Whether some process is writing to Prefect's SQLite file at this moment."""
+    """Return whether a process is writing to Prefect's SQLite file at this moment."""
     if not database().exists():
         return False
     try:
@@ -223,20 +213,19 @@ def database_is_locked() -> bool:
 
 
 # ---------------------------------------------------------------------------------------------------------------------
-# the server's process
+# the child process
 
 
-def _end_with_parent() -> None:
-    """Wait for the pipe to end, then wind up; where that takes too long, end."""
-    os.read(sys.stdin.fileno(), 1)  # sys.stdin itself would be locked by this thread when the interpreter ends
+def _stop() -> None:
+    """Shut down; if that takes too long, exit."""
     os.kill(os.getpid(), signal.SIGTERM)
-    time.sleep(STOP_LIMIT)
+    time.sleep(STOP_TIMEOUT_S)
     os._exit(1)
 
 
-def _serve(listening: int, with_ui: bool) -> None:
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-    collect_garbage_seldom()
+def _serve(listening: int, parent: int, with_ui: bool) -> None:
+    when_process_dies(parent, _stop)
+    reduce_garbage_collection()
     import uvicorn
     from prefect.server.api.server import create_app
 
@@ -245,4 +234,4 @@ def _serve(listening: int, with_ui: bool) -> None:
 
 
 if __name__ == "__main__":
-    _serve(int(sys.argv[1]), "with-ui" in sys.argv[2:])
+    _serve(int(sys.argv[1]), int(sys.argv[2]), "with-ui" in sys.argv[3:])

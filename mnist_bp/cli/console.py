@@ -1,9 +1,9 @@
-"""What a person at a terminal is shown of a run, while it is made."""
+"""What a terminal shows of a run in progress: log lines and progress bars, on stderr."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
@@ -11,41 +11,61 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
+from mnist_bp import results
+
+LOGGERS: Final = ("mnist_bp", "tasks", "flows")
+
 _STYLES: Final = {logging.WARNING: "bold yellow"}
 
 
-class Terminal:
-    """A `mnist_bp.pipeline.Reporter` that writes lines and draws bars; without a console, one that is silent.
+class ConsoleHandler(logging.Handler):
+    """Prints the message of a log record, unwrapped so that a path in it can be copied."""
 
-    Args:
-        console: Where to.
-    """
-
-    def __init__(self, console: Console | None = None) -> None:
+    def __init__(self, console: Console) -> None:
+        super().__init__(logging.INFO)
         self._console = console
 
-    def say(self, message: str, level: int = logging.INFO) -> None:
-        """Write a line; a path in it stays whole, to be copied."""
-        if self._console is not None:
-            self._console.print(Text(message, style=_STYLES.get(level, "")), soft_wrap=True)
+    def emit(self, record: logging.LogRecord) -> None:
+        """Print a record."""
+        self._console.print(Text(record.getMessage(), style=_STYLES.get(record.levelno, "")), soft_wrap=True)
 
-    @contextmanager
-    def progress_bar(self, what: str, total: float | None = None) -> Iterator[Callable[..., None]]:
-        """Draw a bar, where the terminal can, until the block ends.
 
-        Yields:
-            A function that moves the bar: `completed`, `total` and `note` (a short text after it) by keyword.
-        """
-        if self._console is None or not self._console.is_terminal:
-            yield lambda **_: None
-            return
-        columns = (
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[note]}"),
-            TimeElapsedColumn(),
-        )
-        with Progress(*columns, console=self._console, transient=True) as progress:
-            bar = progress.add_task(what, total=total, note="")
-            yield lambda **changes: progress.update(bar, **changes)
+@contextmanager
+def logging_to(console: Console) -> Iterator[None]:
+    """Print INFO lines and warnings of this project on a console until the block ends."""
+    handler = ConsoleHandler(console)
+    loggers = [logging.getLogger(name) for name in LOGGERS]
+    for logger in loggers:
+        logger.setLevel(logging.INFO)
+        logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        for logger in loggers:
+            logger.removeHandler(handler)
+
+
+@contextmanager
+def progress_bar(console: Console, stage: str) -> Iterator[results.Progress | None]:
+    """Draw a progress bar until the block ends.
+
+    Yields:
+        The function that moves the bar, or None if the console is not a terminal.
+    """
+    if not console.is_terminal:
+        yield None
+        return
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[note]}"),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=console, transient=True) as progress:
+        bar = progress.add_task(stage, total=None, note="")
+
+        def move(completed: float, total: float | None, note: str) -> None:
+            progress.update(bar, completed=completed, total=total, note=note)
+
+        yield move

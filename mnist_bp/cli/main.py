@@ -8,7 +8,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from mnist_bp.cli.process import INTERRUPTED, LastExit, collect_garbage_seldom, print_error
+from mnist_bp.cli.process import INTERRUPTED, FastExit, print_error, reduce_garbage_collection
 from mnist_bp.errors import MnistBpError
 
 COMMANDS: Final[Mapping[str, str]] = {
@@ -63,5 +63,5 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def script() -> None:
     """Run the command of this process, and end the process with its exit code."""
-    collect_garbage_seldom()
-    LastExit().run(main)
+    reduce_garbage_collection()
+    FastExit().run(main)

@@ -1,6 +1,6 @@
-"""How a process of ours starts, and how it ends: fast, with one line where something is wrong, and an exit code.
+"""How a process of this project starts and ends: fast, with an exit code, and with one line for an error.
 
-Exit codes: 0, 1 (failed), 2 (bad usage), 130 (interrupted). Nothing here needs more than the standard library.
+Exit codes: 0, 1 (failed), 2 (bad usage), 130 (interrupted). Only the standard library is imported.
 """
 
 from __future__ import annotations
@@ -18,115 +18,116 @@ from types import FrameType
 from typing import Final
 
 INTERRUPTED: Final = 130
-"""Exit code: 128 and the number of SIGINT, as a shell has it."""
+"""Exit code: 128 plus the number of SIGINT, as shells have it."""
 
-_ALLOCATIONS: Final = 100_000
-"""New objects after which garbage is looked for; 700 by default."""
+_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 
+_GC_THRESHOLD: Final = 100_000
+"""New objects between two garbage collections; Python's default is 700."""
 
-_OF_OUTPUT: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EPIPE})
-"""Errors of printing. One of a file names it, and is a StoreError by now."""
+_OUTPUT_ERRORS: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EPIPE})
+"""Errors of printing. An error of a file has the file's name, and is already a StoreError."""
 
 _interrupted: Final = threading.Event()
 
 
-def collect_garbage_seldom() -> None:
-    """Look for garbage more seldom than Python does. To be called before anything large is imported.
+def reduce_garbage_collection() -> None:
+    """Collect garbage less often than Python does. Call this before large imports.
 
-    Importing torch and Prefect makes a million objects and hardly any garbage; looking for it took a tenth of the time.
+    Importing torch and Prefect creates a million objects and hardly any garbage; the collections took a tenth of the
+    start-up time.
     """
-    gc.set_threshold(_ALLOCATIONS)
+    gc.set_threshold(_GC_THRESHOLD)
 
 
 def print_error(message: str) -> None:
-    """Say on stderr what went wrong."""
+    """Print an error on stderr."""
     print(f"error: {message}", file=sys.stderr)
 
 
-def leave_when_interrupted() -> None:
-    """Until `end_when_interrupted`, end the process as it is when Ctrl-C or a plain kill arrives."""
+def exit_when_interrupted() -> None:
+    """Exit at once on SIGINT or SIGTERM, until `raise_when_interrupted` is called."""
 
     def leave(_number: int, _frame: FrameType | None) -> None:
-        print_error("interrupted; nothing was begun")
+        print_error("interrupted; nothing was started")
         os._exit(INTERRUPTED)
 
-    for each in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(each, leave)
+    for number in _SIGNALS:
+        signal.signal(number, leave)
 
 
-def end_when_interrupted(kept: Callable[[], str], grace: float = 10) -> Callable[[], None]:
-    """From now on, say at once when Ctrl-C or a plain kill arrives, and see to it that the process ends.
+def raise_when_interrupted(hint: Callable[[], str], grace: float = 10) -> Callable[[], None]:
+    """Raise KeyboardInterrupt on SIGINT or SIGTERM, after one line on stderr, and make sure that the process ends.
 
-    KeyboardInterrupt is raised, so that everything can wind up; where that takes too long, or on a second signal, the
-    process is ended as it is. That also holds where the exception is lost, in a destructor or a callback of the
-    garbage collector.
+    If cleaning up takes longer than `grace`, or on a second signal, the process exits as it is. This also holds if the
+    exception is lost in a destructor or in a callback of the garbage collector.
 
     Args:
-        kept: Tells what is not lost, for the message.
-        grace: Seconds for winding up.
+        hint: Returns what is kept and how to resume, for the message.
+        grace: Seconds for cleaning up.
 
     Returns:
-        Takes the signals again, from whoever has taken them since.
+        A function that installs the signal handlers again, after a library has replaced them.
     """
 
     def interrupt(_number: int, _frame: FrameType | None) -> None:
         _interrupted.set()
-        for each in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(each, signal.SIG_DFL)
-        print_error(f"interrupted; {kept()}")
+        for number in _SIGNALS:
+            signal.signal(number, signal.SIG_DFL)
+        print_error(f"interrupted; {hint()}")
         last_resort = threading.Timer(grace, os._exit, (INTERRUPTED,))
         last_resort.daemon = True
         last_resort.start()
         raise KeyboardInterrupt
 
-    def take_signals() -> None:
-        for each in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(each, interrupt)
+    def install() -> None:
+        for number in _SIGNALS:
+            signal.signal(number, interrupt)
 
-    take_signals()
-    return take_signals
+    install()
+    return install
 
 
-class LastExit:
-    """Ends a script's process once every other exit handler has run, without unloading its libraries.
+class FastExit:
+    """Ends a process after all other exit handlers have run, without unloading its libraries.
 
-    Unloading torch's reads 110 MB of them into memory, only to leave. To be made before anything else that registers
-    an exit handler: they run in reverse.
+    Unloading torch reads 110 MB of it into memory first. Exit handlers run in reverse order, so create this object
+    before anything else registers one.
     """
 
     def __init__(self) -> None:
         self._code = 1
-        self._told = False
-        atexit.register(self._leave)
+        self._output_lost = False
+        atexit.register(self._exit)
 
     def run(self, main: Callable[[], int]) -> None:
-        """Call a script's main, and keep its exit code."""
+        """Call a script's main function, and keep its exit code."""
         try:
             self._code = main()
         except SystemExit as exc:
             self._code = exc.code if isinstance(exc.code, int) else int(exc.code is not None)
         except Exception as exc:
-            if _interrupted.is_set():  # a library has replaced our KeyboardInterrupt
+            if _interrupted.is_set():  # a library has replaced the KeyboardInterrupt
                 self._code = INTERRUPTED
-            elif isinstance(exc, OSError) and exc.errno in _OF_OUTPUT and exc.filename is None:
-                self._tell_of_lost_output(exc)
+            elif isinstance(exc, OSError) and exc.errno in _OUTPUT_ERRORS and exc.filename is None:
+                self._report_lost_output(exc)
             else:
                 raise
 
-    def _leave(self) -> None:
-        for stream in filter(None, (sys.stdout, sys.stderr)):  # None where a process was started without one
+    def _exit(self) -> None:
+        for stream in filter(None, (sys.stdout, sys.stderr)):  # None if the process was started without it
             try:
                 stream.flush()
-            except ValueError:  # it is closed
+            except ValueError:  # closed
                 pass
             except OSError as exc:
-                self._tell_of_lost_output(exc)
+                self._report_lost_output(exc)
         os._exit(self._code)
 
-    def _tell_of_lost_output(self, exc: OSError) -> None:
-        if isinstance(exc, BrokenPipeError) or self._told:  # a reader that is gone has had enough
+    def _report_lost_output(self, exc: OSError) -> None:
+        if isinstance(exc, BrokenPipeError) or self._output_lost:  # the reader has ended: it needs no more
             return
-        self._told = True
+        self._output_lost = True
         self._code = self._code or 1
         with suppress(OSError):
             print_error(f"the output could not be written: {exc.strerror}")

@@ -1,4 +1,4 @@
-"""What `python flows/train.py` and `mnist-bp train` share: from the flags to the exit code."""
+"""What `python flows/train.py` and `mnist-bp train` share: from the flags to the result and the exit code."""
 
 from __future__ import annotations
 
@@ -9,85 +9,88 @@ from collections.abc import Callable, Sequence
 
 from rich.console import Console
 
-from mnist_bp.cli.console import Terminal
+from mnist_bp.cli.console import logging_to
 from mnist_bp.cli.flags import TrainCommand
 from mnist_bp.cli.process import INTERRUPTED, print_error
 from mnist_bp.config import RunConfig
 from mnist_bp.errors import CertificateError, ConfigError, DivergenceError, MnistBpError
-from mnist_bp.layout import run_directory
 from mnist_bp.summary import FinishedRun, RunSummary, print_summary, published_already
 from mnist_bp.training.journal import Journal
-from mnist_bp.training.resume import RunRequest, load_resumable_run, resume_flags
+from mnist_bp.training.resume import load_resumable_run, resume_flags
+from mnist_bp.training.workspace import newest_locked_run
 
-Make = Callable[[RunConfig, RunRequest | None], RunSummary | FinishedRun]
-"""Makes the run of a configuration, or continues the one that was started with it."""
+logger = logging.getLogger(__name__)
+
+Run = Callable[[RunConfig, str | None], RunSummary | FinishedRun]
+"""Runs the pipeline with a configuration, or resumes the run of an id."""
 
 
 class ResumeHint:
-    """The run that this process makes, for what is said when it is broken off.
+    """How to resume the run of this process, for messages about an interruption.
 
     Args:
-        command: What is called to continue it, without flags.
+        command: What resumes a run, without flags.
     """
 
     def __init__(self, command: Sequence[str]) -> None:
         self._command = command
-        self.run: RunRequest | None = None
+        self._before = newest_locked_run()
 
     @property
-    def how_to_continue(self) -> str | None:
-        """Tell how to go on with the run, if a step of it can have been taken."""
-        if self.run is None:
+    def command(self) -> str | None:
+        """The command that resumes the run; None if it has not begun to train."""
+        directory = newest_locked_run()
+        if directory is None or directory == self._before or not Journal(directory).path.exists():
             return None
-        run_id, data_dir = self.run.run_id, self.run.config.data_dir
-        if not Journal(run_directory(data_dir, run_id)).path.exists():
-            return None
-        return f"the run is kept, continue it with: {shlex.join([*self._command, *resume_flags(run_id, data_dir)])}"
+        return shlex.join([*self._command, *resume_flags(directory.name, str(directory.parents[1]))])
 
-    def what_is_kept(self) -> str:
-        """Tell what is not lost."""
-        return self.how_to_continue or "caches are kept for the next run"
+    def text(self) -> str:
+        """Return what is kept and how to resume."""
+        return (
+            f"the run is kept; resume it with: {self.command}" if self.command else "caches are kept for the next run"
+        )
 
 
-def run_script(command: TrainCommand, make: Make, unfinished: ResumeHint, terminal: Terminal) -> int:
-    """Make or continue a run, and print what came of it: on stdout the result, on stderr one line for an error.
+def run_command(command: TrainCommand, run: Run, hint: ResumeHint, console: Console) -> int:
+    """Run or resume the pipeline, and print the result on stdout, or one line for an error on stderr.
 
     Args:
         command: The flags.
-        make: Is called once, for a run that is not finished.
-        unfinished: Told by `make` which run it is.
-        terminal: On stderr.
+        run: Called once, unless the run is already published.
+        hint: How to resume the run.
+        console: On stderr, for log lines.
 
     Returns:
         The exit code: 0, 1 (failed) or 130 (interrupted).
     """
     try:
-        summary = _make(command, make, unfinished, terminal)
+        with logging_to(console):
+            result = _run(command, run, hint)
     except MnistBpError as exc:
         print_error(str(exc))
         return 1
     except KeyboardInterrupt:
         return INTERRUPTED
     if command.json_output:
-        print(json.dumps(summary.model_dump(mode="json")))
-    elif isinstance(summary, RunSummary):
-        print_summary(Console(), summary)
+        print(json.dumps(result.model_dump(mode="json")))
+    elif not isinstance(result, FinishedRun):
+        print_summary(Console(), result)
     return 0
 
 
-def _make(command: TrainCommand, make: Make, unfinished: ResumeHint, terminal: Terminal) -> RunSummary | FinishedRun:
-    config, started = command.config, None
-    if command.resume is not None:  # what is refused, is refused before anything slow is begun
-        started = load_resumable_run(command.resume, config, command.given)
-        if started.manifest is not None:
-            terminal.say(f"finished    {started.nothing_to_do}")
-            return published_already(started)
-        config = started.config
+def _run(command: TrainCommand, run: Run, hint: ResumeHint) -> RunSummary | FinishedRun:
+    if command.resume is not None:  # refused before anything slow is started
+        request = load_resumable_run(command.resume, command.config, command.given)
+        if request.manifest is not None:
+            finished = published_already(request)
+            logger.info(f"finished    {finished.finished}: {finished.manifest}")
+            return finished
+        config = request.config
+    else:
+        config = command.config
     try:
-        return make(config, started)
+        return run(config, command.resume)
     except Exception as exc:
-        if not isinstance(exc, ConfigError | CertificateError | DivergenceError) and (
-            how := unfinished.how_to_continue
-        ):
-            terminal.say(f"broken off  {how}", logging.WARNING)
+        if not isinstance(exc, ConfigError | CertificateError | DivergenceError) and hint.command:
+            logger.warning(f"interrupted {hint.text()}")
         raise

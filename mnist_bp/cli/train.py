@@ -1,22 +1,21 @@
-"""`mnist-bp train`: the pipeline's steps in this process, without Prefect and its server."""
+"""`mnist-bp train`: all stages of a run in this process, without Prefect and its server."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from functools import partial
 
 from pydantic_settings import SettingsConfigDict
 from rich.console import Console
 
-from mnist_bp.cli.console import Terminal
+from mnist_bp.cli.console import progress_bar
 from mnist_bp.cli.flags import TrainCommand, parse
-from mnist_bp.cli.process import end_when_interrupted
-from mnist_bp.cli.run import ResumeHint, run_script
+from mnist_bp.cli.process import raise_when_interrupted
+from mnist_bp.cli.run import ResumeHint, run_command
 from mnist_bp.config import RunConfig
-from mnist_bp.layout import new_run_id
-from mnist_bp.pipeline import run_pipeline
-from mnist_bp.summary import RunSummary
-from mnist_bp.training.resume import RunRequest
+from mnist_bp.pipeline import open_run, run_pipeline
+from mnist_bp.summary import FinishedRun, RunSummary, published_already
 
 
 class LocalTrainCommand(TrainCommand):
@@ -26,17 +25,19 @@ class LocalTrainCommand(TrainCommand):
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run the steps and print what came of them.
+    """Run the pipeline and print its result.
 
     Returns:
         The exit code: 0, 1 (failed) or 130 (interrupted); 2 (bad usage) is raised as SystemExit.
     """
-    command, terminal = parse(LocalTrainCommand, arguments), Terminal(Console(stderr=True))
-    unfinished = ResumeHint([sys.executable, "-m", "mnist_bp", "train"])
-    end_when_interrupted(unfinished.what_is_kept)
+    command, console = parse(LocalTrainCommand, arguments), Console(stderr=True)
+    hint = ResumeHint([sys.executable, "-m", "mnist_bp", "train"])
+    raise_when_interrupted(hint.text)
 
-    def make(config: RunConfig, started: RunRequest | None) -> RunSummary:
-        unfinished.run = run = started or RunRequest(new_run_id(), config)
-        return run_pipeline(run, terminal)
+    def run(config: RunConfig, resume: str | None) -> RunSummary | FinishedRun:
+        request = open_run(config, resume)
+        if request.manifest is not None:
+            return published_already(request)
+        return run_pipeline(request, partial(progress_bar, console))
 
-    return run_script(command, make, unfinished, terminal)
+    return run_command(command, run, hint, console)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
@@ -11,8 +12,7 @@ from pydantic import ValidationError
 from mnist_bp.config import RunConfig, data_dir_from_environment
 from mnist_bp.engines.choose import choose_engine
 from mnist_bp.errors import ConfigError
-from mnist_bp.layout import MANIFEST, PROMOTION, RUN_ID, RUNS, new_run_id, run_directory
-from mnist_bp.results import RawDataset
+from mnist_bp.layout import MANIFEST, PROMOTION, RUN_ID, RUNS, run_directory
 from mnist_bp.storage.address import open_store
 from mnist_bp.training.journal import Journal, RunStart
 from mnist_bp.training.workspace import lock_run, nearest_runs
@@ -42,28 +42,6 @@ class RunRequest:
         if self.started_engine is not None:
             return self.started_engine
         return choose_engine(self.config.engine, self.config.hidden, self.config.batch_size)[0].name
-
-    @property
-    def nothing_to_do(self) -> str:
-        """Message for a run that is published already."""
-        return f"{self.run_id} is published already, nothing to do: {self.manifest}"
-
-    def with_notice(self, raw: RawDataset) -> RawDataset:
-        """Return the dataset with the notice that it had when the run was started."""
-        return replace(raw, notice=raw.notice or self.notice)
-
-
-def open_run(config: RunConfig, resume: str | None) -> RunRequest:
-    """Create a run with a new id, or find the run to resume.
-
-    Args:
-        config: Configuration of a new run; for a resumed run, see `load_resumable_run`.
-        resume: Id of the run to resume, or None.
-
-    Raises:
-        ConfigError, ChecksumError, DataFormatError, StoreError: See `load_resumable_run`.
-    """
-    return RunRequest(new_run_id(), config) if resume is None else load_resumable_run(resume, config, config.chosen)
 
 
 def load_resumable_run(run_id: str, config: RunConfig, given: Mapping[str, Any]) -> RunRequest:
@@ -98,7 +76,8 @@ def load_resumable_run(run_id: str, config: RunConfig, given: Mapping[str, Any])
 
 def resume_flags(run_id: str, data_dir: str) -> list[str]:
     """List the flags that resume a run, for a command to copy."""
-    return ["--resume", run_id, *([] if data_dir == data_dir_from_environment() else ["--data-dir", data_dir])]
+    is_default = Path(data_dir).absolute() == Path(data_dir_from_environment()).absolute()
+    return ["--resume", run_id, *([] if is_default else ["--data-dir", data_dir])]
 
 
 def _find_published(run_id: str, artifacts: str, name: str) -> str | None:

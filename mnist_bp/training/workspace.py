@@ -51,6 +51,9 @@ class RunDirectory:
     in_progress: bool
 
 
+_newest_locked: Path | None = None
+
+
 @contextmanager
 def lock_run(directory: Path) -> Iterator[None]:
     """Keep other processes off a run; the lock of a process that dies is released. May be nested within one process.
@@ -61,11 +64,18 @@ def lock_run(directory: Path) -> Iterator[None]:
     Raises:
         StoreError: Another process is working on the run, or the directory cannot be written to.
     """
+    global _newest_locked
     busy = StoreError(
         f"{directory}: another process is working on this run; wait until it ends, or stop it, and run again"
     )
     with locked(directory, timeout=_LOCK_TIMEOUT_S, busy=busy, reentrant=True):
+        _newest_locked = directory
         yield
+
+
+def newest_locked_run() -> Path | None:
+    """Return the directory of the run that this process locked last, or None."""
+    return _newest_locked
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""How a process of ours ends."""
+"""How a process of this project ends."""
 
 from __future__ import annotations
 
@@ -9,56 +9,56 @@ import sys
 import pytest
 
 
-def test_an_interruption_of_which_something_else_was_made_ends_without_a_traceback() -> None:
+def test_an_interruption_that_a_library_turns_into_another_exception_prints_no_traceback() -> None:
     """A library that is interrupted in a callback may raise an exception of its own."""
     script = """
 import os, signal
-from mnist_bp.cli.process import LastExit, end_when_interrupted
+from mnist_bp.cli.process import FastExit, raise_when_interrupted
 
 def main():
-    end_when_interrupted(lambda: "nothing is kept")
+    raise_when_interrupted(lambda: "nothing is kept")
     try:
         os.kill(os.getpid(), signal.SIGINT)
     except KeyboardInterrupt as exc:
         raise RuntimeError("the library cannot go on") from exc
 
-LastExit().run(main)
+FastExit().run(main)
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert (done.returncode, done.stdout, done.stderr) == (130, "", "error: interrupted; nothing is kept\n")
 
 
-@pytest.mark.parametrize("error", ["OSError('no one expected this')", "OSError(28, 'no one expected this', 'a file')"])
-def test_an_exception_that_nobody_expected_is_told_whole(error: str) -> None:
+@pytest.mark.parametrize("error", ["OSError('unexpected error')", "OSError(28, 'unexpected error', 'a file')"])
+def test_an_unexpected_exception_prints_its_traceback(error: str) -> None:
     script = f"""
-from mnist_bp.cli.process import LastExit
+from mnist_bp.cli.process import FastExit
 
 def main():
     raise {error}
 
-LastExit().run(main)
+FastExit().run(main)
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (1, "")
     assert "Traceback" in done.stderr
-    assert "no one expected this" in done.stderr
+    assert "unexpected error" in done.stderr
 
 
-def test_a_reader_that_is_gone_hides_no_exception() -> None:
+def test_an_exception_is_reported_even_if_the_reader_of_stdout_has_ended() -> None:
     script = """
 import os
-from mnist_bp.cli.process import LastExit
+from mnist_bp.cli.process import FastExit
 
 def main():
-    print("what nobody reads")
+    print("unread output")
     os.dup2(closed, 1)
-    raise RuntimeError("no one expected this")
+    raise RuntimeError("unexpected error")
 
 reading, closed = os.pipe()
 os.close(reading)
-LastExit().run(main)
+FastExit().run(main)
 """
     done = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, env={**os.environ, "PYTHONUNBUFFERED": ""}
     )
-    assert (done.returncode, "no one expected this" in done.stderr) == (1, True)
+    assert (done.returncode, "unexpected error" in done.stderr) == (1, True)

@@ -23,7 +23,7 @@ pytestmark = pytest.mark.usefixtures("warm_caches", "own_signals")
 
 @pytest.fixture
 def no_waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """Waits are not waited out, but noted."""
+    """Waits are recorded instead of slept."""
     waits: list[float] = []
     monkeypatch.setattr("mnist_bp.pipeline.time.sleep", waits.append)
     return waits
@@ -46,7 +46,7 @@ print(sorted({{"prefect", "matplotlib", "pandas", "torchvision", "boto3"}} & set
     assert found.stdout.splitlines()[-1] == "[]"
 
 
-def test_a_person_reads_each_step_as_it_is_taken_and_a_table(capsys: pytest.CaptureFixture[str]) -> None:
+def test_stderr_shows_each_stage_and_stdout_a_table(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["train", *SMALL]) == 0
     out, err = capsys.readouterr()
     assert [line.split()[0] for line in err.splitlines()] == [
@@ -55,7 +55,7 @@ def test_a_person_reads_each_step_as_it_is_taken_and_a_table(capsys: pytest.Capt
     assert "lab correct of 1,000" in out
 
 
-def test_a_run_that_is_broken_off_is_continued_by_the_command_that_is_named() -> None:
+def test_an_interrupted_run_is_resumed_by_the_command_in_its_message() -> None:
     command = [sys.executable, "-m", "mnist_bp", "train", *SMALL, "--engine", "reference", "--steps", "30000"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as run:
         assert run.stderr is not None
@@ -66,15 +66,15 @@ def test_a_run_that_is_broken_off_is_continued_by_the_command_that_is_named() ->
         _, err = run.communicate(timeout=30)
     assert run.returncode == 130
     (line,) = [line for line in err.splitlines() if line.startswith("error: ")]
-    told, named = line.split(", continue it with: ")
-    assert told == "error: interrupted; the run is kept"
+    kept, named = line.split("; resume it with: ")
+    assert kept == "error: interrupted; the run is kept"
     continued = subprocess.run([*shlex.split(named), "--json"], capture_output=True, text=True, check=True, timeout=60)
     (directory,) = Path("data/runs").iterdir()
     assert json.loads(continued.stdout)["run_id"] == directory.name
     assert "train       resumed from step" in continued.stderr
 
 
-def test_a_finished_run_is_not_made_again(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_published_run_is_not_repeated(capsys: pytest.CaptureFixture[str]) -> None:
     run_id = run_json(capsys, *SMALL)["run_id"]
     assert run_json(capsys, "--resume", run_id) == {
         "run_id": run_id,
@@ -87,13 +87,13 @@ def test_bad_usage_is_one_line_under_its_own_name(capsys: pytest.CaptureFixture[
     with pytest.raises(SystemExit) as ended:
         main(["train", "--steps", "0"])
     assert ended.value.code == 2
-    assert capsys.readouterr().err == "error: --steps '0': expected at least 1; see --help\n"
+    assert capsys.readouterr().err == "error: --steps '0': expected greater than or equal to 1; see --help\n"
     with pytest.raises(SystemExit):
         main(["train", "--help"])
     assert capsys.readouterr().out.startswith("usage: mnist-bp train ")
 
 
-def test_a_mirror_that_is_overloaded_is_asked_again(
+def test_a_download_from_an_overloaded_mirror_is_retried(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, no_waits: list[float]
 ) -> None:
     with BadHttp({}) as mirror:
@@ -102,14 +102,14 @@ def test_a_mirror_that_is_overloaded_is_asked_again(
         assert main(["train", *SMALL[2:], "--json"]) == 0
     out, err = capsys.readouterr()
     assert json.loads(out)["dataset"] == "mnist-sample"
-    said = [line for line in err.splitlines() if "failed" in line]
-    for number, line in enumerate(said, start=1):
+    lines = [line for line in err.splitlines() if "failed" in line]
+    for number, line in enumerate(lines, start=1):
         assert line.startswith(f"download: attempt {number} of 4 failed: ")
-    assert len(said) == 3
-    assert all(least <= wait <= 1.5 * least for least, wait in zip(pipeline.DOWNLOAD_WAITS, no_waits, strict=True))
+    assert len(lines) == 3
+    assert all(least <= wait <= 1.5 * least for least, wait in zip(pipeline.DOWNLOAD_WAITS_S, no_waits, strict=True))
 
 
-def test_what_is_deterministic_is_not_tried_again(
+def test_a_deterministic_failure_is_not_retried(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, no_waits: list[float]
 ) -> None:
     monkeypatch.setenv("MNIST_BP_MIRRORS", "file:///no/such/place/")

@@ -1,4 +1,4 @@
-"""One Prefect server and one serving process for all claims about deployments: each takes seconds to start."""
+"""One Prefect server and one serving process for all tests of deployments: each takes seconds to start."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ FLAGS = ["--dataset", "mnist-sample", "--steps", "60", "--checkpoint-every", "30
 
 @dataclass
 class Operation:
-    """What an operator has: a server, a serving process, and places.
+    """The installation of an operator: a server, a serving process, and directories.
 
     Args:
         url: The Prefect API.
-        directory: Working directory of the serving process; data and artifacts are in it.
+        directory: Working directory of the serving process, which contains data and artifacts.
         variables: Its environment.
-        mirror: Where its downloads come from.
-        webhook: What it tells its failures.
+        mirror: Mirror of its downloads.
+        webhook: Receiver of its notifications.
         served: The process.
     """
 
@@ -40,7 +40,7 @@ class Operation:
     served: Served
 
     def serve_again(self) -> None:
-        """Start the serving process anew."""
+        """Start the serving process again."""
         self.served = Served(FLAGS, self.variables, self.directory).ready()
 
 
@@ -73,7 +73,7 @@ def operated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Operation]:
 
 @pytest.fixture
 def operation(operated: Operation) -> Iterator[Operation]:
-    """The same, and this process's Prefect client speaks to its server."""
+    """The installation, as the server that this process's Prefect client uses."""
     operated.webhook.texts.clear()
     with temporary_settings({PREFECT_API_URL: operated.url}):
         yield operated

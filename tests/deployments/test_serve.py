@@ -1,4 +1,4 @@
-"""The serving process: what it refuses, and what it leaves behind however it ends: nothing."""
+"""The serving process: what it refuses, and that it leaves nothing behind however it ends."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
         ([], 1, ["PREFECT_API_URL", "--with-server"]),
     ],
 )
-def test_what_cannot_work_is_refused_in_one_line(flags: list[str], code: int, parts: list[str], tmp_path: Path) -> None:
+def test_unusable_flags_are_refused_in_one_line(flags: list[str], code: int, parts: list[str], tmp_path: Path) -> None:
     refused = subprocess.run(
         [sys.executable, SCRIPT, *flags], env=environment(tmp_path), cwd=tmp_path, capture_output=True, text=True
     )
@@ -60,19 +60,19 @@ def test_what_cannot_work_is_refused_in_one_line(flags: list[str], code: int, pa
         assert part in line
 
 
-def test_a_webhook_that_is_no_address_is_refused_in_one_line(tmp_path: Path) -> None:
+def test_an_invalid_webhook_address_is_refused_in_one_line(tmp_path: Path) -> None:
     variables = environment(tmp_path, MNIST_BP_WEBHOOK_URL="hooks/secret")
     refused = subprocess.run([sys.executable, SCRIPT], env=variables, cwd=tmp_path, capture_output=True, text=True)
     (line,) = refused.stderr.splitlines()
     assert (refused.returncode, "MNIST_BP_WEBHOOK_URL: expected" in line, "secret" in line) == (2, True, False)
 
 
-def test_a_server_that_does_not_answer_is_named(tmp_path: Path) -> None:
+def test_a_server_that_does_not_reply_is_named(tmp_path: Path) -> None:
     variables = environment(tmp_path, PREFECT_API_URL="http://127.0.0.1:9/api")
     refused = subprocess.run([sys.executable, SCRIPT], env=variables, cwd=tmp_path, capture_output=True, text=True)
     (line,) = refused.stderr.splitlines()
     assert refused.returncode == 1
-    assert "http://127.0.0.1:9/api does not answer" in line
+    assert "no Prefect server replies at http://127.0.0.1:9/api" in line
 
 
 class Start(Protocol):
@@ -83,7 +83,7 @@ class Start(Protocol):
 
 @pytest.fixture
 def start_with_server() -> Iterator[Start]:
-    """Starts serving processes, and kills those that a failed test has left."""
+    """Start serving processes, and kill those that a failed test left."""
     started = []
 
     def start(directory: Path, *flags: str, parent: Sequence[str] = ()) -> Served:
@@ -109,7 +109,7 @@ def test_its_server_ends_with_it_however_it_ends_and_has_a_ui_that_works_on_any_
         served[number] = start_with_server(directory)
     for number, each in served.items():
         children = each.descendants if each is migrated else each.ready().descendants
-        assert children, "it should have a Prefect server of its own"
+        assert children, "it should have started a Prefect server"
         with urllib.request.urlopen(f"{each.about['ui']}/ui-settings") as reply:
             assert json.load(reply)["api_url"] == each.about["api"]
         with urllib.request.urlopen(each.about["ui"]) as reply:
@@ -123,7 +123,7 @@ def test_its_server_ends_with_it_however_it_ends_and_has_a_ui_that_works_on_any_
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_an_interruption_at_any_early_moment_is_no_traceback(
+def test_an_interruption_during_the_start_prints_no_traceback(
     number: signal.Signals, tmp_path: Path, start_with_server: Start
 ) -> None:
     for moment in range(8):
@@ -135,7 +135,7 @@ def test_an_interruption_at_any_early_moment_is_no_traceback(
         assert (code in (INTERRUPTED, -number), "Traceback" in served.log.read_text()) == (True, False)
 
 
-def test_a_plain_kill_before_it_serves_ends_it_and_its_server(tmp_path: Path, start_with_server: Start) -> None:
+def test_sigterm_before_it_serves_ends_it_and_its_server(tmp_path: Path, start_with_server: Start) -> None:
     served = start_with_server(tmp_path)
     children = eventually(lambda: served.descendants, "it should start a Prefect server")
     served.process.terminate()
@@ -145,7 +145,7 @@ def test_a_plain_kill_before_it_serves_ends_it_and_its_server(tmp_path: Path, st
     assert not psutil.wait_procs(children, timeout=10)[1]
 
 
-def test_a_run_ends_with_the_process_that_has_the_server_even_if_that_is_killed(
+def test_a_run_ends_with_the_process_that_owns_the_server_even_after_sigkill(
     tmp_path: Path, start_with_server: Start
 ) -> None:
     served = start_with_server(tmp_path).ready()
@@ -159,7 +159,7 @@ def test_a_run_ends_with_the_process_that_has_the_server_even_if_that_is_killed(
     assert not psutil.wait_procs(processes, timeout=10)[1]
 
 
-def test_it_ends_at_once_and_says_so_where_its_server_has_ended(tmp_path: Path, start_with_server: Start) -> None:
+def test_it_ends_at_once_with_a_message_if_its_server_has_ended(tmp_path: Path, start_with_server: Start) -> None:
     served = start_with_server(tmp_path).ready()
     (server,) = served.descendants
     server.kill()
@@ -169,9 +169,9 @@ def test_it_ends_at_once_and_says_so_where_its_server_has_ended(tmp_path: Path, 
 
 
 def test_make_serve_leaves_nothing_behind_when_make_is_killed(tmp_path: Path, start_with_server: Start) -> None:
-    """Make's own recipe, run as make does, by a shell whose parent is told by $PPID."""
+    """The recipe of make, run as make runs it, by a shell whose parent is $PPID."""
     places = f"--data-dir '{tmp_path}/data' --artifacts '{tmp_path}/artifacts'"
-    (tmp_path / "environment").symlink_to(sys.prefix)  # make's is below its own directory, without a space
+    (tmp_path / "environment").symlink_to(sys.prefix)  # make's BIN is relative to the checkout, without a space
     variables = [f"BIN={tmp_path}/environment/bin", f"ARGS=--port {free_port()} --json {places}"]
     command = ["make", "-n", "--no-print-directory", "serve", *variables]
     recipes = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True).stdout
@@ -183,9 +183,9 @@ def test_make_serve_leaves_nothing_behind_when_make_is_killed(tmp_path: Path, st
     assert not psutil.wait_procs(processes, timeout=20)[1]
 
 
-def test_it_ends_where_the_other_process_is_gone_before_it_looks(tmp_path: Path, start_with_server: Start) -> None:
-    gone = subprocess.run(["/bin/sh", "-c", "echo $$"], capture_output=True, text=True).stdout.strip()
-    served = start_with_server(tmp_path, "--end-with", gone)
+def test_it_ends_if_the_process_of_end_with_has_already_ended(tmp_path: Path, start_with_server: Start) -> None:
+    ended = subprocess.run(["/bin/sh", "-c", "echo $$"], capture_output=True, text=True).stdout.strip()
+    served = start_with_server(tmp_path, "--end-with", ended)
     assert served.process.wait(30) == INTERRUPTED
     served.close()
 

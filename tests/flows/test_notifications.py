@@ -1,4 +1,4 @@
-"""What a webhook is told, and what is said when it cannot be."""
+"""Messages to a webhook, and what is reported when one is not delivered."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ def test_a_webhook_that_refuses_is_named_by_its_host_and_not_by_its_secret() -> 
 
 
 @pytest.mark.parametrize("url", ["http://127.0.0.1:9/secret", "nonsense/secret", "http://[secret", "http://\n/secret"])
-def test_a_webhook_that_cannot_be_told_fails_nothing_and_gives_no_secret_away(url: str) -> None:
+def test_a_webhook_that_is_unreachable_fails_nothing_and_reveals_no_secret(url: str) -> None:
     problem = post(url, "text")
     assert problem is not None
     assert "secret" not in problem
 
 
 @pytest.mark.parametrize("url", ["nonsense/secret", "https:///secret", "ftp://host/secret", "http://[secret"])
-def test_an_address_that_is_none_is_refused_without_being_repeated(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_invalid_address_is_refused_without_being_repeated(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(WEBHOOK_VARIABLE, url)
     with pytest.raises(ConfigError, match=f"{WEBHOOK_VARIABLE}: expected an address") as refused:
         check_webhook()
@@ -41,6 +41,6 @@ def test_an_address_that_is_none_is_refused_without_being_repeated(url: str, mon
 
 
 @pytest.mark.parametrize("url", ["", "http://127.0.0.1:9/secret", "HTTPS://hooks.example.org/services/secret"])
-def test_an_address_is_accepted_and_so_is_none_at_all(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_valid_address_is_accepted_and_so_is_an_unset_variable(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(WEBHOOK_VARIABLE, url)
     check_webhook()

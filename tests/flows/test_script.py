@@ -1,4 +1,4 @@
-"""The script as a process: on which Prefect server it runs, how it ends, and what it leaves."""
+"""The script as a process: which Prefect server it uses, how it ends, and what it leaves behind."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ import pytest
 from prefect.settings import PREFECT_API_URL
 
 from tests.conftest import ENDLESS, SMALL
-from tests.flows.conftest import SCRIPT, Start
+from tests.support.scripts import SCRIPT, Start
 
 pytestmark = pytest.mark.usefixtures("warm_caches")
 
 
 def select(home: Path, query: str) -> list[tuple[Any, ...]]:
-    """Ask Prefect's database, once the server that wrote to it is gone."""
+    """Query Prefect's database after its server has ended."""
     with closing(sqlite3.connect(home / "prefect.db")) as database:
         rows: list[tuple[Any, ...]] = database.execute(query).fetchall()
         return rows
@@ -42,8 +42,8 @@ def until_it_trains(process: subprocess.Popen[str]) -> list[psutil.Process]:
     raise AssertionError("it never trained")
 
 
-def assert_gone(processes: list[psutil.Process]) -> None:
-    assert processes, "the script should have a Prefect server of its own"
+def assert_ended(processes: list[psutil.Process]) -> None:
+    assert processes, "the script should have started a Prefect server"
     assert not psutil.wait_procs(processes, timeout=10)[1]
 
 
@@ -69,7 +69,7 @@ def test_the_script_runs_the_lab_on_mnist_with_a_server_of_its_own_within_1200_m
     assert list(Path().glob("artifacts/runs/*/manifest.json")) == [Path(printed["manifest"]).relative_to(tmp_path)]
 
 
-# --- a server of its own -----------------------------------------------------
+# --- a separate server -----------------------------------------------------
 
 
 def test_a_run_leaves_its_whole_history_in_prefects_database_and_no_process(start_alone: Start, home: Path) -> None:
@@ -77,7 +77,7 @@ def test_a_run_leaves_its_whole_history_in_prefects_database_and_no_process(star
     children = until_it_trains(process)
     out, err = process.communicate(timeout=60)
     assert process.returncode == 0, err
-    assert_gone(children)
+    assert_ended(children)
     run_id = json.loads(out)["run_id"]
     assert select(home, "SELECT name, state_name FROM flow_run") == [("mnist-sample-cpu-seed1", "Completed")]
     assert select(home, "SELECT name, state_name FROM task_run ORDER BY start_time") == [
@@ -99,12 +99,12 @@ def test_a_run_that_fails_is_recorded_as_failed_and_leaves_no_process(start_alon
     _, err = process.communicate(timeout=60)
     assert process.returncode == 1
     assert "error: " in err
-    assert_gone(children)
+    assert_ended(children)
     assert select(home, "SELECT state_name FROM flow_run") == [("Failed",)]
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_ctrl_c_and_a_plain_kill_end_the_script_with_one_line_and_leave_no_process_and_no_half_run(
+def test_ctrl_c_and_sigterm_end_the_script_with_one_line_and_leave_no_process_and_no_partial_publication(
     number: signal.Signals, start_alone: Start, home: Path
 ) -> None:
     process = start_alone(*ENDLESS)
@@ -112,37 +112,37 @@ def test_ctrl_c_and_a_plain_kill_end_the_script_with_one_line_and_leave_no_proce
     process.send_signal(number)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert "error: interrupted; the run is kept, continue it with: " in err
+    assert "error: interrupted; the run is kept; resume it with: " in err
     assert "Traceback" not in err
-    assert_gone(children)
+    assert_ended(children)
     assert not Path("artifacts/runs").exists()
     assert select(home, "SELECT state_name FROM flow_run") == [("Crashed",)]
 
 
-def test_a_script_that_is_killed_outright_leaves_no_process(start_alone: Start) -> None:
+def test_a_script_killed_by_sigkill_leaves_no_process(start_alone: Start) -> None:
     process = start_alone(*ENDLESS)
     children = until_it_trains(process)
     process.kill()
-    assert_gone(children)
+    assert_ended(children)
 
 
-def test_ctrl_c_while_everything_is_imported_is_one_line_and_leaves_no_process(start_alone: Start) -> None:
+def test_ctrl_c_during_the_imports_prints_one_line_and_leaves_no_process(start_alone: Start) -> None:
     process = start_alone(*SMALL)
     watched, deadline = psutil.Process(process.pid), time.monotonic() + 30
     while not (children := watched.children(recursive=True)):
         assert time.monotonic() < deadline
         time.sleep(0.01)
     process.send_signal(signal.SIGINT)
-    assert process.communicate(timeout=30) == ("", "error: interrupted; nothing was begun\n")
+    assert process.communicate(timeout=30) == ("", "error: interrupted; nothing was started\n")
     assert process.returncode == 130
-    assert_gone(children)
+    assert_ended(children)
 
 
-def test_ctrl_c_ends_the_script_soon_though_prefects_server_is_gone_before_it(start_alone: Start) -> None:
+def test_ctrl_c_ends_the_script_soon_even_if_prefects_server_was_killed_before(start_alone: Start) -> None:
     process = start_alone(*ENDLESS)
     (server,) = until_it_trains(process)
     server.kill()
-    time.sleep(1)  # something to log comes up that cannot be sent
+    time.sleep(1)  # log lines follow that cannot be sent
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=30)
     assert process.returncode == 130
@@ -150,9 +150,9 @@ def test_ctrl_c_ends_the_script_soon_though_prefects_server_is_gone_before_it(st
 
 
 @pytest.fixture
-def begun(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A file in which every Python process writes down, when it starts, with which arguments."""
-    noted = tmp_path / "begun"
+def started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A file to which every Python process appends its arguments when it starts."""
+    noted = tmp_path / "started"
     noted.touch()
     (tmp_path / "hooks").mkdir()
     hook = f"import sys\nwith open({str(noted)!r}, 'a') as file:\n    print(sys.orig_argv, file=file)\n"
@@ -162,25 +162,25 @@ def begun(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.mark.parametrize(("flags", "code"), [(["--help"], 0), (["--steps", "0"], 2)])
-def test_help_and_bad_usage_start_no_server(flags: list[str], code: int, start_alone: Start, begun: Path) -> None:
+def test_help_and_bad_usage_start_no_server(flags: list[str], code: int, start_alone: Start, started: Path) -> None:
     process = start_alone(*flags)
     process.communicate(timeout=30)
     assert process.returncode == code
-    time.sleep(1)  # a server that was started is a process of its own
-    (script,) = begun.read_text().splitlines()
+    time.sleep(1)  # a server would be a separate process
+    (script,) = started.read_text().splitlines()
     assert str(SCRIPT) in script
 
 
-def test_what_lies_in_the_working_directory_is_not_imported_by_the_server(start_alone: Start) -> None:
+def test_the_server_imports_no_module_from_the_working_directory(start_alone: Start) -> None:
     Path("random.py").write_text("raise SystemExit('the wrong random')")
-    Path("flows").mkdir()
-    Path("flows/local_server.py").write_text("raise SystemExit('the wrong server')")
+    Path("flows/runtime").mkdir(parents=True)
+    Path("flows/runtime/server.py").write_text("raise SystemExit('the wrong server')")
     process = start_alone(*SMALL)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 0, err
 
 
-def test_a_run_with_nothing_left_to_do_ends_the_server_that_was_started_ahead(start_alone: Start) -> None:
+def test_resuming_a_published_run_ends_the_prestarted_server(start_alone: Start) -> None:
     run_id = json.loads(start_alone(*SMALL, "--json").communicate(timeout=60)[0])["run_id"]
     process = start_alone("--resume", run_id)
     children: list[psutil.Process] = []
@@ -190,10 +190,10 @@ def test_a_run_with_nothing_left_to_do_ends_the_server_that_was_started_ahead(st
     _, err = process.communicate(timeout=30)
     assert process.returncode == 0, err
     assert "published already" in err
-    assert_gone(children)
+    assert_ended(children)
 
 
-# --- somebody else's server --------------------------------------------------
+# --- a server that settings name --------------------------------------------------
 
 
 @pytest.mark.parametrize("named_by", ["variable", "profile"])
@@ -206,7 +206,7 @@ def test_a_running_server_is_used_and_none_is_started(
     process = start(*SMALL, "--json", PREFECT_HOME=str(tmp_path / "prefect"), **environment)
     watched, children = psutil.Process(process.pid), set()
     while process.poll() is None:
-        # a server lives for seconds; ldconfig, which libraries ask, for milliseconds
+        # a server lives for seconds; ldconfig, which libraries call, for milliseconds
         children |= {child.pid for child in watched.children() if time.time() - child.create_time() > 1}
         time.sleep(0.02)
     out, err = process.communicate(timeout=60)
@@ -216,7 +216,9 @@ def test_a_running_server_is_used_and_none_is_started(
     assert not (tmp_path / "prefect" / "prefect.db").exists()
 
 
-def test_a_dead_prefect_server_is_one_line_that_offers_to_do_without(start: Start, tmp_path: Path) -> None:
+def test_a_prefect_server_that_does_not_run_is_one_line_that_offers_mnist_bp_train(
+    start: Start, tmp_path: Path
+) -> None:
     process = start(*SMALL, PREFECT_API_URL="http://127.0.0.1:9/api", PREFECT_HOME=str(tmp_path / "prefect"))
     out, err = process.communicate(timeout=60)
     assert process.returncode == 1

@@ -1,4 +1,4 @@
-"""A Prefect server of one's own: what keeps it from coming up, and what is said then."""
+"""A separate Prefect server: why it may not start, and the message then."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from flows.runtime.server import LocalServer, ServerError, database, database_is
 
 @pytest.fixture
 def here(home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Servers started in this test are at home in a directory of their own."""
+    """PREFECT_HOME is a separate directory for servers started in this test."""
     monkeypatch.setenv("PREFECT_HOME", str(home))
     monkeypatch.setenv("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
     return home
@@ -25,7 +25,7 @@ def here(home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def lock(here: Path) -> Iterator[sqlite3.Connection]:
-    """Hold Prefect's database, until it is rolled back."""
+    """Hold Prefect's database, until the transaction is rolled back."""
     with closing(sqlite3.connect(database(), isolation_level=None, check_same_thread=False)) as connection:
         connection.execute("BEGIN EXCLUSIVE")
         yield connection
@@ -35,7 +35,7 @@ def children() -> set[int]:
     return {child.pid for child in psutil.Process().children()}
 
 
-def test_a_server_answers_inside_its_block_and_is_gone_after_it(here: Path) -> None:
+def test_a_server_replies_inside_its_block_and_has_ended_after_it(here: Path) -> None:
     before = children()
     with LocalServer() as server:
         assert is_healthy(server.url)
@@ -45,19 +45,19 @@ def test_a_server_answers_inside_its_block_and_is_gone_after_it(here: Path) -> N
 
 
 def test_a_port_that_is_taken_is_named(here: Path) -> None:
-    with LocalServer() as server, pytest.raises(ServerError, match=f"--port {server.port} cannot be had"):
+    with LocalServer() as server, pytest.raises(ServerError, match=f"--port {server.port} is not available"):
         LocalServer(server.port)
 
 
-def test_a_server_that_cannot_start_is_told_with_its_last_words(here: Path) -> None:
+def test_a_server_that_cannot_start_is_reported_with_its_exception(here: Path) -> None:
     before = children()
     database().write_bytes(b"no database" * 1_000)
-    with pytest.raises(ServerError, match=r"ended when it was started: .*file is not a database"), LocalServer():
+    with pytest.raises(ServerError, match=r"ended at its start: .*file is not a database"), LocalServer():
         pass
     assert children() == before
 
 
-def test_a_locked_database_is_waited_for(lock: sqlite3.Connection) -> None:
+def test_the_server_waits_for_a_locked_database(lock: sqlite3.Connection) -> None:
     assert database_is_locked()
     threading.Timer(3, lock.rollback).start()
     began = time.monotonic()
@@ -67,12 +67,12 @@ def test_a_locked_database_is_waited_for(lock: sqlite3.Connection) -> None:
     assert not database_is_locked()
 
 
-def test_a_database_that_stays_locked_is_named_with_what_to_do(lock: sqlite3.Connection) -> None:
+def test_a_database_that_stays_locked_is_named_with_a_remedy(lock: sqlite3.Connection) -> None:
     before = children()
     server = LocalServer()
     try:
-        with pytest.raises(ServerError, match=r"prefect\.db is locked by another process, for 2 s now.*PREFECT_HOME"):
-            server.wait(lock_limit=2)
+        with pytest.raises(ServerError, match=r"prefect\.db has been locked by another process for 2 s.*PREFECT_HOME"):
+            server.wait(lock_timeout=2)
     finally:
         server.stop()
     assert children() == before

@@ -8,26 +8,34 @@ import json
 import re
 import shutil
 import signal
+from functools import partial
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import pytest
 from rich.console import Console
 
 import mnist_bp.cli.main
-from flows.train import main, train
-from mnist_bp.cli.console import Terminal
+from flows.runtime import script
+from flows.train import train
+from mnist_bp.cli.console import progress_bar
 from mnist_bp.config import RunConfig
 from mnist_bp.data.datasets import DATASETS
 from mnist_bp.errors import DownloadError, StoreError
+from mnist_bp.pipeline import no_progress_bar
+from mnist_bp.results import RawDataset
 from mnist_bp.storage.local import LocalStore
-from mnist_bp.training.resume import RunRequest
-from tasks.ui import show_on
+from mnist_bp.summary import RunSummary
+from tasks.ui import show_progress_with
 from tests.conftest import SMALL
 from tests.support.bad_http import BadHttp, status
 from tests.support.prefect_records import artifacts_of, logs_of, newest_flow_run, task_runs_of
 
-pytestmark = pytest.mark.usefixtures("terminal", "warm_caches")
+pytestmark = pytest.mark.usefixtures("prefect_server", "own_signals", "warm_caches")
+
+
+def main(flags: list[str]) -> int:
+    return script.main(train, flags)
 
 
 def run_json(capsys: pytest.CaptureFixture[str], *flags: str) -> dict[str, Any]:
@@ -36,18 +44,18 @@ def run_json(capsys: pytest.CaptureFixture[str], *flags: str) -> dict[str, Any]:
     return printed
 
 
-TOLD_BY_TIME = {
+DIFFERS_BY_TIME = {
     "run_id", "checksum", "created", "seconds", "train_seconds", "steps_per_second", "at", "manifest_sha256",
     "champion_after", "history.parquet", "report.html",
 }  # fmt: skip
-"""What differs between two equal runs, by its key: ids, moments, durations, and what is made of them."""
+"""Keys whose values differ between two equal runs: ids, times, durations, and what contains them."""
 
 
 def without_time(record: object) -> object:
-    """A manifest or a summary without what differs between two equal runs."""
+    """A manifest or a summary without the values that differ between two equal runs."""
     match record:
         case dict():
-            return {key: without_time(value) for key, value in record.items() if key not in TOLD_BY_TIME}
+            return {key: without_time(value) for key, value in record.items() if key not in DIFFERS_BY_TIME}
         case list():
             return [without_time(each) for each in record]
     return record
@@ -91,10 +99,10 @@ def test_a_run_is_six_tasks_in_order_with_a_table_and_a_summary_in_the_ui(capsys
     assert f"{printed['artifacts']}/report.html" in str(artifacts["run-summary"].data)
     assert str(artifacts["run-summary"].description).startswith(f"{printed['accuracy']:.4f}, ")
     assert printed["run_id"] in str(artifacts["accuracy-over-nights-mnist-sample"].data)
-    assert "train-progress" not in artifacts  # it was over before anyone could have looked
+    assert "train-progress" not in artifacts  # it took less than a second
 
 
-def test_json_tells_the_run_and_the_manifest_tells_the_same(capsys: pytest.CaptureFixture[str]) -> None:
+def test_json_output_and_manifest_describe_the_same_run(capsys: pytest.CaptureFixture[str]) -> None:
     printed = run_json(capsys, *SMALL)
     manifest = json.loads(Path(printed["manifest"]).read_text())
     assert manifest["run_id"] == printed["run_id"]
@@ -102,9 +110,9 @@ def test_json_tells_the_run_and_the_manifest_tells_the_same(capsys: pytest.Captu
     assert manifest["config"]["steps"] == printed["steps"] == 200
     assert (printed["engine"], printed["seed"]) == ("cpu", 1)
     assert printed["steps_per_second"] == pytest.approx(200 / printed["train_seconds"])
-    for said, recorded in zip(printed["checkpoints"], manifest["checkpoints"], strict=True):
-        assert said["sha256"] == manifest["files"][recorded["file"]]["sha256"]
-        assert said["accuracy"] == recorded["accuracy"]
+    for printed_point, recorded in zip(printed["checkpoints"], manifest["checkpoints"], strict=True):
+        assert printed_point["sha256"] == manifest["files"][recorded["file"]]["sha256"]
+        assert printed_point["accuracy"] == recorded["accuracy"]
     assert printed["accuracy"] == printed["checkpoints"][-1]["accuracy"]
     for name, proof in manifest["files"].items():
         content = (Path(printed["artifacts"]) / name).read_bytes()
@@ -133,7 +141,7 @@ def test_a_second_run_finds_its_caches_and_makes_the_same_checkpoints(capsys: py
     assert second["checkpoints"] == first["checkpoints"]
 
 
-def test_a_damaged_cache_is_rebuilt_and_the_reader_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_damaged_cache_is_rebuilt_with_a_warning(capsys: pytest.CaptureFixture[str]) -> None:
     first = run_json(capsys, *SMALL)
     for path in Path("data/parquet").rglob("train.parquet"):
         path.write_bytes(path.read_bytes()[:-1])
@@ -144,7 +152,7 @@ def test_a_damaged_cache_is_rebuilt_and_the_reader_is_told(capsys: pytest.Captur
     assert json.loads(out)["checkpoints"] == first["checkpoints"]
 
 
-def test_without_json_a_person_reads_a_table_and_where_everything_is(capsys: pytest.CaptureFixture[str]) -> None:
+def test_without_json_a_table_and_the_paths_are_printed(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(SMALL) == 0
     out, err = capsys.readouterr()
     assert "lab correct of 1,000" in out
@@ -152,7 +160,7 @@ def test_without_json_a_person_reads_a_table_and_where_everything_is(capsys: pyt
     assert "evaluate    step       200  accuracy" in err
 
 
-def test_auto_falls_back_to_the_sample_and_says_so_everywhere(
+def test_auto_falls_back_to_the_sample_with_a_notice_everywhere(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MNIST_BP_MIRRORS", "http://127.0.0.1:9/")
@@ -169,7 +177,7 @@ def test_auto_falls_back_to_the_sample_and_says_so_everywhere(
     assert "Not MNIST" in str(artifacts_of(newest_flow_run())["run-summary"].data)
 
 
-def test_auto_tries_an_overloaded_mirror_again_before_it_falls_back(
+def test_auto_retries_an_overloaded_mirror_before_it_falls_back(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with BadHttp({}) as mirror:
@@ -183,15 +191,18 @@ def test_auto_tries_an_overloaded_mirror_again_before_it_falls_back(
     assert (download.run_count, len(mirror.requests)) == (4, 4)
 
 
-def test_a_terminal_sees_training_progress(terminal: None) -> None:
+def test_a_terminal_shows_training_progress() -> None:
     text = io.StringIO()
-    show_on(Terminal(Console(file=text, width=120, force_terminal=True)))
-    train(RunConfig(dataset="mnist-sample", steps=20_000, engine="reference"))  # seconds; the others are done at once
+    show_progress_with(partial(progress_bar, Console(file=text, width=120, force_terminal=True)))
+    try:
+        train(RunConfig(dataset="mnist-sample", steps=20_000, engine="reference"))  # the slowest engine: some seconds
+    finally:
+        show_progress_with(no_progress_bar)
     drawn = {int(number) for number in re.findall(r"(\d+)/20000", text.getvalue())}
     assert drawn & {*range(1_000, 20_000, 1_000)}
 
 
-def test_auto_is_mnist_where_it_can_be_had(
+def test_auto_is_mnist_where_a_mirror_has_it(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, mnist_mirrors: str
 ) -> None:
     monkeypatch.setenv("MNIST_BP_MIRRORS", mnist_mirrors)
@@ -200,17 +211,17 @@ def test_auto_is_mnist_where_it_can_be_had(
     assert newest_flow_run().name == "mnist-cpu-seed1"
 
 
-def test_the_script_keeps_its_signals_though_prefect_takes_them_when_a_flow_begins(
+def test_the_script_keeps_its_signal_handlers_though_prefect_replaces_them_when_a_flow_starts(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """What Prefect makes of SIGTERM is an exception, which is lost if it is raised in a callback."""
+    """Prefect turns SIGTERM into an exception, which is lost if it is raised in a callback."""
     seen: dict[int, object] = {}
 
-    def look(run: RunRequest) -> NoReturn:
+    def look(config: RunConfig, notice: str | None) -> RawDataset:
         seen.update({number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)})
         raise StoreError("seen enough")
 
-    monkeypatch.setattr("flows.train.prepare", look)
+    monkeypatch.setattr("flows.train.download", look)
     assert main(SMALL) == 1
     assert seen[signal.SIGINT] is seen[signal.SIGTERM] is signal.getsignal(signal.SIGTERM)
 
@@ -236,12 +247,12 @@ def test_mnist_never_falls_back_and_every_mirror_is_listed_with_its_reason(
         (["--artifacts", "s3://bucket/prefix"], ["s3://bucket/prefix", "credentials"]),
     ],
 )
-def test_what_cannot_succeed_is_refused_before_any_task_runs(
+def test_a_run_that_cannot_succeed_is_refused_before_any_task_runs(
     flags: list[str], parts: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main([*SMALL, *flags]) == 1
     out, err = capsys.readouterr()
-    first, line = err.splitlines()  # nothing of a download
+    first, line = err.splitlines()  # no line of a download
     assert (out, first) == ("", "starting    the Prefect flow mnist-bp")
     assert line.startswith("error: ")
     for part in parts:
@@ -249,7 +260,7 @@ def test_what_cannot_succeed_is_refused_before_any_task_runs(
     assert newest_flow_run().state_name == "Failed"
 
 
-def test_a_bad_default_in_the_environment_is_one_line_too(
+def test_a_bad_default_in_the_environment_is_reported_in_one_line(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MNIST_BP_ARTIFACTS", "gs://bucket")
@@ -267,7 +278,7 @@ def test_a_diverged_run_stops_names_its_step_and_keeps_its_checkpoints(capsys: p
     assert not Path("artifacts/runs").exists()
 
 
-def test_a_transport_fault_is_retried_and_what_is_deterministic_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_transport_fault_is_retried_and_a_deterministic_failure_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MNIST_BP_MIRRORS", "http://127.0.0.1:9/")
     with pytest.raises(DownloadError, match="cannot be reached"):
         train(RunConfig(dataset="mnist"))
@@ -284,22 +295,23 @@ def test_a_transport_fault_is_retried_and_what_is_deterministic_is_not(monkeypat
     assert download.run_count == 1
 
 
-def test_an_upload_that_breaks_off_is_finished_by_resuming_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupted_upload_is_finished_by_resuming_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
     put, calls = LocalStore.put, []
 
-    def breaking_put(store: LocalStore, key: str, source: Path | bytes, sha256: str) -> None:
+    def interrupted_put(store: LocalStore, key: str, source: Path | bytes, sha256: str) -> None:
         calls.append(key)
         if len(calls) == 3:
             raise StoreError(f"cannot write {key}: connection reset", transient=True)
         put(store, key, source, sha256)
 
-    monkeypatch.setattr(LocalStore, "put", breaking_put)
+    monkeypatch.setattr(LocalStore, "put", interrupted_put)
     with pytest.raises(StoreError, match="connection reset"):
         train(RunConfig(dataset="mnist-sample", steps=100, checkpoint_every=50))
     (directory,) = Path("data/runs").iterdir()
     assert not list(Path("artifacts").rglob("manifest.json"))
     summary = train(RunConfig(), resume=directory.name)
+    assert isinstance(summary, RunSummary)
     assert summary.run_id == directory.name
     assert newest_flow_run().name == "mnist-sample-cpu-seed1"
-    assert Path(str(summary.manifest)).exists()
-    assert Path(str(summary.manifest)).with_name("promotion.json").exists()
+    assert Path(summary.manifest).exists()
+    assert Path(summary.manifest).with_name("promotion.json").exists()

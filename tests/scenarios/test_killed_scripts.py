@@ -13,7 +13,7 @@ from prefect.settings import PREFECT_API_URL
 
 from mnist_bp.registry.champion import read_champion
 from mnist_bp.storage.address import open_store
-from tests.flows.conftest import Start
+from tests.support.scripts import Start
 
 STEPS = ["--dataset", "mnist-sample", "--steps", "2000", "--checkpoint-every", "400"]
 

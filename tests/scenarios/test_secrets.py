@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.flows.conftest import SCRIPT
 from tests.support.s3_servers import admin_client, environment_of, serve
+from tests.support.scripts import SCRIPT
 
 TOKEN = "canary-session-token-3b1f"
 

@@ -28,11 +28,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final
 
-from mnist_bp.cli.console import Terminal
 from mnist_bp.config import RunConfig
 from mnist_bp.errors import MnistBpError
 from mnist_bp.layout import run_directory
-from mnist_bp.pipeline import run_pipeline
+from mnist_bp.pipeline import preflight, run_pipeline
 from mnist_bp.training.journal import Journal
 from mnist_bp.training.resume import RunRequest, load_resumable_run
 
@@ -97,7 +96,8 @@ def make_or_resume(config: RunConfig, run_id: str) -> None:
     begun = Journal(run_directory(config.data_dir, run_id)).path.exists()
     run = load_resumable_run(run_id, config, config.chosen) if begun else RunRequest(run_id, config)
     if run.manifest is None:
-        run_pipeline(run, Terminal())
+        preflight(run.config)
+        run_pipeline(run)
 
 
 class Nursery:

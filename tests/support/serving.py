@@ -1,4 +1,4 @@
-"""The serving process and the Prefect server, as an operator has them, and what tests ask of the server."""
+"""A serving process, queries to its Prefect server, and a webhook receiver, for tests of deployments."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ from prefect.client.schemas.objects import FlowRun
 
 REPOSITORY: Final = Path(__file__).parents[2]
 SCRIPT: Final = REPOSITORY / "deployments" / "serve.py"
-PATIENCE: Final = 60.0
+TIMEOUT_S: Final = 60.0
 ENDLESS: Final = {"dataset": "mnist-sample", "steps": 10**9, "checkpoint_every": 10**5, "engine": "reference"}
 """As `tests.conftest.ENDLESS`, as a parameter, and by an engine that takes longer for its first checkpoint."""
 
 Found = TypeVar("Found")
 
 
-def eventually(look: Callable[[], Found | None], what: str, patience: float = PATIENCE) -> Found:
-    """Look again and again until there is something."""
-    deadline = time.monotonic() + patience
+def eventually(look: Callable[[], Found | None], what: str, timeout: float = TIMEOUT_S) -> Found:
+    """Poll until the result is true."""
+    deadline = time.monotonic() + timeout
     while True:
         if found := look():
             return found
@@ -39,7 +39,7 @@ def eventually(look: Callable[[], Found | None], what: str, patience: float = PA
 
 
 def environment(home: Path, **more: str) -> dict[str, str]:
-    """Make the environment of an operator who has set nothing but what is given, with a Prefect of its own."""
+    """Return an environment that sets only the given variables, with a separate PREFECT_HOME."""
     ours = ("AWS_", "MNIST_BP_", "PREFECT_")
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
     quick = {
@@ -53,10 +53,10 @@ class Served:
     """A serving process.
 
     Args:
-        flags: Of `deployments/serve.py`.
+        flags: Flags of `deployments/serve.py`.
         variables: Its environment.
-        directory: Where it is started.
-        parent: What starts it, if not this process: the beginning of a command.
+        directory: Its working directory.
+        parent: Beginning of the command, if another process starts it.
     """
 
     def __init__(
@@ -86,12 +86,12 @@ class Served:
 
     @property
     def descendants(self) -> list[psutil.Process]:
-        """Processes that it has started, and theirs."""
+        """Its child processes, and theirs."""
         found: list[psutil.Process] = psutil.Process(self.process.pid).children(recursive=True)
         return found
 
     def kill(self, *, with_runs: bool) -> None:
-        """End it as a power cut would."""
+        """Kill it."""
         victims = self.descendants if with_runs else []
         self.process.kill()
         for victim in victims:
@@ -99,7 +99,7 @@ class Served:
         self.close()
 
     def stop(self) -> int:
-        """End it as an operator does, and return its exit code."""
+        """Terminate it, and return its exit code."""
         self.process.terminate()
         code = self.process.wait(60)
         self.close()
@@ -113,13 +113,13 @@ class Served:
 
 
 def both_are_served() -> bool:
-    """Whether both deployments are known to the server, which is a moment after they are served."""
+    """Return whether the server lists both deployments, which follows a moment after they are served."""
     with get_client(sync_client=True) as client:
         return {found.name for found in client.read_deployments()} >= {"train", "nightly"}
 
 
 def start_run(deployment: str, parameters: Mapping[str, Any] | None = None) -> UUID:
-    """Ask for a run of a deployment."""
+    """Start a run of a deployment."""
     with get_client(sync_client=True) as client:
         found = client.read_deployment_by_name(f"mnist-bp/{deployment}")
         return client.create_flow_run_from_deployment(found.id, parameters=dict(parameters or {})).id
@@ -130,8 +130,8 @@ def read_run(run_id: UUID) -> FlowRun:
         return client.read_flow_run(run_id)
 
 
-def wait_for(run_id: UUID, state: str, patience: float = PATIENCE) -> FlowRun:
-    """Wait until a run is in a state; fail as soon as it has ended in another."""
+def wait_for(run_id: UUID, state: str, timeout: float = TIMEOUT_S) -> FlowRun:
+    """Wait until a run is in a state; fail if it ends in another."""
 
     def look() -> FlowRun | None:
         run = read_run(run_id)
@@ -140,7 +140,7 @@ def wait_for(run_id: UUID, state: str, patience: float = PATIENCE) -> FlowRun:
         assert run.state is None or not run.state.is_final(), (run.state_name, run.state and run.state.message)
         return None
 
-    return eventually(look, f"{run_id} is not {state}", patience)
+    return eventually(look, f"{run_id} is not {state}", timeout)
 
 
 class _Hook(BaseHTTPRequestHandler):
@@ -156,7 +156,7 @@ class _Hook(BaseHTTPRequestHandler):
 
 
 class Webhook(ThreadingHTTPServer):
-    """What takes Slack messages."""
+    """A server that receives Slack messages."""
 
     daemon_threads = False
 

@@ -1,17 +1,13 @@
-"""What is worth a second attempt, and what is said about it."""
+"""Which failures are retried, and what is logged about them."""
 
 from __future__ import annotations
 
-import io
-from collections.abc import Iterator
 from uuid import uuid4
 
 import pytest
 from prefect.client.schemas.objects import TaskRun
 from prefect.states import Failed
-from rich.console import Console
 
-from mnist_bp.cli.console import Terminal
 from mnist_bp.errors import (
     ChecksumError,
     ConfigError,
@@ -25,23 +21,14 @@ from tasks.download import download
 from tasks.evaluate import evaluate
 from tasks.preprocess import preprocess
 from tasks.promote import promote
-from tasks.retries import RETRIES, is_last_attempt, worth_retrying
+from tasks.retries import RETRIES, is_last_attempt, is_transport_fault
 from tasks.train import train_network
-from tasks.ui import show_on
 from tasks.upload import upload
-
-
-@pytest.fixture
-def shown() -> Iterator[io.StringIO]:
-    text = io.StringIO()
-    show_on(Terminal(Console(file=text, width=200)))
-    yield text
-    show_on(Terminal())
 
 
 def is_retried(error: Exception) -> bool:
     run = TaskRun(task_key="download", dynamic_key="0", flow_run_id=uuid4(), run_count=2)
-    return worth_retrying(download, run, Failed(data=error))
+    return is_transport_fault(download, run, Failed(data=error))
 
 
 def download_error(*kinds: FailureKind) -> DownloadError:
@@ -57,9 +44,11 @@ def download_error(*kinds: FailureKind) -> DownloadError:
         download_error("corrupt", "refused", "interrupted"),
     ],
 )
-def test_transport_faults_are_retried_and_shown_with_the_attempt(error: Exception, shown: io.StringIO) -> None:
+def test_transport_faults_are_retried_and_logged_with_the_attempt(
+    error: Exception, caplog: pytest.LogCaptureFixture
+) -> None:
     assert is_retried(error)
-    assert shown.getvalue() == f"download: attempt 2 of {RETRIES + 1} failed: {error}\n"
+    assert caplog.messages == [f"download: attempt 2 of {RETRIES + 1} failed: {error}"]
 
 
 @pytest.mark.parametrize(
@@ -74,13 +63,15 @@ def test_transport_faults_are_retried_and_shown_with_the_attempt(error: Exceptio
         ValueError("a bug"),
     ],
 )
-def test_what_is_deterministic_is_not_retried_and_not_shown_twice(error: Exception, shown: io.StringIO) -> None:
+def test_deterministic_failures_are_not_retried_and_not_logged_twice(
+    error: Exception, caplog: pytest.LogCaptureFixture
+) -> None:
     assert not is_retried(error)
-    assert shown.getvalue() == ""
+    assert caplog.messages == []
 
 
-def test_only_downloads_are_retried_for_their_transport_and_training_once_for_a_crash() -> None:
-    """What speaks to a store has its retries there."""
+def test_downloads_are_retried_after_transport_faults_and_training_once_after_a_crash() -> None:
+    """Requests to a store have their retries in the storage room."""
     tasks = (download, preprocess, train_network, evaluate, upload, promote)
     assert [task.retries for task in tasks] == [RETRIES, 0, 1, 0, 0, 0]
 

@@ -1,4 +1,7 @@
-"""One Prefect server for all tests of flows."""
+"""Fixtures for tests that run flows and the script: a Prefect server for the session, and processes of the script.
+
+The plugin is loaded by `tests/conftest.py`: tests of flows, scenarios and deployments share it.
+"""
 
 from __future__ import annotations
 
@@ -12,11 +15,8 @@ from pathlib import Path
 
 import psutil
 import pytest
-from prefect.testing.utilities import prefect_test_harness
 
 from flows.runtime.server import LocalServer
-from mnist_bp.cli.console import Terminal
-from tasks import ui as ui
 
 SCRIPT = Path(__file__).parents[2] / "flows" / "train.py"
 
@@ -25,21 +25,16 @@ Start = Callable[..., "subprocess.Popen[str]"]
 
 @pytest.fixture(scope="session")
 def prefect_server() -> Iterator[None]:
-    """A real Prefect server with a database of its own, for the session."""
+    """A real Prefect server with a separate database, for the session."""
+    from prefect.testing.utilities import prefect_test_harness  # 1 s, which sessions without flows save
+
     with prefect_test_harness(server_startup_timeout=100):
         yield
 
 
 @pytest.fixture
-def terminal(prefect_server: None, own_signals: None) -> Iterator[None]:
-    """For tests that call the script's main: its terminal is let go afterwards, as its signal handlers are."""
-    yield
-    ui.show_on(Terminal())
-
-
-@pytest.fixture
 def start() -> Iterator[Start]:
-    """Start the script with flags and, by keyword, environment variables; what still runs at the end is killed."""
+    """Start the script with flags and, by keyword, environment variables; kill what still runs at the end."""
     started: list[subprocess.Popen[str]] = []
 
     def begin(*flags: str, **environment: str) -> subprocess.Popen[str]:
@@ -73,7 +68,7 @@ def migrated_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def home(migrated_database: Path, tmp_path: Path) -> Path:
-    """A directory of Prefect's own, whose settings name no server."""
+    """A home directory of Prefect whose settings name no server."""
     directory = tmp_path / "prefect"
     directory.mkdir()
     shutil.copy(migrated_database, directory)
@@ -82,5 +77,5 @@ def home(migrated_database: Path, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def start_alone(start: Start, home: Path) -> Start:
-    """Start the script where it has to start a Prefect server of its own."""
+    """Start the script where no server is named, so that it starts a separate one."""
     return partial(start, PREFECT_HOME=str(home), PREFECT_API_URL="")

@@ -1,0 +1,103 @@
+"""Which Prefect server a script's flow runs on: the one that Prefect's settings name, otherwise a separate one."""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Final
+
+from flows.runtime.server import STOP_TIMEOUT_S, LocalServer, ServerError
+
+REPLY_TIMEOUT_S: Final = 4.0
+"""Seconds for a server that settings name to reply."""
+
+CONNECT_TIMEOUT_S: Final = 1.5
+"""Seconds for it to accept a connection; Prefect's client tries four times, with waits of 1.5 s in all."""
+
+_HINT: Final = "run without a server: mnist-bp train, with the same flags"
+
+
+def prestart() -> LocalServer | None:
+    """Start a server before Prefect is imported, unless a variable or the active profile seems to name one.
+
+    This is a guess that saves time; `use_server` asks Prefect itself.
+    """
+    if os.environ.get("PREFECT_API_URL", _url_in_profile()):
+        return None
+    try:
+        return LocalServer()
+    except (ServerError, OSError):
+        return None  # `use_server` tries again and reports
+
+
+def _url_in_profile() -> str | None:
+    variable = os.environ.get
+    path = variable("PREFECT_PROFILES_PATH") or Path(variable("PREFECT_HOME") or "~/.prefect", "profiles.toml")
+    try:
+        profiles = tomllib.loads(Path(path).expanduser().read_text())
+        url: str = profiles["profiles"][variable("PREFECT_PROFILE") or profiles["active"]]["PREFECT_API_URL"]
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError):  # RuntimeError: no home directory
+        return None
+    return url
+
+
+@contextmanager
+def use_server(prestarted: LocalServer | None) -> Iterator[None]:
+    """Run flows on the server that Prefect's settings name, otherwise on a separate one.
+
+    Args:
+        prestarted: A server from `prestart`, or None; it is stopped once it has written what it received.
+
+    Raises:
+        ServerError: The server does not reply, at the start or later.
+    """
+    import httpx
+    from prefect.settings import PREFECT_API_URL, temporary_settings
+
+    named = PREFECT_API_URL.value()
+    try:
+        with ExitStack() as stack:
+            if named:
+                if prestarted is not None:
+                    prestarted.stop()
+                if problem := check_health():
+                    raise _unreachable(named) from problem
+            else:
+                server = stack.enter_context(prestarted or LocalServer())
+                stack.enter_context(temporary_settings({PREFECT_API_URL: server.url}))
+                stack.callback(_drain, server)
+            yield
+    except (RuntimeError, httpx.TransportError) as exc:
+        if isinstance(exc, RuntimeError) and "Failed to reach API" not in str(exc):
+            raise
+        raise _unreachable(named) from exc
+
+
+def check_health() -> Exception | None:
+    """Return why the server that Prefect's settings name does not reply within seconds; None if it does."""
+    import httpx
+    from prefect import get_client
+    from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
+
+    limits = {"timeout": httpx.Timeout(REPLY_TIMEOUT_S, connect=CONNECT_TIMEOUT_S)}
+    with temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0}), get_client(limits, sync_client=True) as client:
+        return client.api_healthcheck()
+
+
+def _unreachable(named: str | None) -> ServerError:
+    if named is None:
+        return ServerError(f"this script's Prefect server has ended; {_HINT}")
+    return ServerError(f"cannot reach the Prefect server at {named}: start it, empty PREFECT_API_URL, or {_HINT}")
+
+
+def _drain(server: LocalServer) -> None:
+    """Send the logs and events that Prefect still holds: task runs reach the server as events alone."""
+    from prefect.events.worker import EventsWorker
+    from prefect.logging.handlers import APILogWorker
+
+    if server.alive:
+        for worker in (APILogWorker, EventsWorker):
+            worker.drain_all(timeout=STOP_TIMEOUT_S)

@@ -1,0 +1,111 @@
+"""What Prefect calls as a flow run changes its state, and how a flow run is named and ends."""
+
+from __future__ import annotations
+
+import logging
+import os
+from datetime import date
+from typing import Any, Final, cast
+
+from prefect import Flow
+from prefect.client.schemas.objects import FlowRun, State
+from prefect.states import Completed
+
+from flows.runtime.crashed_runs import crash_zombie_runs, label_with_process
+from flows.runtime.notifications import notify_crashed, notify_failed, notify_not_promoted
+from flows.runtime.watch import when_process_dies
+from mnist_bp.config import RunConfig
+from mnist_bp.errors import ConfigError, StoreError
+from mnist_bp.storage.address import open_store
+from mnist_bp.summary import FinishedRun, RunSummary, headline, markdown
+from mnist_bp.training.resume import RunRequest
+from tasks import ui
+
+logger = logging.getLogger(__name__)
+
+SERVED_BY: Final = "MNIST_BP_SERVED_BY"
+"""Environment variable of runs: id of the serving process, whose Prefect server they need."""
+
+_INTERRUPTED: Final = 130
+
+
+def completed(result: RunSummary | FinishedRun) -> RunSummary | FinishedRun:
+    """Return a flow's result as a state with a message, which lists of runs show.
+
+    Returns:
+        A Completed state, typed as what the flow's caller gets: Prefect unpacks it.
+    """
+    message = result.finished if isinstance(result, FinishedRun) else headline(result)
+    return cast("RunSummary | FinishedRun", Completed(message=message, data=result))
+
+
+def name_flow_run(run: RunRequest, dataset: str, night: date | None = None) -> None:
+    """Name and tag the current flow run by dataset, engine and seeds, as `auto` turned out.
+
+    Args:
+        run: The run.
+        dataset: Name of the dataset.
+        night: Date of a nightly run, or None.
+    """
+    tags = _tags(run, dataset) | ({"night": str(night)} if night else {})
+    ui.update_flow_run(f"{dataset}-{tags['engine']}-{night or run.config.seeds_label}", tags)
+
+
+def _tags(run: RunRequest, dataset: str) -> dict[str, str]:
+    try:
+        engine = run.engine
+    except ConfigError:  # the run fails for the same reason
+        engine = run.config.engine
+    return {"dataset": dataset, "engine": engine, "seed": run.config.seeds_range}
+
+
+def _on_running(_flow: Flow[..., Any], run: FlowRun, _state: State[Any]) -> None:
+    """Send logs to Prefect, exit with the serving process, and mark runs whose process was killed as Crashed."""
+    ui.send_logs_to_prefect()
+    if pid := os.environ.get(SERVED_BY):
+        when_process_dies(int(pid), lambda: os._exit(_INTERRUPTED))  # the run can be resumed, as after any kill
+    with ui.optional():
+        label_with_process(run)
+        for crashed in crash_zombie_runs():
+            message = f"flow run {crashed.name}: its process was killed; it is marked as Crashed"
+            logger.warning(message, extra={"flow_run_id": run.id})
+            notify_crashed(crashed)
+
+
+def _on_completion(_flow: Flow[..., Any], run: FlowRun, state: State[Any]) -> None:
+    """Show the summary in the UI, and notify of a run that does not become champion."""
+    summary = state.result()
+    if isinstance(summary, FinishedRun):
+        ui.show_markdown("run-summary", f"# {summary.finished}", summary.finished)
+        return
+    if summary.promotion.outcome != "promoted":
+        notify_not_promoted(run, summary.promotion)
+    ui.show_markdown("run-summary", markdown(summary), headline(summary))
+    _show_nights(summary)
+
+
+def _show_nights(summary: RunSummary) -> None:
+    """Show the last nights of the dataset, which may include this run."""
+    from mnist_bp.registry.nightly import nights_headline, nights_markdown, recent_nights  # NumPy
+
+    address, dataset = summary.artifacts.rpartition("/runs/")[0], summary.dataset
+    with ui.optional(StoreError):
+        if rows := recent_nights(open_store(address), dataset):
+            text = nights_markdown(dataset, rows)
+            ui.show_markdown(f"accuracy-over-nights-{dataset}", text, nights_headline(rows))
+
+
+def _on_failure(_flow: Flow[..., Any], run: FlowRun, state: State[Any]) -> None:
+    """Notify, and tag a run that failed before it was named."""
+    config = RunConfig.model_validate(run.parameters.get("config") or {})
+    if f"seed:{config.seeds_range}" not in run.tags:
+        ui.update_flow_run(run.name, _tags(RunRequest("", config), config.dataset))
+    notify_failed(run, state)
+
+
+HOOKS: Final[dict[str, Any]] = {
+    "on_running": [_on_running],
+    "on_completion": [_on_completion],
+    "on_failure": [_on_failure],
+    "on_crashed": [_on_failure],
+}

@@ -1,0 +1,107 @@
+"""Run a flow as a script: flags, a Prefect server that starts ahead, signals, the terminal, and the exit code.
+
+if __name__ == "__main__":
+script = Script()         # before Prefect is imported
+...
+if __name__ == "__main__":
+script.run(train)
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+import threading
+from collections.abc import Sequence
+from contextlib import suppress
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, cast
+
+from flows.runtime.choose_server import prestart, use_server
+from flows.runtime.server import LocalServer
+from mnist_bp.cli.flags import TrainCommand, parse
+from mnist_bp.cli.process import FastExit, exit_when_interrupted, raise_when_interrupted, reduce_garbage_collection
+from mnist_bp.config import RunConfig
+from mnist_bp.errors import MnistBpError
+
+if TYPE_CHECKING:  # the server starts before these are imported
+    from prefect import Flow
+
+    from mnist_bp.summary import FinishedRun, RunSummary
+
+_PRELOADED: Final = ("training.run", "training.evaluation", "registry.publish", "registry.promotion")
+
+
+class Script:
+    """This process as a script. Checks the flags, and starts a Prefect server while Prefect is imported.
+
+    Prefect reads its settings when it is imported. The script prints its progress itself, so Prefect's console log (not
+    the log in its UI) is limited to fatal errors; its telemetry would send requests, and print a notice first.
+    """
+
+    def __init__(self) -> None:
+        os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
+        os.environ.setdefault("DO_NOT_TRACK", "1")
+        reduce_garbage_collection()
+        exit_when_interrupted()
+        parse(TrainCommand)
+        self._exit = FastExit()
+        self._server = prestart()
+
+    def run(self, flow: Flow[..., Any]) -> None:
+        """Run a flow, and exit with its exit code."""
+        self._exit.run(lambda: main(flow, server=self._server))
+
+
+def main(flow: Flow[..., Any], arguments: Sequence[str] | None = None, server: LocalServer | None = None) -> int:
+    """Run a flow in this process and print its result.
+
+    Args:
+        flow: `flows.train.train`.
+        arguments: Flags and their values; those of the process when None.
+        server: A Prefect server from `prestart`, or None; it is stopped at the end.
+
+    Returns:
+        The exit code: 0, 1 (failed) or 130 (interrupted); 2 (bad usage) is raised as SystemExit.
+    """
+    from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
+    from rich.console import Console
+
+    from mnist_bp.cli.console import progress_bar
+    from mnist_bp.cli.run import ResumeHint, run_command
+    from mnist_bp.pipeline import no_progress_bar
+    from tasks import ui
+
+    command, console = parse(TrainCommand, arguments), Console(stderr=True)
+    hint = ResumeHint([sys.executable, sys.argv[0]])
+    install_signal_handlers = raise_when_interrupted(hint.text)
+
+    def keep_signals(flow: Any, flow_run: Any, state: Any) -> None:  # noqa: ARG001 - Prefect's protocol names them
+        install_signal_handlers()  # Prefect takes SIGTERM as a flow starts, and may lose the exception that it raises
+
+    def run(config: RunConfig, resume: str | None) -> RunSummary | FinishedRun:
+        threading.Thread(target=_preload, args=(config,), daemon=True).start()
+        console.print("starting    the Prefect flow mnist-bp")
+        interruptible = flow.with_options(on_running=[*flow.on_running_hooks, keep_signals])
+        # the thread of the heartbeat sleeps for 1 s at the end
+        with use_server(server), temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
+            return cast("RunSummary | FinishedRun", interruptible(config, resume))
+
+    ui.show_progress_with(partial(progress_bar, console))
+    try:
+        return run_command(command, run, hint, console)
+    finally:
+        ui.show_progress_with(no_progress_bar)
+        if server is not None:
+            server.stop()  # if no flow was started
+
+
+def _preload(config: RunConfig) -> None:
+    """Import what the tasks need while the main thread waits for Prefect's server; the tasks report errors."""
+    with suppress(MnistBpError):
+        for module in _PRELOADED:
+            importlib.import_module(f"mnist_bp.{module}")
+        from mnist_bp.engines.choose import choose_engine
+
+        choose_engine(config.engine, config.hidden, config.batch_size)

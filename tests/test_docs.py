@@ -1,0 +1,122 @@
+"""README and docs: every link leads somewhere, every command exists with its flags, and figures about the tree hold."""
+
+from __future__ import annotations
+
+import importlib
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from mnist_bp.cli.main import COMMANDS
+
+REPOSITORY: Final = Path(__file__).parents[1]
+PAGES: Final = [
+    REPOSITORY / "README.md",
+    *sorted((REPOSITORY / "docs").glob("*.md")),
+    REPOSITORY / "deployments/README.md",
+]
+LINK: Final = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
+FLAG: Final = re.compile(r"(?<![\w-])--[a-z][a-z-]+")
+READING_ORDER: Final = 10
+MAX_README: Final = 7_000
+"""Characters; the first page is read in one sitting."""
+
+page_ids = [path.relative_to(REPOSITORY).as_posix() for path in PAGES]
+
+
+def anchors_of(page: Path) -> set[str]:
+    """The anchors that a page's headings have on GitHub."""
+    headings = re.findall(r"^#+ (.*)$", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).strip().replace(" ", "-") for heading in headings}
+
+
+def commands_of(page: Path) -> list[str]:
+    """The lines of a page's indented blocks that are commands, without their comments."""
+    lines = [line.strip() for line in page.read_text().splitlines() if line.startswith("    ")]
+    starts = (r"(?:\w+=\S+\s+|\w+=\"[^\"]*\"\s+)*", r"(make|\.venv/bin/\S+|docker|export)\b")
+    return [line.partition(" #")[0].strip() for line in lines if re.match("".join(starts), line)]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=page_ids)
+def test_every_link_leads_to_a_file_and_a_heading(page: Path) -> None:
+    for target in LINK.findall(page.read_text()):
+        if "://" in target:
+            continue
+        name, _, anchor = target.partition("#")
+        linked = (page.parent / name).resolve() if name else page
+        assert linked.exists(), target
+        assert not anchor or anchor in anchors_of(linked), target
+
+
+@pytest.fixture(scope="module")
+def help_texts() -> dict[str, str]:
+    """The help text of every command that the pages call, by the command's first words."""
+    return {}
+
+
+def help_of(command: list[str], known: dict[str, str]) -> str:
+    key = " ".join(command)
+    if key not in known:
+        shown = subprocess.run([sys.executable, *command, "--help"], cwd=REPOSITORY, capture_output=True, text=True)
+        assert shown.returncode == 0, shown.stderr
+        known[key] = shown.stdout
+    return known[key]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=page_ids)
+def test_every_command_exists_with_its_flags(page: Path, help_texts: dict[str, str]) -> None:
+    makefile = (REPOSITORY / "Makefile").read_text()
+    for line in commands_of(page):
+        words = [word for word in shlex.split(line) if not re.match(r"\w+=", word)]
+        flags = FLAG.findall(line)
+        match words:
+            case ["make", target, *_]:
+                assert re.search(rf"^{target}:", makefile, re.MULTILINE), line
+                script = {"train": ["flows/train.py"], "serve": ["deployments/serve.py"]}.get(target)
+                assert script or not flags or target == "test", line
+                shown = help_of(script, help_texts) if script else ""
+            case [".venv/bin/mnist-bp", "bench", *_]:
+                shown = help_of(["-m", "mnist_bp", "bench"], help_texts)
+            case [".venv/bin/mnist-bp", name, *_]:
+                assert name in COMMANDS, line
+                shown = help_of(["-m", "mnist_bp", name], help_texts)
+            case [".venv/bin/python", "-m", module, *_]:
+                assert importlib.util.find_spec(module) is not None, line
+                continue
+            case [".venv/bin/python", path, *_]:
+                shown = help_of([path], help_texts)
+            case _:  # Prefect's commands are called by tests/deployments; docker is not available to the tests
+                continue
+        missing = [flag for flag in flags if flag not in ("--help", "--json") and flag not in shown]
+        assert not missing, (line, missing)
+
+
+def test_every_command_of_the_command_line_is_in_some_page() -> None:
+    text = "".join(page.read_text() for page in PAGES)
+    assert [name for name in COMMANDS if f"mnist-bp {name}" not in text] == []
+
+
+def test_the_readme_fits_one_page_and_its_reading_order_names_ten_files() -> None:
+    readme = (REPOSITORY / "README.md").read_text()
+    assert len(readme) <= MAX_README
+    order = readme[readme.index("Reading order") :]
+    files = re.findall(r"`([\w/]+\.py)`", order[: order.index("\n\n")])
+    assert len(files) == READING_ORDER
+    lines = 0
+    for file in files:
+        path = next(path for path in (REPOSITORY / "mnist_bp" / file, REPOSITORY / file) if path.exists())
+        lines += len(path.read_text().splitlines())
+    stated = int(re.search(r"about ([\d,]+) lines", order)[1].replace(",", ""))  # type: ignore[index]
+    assert abs(lines - stated) <= 100
+
+
+def test_every_room_of_the_library_is_in_the_readme() -> None:
+    readme = (REPOSITORY / "README.md").read_text()
+    rooms = [path for path in (REPOSITORY / "mnist_bp").iterdir() if not path.name.startswith("__")]
+    names = [path.name if path.suffix == ".py" else f"{path.name}/" for path in rooms]
+    assert [name for name in names if not re.search(rf"^ +{re.escape(name)} ", readme, re.MULTILINE)] == []
