@@ -87,7 +87,7 @@ def test_bad_usage_is_one_line_under_its_own_name(capsys: pytest.CaptureFixture[
     with pytest.raises(SystemExit) as ended:
         main(["train", "--steps", "0"])
     assert ended.value.code == 2
-    assert capsys.readouterr().err == "error: --steps '0': expected greater than or equal to 1; see --help\n"
+    assert capsys.readouterr().err == "error: --steps '0': expected at least 1; see --help\n"
     with pytest.raises(SystemExit):
         main(["train", "--help"])
     assert capsys.readouterr().out.startswith("usage: mnist-bp train ")
