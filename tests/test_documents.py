@@ -19,7 +19,8 @@ MANIFEST = manifest_of("a", "mnist", [1_000], {"model.safetensors": b"weights"})
 def refusal(changes: dict[str, Any], without: str | None = None) -> str:
     """Return the message about a manifest with some entries changed, and one removed."""
     document = merged(MANIFEST.model_dump(mode="json"), changes)
-    document.pop(without, None)
+    if without is not None:
+        del document[without]
     with pytest.raises(DataFormatError) as caught:
         documents.parse(Manifest, checksummed_json.dumps(document), "x/manifest.json", "restore it")
     message = str(caught.value)
@@ -72,7 +73,7 @@ def test_another_version_is_refused_by_its_version_whatever_else_has_changed() -
 
 
 @pytest.mark.parametrize("model", [ChampionFile, PromotionRecord])
-def test_one_kind_of_document_is_not_read_as_another(model: type[ChampionFile] | type[PromotionRecord]) -> None:
+def test_one_kind_of_document_is_not_read_as_another(model: Any) -> None:
     with pytest.raises(DataFormatError, match=r"it has no (champion|promotion)_version"):
         documents.parse(model, documents.dumps(MANIFEST), "", "")
 

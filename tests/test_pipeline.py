@@ -11,7 +11,8 @@ from pydantic import ValidationError
 
 from mnist_bp.config import RunConfig
 from mnist_bp.errors import ConfigError, MnistBpError, StoreError
-from mnist_bp.pipeline import preflight
+from mnist_bp.layout import RUN_ID
+from mnist_bp.pipeline import open_run, preflight
 from tests.support.s3_servers import S3Server, free_endpoint
 
 
@@ -138,3 +139,15 @@ def test_a_refused_configuration_makes_no_directory(settings: dict[str, object],
         pytest.skip("there is a GPU")
     refusal(config_with(**settings), ConfigError)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_without_resume_a_run_gets_a_new_id() -> None:
+    first, second = (open_run(config_with()) for _ in range(2))
+    assert RUN_ID.fullmatch(first.run_id)
+    assert first.run_id != second.run_id
+    assert first.manifest is None
+
+
+def test_a_run_that_would_fail_later_gets_no_id() -> None:
+    with pytest.raises(ConfigError, match="--batch-size 4001"):
+        open_run(config_with(batch_size=4001))

@@ -13,11 +13,11 @@ import pytest
 from mnist_bp.config import RunConfig
 from mnist_bp.engines.choose import choose_engine
 from mnist_bp.errors import ConfigError, StoreError
-from mnist_bp.layout import MANIFEST, PROMOTION, RUN_ID, RUNS, run_directory
+from mnist_bp.layout import MANIFEST, PROMOTION, RUNS, run_directory
 from mnist_bp.storage.address import open_store
 from mnist_bp.storage.files import sha256_of_bytes
 from mnist_bp.training.journal import Journal, RunStart
-from mnist_bp.training.resume import RunRequest, load_resumable_run, open_run, resume_flags
+from mnist_bp.training.resume import RunRequest, load_resumable_run, resume_flags
 from mnist_bp.training.workspace import lock_run
 
 RUN = "20261125T072013Z-1d4ef8bd"
@@ -65,16 +65,9 @@ def test_a_run_names_the_engine_that_auto_is_here_or_that_it_was_started_with() 
     assert RunRequest("resumed", RunConfig(engine="auto"), started_engine="reference").engine == "reference"
 
 
-def test_without_resume_a_run_gets_a_new_id() -> None:
-    first, second = (open_run(RunConfig(), None) for _ in range(2))
-    assert RUN_ID.fullmatch(first.run_id)
-    assert first.run_id != second.run_id
-    assert first.manifest is None
-
-
 def test_a_resumed_run_has_the_settings_and_the_dataset_that_it_was_started_with() -> None:
     begin(steps=50, seed=7)
-    run = open_run(RunConfig(data_dir="data"), RUN)
+    run = load_resumable_run(RUN, RunConfig(data_dir="data"), RunConfig(data_dir="data").chosen)
     assert (run.run_id, run.config.steps, run.config.seed) == (RUN, 50, 7)
     assert (run.config.dataset, run.engine, run.notice) == ("mnist-sample", "reference", "no network")
     assert run.config.artifacts == str(Path("artifacts").absolute())
@@ -122,7 +115,6 @@ def test_a_run_that_is_published_and_decided_leaves_nothing_to_do(directory_remo
     manifest, _ = put(MANIFEST), put(PROMOTION)
     run = load_resumable_run(RUN, RunConfig(data_dir="data", artifacts="artifacts"), {})
     assert run.manifest == manifest
-    assert run.nothing_to_do == f"{RUN} is published already, nothing to do: {manifest}"
 
 
 def test_a_run_that_is_published_and_not_decided_is_resumed() -> None:
