@@ -1,4 +1,4 @@
-"""`mnist-bp runs`, and the histories of all runs as one table, read with DuckDB and pyarrow as in the README."""
+"""`mnist-bp runs`, and the histories of all runs as one table, read with DuckDB and pyarrow as in docs/runs.md."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from mnist_bp.storage.interface import Store
 from tests.support.published_runs import checkpoint, promote, publish, run_id_of
 from tests.support.s3_servers import S3Server
 
-README = (Path(__file__).parents[2] / "README.md").read_text()
+PAGE = (Path(__file__).parents[2] / "docs" / "runs.md").read_text()
 STEPS = (1_000, 2_000)
 
 
@@ -34,9 +34,9 @@ class Published(NamedTuple):
     accuracy: float
 
 
-def from_readme(first: str) -> str:
-    """Return the indented block of the README whose first line begins with `first`."""
-    found = re.search(rf"^    {re.escape(first)}.*\n(?:    .*\n)*", README, re.MULTILINE)
+def from_page(first: str) -> str:
+    """Return the indented block of docs/runs.md whose first line begins with `first`."""
+    found = re.search(rf"^    {re.escape(first)}.*\n(?:    .*\n)*", PAGE, re.MULTILINE)
     assert found is not None, first
     return re.sub(r"^    ", "", found[0], flags=re.MULTILINE)
 
@@ -133,9 +133,9 @@ def test_a_run_with_a_damaged_manifest_is_listed_as_damaged_and_not_plotted(
     assert not Path("runs.png").exists()
 
 
-def test_the_readmes_query_reads_all_complete_runs_as_one_table(published: list[Published]) -> None:
+def test_the_query_of_the_page_reads_all_complete_runs_as_one_table(published: list[Published]) -> None:
     with duckdb.connect() as connection:
-        rows = connection.execute(from_readme("SELECT strftime")).fetchall()
+        rows = connection.execute(from_page("SELECT strftime")).fetchall()
     assert [(date, run_id, accuracy) for date, run_id, _, accuracy in rows] == published
 
 
@@ -147,14 +147,14 @@ def bucket(s3_server: S3Server, s3_bucket: str) -> str:
     return f"s3://{keys}@{s3_bucket}/some/prefix?scheme=http&endpoint_override={quote(host)}&region=us-east-1"
 
 
-def test_the_readmes_lines_read_all_complete_runs_from_a_bucket(s3_bucket: str, bucket: str) -> None:
+def test_the_lines_of_the_page_read_all_complete_runs_from_a_bucket(s3_bucket: str, bucket: str) -> None:
     """DuckDB reads S3 with an extension that it would download; here it reads through pyarrow."""
     store = open_store(f"s3://{s3_bucket}/some/prefix")
     put_run(store, 4, "fashion-mnist")
     put_run(store, 5, complete=False)
     published = [put_run(store, number) for number in (1, 2)]
     names: dict[str, Any] = {}
-    exec(from_readme("from pyarrow import").replace("s3://bucket/prefix", bucket), names)
+    exec(from_page("from pyarrow import").replace("s3://bucket/prefix", bucket), names)
     rows = names["history"].to_table().to_pylist()
     assert [row["run_id"] for row in rows] == [run_id_of(number) for number in (1, 1, 2, 2, 4, 4)]
     with duckdb.connect() as connection:
