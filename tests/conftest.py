@@ -15,7 +15,7 @@ import pytest
 from mnist_bp.data.download import fetch_dataset
 from mnist_bp.data.preprocess import preprocess_dataset
 from mnist_bp.results import CachedDataset, RawDataset
-from tests.support.killed_runs import Nursery
+from tests.support.killed_runs import RunLauncher
 from tests.support.s3_servers import S3Server, admin_client, environment_of, present_servers, serve
 
 pytest_plugins = ["tests.support.scripts"]
@@ -127,10 +127,10 @@ def s3_bucket(s3_server: S3Server, s3_admin: Any, monkeypatch: pytest.MonkeyPatc
 
 
 @pytest.fixture(scope="session")
-def nursery() -> Iterator[Nursery]:
-    """A process that forks runs, for the session: it takes seconds to warm up."""
-    with Nursery() as nursery:
-        yield nursery
+def launcher() -> Iterator[RunLauncher]:
+    """One process that forks runs for the whole session, because it takes seconds to start."""
+    with RunLauncher() as launcher:
+        yield launcher
 
 
 def data_dir_of(raw: RawDataset) -> Path:

@@ -1,4 +1,4 @@
-"""The script as a process that is killed outright, and two of it at once."""
+"""The script `flows/train.py` as a process that is killed, and two such processes at the same time."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ pytestmark = [pytest.mark.usefixtures("prefect_server", "warm_caches"), pytest.m
 
 @pytest.fixture
 def start(start: Start) -> Start:
-    """Start the script on the session's Prefect server, so that its death leaves no other process."""
+    """Start the script on the session's Prefect server, so that no process is left when it is killed."""
     return partial(start, PREFECT_API_URL=str(PREFECT_API_URL.value()))
 
 
@@ -34,7 +34,7 @@ def end(process: subprocess.Popen[str]) -> dict[str, object]:
 
 
 @pytest.mark.parametrize("engine", ["reference", "cpu"])
-def test_a_script_that_is_killed_outright_and_resumed_publishes_the_same_checkpoints(engine: str, start: Start) -> None:
+def test_a_script_that_is_killed_and_resumed_publishes_the_same_checkpoints(engine: str, start: Start) -> None:
     process = start(*STEPS, "--engine", engine, "--artifacts", "killed")
     deadline = time.monotonic() + 60
     while not list(Path("data/runs").glob("*/checkpoints/step-0000400.safetensors")):

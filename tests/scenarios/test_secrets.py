@@ -1,4 +1,4 @@
-"""Credentials: whatever is logged, and however a run ends, they are written nowhere."""
+"""Credentials are written nowhere, however much is logged and however a run ends."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ EVERYTHING_LOGGED = {
 @pytest.mark.slow
 @pytest.mark.parametrize("right", [True, False], ids=["published", "refused"])
 def test_credentials_are_in_no_log_no_file_and_no_database(right: bool, tmp_path: Path) -> None:
-    """Everything is logged at DEBUG, to the console and to Prefect's database, with a session token as well."""
+    """Everything is logged at DEBUG, to the console and to Prefect's database. Credentials include a session token."""
     with serve("rclone", tmp_path / "server") as server, admin_client(server) as client:
         client.create_bucket(Bucket="runs")
         secret = server.secret_key if right else "canary-secret-key-77e2"

@@ -1,4 +1,4 @@
-"""Checkpoints: same bytes for same weights, and nothing parsed before its digest is right."""
+"""Checkpoint files: equal bytes for equal weights, and nothing is parsed before its digest is verified."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ PARAMETERS = initial_parameters(1, 20, 5, 3)
 METADATA = {"step": 1000, "config": {"seed": 1, "learning_rate": 0.5}}
 
 
-def test_a_checkpoint_comes_back_bit_for_bit_with_its_metadata(tmp_path: Path) -> None:
+def test_a_checkpoint_is_read_back_bit_for_bit_with_its_metadata(tmp_path: Path) -> None:
     file = save_checkpoint(tmp_path / "a.safetensors", [PARAMETERS], METADATA)
     (loaded,) = load_checkpoint(file)
     assert all(np.array_equal(a, b) for a, b in zip(loaded, PARAMETERS, strict=True))
@@ -33,7 +33,7 @@ def test_a_checkpoint_comes_back_bit_for_bit_with_its_metadata(tmp_path: Path) -
     assert (digest_of(Path(file.path)), Path(file.path).stat().st_size) == (file.sha256, file.size)
 
 
-def test_several_models_come_back_each_as_it_was(tmp_path: Path) -> None:
+def test_several_models_are_read_back_bit_for_bit(tmp_path: Path) -> None:
     models = [initial_parameters(seed, 20, 5, 3) for seed in (1, 2, 3)]
     file = save_checkpoint(tmp_path / "a.safetensors", models, METADATA)
     for found, expected in zip(load_checkpoint(file), models, strict=True):
@@ -75,7 +75,7 @@ def test_a_pickle_in_place_of_a_checkpoint_runs_no_code(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("hostile", [pickle.dumps(print), (1 << 60).to_bytes(8, "little") + b"{}", b""])
-def test_what_was_put_in_place_of_a_checkpoint_is_refused_and_never_parsed(
+def test_a_file_that_replaces_a_checkpoint_is_refused_and_never_parsed(
     hostile: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = save_checkpoint(tmp_path / "a.safetensors", [PARAMETERS], METADATA)
@@ -94,5 +94,5 @@ def test_a_file_with_other_tensors_is_a_format_error(tmp_path: Path) -> None:
 
 def test_a_missing_file_is_a_store_error(tmp_path: Path) -> None:
     file = save_checkpoint(tmp_path / "a.safetensors", [PARAMETERS], METADATA)
-    with pytest.raises(StoreError, match="gone"):
-        load_checkpoint(replace(file, path=str(tmp_path / "gone")))
+    with pytest.raises(StoreError, match="missing"):
+        load_checkpoint(replace(file, path=str(tmp_path / "missing")))

@@ -1,4 +1,4 @@
-"""Scores against a count done by hand, with every engine."""
+"""Scores compared with a count of one image at a time, with every engine."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def predicted(model: Model, x: FloatArray) -> FloatArray:
 
 
 @every_engine
-def test_scores_are_what_counting_one_image_at_a_time_gives(engine: Engine, sample: CachedDataset) -> None:
+def test_scores_are_those_of_counting_one_image_at_a_time(engine: Engine, sample: CachedDataset) -> None:
     images, labels = load_split(sample.test)
     model = initial_parameters(1, 784, 30, 10)
     evaluator = Evaluator(engine, images, labels)
@@ -47,7 +47,7 @@ def test_scores_are_what_counting_one_image_at_a_time_gives(engine: Engine, samp
 
 
 @every_engine
-def test_the_labs_figure_counts_the_first_1000_images_alone(engine: Engine, mnist: CachedDataset) -> None:
+def test_the_figure_of_the_lab_counts_only_the_first_1000_images(engine: Engine, mnist: CachedDataset) -> None:
     images, labels = load_split(mnist.test)
     model = initial_parameters(1, 784, 30, 10)
     whole = Evaluator(engine, images, labels).score(1, 0, model)
@@ -57,8 +57,8 @@ def test_the_labs_figure_counts_the_first_1000_images_alone(engine: Engine, mnis
 
 
 @every_engine
-def test_raw_and_scaled_pixels_are_told_apart(engine: Engine) -> None:
-    """One pixel of 255 that decides: in [0, 1] the bias outweighs it, as a raw value it does not."""
+def test_raw_and_scaled_pixels_give_different_scores(engine: Engine) -> None:
+    """A single pixel of value 255: scaled to [0, 1], the bias outweighs it; as a raw value, it does not."""
     images, labels = np.full((10, 1), 255, np.uint8), np.ones(10, np.uint8)
     W1, W2 = np.full((1, 1), 0.05, np.float32), np.array([[0.0, 10.0]], np.float32)
     model = Parameters(W1, np.zeros(1, np.float32), W2, np.array([8.0, 0.0], np.float32))

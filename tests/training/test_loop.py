@@ -1,4 +1,4 @@
-"""Training: the lab's own rule, the order of examples, reproducibility, divergence; with every engine."""
+"""The training loop with every engine: the lab's update rule, the order of examples, equal bits, divergence."""
 
 from __future__ import annotations
 
@@ -86,16 +86,14 @@ def test_three_steps_are_those_of_the_lab_with_gradients_from_autograd(
 
 
 @every_engine
-def test_one_record_comes_for_every_checkpoint_and_one_after_the_last_step(
-    engine: Engine, sample: CachedDataset
-) -> None:
+def test_models_are_yielded_at_every_checkpoint_and_after_the_last_step(engine: Engine, sample: CachedDataset) -> None:
     assert [point.step for point in run(engine, sample, steps=250)] == [100, 200, 250]
     assert [point.step for point in run(engine, sample, steps=100)] == [100]
     assert [point.step for point in run(engine, sample, steps=7)] == [7]
 
 
 @every_engine
-def test_checkpoints_are_of_different_parameters(engine: Engine, sample: CachedDataset) -> None:
+def test_checkpoints_hold_different_weights(engine: Engine, sample: CachedDataset) -> None:
     assert len({sha256_of(point.models) for point in run(engine, sample)}) == 3
 
 
@@ -107,7 +105,7 @@ def test_where_checkpoints_fall_changes_no_bit(engine: Engine, sample: CachedDat
 
 
 @every_engine
-def test_a_model_is_the_same_alone_and_among_others(engine: Engine, sample: CachedDataset) -> None:
+def test_a_model_is_the_same_trained_alone_and_among_others(engine: Engine, sample: CachedDataset) -> None:
     together = run(engine, sample, seeds="3..7")
     for place, seed in enumerate(range(3, 8)):
         alone = run(engine, sample, seed=seed)
@@ -143,7 +141,7 @@ def test_same_seed_gives_the_same_bits_in_another_process(engine: Engine, sample
 
 
 @every_engine
-def test_seeds_and_only_training_settings_change_the_result(engine: Engine, sample: CachedDataset) -> None:
+def test_only_the_seed_and_the_training_settings_change_the_weights(engine: Engine, sample: CachedDataset) -> None:
     base = bits(run(engine, sample)[-1].models)
     assert base == bits(run(engine, sample, data_dir="elsewhere", artifacts="elsewhere")[-1].models)
     for change in ({"seed": 2}, {"learning_rate": 0.4}, {"bias_gradient": "sum"}, {"batch_size": 11}):
@@ -180,7 +178,7 @@ def test_an_epoch_shows_every_example_once_and_drops_the_last_partial_batch() ->
 
 @dataclass(frozen=True)
 class GrowingData:
-    """Multiplies every weight by ten at each step: float32 overflows at a step one can count."""
+    """Multiplies every weight by ten at each step, so that float32 overflows at a known step."""
 
     def advance(self, models: Sequence[Model], batches: Sequence[IntArray], **_: Any) -> list[Model]:
         grown = []
@@ -207,27 +205,29 @@ def test_a_diverged_run_names_its_step_and_its_seed_and_keeps_the_checkpoints_be
 
 
 @every_engine
-def test_a_learning_rate_at_the_end_of_float32_diverges(engine: Engine, sample: CachedDataset) -> None:
+def test_a_learning_rate_at_the_limit_of_float32_diverges(engine: Engine, sample: CachedDataset) -> None:
     with pytest.raises(DivergenceError, match=r"diverged at step \d+:.*--learning-rate 3e\+38"):
         run(engine, sample, learning_rate=3e38, batch_size=200)
 
 
 @every_engine
-def test_progress_is_told_and_never_goes_back(engine: Engine, sample: CachedDataset) -> None:
-    told: list[tuple[int, float]] = []
+def test_progress_is_reported_and_never_decreases(engine: Engine, sample: CachedDataset) -> None:
+    reported: list[tuple[int, float]] = []
     config = settings_of(steps=2 * CHUNK_STEPS + 5, checkpoint_every=10**6)
-    list(training(config, engine, sample, lambda *now: told.append(now)))
-    assert [step for step, _ in told] == [CHUNK_STEPS, 2 * CHUNK_STEPS, 2 * CHUNK_STEPS + 5]
-    assert all(0 < before[1] <= after[1] for before, after in pairwise(told))
+    list(training(config, engine, sample, lambda *now: reported.append(now)))
+    assert [step for step, _ in reported] == [CHUNK_STEPS, 2 * CHUNK_STEPS, 2 * CHUNK_STEPS + 5]
+    assert all(0 < before[1] <= after[1] for before, after in pairwise(reported))
 
 
-def test_the_reference_leaves_the_thread_count_as_it_was(sample: CachedDataset) -> None:
+def test_the_reference_engine_restores_the_number_of_threads(sample: CachedDataset) -> None:
     before = torch.get_num_threads()
     run(ReferenceEngine(), sample)
     assert torch.get_num_threads() == before
 
 
-def test_the_reference_computes_its_steps_on_one_thread(sample: CachedDataset, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_reference_engine_computes_its_steps_on_one_thread(
+    sample: CachedDataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
     seen: set[int] = set()
 
     def watched(*args: Any) -> Any:
@@ -240,14 +240,14 @@ def test_the_reference_computes_its_steps_on_one_thread(sample: CachedDataset, m
 
 
 @every_engine
-def test_large_batches_are_looked_at_more_often(engine: Engine, sample: CachedDataset) -> None:
-    told: list[int] = []
+def test_progress_is_reported_more_often_for_large_batches(engine: Engine, sample: CachedDataset) -> None:
+    reported: list[int] = []
     config = settings_of(steps=60, batch_size=4000, checkpoint_every=10**6)
-    list(training(config, engine, sample, lambda step, _: told.append(step)))
-    assert told == [25, 50, 60]
+    list(training(config, engine, sample, lambda step, _: reported.append(step)))
+    assert reported == [25, 50, 60]
 
 
-def test_training_seconds_are_those_of_the_clock(sample: CachedDataset) -> None:
+def test_training_seconds_agree_with_the_clock(sample: CachedDataset) -> None:
     started = time.perf_counter()
     seconds = run(ReferenceEngine(), sample, steps=1000)[-1].seconds
     passed = time.perf_counter() - started
@@ -275,7 +275,7 @@ def test_the_reference_engine_on_a_gpu_stays_close_to_the_cpu(sample: CachedData
 @pytest.mark.slow
 @every_engine
 def test_lab_8_4_on_mnist_ends_in_the_range_that_64_orders_span(engine: Engine, mnist: CachedDataset) -> None:
-    """Range over 64 shuffle orders from this initialisation: 0.902 to 0.932 on all test images, 872 to 921 of 1,000."""
+    """Over 64 shuffle orders from this initialization: 0.902 to 0.932 on all test images, 872 to 921 of 1,000."""
     points = run(engine, mnist, steps=10_000, checkpoint_every=1_000)
     score = Evaluator(engine, *load_split(mnist.test)).score(1, points[-1].step, points[-1].models[0])
     assert len(points) == 10
@@ -286,7 +286,7 @@ def test_lab_8_4_on_mnist_ends_in_the_range_that_64_orders_span(engine: Engine, 
 
 @pytest.mark.slow
 def test_24_seeds_end_in_the_same_distribution_with_either_engine(mnist: CachedDataset) -> None:
-    """Kolmogorov-Smirnov on the accuracies; 24 against 24 differ by 0.46 in 1 of 100 cases where nothing does."""
+    """Kolmogorov-Smirnov test of the accuracies: 24 and 24 equal draws differ by more than 0.46 in 1 of 100 cases."""
     accuracies = []
     for engine in (ReferenceEngine(), CpuEngine()):
         models = run(engine, mnist, steps=10_000, checkpoint_every=10_000, seeds="1..24")[-1].models
