@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import logging
 import os
+from contextlib import suppress
 from datetime import date
 from typing import Any, Final, cast
 
 from prefect import Flow
 from prefect.client.schemas.objects import FlowRun, State
 from prefect.states import Completed
+from pydantic import ValidationError
 
 from flows.runtime.crashed_runs import crash_zombie_runs, label_with_process
 from flows.runtime.notifications import notify_crashed, notify_failed, notify_not_promoted
@@ -97,10 +99,11 @@ def _show_nights(summary: RunSummary) -> None:
 
 def _on_failure(_flow: Flow[..., Any], run: FlowRun, state: State[Any]) -> None:
     """Notify, and tag a run that failed before it was named."""
-    config = RunConfig.model_validate(run.parameters.get("config") or {})
-    if f"seed:{config.seeds_range}" not in run.tags:
-        ui.update_flow_run(run.name, _tags(RunRequest("", config), config.dataset))
     notify_failed(run, state)
+    with suppress(ValidationError):  # why it failed
+        config = RunConfig.model_validate(run.parameters.get("config") or {})
+        if f"seed:{config.seeds_range}" not in run.tags:
+            ui.update_flow_run(run.name, _tags(RunRequest("", config), config.dataset))
 
 
 HOOKS: Final[dict[str, Any]] = {
