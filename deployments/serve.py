@@ -31,7 +31,7 @@ from mnist_bp.cli.process import print_error
 from mnist_bp.config import RunConfig
 from mnist_bp.data.datasets import DatasetName
 from mnist_bp.errors import ConfigError, MnistBpError
-from mnist_bp.registry.nights import ZONE_EXPECTED, zone_of
+from mnist_bp.registry.nightly import ZONE_EXPECTED, zone_of
 
 if TYPE_CHECKING:
     from prefect.deployments.runner import RunnerDeployment

@@ -17,7 +17,7 @@ from flows.train import retrain
 from mnist_bp.config import RunConfig
 from mnist_bp.errors import ConfigError
 from mnist_bp.pipeline import open_run
-from mnist_bp.registry.nights import night_of, seed_of
+from mnist_bp.registry.nightly import night_of, seed_of
 from mnist_bp.summary import FinishedRun, RunSummary
 
 NIGHTLY: Final = RunConfig(dataset="mnist")

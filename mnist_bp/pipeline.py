@@ -144,7 +144,7 @@ def promote(config: RunConfig, data: CachedDataset, published: PublishedRun) -> 
 
 def find_identical(config: RunConfig, data: CachedDataset) -> FinishedRun | None:
     """Find a published run that a new one would only repeat; see `mnist_bp.registry.catalog`."""
-    from mnist_bp.registry.finished import find_identical_run
+    from mnist_bp.registry.catalog import find_identical_run
 
     run_id = find_identical_run(config, data.key)
     if run_id is None:

@@ -88,7 +88,8 @@ def _on_completion(_flow: Flow[..., Any], run: FlowRun, state: State[Any]) -> No
 
 def _show_nights(summary: RunSummary) -> None:
     """Show the last nights of the dataset, which may include this run."""
-    from mnist_bp.registry.nightly import nights_headline, nights_markdown, recent_nights  # NumPy
+    from mnist_bp.registry.nightly import recent_nights  # NumPy
+    from mnist_bp.report.nights import nights_headline, nights_markdown
 
     address, dataset = summary.artifacts.rpartition("/runs/")[0], summary.dataset
     with ui.optional(StoreError):

@@ -9,8 +9,7 @@ from pathlib import Path
 from mnist_bp.cli.flags import StoreCommand, parse
 from mnist_bp.cli.tables import print_table
 from mnist_bp.data.datasets import DatasetName
-from mnist_bp.registry.catalog import CatalogedRun, catalog_runs
-from mnist_bp.registry.overview import find_champions, summarize_run
+from mnist_bp.registry.catalog import CatalogedRun, catalog_runs, find_champions, summarize_run
 from mnist_bp.report.png_plots import accuracy_png
 from mnist_bp.storage.files import check_writable, write_bytes
 

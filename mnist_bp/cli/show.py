@@ -14,8 +14,7 @@ from mnist_bp.cli.tables import print_table
 from mnist_bp.documents import FrozenModel, Manifest, PromotionRecord
 from mnist_bp.errors import ChecksumError, DataFormatError
 from mnist_bp.layout import RUNS
-from mnist_bp.registry.catalog import read_manifest
-from mnist_bp.registry.overview import find_champions
+from mnist_bp.registry.catalog import find_champions, read_manifest
 from mnist_bp.registry.promotion_record import read_promotion
 from mnist_bp.storage.interface import Store
 from mnist_bp.summary import accuracy_rows

@@ -1,29 +1,35 @@
-"""The runs of a store: which there are, and what their manifests say."""
+"""The catalog: the runs of a store, as a listing shows them and as their manifests describe them."""
 
 from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Final, Literal
 
+from pydantic import JsonValue
+
 from mnist_bp import documents
-from mnist_bp.documents import Manifest
+from mnist_bp.config import PLACES, RunConfig
+from mnist_bp.documents import FrozenModel, Manifest, Timestamp
 from mnist_bp.errors import ChecksumError, DataFormatError, StoreError
 from mnist_bp.layout import MANIFEST, PROMOTION, RUNS
+from mnist_bp.registry.champion import list_champions, read_champion
+from mnist_bp.storage.address import open_store
 from mnist_bp.storage.files import expect_digest, sha256_of_bytes
 from mnist_bp.storage.interface import Entry, Store
 from mnist_bp.storage.parallel import in_parallel
 
-_ONE_NAME: Final = re.compile(r"[\w-]+")
-"""What names a run: no slash and no dot, so no other place."""
-
-_REMEDY: Final = "restore it from a copy; mnist-bp verify tells what else is damaged"
-_NEAREST: Final = 3
-
 RunStatus = Literal["complete", "incomplete", "damaged"]
+
+HINT: Final = "restore it from a copy; mnist-bp verify lists everything that is damaged"
+
+_ONE_NAME: Final = re.compile(r"[\w-]+")
+"""A run id has no slash and no dot, so it cannot lead to another place."""
+
+_MAX_SUGGESTIONS: Final = 3
 
 
 @dataclass(frozen=True)
@@ -31,8 +37,8 @@ class ListedRun:
     """A run as a listing shows it.
 
     Args:
-        run_id: Its name.
-        files: What is there of it, by name below its prefix.
+        run_id: Its id.
+        files: Its files, by name below its prefix.
     """
 
     run_id: str
@@ -40,22 +46,22 @@ class ListedRun:
 
     @property
     def complete(self) -> bool:
-        """Whether its manifest, which is put last, is there."""
+        """Whether the manifest, which is put last, exists."""
         return MANIFEST in self.files
 
     @property
     def lost_manifest(self) -> bool:
-        """Whether its manifest was there and is gone: only a complete run gets a promotion.json."""
+        """Whether the manifest is missing although it existed: only a complete run gets a promotion.json."""
         return not self.complete and PROMOTION in self.files
 
     @property
     def newest(self) -> datetime:
-        """When the last of its files was put; the beginning of time where there is none any more."""
+        """When the newest of its files was put; the year 1 if it has no files."""
         return max((entry.modified for entry in self.files.values()), default=datetime.min.replace(tzinfo=UTC))
 
     @property
     def size(self) -> int:
-        """Size of all its files."""
+        """Size of all its files in bytes."""
         return sum(entry.size for entry in self.files.values())
 
 
@@ -64,9 +70,9 @@ class CatalogedRun:
     """A run as its manifest describes it.
 
     Args:
-        listed: What is there of it.
-        manifest: What it says; None where there is none, or where it cannot be believed.
-        damage: Why it cannot; None for one that is intact, or not there.
+        listed: Its files.
+        manifest: Its manifest; None if it is missing or damaged.
+        damage: Why the manifest cannot be used, or None.
     """
 
     listed: ListedRun
@@ -75,7 +81,7 @@ class CatalogedRun:
 
     @property
     def dataset(self) -> str | None:
-        """What it was trained on, where its manifest tells."""
+        """Name of the dataset; None without an intact manifest."""
         return self.manifest.dataset.name if self.manifest else None
 
     @property
@@ -84,8 +90,27 @@ class CatalogedRun:
         return "damaged" if self.damage else "complete" if self.manifest else "incomplete"
 
 
+class RunOverview(FrozenModel):
+    """One row in a table of runs. Facts that only a manifest states are None without an intact one."""
+
+    run_id: str
+    status: RunStatus
+    created: Timestamp | None
+    dataset: str | None
+    engine: str | None
+    seed: int | None
+    steps: int | None
+    accuracy: float | None
+    loss: float | None
+    train_seconds: float | None
+    champion: bool
+    files: int
+    size: int
+    damage: str | None
+
+
 def list_runs(store: Store) -> Iterator[ListedRun]:
-    """List every run of a store, whole or not, in order of run id; one listing of the store."""
+    """List every run of a store, complete or not, in order of run id, from one listing of the store."""
     run: ListedRun | None = None
     for entry in store.list_entries(RUNS):
         run_id, _, name = entry.key.removeprefix(RUNS).partition("/")
@@ -99,11 +124,14 @@ def list_runs(store: Store) -> Iterator[ListedRun]:
 
 
 def catalog_runs(store: Store, listed: Iterable[ListedRun] | None = None) -> list[CatalogedRun]:
-    """List runs of a store with their manifests, in order of run id.
+    """Read the manifests of runs.
 
     Args:
-        store: Where they were published.
-        listed: Which of them; None for every run.
+        store: Store with the runs.
+        listed: The runs to read; None for every run in the store.
+
+    Returns:
+        The runs, in the order of `listed`, or else of run id.
 
     Raises:
         StoreError: The store cannot be read, which says nothing about its runs.
@@ -116,7 +144,7 @@ def _catalog_run(store: Store, run: ListedRun) -> CatalogedRun:
         return CatalogedRun(run, None)
     key = f"{RUNS}{run.run_id}/{MANIFEST}"
     found = store.read(key)
-    if found is None:  # removed since it was listed
+    if found is None:  # deleted since it was listed
         return CatalogedRun(ListedRun(run.run_id, {k: v for k, v in run.files.items() if k != MANIFEST}), None)
     try:
         return CatalogedRun(run, _parse_manifest(found.content, store.uri(key), run.run_id))
@@ -125,43 +153,108 @@ def _catalog_run(store: Store, run: ListedRun) -> CatalogedRun:
 
 
 def read_manifest(store: Store, run_id: str, sha256: str | None = None) -> tuple[Manifest, str]:
-    """Read a run's manifest after proving it.
+    """Read a run's manifest and check it.
 
     Args:
-        store: Where the run was published.
-        run_id: Which.
-        sha256: Its digest, where a pointer states it.
+        store: Store with the run.
+        run_id: Id of the run.
+        sha256: The expected digest of the manifest, if it is known.
 
     Returns:
         The manifest, and the SHA-256 of its bytes.
 
     Raises:
-        StoreError: There is no such run, or none that is complete; names those whose ids are nearest.
-        ChecksumError, DataFormatError: It is damaged.
+        StoreError: No complete run has this id; the message names the nearest ids.
+        ChecksumError, DataFormatError: The manifest is damaged.
     """
     key = f"{RUNS}{run_id}/{MANIFEST}"
     found = store.read(key) if _ONE_NAME.fullmatch(run_id) else None
     if found is None:
-        raise StoreError(_unknown(store, run_id))
+        raise _unknown_run(store, run_id)
     digest = sha256_of_bytes(found.content)
     if sha256 is not None:
-        expect_digest(store.uri(key), digest, sha256, _REMEDY)
+        expect_digest(store.uri(key), digest, sha256, HINT)
     return _parse_manifest(found.content, store.uri(key), run_id), digest
 
 
 def _parse_manifest(content: bytes, uri: str, run_id: str) -> Manifest:
-    manifest = documents.parse(Manifest, content, uri, _REMEDY)
+    manifest = documents.parse(Manifest, content, uri, HINT)
     if manifest.run_id != run_id:
-        raise DataFormatError(f"{uri} is the manifest of {manifest.run_id}, expected {run_id}; {_REMEDY}")
+        raise DataFormatError(f"{uri} is the manifest of {manifest.run_id}, expected {run_id}; {HINT}")
     return manifest
 
 
-def _unknown(store: Store, run_id: str) -> str:
-    runs = list(list_runs(store))
-    complete = [run.run_id for run in runs if run.complete]
-    what = f"{store.uri(RUNS + run_id)}: "
-    if any(run.run_id == run_id for run in runs):
-        return f"{what}the run is not complete: it has no manifest; finish it with --resume {run_id}"
-    near = difflib.get_close_matches(run_id, complete, n=_NEAREST, cutoff=0)
-    expected = f"the nearest are {', '.join(near)}" if near else "there is none yet"
-    return f"{what}no such run; {expected}; see mnist-bp runs"
+def _unknown_run(store: Store, run_id: str) -> StoreError:
+    runs, uri = list(list_runs(store)), store.uri(RUNS + run_id)
+    if run_id in [run.run_id for run in runs]:
+        return StoreError(f"{uri}: the run is not complete: it has no manifest; finish it with --resume {run_id}")
+    near = difflib.get_close_matches(run_id, [run.run_id for run in runs if run.complete], _MAX_SUGGESTIONS, cutoff=0)
+    expected = f"the nearest are {', '.join(near)}" if near else "no run is complete yet"
+    return StoreError(f"{uri}: no such run; {expected}; see mnist-bp runs")
+
+
+def find_champions(store: Store) -> tuple[set[str], list[str]]:
+    """Return the run ids of all champions, and a message about each champion file that is damaged."""
+    champions, problems = set(), []
+    for dataset in list_champions(store):
+        try:
+            current = read_champion(store, dataset).current
+        except (ChecksumError, DataFormatError) as exc:
+            problems.append(str(exc))
+        else:
+            champions |= {current.run_id} if current else set()
+    return champions, problems
+
+
+def summarize_run(run: CatalogedRun, champions: set[str]) -> RunOverview:
+    """Describe a run in one row.
+
+    Args:
+        run: The run.
+        champions: Run ids of all champions.
+    """
+    listed, manifest = run.listed, run.manifest
+    return RunOverview(
+        run_id=listed.run_id,
+        status=run.status,
+        created=manifest and manifest.created,
+        dataset=run.dataset,
+        engine=manifest and manifest.engine,
+        seed=manifest and manifest.seed,
+        steps=manifest and manifest.final.step,
+        accuracy=manifest and manifest.final.accuracy,
+        loss=manifest and manifest.final.loss,
+        train_seconds=manifest and manifest.train_seconds,
+        champion=listed.run_id in champions,
+        files=len(listed.files),
+        size=listed.size,
+        damage=run.damage,
+    )
+
+
+def find_identical_run(config: RunConfig, dataset_key: str) -> str | None:
+    """Find the newest finished run with the same data, code and settings.
+
+    Args:
+        config: The settings; `artifacts` is where to look.
+        dataset_key: Key of the data; see `mnist_bp.results.CachedDataset`.
+
+    Returns:
+        Its id; None if no such run exists, or if it has no promotion record yet.
+
+    Raises:
+        StoreError: The store cannot be read.
+    """
+    from mnist_bp.registry.manifest import code_sha256  # NumPy and pyarrow, which a list of runs does not need
+
+    wanted = dataset_key, code_sha256(), _settings(config.model_dump(mode="json"))
+    for run in reversed(catalog_runs(open_store(config.artifacts))):
+        if (manifest := run.manifest) is None or PROMOTION not in run.listed.files:
+            continue
+        if (manifest.dataset.key, manifest.code.sha256, _settings(manifest.config)) == wanted:
+            return manifest.run_id
+    return None
+
+
+def _settings(config: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
+    return {name: value for name, value in config.items() if name not in PLACES}

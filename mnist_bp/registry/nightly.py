@@ -1,76 +1,88 @@
-"""The last nights of a dataset at a glance, for whoever looks in the morning: a line of their accuracy, and a table.
+"""Nights: the date and the seed of a nightly run, and the most recent nights of a dataset.
 
-A night is a run whose seed is a date. As long as a store has none, all runs stand in for nights; from then on, what was
-tried in between, with fewer steps or worse settings, is left out of the line.
+A night is a run whose seed is a date. In a store without nights, every run counts as one. As soon as there is a night,
+other runs are left out, since they may have had fewer steps or other settings.
 """
 
 from __future__ import annotations
 
-import base64
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from datetime import date
+from dataclasses import replace
+from datetime import date, datetime
 from functools import partial
 from typing import Final
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from mnist_bp.errors import ChecksumError, DataFormatError
+from mnist_bp.errors import ChecksumError, ConfigError, DataFormatError
 from mnist_bp.registry.catalog import CatalogedRun, catalog_runs, list_runs
-from mnist_bp.registry.nights import night_of_seed
 from mnist_bp.registry.promotion_record import read_promotion
-from mnist_bp.report.charts import Chart, Line, Tick, downsample, layout_chart
-from mnist_bp.report.page import page_environment
+from mnist_bp.report.nights import Night
 from mnist_bp.storage.interface import Store
 from mnist_bp.storage.parallel import in_parallel
 
+ZONE_EXPECTED: Final = "expected a name such as UTC or Europe/Zurich"
+
 NIGHTS_SHOWN: Final = 30
 RUNS_SEARCHED: Final = 4 * NIGHTS_SHOWN
-"""The newest runs, among which nights of one dataset are looked for: the manifest of each has to be read."""
-
-_WIDTH: Final = 720
-"""Of the picture, in pixels."""
-
-_MAX_DATES: Final = 8
+"""Number of recent runs that are searched for nights: each of them costs reading a manifest."""
 
 
-@dataclass(frozen=True)
-class Night:
-    """A run of a dataset, as one of many nights.
+def zone_of(name: str) -> ZoneInfo:
+    """Find a time zone by its name, such as Europe/Zurich.
+
+    Raises:
+        ConfigError: No time zone has this name.
+    """
+    try:
+        return ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError) as exc:  # an unknown key; not a relative path; a directory
+        raise ConfigError(f"time zone {name!r}: {ZONE_EXPECTED}") from exc
+
+
+def night_of(start: datetime, timezone: str) -> date:
+    """Return the date on which a run was due.
 
     Args:
-        run_id: The run.
-        day: The date that its seed is, or else that of its start.
-        scheduled: Whether its seed is a date.
-        steps: Of its last checkpoint.
-        accuracy: After them, in [0, 1].
-        decision: Outcome of its promotion, `damaged`, or None if there is no record of it.
-    """
+        start: When it was due, with a time zone.
+        timezone: Time zone of the schedule.
 
-    run_id: str
-    day: date
-    scheduled: bool
-    steps: int
-    accuracy: float
-    decision: str | None = None
+    Raises:
+        ConfigError: No time zone has this name.
+    """
+    return start.astimezone(zone_of(timezone)).date()
+
+
+def seed_of(night: date) -> int:
+    """Return the seed of a night: 20261125 for the 25th of November 2026."""
+    return night.year * 10_000 + night.month * 100 + night.day
+
+
+def night_of_seed(seed: int) -> date | None:
+    """Return the night that has a seed, or None if the seed is not a date from 2000 to 2999."""
+    year, month, day = seed // 10_000, seed // 100 % 100, seed % 100
+    try:
+        return date(year, month, day) if 2000 <= year < 3000 else None
+    except ValueError:
+        return None
 
 
 def recent_nights(store: Store, dataset: str) -> list[Night]:
-    """Gather what the last nights of a dataset achieved; runs that cannot be believed are left out.
+    """Find the most recent nights of a dataset. Runs with a damaged manifest are left out.
 
     Args:
-        store: Where runs were published.
-        dataset: Which they were trained on.
+        store: Store with the runs.
+        dataset: Name of the dataset.
 
     Returns:
-        In order of date; empty where all that was looked at is no night's.
+        At most `NIGHTS_SHOWN` nights, in order of date.
 
     Raises:
         StoreError: The store cannot be read.
     """
     complete = [run for run in list_runs(store) if run.complete]
-    looked_at = complete[-RUNS_SEARCHED:]
-    ours = [night for run in catalog_runs(store, looked_at) if (night := _night(run, dataset)) is not None]
+    searched = complete[-RUNS_SEARCHED:]
+    ours = [night for run in catalog_runs(store, searched) if (night := _night(run, dataset)) is not None]
     nights = [night for night in ours if night.scheduled]
-    if not nights and len(looked_at) == len(complete):
+    if not nights and len(searched) == len(complete):
         nights = ours
     shown = sorted(nights, key=lambda night: (night.day, night.run_id))[-NIGHTS_SHOWN:]
     decisions = in_parallel(partial(_decision, store), [night.run_id for night in shown])
@@ -78,13 +90,13 @@ def recent_nights(store: Store, dataset: str) -> list[Night]:
 
 
 def _night(run: CatalogedRun, dataset: str) -> Night | None:
-    """Describe a run of a dataset; None for a run of another dataset, or without an intact manifest."""
-    if run.manifest is None or run.manifest.dataset.name != dataset:
+    """Describe a run as a night, or return None for a run of another dataset or without an intact manifest."""
+    if run.manifest is None or run.dataset != dataset:
         return None
     seed, final = run.manifest.config.get("seed"), run.manifest.final  # of several seeds, not that of the model
     night = night_of_seed(seed) if isinstance(seed, int) else None
     day = night or run.manifest.created.date()
-    return Night(run.listed.run_id, day, night is not None, final.step, final.accuracy)
+    return Night(run.manifest.run_id, day, night is not None, final.step, final.accuracy)
 
 
 def _decision(store: Store, run_id: str) -> str | None:
@@ -93,53 +105,3 @@ def _decision(store: Store, run_id: str) -> str | None:
     except (ChecksumError, DataFormatError):
         return "damaged"
     return promotion.outcome if promotion else None
-
-
-def nights_headline(rows: Sequence[Night]) -> str:
-    """Tell in a line how the last night did among all; `rows` as of `recent_nights`, at least one."""
-    last, best = rows[-1], max(row.accuracy for row in rows)
-    return f"{last.accuracy:.4f} on {_in_short(last.day)}, best of {len(rows)}: {best:.4f}"
-
-
-def nights_markdown(dataset: str, rows: Sequence[Night]) -> str:
-    """Show nights as Markdown, for the Prefect UI: a picture, and a table that begins with the newest.
-
-    Args:
-        dataset: What was trained on.
-        rows: As of `recent_nights`, at least one.
-    """
-    picture = base64.b64encode(nights_svg(rows)).decode()
-    lines = [
-        f"| {row.day} | `{row.run_id}` | {row.steps:,} | {row.accuracy:.4f} | {row.decision or ''} |\n"
-        for row in reversed(rows)
-    ]
-    return (
-        f"# {dataset}: {nights_headline(rows)}\n\n"
-        f"![{_in_words(rows)}](data:image/svg+xml;base64,{picture})\n\n"
-        "Accuracy on all test images. A night with a filled mark became champion.\n\n"
-        "| night | run | steps | accuracy | decision |\n|---|---|---:|---:|---|\n" + "".join(lines)
-    )
-
-
-def nights_svg(rows: Sequence[Night]) -> bytes:
-    """Draw the accuracy of one night after the other; `rows` as of `recent_nights`, at least one."""
-    chart = layout_chart("accuracy", [Line("nights", "main", [*enumerate(row.accuracy for row in rows)])], _WIDTH)
-    dated = replace(chart, x_ticks=_dates(chart, rows), description=_in_words(rows))
-    promoted = [row.decision == "promoted" for row in rows]
-    return page_environment().get_template("nights.svg").render(chart=dated, promoted=promoted).encode()
-
-
-def _dates(chart: Chart, rows: Sequence[Night]) -> tuple[Tick, ...]:
-    """Name days below the axis, each once, the last always."""
-    places = [place for place, _ in downsample([(place, 0.0) for place in range(len(rows))], _MAX_DATES)]
-    named = {_in_short(rows[place].day): chart.marks[place].x for place in places}
-    return tuple(Tick(at, name) for name, at in named.items())
-
-
-def _in_short(day: date) -> str:
-    return f"{day.day} {day:%b}"
-
-
-def _in_words(rows: Sequence[Night]) -> str:
-    first, last = rows[0], rows[-1]
-    return f"accuracy night after night: {first.accuracy:.4f} on {first.day}, {last.accuracy:.4f} on {last.day}"

@@ -197,7 +197,7 @@ def test_a_path_is_not_taken_for_a_run_id(capsys: pytest.CaptureFixture[str]) ->
         manifest.write_text("{}")
     for name in ("../x", "", "."):
         assert main(["show", name]) == 1
-        assert "no such run; there is none yet" in capsys.readouterr().err
+        assert "no such run; no run is complete yet" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("flags", [[], ["--all"]])

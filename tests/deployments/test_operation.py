@@ -22,7 +22,7 @@ from prefect.settings.models.flows import FlowsSettings
 
 from flows.runtime.crashed_runs import is_zombie
 from mnist_bp.data.datasets import DATASETS
-from mnist_bp.registry.nights import seed_of
+from mnist_bp.registry.nightly import seed_of
 from tests.deployments.conftest import ZONE, Operation
 from tests.support.bad_http import Fault, status
 from tests.support.prefect_records import artifacts_of, task_runs_of

@@ -10,9 +10,12 @@ from typing import Any
 from xml.etree import ElementTree as ET
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from mnist_bp.registry.nightly import NIGHTS_SHOWN, nights_headline, nights_markdown, nights_svg, recent_nights
-from mnist_bp.registry.nights import seed_of
+from mnist_bp.errors import ConfigError
+from mnist_bp.registry.nightly import NIGHTS_SHOWN, night_of, night_of_seed, recent_nights, seed_of, zone_of
+from mnist_bp.report.nights import nights_headline, nights_markdown, nights_svg
 from mnist_bp.storage.local import LocalStore
 from tests.support.published_runs import checkpoint, publish, put_promotion
 
@@ -138,3 +141,35 @@ def test_the_text_holds_the_picture_itself_and_a_table_that_begins_with_the_newe
         f"| 2026-11-03 | `{last}` | 2,000 | 0.9200 |  |",
         f"| 2026-11-02 | `{first}` | 2,000 | 0.9100 |  |",
     ]
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# dates and seeds
+
+
+@pytest.mark.parametrize(
+    ("timezone", "night"),
+    [("UTC", date(2026, 11, 24)), ("Europe/Zurich", date(2026, 11, 25)), ("America/New_York", date(2026, 11, 24))],
+)
+def test_the_night_is_the_date_where_the_clock_hangs(timezone: str, night: date) -> None:
+    assert night_of(datetime(2026, 11, 24, 23, 30, tzinfo=UTC), timezone) == night
+
+
+def test_the_seed_reads_as_the_date() -> None:
+    assert seed_of(date(2026, 11, 25)) == 20261125
+
+
+@given(st.dates(date(2000, 1, 1), date(2999, 12, 31)))
+def test_a_seed_tells_its_night(night: date) -> None:
+    assert night_of_seed(seed_of(night)) == night
+
+
+@pytest.mark.parametrize("seed", [0, 1, 10_101, 20261301, 20260230, 2**53 - 1])
+def test_a_seed_that_is_no_date_tells_no_night(seed: int) -> None:
+    assert night_of_seed(seed) is None
+
+
+@pytest.mark.parametrize("name", ["Mars/Olympus", "", "../UTC", "Europe", "a\0b"])
+def test_a_time_zone_that_is_none_is_refused_by_name(name: str) -> None:
+    with pytest.raises(ConfigError, match="expected a name such as"):
+        zone_of(name)

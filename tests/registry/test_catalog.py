@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from mnist_bp.config import RunConfig
-from mnist_bp.registry.finished import find_identical_run
+from mnist_bp.registry.catalog import find_identical_run
 from mnist_bp.registry.manifest import code_sha256
 from mnist_bp.storage.address import open_store
 from tests.support.published_runs import publish, put_promotion
