@@ -29,8 +29,9 @@ def main(arguments: Sequence[str]) -> int:
     command = parse(RunsCommand, arguments)
     if command.plot:
         check_writable(Path(command.plot).absolute().parent)
-    champions, problems = find_champions(command.store)
-    every = catalog_runs(command.store)
+    store = command.store
+    champions, problems = find_champions(store)
+    every = catalog_runs(store)
     problems += [run.damage for run in every if run.damage]
     listed = [run for run in every if command.dataset in (None, run.dataset)]
     complete = [run.manifest for run in listed if run.manifest]
