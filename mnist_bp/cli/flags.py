@@ -89,7 +89,7 @@ class StoreCommand(Command):
     """A command that reads or changes published runs."""
 
     artifacts: str = Field(default_factory=artifacts_from_environment, min_length=1)
-    """Where runs are published: a directory or s3://bucket/prefix (default: $MNIST_BP_ARTIFACTS, else ./artifacts)."""
+    """Store of published runs, a directory or s3://bucket/prefix; default: $MNIST_BP_ARTIFACTS, else ./artifacts."""
 
     @property
     def store(self) -> Store:
@@ -101,7 +101,7 @@ class DataCommand(Command):
     """A command that uses the local data directory."""
 
     data_dir: str = Field(default_factory=data_dir_from_environment, min_length=1)
-    """Directory of downloads, caches and runs in progress (default: $MNIST_BP_DATA_DIR, else ./data)."""
+    """Directory of downloads, caches and runs in progress; default: $MNIST_BP_DATA_DIR, else ./data."""
 
 
 class TrainCommand(RunConfig, Command):

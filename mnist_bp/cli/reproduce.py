@@ -44,7 +44,7 @@ class ReproduceCommand(DataCommand, cli_prog_name="mnist-bp reproduce"):
     """Number of example orders to train."""
 
     engine: EngineChoice = "auto"
-    """Engine that computes the steps; auto = cuda where there is a GPU, else cpu, else reference."""
+    """Engine that computes the steps; auto = cuda if there is a GPU, else cpu, else reference."""
 
     plot: str = "reproduce-lab-8-4.png"
     """PNG file for the plot; an empty string for none."""
