@@ -1,4 +1,4 @@
-"""What to run: one frozen model that is the flow's parameter, the command line's flags and the manifest's record."""
+"""The configuration of a run: one frozen model for the flow's parameter, the command line's flags and the manifest."""
 
 from __future__ import annotations
 
@@ -32,20 +32,20 @@ VALIDATION_SHARE: Final = 12
 """With several seeds, one in this many training examples is held out: 5,000 of MNIST's 60,000."""
 
 MAX_SEEDS: Final = 1_000_000
-"""Seeds that are written out; what fits in memory is fewer by far."""
+"""Seeds in one configuration; far fewer models fit in memory."""
 
 MAX_STEPS: Final = 10**12
-"""In a run: 46 days at 4 us a step."""
+"""Steps of a run: 46 days at 4 us per step."""
 
 MAX_CHECKPOINTS: Final = 100_000
-"""In a run: every one of them is a file, and an entry in its manifest."""
+"""Checkpoints of a run: each is a file, and an entry in the manifest."""
 
 PLACES: Final = frozenset({"data_dir", "artifacts"})
-"""Settings that say where a run is made and published, not what it is."""
+"""Settings that state where a run is stored; they do not change its results."""
 
 
 class RunConfig(BaseModel):
-    """Everything that decides what a run does. Credentials and endpoints are never in it (AWS_* environment)."""
+    """Everything that decides what a run does. Credentials and endpoints come from the AWS_* environment instead."""
 
     model_config = ConfigDict(
         frozen=True,
@@ -56,7 +56,7 @@ class RunConfig(BaseModel):
     )
 
     dataset: DatasetChoice = "auto"
-    """Images to train on; auto = mnist if it is cached or reachable, else the bundled mnist-sample."""
+    """Dataset to train on; auto = mnist if it is cached or can be downloaded, else the bundled mnist-sample."""
 
     steps: int = Field(default=10_000, ge=1, le=MAX_STEPS)
     """Training steps, one batch each; one epoch of MNIST is 6,000 at batch size 10."""
@@ -74,59 +74,59 @@ class RunConfig(BaseModel):
     """Hidden units."""
 
     seed: int = Field(default=1, ge=0, lt=2**53)
-    """Decides the initial weights and the order of the examples; below 2**53, so that JSON keeps it exact."""
+    """Seed of the initial weights and of the order of the examples; below 2**53, so that JSON keeps it exact."""
 
     seeds: str | None = None
-    """Train a model for each of several seeds, instead of --seed: 1..64, or 3,5,8, or a count that starts at --seed."""
+    """Train one model for each of several seeds: 1..64, or 3,5,8, or a count that starts at --seed."""
 
     validation_examples: int | None = Field(default=None, ge=0)
-    """Held out at the end of the training split, to choose among --seeds; default: 1 in 12 for --seeds, else none."""
+    """Training examples held out to choose among --seeds; default: 1 in 12 with --seeds, else none."""
 
     checkpoint_every: int = Field(default=1_000, ge=1, validate_default=True)
     """Steps between checkpoints, of which a run has at most 100,000; the last step always gets one."""
 
     engine: EngineChoice = "auto"
-    """What computes the steps; auto = cuda where there is a GPU, else cpu, else reference."""
+    """Engine that computes the steps; auto = cuda if there is a GPU, else cpu, else reference."""
 
     data_dir: str = Field(default_factory=data_dir_from_environment, min_length=1)
-    """Directory of downloads, caches and runs in the making: $MNIST_BP_DATA_DIR, else ./data."""
+    """Directory of downloads, caches and runs in progress; default: $MNIST_BP_DATA_DIR, else ./data."""
 
     artifacts: str = Field(default_factory=artifacts_from_environment, min_length=1)
-    """Where finished runs are published: a directory or s3://bucket/prefix; $MNIST_BP_ARTIFACTS, else ./artifacts."""
+    """Store for finished runs, a directory or s3://bucket/prefix; default: $MNIST_BP_ARTIFACTS, else ./artifacts."""
 
     significance: float = Field(default=0.05, gt=0, le=1, allow_inf_nan=False)
-    """Most the one-sided p of McNemar's exact test may be for a run to replace the champion of its dataset."""
+    """Largest one-sided p-value of McNemar's exact test at which a run replaces the champion of its dataset."""
 
     minimum_gain: float = Field(default=0.0, ge=0, le=1, allow_inf_nan=False)
-    """Least gain in accuracy, as a share of the test images, for a run to replace the champion."""
+    """Smallest gain in accuracy, as a share of the test images, at which a run replaces the champion."""
 
     class_floor: float = Field(default=0.75, ge=0, le=1, allow_inf_nan=False)
-    """Least share of each class's test images that a run must have right to replace the champion."""
+    """Smallest accuracy within each class at which a run replaces the champion."""
 
     allow_unsafe_promotion: bool = False
-    """Promote even where the store ignores conditional writes, so that of two runs at once one may be lost."""
+    """Promote even if the store ignores conditional writes, so that concurrent promotions can overwrite each other."""
 
     @field_validator("artifacts")
     @classmethod
-    def _names_a_place(cls, value: str) -> str:
+    def _check_artifacts(cls, value: str) -> str:
         if problem := address_problem(value):
             raise ValueError(problem)
         return value
 
     @field_validator("checkpoint_every")
     @classmethod
-    def _keeps_checkpoints_few(cls, value: int, others: ValidationInfo) -> int:
+    def _check_checkpoint_every(cls, value: int, others: ValidationInfo) -> int:
         steps = others.data.get("steps", 1)
-        least = -(-steps // MAX_CHECKPOINTS)
-        if value < least:
+        smallest = -(-steps // MAX_CHECKPOINTS)
+        if value < smallest:
             raise ValueError(
-                f"expected at least {least:,} of {steps:,} steps, for at most {MAX_CHECKPOINTS:,} checkpoints"
+                f"expected at least {smallest:,} of {steps:,} steps, for at most {MAX_CHECKPOINTS:,} checkpoints"
             )
         return value
 
     @field_validator("seeds")
     @classmethod
-    def _names_seeds(cls, value: str | None, others: ValidationInfo) -> str | None:
+    def _check_seeds(cls, value: str | None, others: ValidationInfo) -> str | None:
         if value is not None:
             parse_seeds(value, others.data.get("seed", 0))
         return value
@@ -138,71 +138,64 @@ class RunConfig(BaseModel):
 
     @property
     def seeds_label(self) -> str:
-        """Name the seeds in a word: `seed1`, `seeds1..64`, or `seeds3,5,8`."""
+        """The seeds as a label: `seed1`, `seeds1..64`, or `seeds3,5,8`."""
         return f"seed{'s' if len(self.seed_list) > 1 else ''}{self.seeds_range}"
 
     @property
     def seeds_range(self) -> str:
-        """Tell the seeds in short: `1`, `1..64`, or `3,5,8`."""
+        """The seeds as `1`, `1..64`, or `3,5,8`."""
         seeds = self.seed_list
         if len(seeds) > 1 and list(seeds) == [*range(seeds[0], seeds[0] + len(seeds))]:
             return f"{seeds[0]}..{seeds[-1]}"
         return ",".join(map(str, seeds))
 
     def held_out(self, examples: int) -> int:
-        """Tell how many of the training examples are kept for validation.
+        """Return how many examples at the end of the training split are held out for validation.
+
+        Args:
+            examples: Rows of the training split.
 
         Raises:
-            ConfigError: None would be left to train on, or several models could not be told apart.
+            ConfigError: Fewer than a batch would be left to train on, or none to choose among several models by.
         """
         several = len(self.seed_list) > 1
         count = self.validation_examples
         if count is None:
             count = examples // VALIDATION_SHARE if several else 0
         if several and count == 0:
-            raise ConfigError("--validation-examples 0: expected at least 1, to choose one of the models of --seeds by")
-        check_batch_size(self.batch_size, examples - count)
+            raise ConfigError("--validation-examples 0: expected at least 1, to choose one of the models of --seeds")
+        if self.batch_size > examples - count:
+            raise ConfigError(
+                f"--batch-size {self.batch_size}: expected at most the {examples - count} training examples"
+            )
         return count
 
     @property
     def record(self) -> dict[str, Any]:
-        """Everything but where the run is made, as JSON has it, and the same from any working directory."""
+        """All settings but the data directory, as JSON values that are the same from any working directory."""
         return self.model_dump(mode="json", exclude={"data_dir"}) | {"artifacts": absolute_address(self.artifacts)}
 
     @property
     def chosen(self) -> dict[str, Any]:
-        """Those entries of `record` that are not the defaults: a form sends those as well."""
+        """The entries of `record` that differ from the defaults, which a form also sends."""
         defaults = RunConfig().record
         return {name: value for name, value in self.record.items() if value != defaults[name]}
 
     @property
     def training_record(self) -> dict[str, Any]:
-        """What decides the weights at a step, as far as a configuration does; beside it go the seeds."""
+        """The settings that, with a seed, decide the weights at a step."""
         return self.model_dump(mode="json", include={"batch_size", "learning_rate", "bias_gradient", "hidden"})
 
 
-PRESETS: Final[Mapping[str, RunConfig]] = {
-    # The lab as published.
-    "lab-8-4": RunConfig(
-        steps=10_000, batch_size=10, learning_rate=0.5, bias_gradient="mean", hidden=30, seed=1, checkpoint_every=1_000
-    ),
-    # The lab with one change: biases step along the gradient of the stated loss, as the weights do.
-    "lab-8-4-sum": RunConfig(bias_gradient="sum"),
-    # The whole pipeline in a moment, to see that everything works.
-    "smoke": RunConfig(dataset="mnist-sample", steps=500, checkpoint_every=100),
-}
-"""Named instances; a preset decides the fields that it sets, and leaves the others at their defaults."""
-
-
 def parse_seeds(text: str, first: int) -> tuple[int, ...]:
-    """Read which seeds to train.
+    """Parse `--seeds`.
 
     Args:
-        text: `1..64` (both ends included), `3,5,8`, or a count: `64`.
-        first: The first seed of a count.
+        text: A range `1..64` (both ends included), a list `3,5,8`, or a count `64`.
+        first: First seed of a count.
 
     Raises:
-        ValueError: Says what was expected.
+        ValueError: The text is none of these; states what was expected.
     """
     if counted := re.fullmatch(r"\d+", text):
         start, count = first, int(counted[0])
@@ -212,25 +205,28 @@ def parse_seeds(text: str, first: int) -> tuple[int, ...]:
         seeds = tuple(map(int, text.split(",")))
         if repeated := sorted({seed for seed in seeds if seeds.count(seed) > 1}):
             raise ValueError(f"expected every seed once, but {repeated[0]} is repeated")
-        return _in_range(seeds)
+        return _checked(seeds)
     else:
         raise ValueError("expected a range such as 1..64, a list such as 3,5,8, or a count such as 64")
     if not 1 <= count <= MAX_SEEDS:
         raise ValueError(f"expected 1 to {MAX_SEEDS:,} seeds, got {max(count, 0):,}")
-    return _in_range(tuple(range(start, start + count)))
+    return _checked(tuple(range(start, start + count)))
 
 
-def _in_range(seeds: tuple[int, ...]) -> tuple[int, ...]:
+def _checked(seeds: tuple[int, ...]) -> tuple[int, ...]:
     if max(seeds) >= 2**53:
         raise ValueError(f"expected seeds below 2**53, got {max(seeds)}")
     return seeds
 
 
-def check_batch_size(batch_size: int, examples: int) -> None:
-    """Refuse a batch that no epoch could fill.
-
-    Raises:
-        ConfigError: It is larger than the dataset.
-    """
-    if batch_size > examples:
-        raise ConfigError(f"--batch-size {batch_size}: expected at most the {examples} training examples")
+PRESETS: Final[Mapping[str, RunConfig]] = {
+    # The lab as published.
+    "lab-8-4": RunConfig(
+        steps=10_000, batch_size=10, learning_rate=0.5, bias_gradient="mean", hidden=30, seed=1, checkpoint_every=1_000
+    ),
+    # The lab with one change: biases also step along the gradient of the stated loss, as weights do.
+    "lab-8-4-sum": RunConfig(bias_gradient="sum"),
+    # The whole pipeline in seconds, to check that it works.
+    "smoke": RunConfig(dataset="mnist-sample", steps=500, checkpoint_every=100),
+}
+"""Named configurations; a preset decides the fields that it sets, and leaves the others at their defaults."""

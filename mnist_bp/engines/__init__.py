@@ -1,1 +1,1 @@
-"""Engines: what computes the training steps, and the certificate that holds each to the equations."""
+"""Engines compute the training steps; the certificate checks each against the equations."""

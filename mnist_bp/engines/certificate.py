@@ -1,16 +1,17 @@
-"""The certificate: proof, before a run's first step, that its engine computes the equations of `model/backprop.py`.
+"""The certificate: a *gradient check* of the engine, before a run's first step, against the equations of `backprop.py`.
 
-Two questions are put to the engine as it will be used, on images made up for the purpose:
+It tests two things on synthetic images, through the interface that training uses:
 
-- Are its gradients right? One step along a gradient g at learning rate r leads from q to q' = q - r g. At r = 2**20
-  (2**40 in float64) the step dwarfs q, so (q - q') / r is g with no digit lost: any engine's gradients can be had
-  without asking it for them. They are held to autograd in float64, and to the reference engine in the same precision.
-- Does it stay on course? After some steps its weights are held to those of the float64 reference. How far rounding
-  alone may lead away is measured in the same moment: the float64 reference is run again from weights that were each
-  rounded once, as float32 would round them. Every example of every step rounds the weights once more, so n of those
-  lead sqrt(n) times as far, whatever the order in which an engine adds.
+- The gradients. One step along a gradient g at learning rate r leads from q to q' = q - r g. At r = 2**20 (2**40 in
+  float64) the step is so much larger than q that (q - q') / r equals g with no digit lost. So the gradients of any
+  engine can be measured although no engine returns them. They are compared with autograd in float64, and with the
+  reference engine in the same precision.
+- The trajectory. After some steps the weights are compared with those of the reference engine in float64. How far
+  rounding alone may lead away is measured too: the float64 reference is run again from weights that were each rounded
+  once, as float32 rounds them. Each example of each step rounds the weights once more, and n roundings lead sqrt(n)
+  times as far, in whatever order an engine adds.
 
-This is the one place where autograd is used, and only to check.
+This is the only module of the product that uses autograd, and it uses it only to check.
 """
 
 from __future__ import annotations
@@ -42,37 +43,37 @@ from mnist_bp.model.parameters import (
 )
 
 GRADIENT_LIMIT: Final[Mapping[str, float]] = {"float32": 2e-6, "float64": 1e-10}
-"""Largest error of a parameter's gradient, relative to its largest entry."""
+"""Largest allowed error of a parameter's gradient, relative to its largest entry."""
 
 DRIFT_LIMIT: Final = 16.0
-"""How many times farther than sqrt(n) roundings explain an engine may end from the float64 trajectory.
+"""Largest allowed distance from the float64 trajectory, in multiples of what n roundings explain.
 
-Measured in 104 shapes (1 to 128 hidden units, batches of 1 to 128), the reference engine and the compiled one end at
-0.4 in the median and at 4.6 at most; a bias gradient that is a sum where it should be a mean, at more than 1,000.
+Measured in 104 shapes (1 to 128 hidden units, batches of 1 to 128), the reference and cpu engines end at 0.4 (median)
+and 4.6 (maximum); with a bias gradient that is a sum instead of a mean, an engine ends at more than 1,000.
 """
 
 _PROBE_RATE: Final[Mapping[str, float]] = {"float32": 2.0**20, "float64": 2.0**40}
 _RATE_TIMES_BATCH: Final = 5.0
-"""Learning rate times batch size of the trajectory, as in the lab."""
+"""Product of learning rate and batch size on the trajectory, as in the lab."""
 
 _EXAMPLES: Final = 256
 _NONZERO_SHARE: Final = 0.19
-"""Share of pixels that are not zero, as in MNIST."""
+"""Share of nonzero pixels, as in MNIST."""
 
 
 @dataclass(frozen=True)
 class Certificate:
-    """What was found; errors are relative to the largest entry of what is expected.
+    """The result of the gradient check; errors are relative to the largest expected entry.
 
     Args:
-        engine: Whose certificate it is.
-        device: Where it computed.
-        shape: D, H, K and B.
-        gradients: For each precision and parameter, the errors against `autograd` (float64) and the `reference`.
+        engine: Name of the engine.
+        device: Device that it computed on.
+        shape: `inputs`, `hidden`, `classes` and `batch_size`: D, H, K and B.
+        gradients: For each precision and parameter, the errors relative to `autograd` (float64) and the `reference`.
         steps: Length of the trajectory.
-        weights: For each parameter, the `engine`'s error after those steps, and what `one_rounding` of the starting
-            weights grows to.
-        seconds: What the certificate took, with the engine ready.
+        weights: For each parameter, the error of the `engine` after those steps, and the error that `one_rounding` of
+            the initial weights grows to.
+        seconds: Duration of the check, with the engine ready.
     """
 
     engine: str
@@ -85,12 +86,12 @@ class Certificate:
 
     @property
     def failures(self) -> list[str]:
-        """What is beyond its limit, each in words."""
+        """A sentence for each error beyond its limit."""
         found = [
-            f"d{name} in {dtype} differs from {judge} by {error:.1e}, limit {GRADIENT_LIMIT[dtype]:.0e}"
+            f"d{name} in {dtype} differs from {other} by {error:.1e}, limit {GRADIENT_LIMIT[dtype]:.0e}"
             for dtype, parameters in self.gradients.items()
-            for name, judges in parameters.items()
-            for judge, error in judges.items()
+            for name, errors in parameters.items()
+            for other, error in errors.items()
             if not error <= GRADIENT_LIMIT[dtype]
         ]
         return found + [
@@ -101,15 +102,15 @@ class Certificate:
         ]
 
     def max_drift(self, errors: dict[str, float]) -> float:
-        """Tell how far from the float64 trajectory rounding may lead, for an entry of `weights`."""
+        """Return the limit for the engine's error in an entry of `weights`."""
         roundings = self.steps * self.shape["batch_size"]
         return DRIFT_LIMIT * math.sqrt(roundings) * errors["one_rounding"]
 
     def check(self) -> None:
-        """Refuse an engine that is wrong.
+        """Check that every error is within its limit.
 
         Raises:
-            CertificateError: Names all that is beyond its limit.
+            CertificateError: States each error beyond its limit.
         """
         if self.failures:
             raise CertificateError(
@@ -119,7 +120,7 @@ class Certificate:
 
     @property
     def summary(self) -> str:
-        """What was found, in a line."""
+        """The result in one line."""
         autograd = max(each["autograd"] for errors in self.gradients.values() for each in errors.values())
         drift = max(errors["engine"] for errors in self.weights.values())
         verdict = "NOT certified" if self.failures else "certified"
@@ -130,12 +131,12 @@ class Certificate:
 
     @property
     def record(self) -> dict[str, Any]:
-        """What the manifest keeps."""
+        """The certificate as the manifest records it."""
         return {**asdict(self), "limits": self.limits, "passed": not self.failures}
 
     @property
     def limits(self) -> dict[str, Any]:
-        """What the errors are held to."""
+        """The limits of the errors."""
         return {"gradients": dict(GRADIENT_LIMIT), "drift": DRIFT_LIMIT}
 
 
@@ -148,14 +149,14 @@ def certify(
     precisions: tuple[str, ...] = ("float32",),
     steps: int = 100,
 ) -> Certificate:
-    """Put an engine to the test.
+    """Check the gradients and the trajectory of an engine.
 
     Args:
-        engine: Whose arithmetic is in question.
-        hidden: H of the network it is tested on.
+        engine: Engine to check.
+        hidden: H of the network that it is checked on.
         batch_size: B.
-        bias_gradient: Reduction of the bias gradients in the trajectory; the gradients themselves are sums.
-        precisions: `float32`, `float64`, or both.
+        bias_gradient: Reduction of the bias gradients on the trajectory; the measured gradients are always sums.
+        precisions: Precisions of the measured gradients: `float32`, `float64`, or both.
         steps: Length of the trajectory.
     """
     images, labels = _synthetic_digits(max(_EXAMPLES, batch_size))
@@ -163,27 +164,24 @@ def certify(
     started = time.perf_counter()
     model: Model = initial_parameters(1, PIXELS, hidden, CLASSES)
     batch = np.arange(batch_size)
-    tame: Model = model.map(lambda array: array / 8)  # saturated, a sigmoid magnifies what z1 was rounded by
-    expected = _autograd_gradients(_cast("float64", tame), images[batch], labels[batch])
+    small: Model = model.map(lambda array: array / 8)  # a saturated sigmoid magnifies the rounding of z1
+    expected = _autograd_gradients(_cast("float64", small), images[batch], labels[batch])
     gradients = {}
     for dtype in precisions:
-        found, same = (gradients_of(each, _cast(dtype, tame), batch) for each in (data, reference))
+        found, by_reference = (gradients_of(each, _cast(dtype, small), batch) for each in (data, reference))
         gradients[dtype] = {
             name: {"autograd": _error(a, b), "reference": _error(a, c)}
-            for name, a, b, c in zip(Parameters._fields, found, expected, same, strict=True)
+            for name, a, b, c in zip(Parameters._fields, found, expected, by_reference, strict=True)
         }
     batches = np.random.RandomState(1).randint(len(images), size=(steps, batch_size)).astype(np.int64)
     precise = _cast("float64", model)
-    exact, *others = (
+    exact, after, one_rounding = (
         each.advance([start], [batches], learning_rate=_RATE_TIMES_BATCH / batch_size, bias_gradient=bias_gradient)[0]
         for each, start in ((reference, precise), (data, model), (reference, _rounded(precise)))
     )
     weights = {
-        name: {
-            whose: _error(other[place], exact[place])
-            for whose, other in zip(("engine", "one_rounding"), others, strict=True)
-        }
-        for place, name in enumerate(Parameters._fields)
+        name: {"engine": _error(found, expected), "one_rounding": _error(rounded, expected)}
+        for name, found, rounded, expected in zip(Parameters._fields, after, one_rounding, exact, strict=True)
     }
     shape = {"inputs": PIXELS, "hidden": hidden, "classes": CLASSES, "batch_size": batch_size}
     seconds = time.perf_counter() - started
@@ -191,10 +189,10 @@ def certify(
 
 
 def _synthetic_digits(count: int) -> tuple[UInt8Array, UInt8Array]:
-    """Make images as sparse as digits, and labels; the second is all zero."""
+    """Generate images as sparse as digits, and labels; the second image is all zero."""
     draw = np.random.RandomState(1)
     images = draw.randint(1, 256, size=(count, PIXELS)) * (draw.random_sample((count, PIXELS)) < _NONZERO_SHARE)
-    images[1] = 0  # not the first: a batch of one must have a gradient
+    images[1] = 0  # not the first: a batch of one needs a gradient that is not zero
     return images.astype(np.uint8), draw.randint(CLASSES, size=count).astype(np.uint8)
 
 
@@ -203,13 +201,22 @@ def _cast(dtype: str, model: Model) -> Model:
 
 
 def _rounded(model: Model) -> Model:
-    """Move every weight by what rounding it to float32 may move it, up or down by chance."""
+    """Change every weight by as much as rounding to float32 can, up or down at random."""
     draw = np.random.RandomState(1)
     return model.map(lambda array: array * (1 + 2.0**-24 * draw.choice([-1, 1], array.shape)))
 
 
 def gradients_of(data: ResidentData, model: Model, batch: IntArray) -> Model:
-    """Measure an engine's gradients by one step at a learning rate that dwarfs the weights."""
+    """Measure an engine's gradients with one step at a learning rate that makes the weights negligible.
+
+    Args:
+        data: A dataset loaded by the engine.
+        model: The network.
+        batch: Row numbers of the examples, shape (B,).
+
+    Returns:
+        The gradients of the loss, in float64.
+    """
     rate = _PROBE_RATE[model.W1.dtype.name]
     (moved,) = data.advance([model], [batch[np.newaxis]], learning_rate=rate, bias_gradient="sum")
     return Parameters(*((a.astype(np.float64) - b) / rate for a, b in zip(model, moved, strict=True)))
@@ -223,5 +230,5 @@ def _autograd_gradients(model: Model, images: UInt8Array, labels: UInt8Array) ->
 
 
 def _error(found: FloatArray, expected: FloatArray) -> float:
-    """Largest difference, relative to the largest expected value."""
+    """Return the largest difference, relative to the largest expected value."""
     return float(np.abs(found.astype(np.float64) - expected).max() / np.abs(expected).max())

@@ -1,4 +1,4 @@
-"""Which engine computes the steps: the one that was asked for, or the fastest that runs here."""
+"""The choice of an engine: the requested one, or the fastest that runs on this machine."""
 
 from __future__ import annotations
 
@@ -10,33 +10,33 @@ from mnist_bp.model.parameters import CLASSES, PIXELS
 
 
 def choose_engine(name: str, hidden: int = 30, batch_size: int = 10) -> tuple[Engine, str | None]:
-    """Find the engine for a configured name.
+    """Return the engine for a configured name.
 
     Args:
-        name: `auto` (`cuda` where there is a GPU, else `cpu`, else `reference`), `reference` (on the CPU), `cpu` or
+        name: `auto` (`cuda` if there is a GPU, else `cpu`, else `reference`), `reference` (on the CPU), `cpu` or
             `cuda`.
-        hidden: Hidden units it is to train; on a GPU, what fits on the chip.
-        batch_size: Examples of a step.
+        hidden: Hidden units of the network; decides whether it fits on a GPU's chip.
+        batch_size: Examples per step; likewise.
 
     Returns:
-        The engine, and what there is to know about it (a slower one standing in, and what that costs) or None.
+        The engine, and a notice if a slower one replaces the chosen one, else None.
 
     Raises:
-        ConfigError: The engine that was asked for cannot run here.
+        ConfigError: The requested engine cannot run on this machine.
     """
     if name == "reference":
         return _reference("cpu"), None
     if name == "cuda" or (name == "auto" and _has_gpu()):
         try:
             return _cuda(hidden, batch_size)
-        except ConfigError:  # a GPU that this torch cannot use
+        except ConfigError:  # this torch cannot use the GPU
             if name == "cuda":
                 raise
     try:
         from mnist_bp.engines.cpu import compiled_engine
 
         return compiled_engine(), None
-    except Exception as exc:  # a missing library, or one that does not fit the others here
+    except Exception as exc:  # a library is missing, or incompatible with the others
         problem = f"numba cannot be used ({type(exc).__name__}: {exc})"
         if name == "cpu":
             raise ConfigError(
@@ -44,28 +44,28 @@ def choose_engine(name: str, hidden: int = 30, batch_size: int = 10) -> tuple[En
                 "or use --engine reference"
             ) from exc
         return _reference("cpu"), (
-            f"{problem}: the reference engine stands in for cpu, and takes about 20 times as long; run make setup"
+            f"{problem}: using the reference engine instead of cpu, which takes about 20 times as long; run make setup"
         )
 
 
 def same_engine(name: str, device: str, hidden: int = 30, batch_size: int = 10) -> Engine:
-    """Find the very engine that a run was started with: another would round otherwise.
+    """Return the engine that a run was started with, since any other would round differently.
 
     Args:
-        name: Of the engine.
-        device: Where it computed.
+        name: Name of the engine.
+        device: Device that it computed on.
         hidden: See `choose_engine`.
         batch_size: See `choose_engine`.
 
     Raises:
-        ConfigError: It cannot run here.
+        ConfigError: It cannot run on this machine.
     """
     on_gpu = device == "cuda"
     engine, why = choose_engine("cuda" if on_gpu else name, hidden, batch_size)
     if name == "reference":
         return _reference(device)
     if (engine.name, engine.device) != (name, device):
-        raise ConfigError(f"the {engine.name} engine on {engine.device} is what can run here ({why})")
+        raise ConfigError(f"this machine can only run the {engine.name} engine on {engine.device} ({why})")
     return engine
 
 
@@ -76,7 +76,7 @@ def _reference(device: str) -> Engine:
 
 
 def _has_gpu() -> bool:
-    """Ask the driver, so that a machine without a GPU does not pay for importing torch."""
+    """Ask the driver, so that a machine without a GPU does not spend time on importing torch."""
     try:
         driver = ctypes.CDLL("libcuda.so.1")
     except OSError:
@@ -100,4 +100,6 @@ def _cuda(hidden: int, batch_size: int) -> tuple[Engine, str | None]:
         why = f"{hidden:,} hidden units with a batch of {batch_size:,} do not fit on the chip"
     if why is None:
         return CudaEngine(), None
-    return _reference("cuda"), f"{why}: the reference engine stands in for cuda on the GPU, a launch for each operation"
+    return _reference("cuda"), (
+        f"{why}: using the reference engine on the GPU instead of cuda, which launches a kernel for each operation"
+    )

@@ -17,13 +17,13 @@ from mnist_bp.model.parameters import BiasGradient, FloatArray, IntArray, Model,
 
 @dataclass(frozen=True)
 class CpuEngine:
-    """Train with the compiled kernels of `mnist_bp.engines.cpu_kernel`."""
+    """Train with the kernels of `mnist_bp.engines.cpu_kernel`."""
 
     name: ClassVar[str] = "cpu"
     device: ClassVar[str] = "cpu"
 
     def load(self, images: UInt8Array, labels: UInt8Array, classes: int = 10) -> CpuData:
-        """Pack a dataset, and have the kernels ready; see `Engine.load`."""
+        """Pack the nonzero pixels of a dataset, and compile the kernels; see `Engine.load`."""
         compiled_kernels("float32")
         inputs = images.shape[1]
         eights = np.pad(images, ((0, 0), (0, -inputs % 8))) if inputs % 8 else writable(images)
@@ -34,7 +34,7 @@ class CpuEngine:
 
 
 def compiled_engine() -> CpuEngine:
-    """Return the engine with its kernels compiled, so that what can go wrong with that goes wrong here."""
+    """Compile the kernels, so that any error in compiling them occurs here, and return the engine."""
     compiled_kernels("float32")
     compiled_packer()
     return CpuEngine()
@@ -45,8 +45,8 @@ class CpuData:
     """See `ResidentData`.
 
     Args:
-        words: Pixels, as `mnist_bp.engines.cpu_kernel` has it.
-        starts: Where each image's words start, shape (N + 1,).
+        words: Nonzero pixels, packed as in `mnist_bp.engines.cpu_kernel`.
+        starts: Index of each image's first word, shape (N + 1,).
         labels: Shape (N,).
         classes: K.
     """
@@ -64,7 +64,7 @@ class CpuData:
         learning_rate: float,
         bias_gradient: BiasGradient,
     ) -> list[Model]:
-        """Train each model on a core of its own; see `ResidentData.advance`."""
+        """Train each model on a separate core; see `ResidentData.advance`."""
         dtype = models[0].W1.dtype
         targets = _pad_rows(np.eye(self.classes, dtype=dtype), CLASS_LANES)
         share = 1 if bias_gradient == "sum" else 1 / batches[0].shape[1]
@@ -81,7 +81,7 @@ class CpuData:
         return on_every_core(one, models, batches)
 
     def predict(self, model: Model, scale: float = PIXEL_SCALE) -> FloatArray:
-        """Predict with the forward half of the kernel; see `ResidentData.predict`."""
+        """Predict with the forward pass of the kernel; see `ResidentData.predict`."""
         dtype, padded = model.W1.dtype, _pad(model)
         a2 = aligned_zeros((len(self.labels), padded.W2.shape[1]), dtype)
         compiled_kernels(dtype.name).predict(padded, self.words, self.starts, _pixel_table(dtype, scale), a2)
@@ -89,7 +89,7 @@ class CpuData:
 
 
 def aligned_zeros(shape: tuple[int, int], dtype: npt.DTypeLike) -> FloatArray:
-    """Make an array that starts on a cache line, so that no aligned row straddles two."""
+    """Make an array that starts on a cache line, so that its rows of whole vectors do as well."""
     line, size = 64, shape[0] * shape[1] * np.dtype(dtype).itemsize
     room = np.zeros(size + line, np.uint8)
     start = -room.ctypes.data % line
@@ -97,7 +97,7 @@ def aligned_zeros(shape: tuple[int, int], dtype: npt.DTypeLike) -> FloatArray:
 
 
 def _pad_rows(array: FloatArray, lanes: int) -> FloatArray:
-    """Copy a matrix, or a vector as one row, with zeros behind each row up to a whole number of vectors."""
+    """Copy a matrix, or a vector as one row, padding each row with zeros to a whole number of vectors."""
     rows = np.atleast_2d(array)
     padded = aligned_zeros((len(rows), rows.shape[1] + -rows.shape[1] % lanes), array.dtype)
     padded[:, : rows.shape[1]] = rows
@@ -105,7 +105,9 @@ def _pad_rows(array: FloatArray, lanes: int) -> FloatArray:
 
 
 def _pad(model: Model) -> Padded:
-    hidden = model.W2 if len(model.W2) % 2 == 0 else np.pad(model.W2, ((0, 1), (0, 0)))  # read by twos
+    hidden = (
+        model.W2 if len(model.W2) % 2 == 0 else np.pad(model.W2, ((0, 1), (0, 0)))
+    )  # the kernel reads two rows at a time
     return Padded(
         W1=_in_blocks(model.W1),
         b1=_pad_rows(model.b1, HIDDEN_LANES),
@@ -118,7 +120,7 @@ def _pad(model: Model) -> Padded:
 
 
 def _in_blocks(W1: FloatArray) -> FloatArray:
-    """Copy W1 as blocks of hidden units, one below the other."""
+    """Copy W1 into blocks of hidden units, one below the other."""
     D, H = W1.shape
     blocks = aligned_zeros((-(-H // HIDDEN_LANES) * D, HIDDEN_LANES), W1.dtype)
     for first in range(0, H, HIDDEN_LANES):
@@ -130,7 +132,7 @@ def _in_blocks(W1: FloatArray) -> FloatArray:
 def _unpad(padded: Padded, like: Model) -> Model:
     D, H, K = *like.W1.shape, like.W2.shape[1]
     blocks = padded.W1.reshape(-1, D, HIDDEN_LANES)
-    W1 = blocks.swapaxes(0, 1).reshape(D, -1)  # of one block a view
+    W1 = blocks.swapaxes(0, 1).reshape(D, -1)  # a view if there is one block
     return Parameters(W1[:, :H].copy(), padded.b1[0, :H].copy(), padded.W2[:H, :K].copy(), padded.b2[0, :K].copy())
 
 

@@ -1,25 +1,28 @@
-"""The CPU engine's kernels: loops over the pixels that are not zero, with accumulators that stay in registers.
+"""The kernels of the CPU engine: loops over the nonzero pixels, with accumulators that stay in registers.
 
-Four of five MNIST pixels are zero and add nothing to z1, nor get a gradient. The kernel visits the others alone:
+Four of five MNIST pixels are zero: they add nothing to z1, and the gradient of their weights is zero. The kernels visit
+only the other pixels:
 
-    forward    z1 += x[p] * W1[p, :]              for each pixel p of an image that is not zero
-    (6)        W1[p, :] -= rate * x[p] * dz1      the same pixels again, and dW1 is never written down
+    forward    z1 += x[p] * W1[p, :]              for each nonzero pixel p of an image
+    (6)        W1[p, :] -= rate * x[p] * dz1      the same pixels again; dW1 is never stored
 
-so a step of batch 10 touches 1,500 rows of W1 twice, each 30 numbers that are two AVX-512 registers. What is left of
-the time goes mostly to storing those rows.
+A step with batch size 10 touches 1,500 rows of W1 twice; each row is 30 numbers, or two AVX-512 registers. Most of the
+remaining time is spent storing those rows.
 
 Layout, and why:
 
 - Hidden units are padded to 32 lanes and classes to 16, so that a row is a whole number of vectors. A padded unit
-  would put out sigmoid(0) = 0.5 and learn: `hidden_mask` and `class_mask` hold it at 0.
-- W1 lies in blocks of 32 units, one below the other, so that a row is one vector and its address a shift away.
-- W2 is kept twice, (H, K) for the forward pass and (K, H) for (4), each read along its rows.
-- An image is a run of byte pairs, (distance from the pixel before, value), four pairs to a 64-bit word: 300 bytes
-  instead of 784, in one stream. The words of the image after next are fetched while this one is computed; without
-  that every image would be waited for.
-- Pixels stay bytes: a table of 256 entries makes them x, in the precision of the weights, scale included.
+  would output sigmoid(0) = 0.5 and learn, so `hidden_mask` and `class_mask` keep it at 0.
+- W1 is stored in blocks of 32 units, one below the other, so that a row is one vector and its address needs only a
+  shift.
+- W2 is stored twice, as (H, K) for the forward pass and as (K, H) for (4), so that both read along rows.
+- An image is a sequence of byte pairs, (distance from the previous pixel, value), four pairs to a 64-bit word: 300
+  bytes instead of 784, in one stream. The words of the image after next are prefetched while this one is computed;
+  otherwise every image would stall on memory.
+- Pixels stay bytes; a table of 256 entries converts them to x in the precision of the weights, including the scale.
 
-numba, and not an extension in C++: it needs no compiler on the machine, and compiles for the processor that it finds.
+numba is used instead of a C++ extension because it needs no compiler on the machine, and compiles for the processor
+that it runs on.
 """
 
 from __future__ import annotations
@@ -38,30 +41,30 @@ from mnist_bp.model.parameters import FloatArray, UInt8Array
 HIDDEN_LANES: Final = 32
 CLASS_LANES: Final = 16
 PREFETCH_STEPS: Final = 2
-"""Steps between fetching an image into the cache and computing with it."""
+"""Steps between prefetching an image into the cache and computing with it."""
 
 PREDICT_BLOCK: Final = 16
-"""Images that are predicted layer by layer, so that none waits for the one before it."""
+"""Images that are predicted together, layer by layer, so that none waits for the result of the previous one."""
 
 load_h, load_row, broadcast_h, zeros_h = vector_ops(HIDDEN_LANES)
 load_k, _, broadcast_k, zeros_k = vector_ops(CLASS_LANES)
 
 _ONE, _TWO, _BYTE = np.uint64(1), np.uint64(2), np.uint64(255)
 _MAX_DISTANCE: Final = np.uint64(247)
-"""Largest distance over zeros, so that what follows within the same eight pixels is at most 255 away."""
+"""Largest distance to the first of eight pixels, so that each of the eight is at most 255 away."""
 
 
 class Padded(NamedTuple):
-    """A model in the kernel's layout: rows padded with zeros to whole vectors, H_ and K_ long.
+    """A model in the kernels' layout: rows are padded with zeros to whole vectors, of length H_ or K_.
 
     Args:
-        W1: In blocks of hidden units, shape (H_ / 32 * D, 32).
+        W1: Blocks of hidden units, shape (H_ / 32 * D, 32).
         b1: Shape (1, H_).
-        W2: Shape (H, K_).
-        W2_T: The same weights, shape (K, H_).
+        W2: Shape (H, K_), with H rounded up to an even number.
+        W2_T: The same weights transposed, shape (K, H_).
         b2: Shape (1, K_).
         hidden_mask: Shape (1, H_): 1 for a hidden unit, 0 for padding.
-        class_mask: Shape (1, K_): the same for classes.
+        class_mask: Shape (1, K_): 1 for a class, 0 for padding.
     """
 
     W1: FloatArray
@@ -75,13 +78,13 @@ class Padded(NamedTuple):
 
 @njit
 def _pixel(word: Any, place: int) -> Any:
-    """Read one of a word's four pixels: its distance from the pixel before, and its value."""
+    """Return one of the four pixels of a word: its distance from the previous pixel, and its value."""
     return (word >> np.uint64(16 * place)) & _BYTE, (word >> np.uint64(16 * place + 8)) & _BYTE
 
 
 @njit
 def _input_count(model: Any) -> Any:
-    """Return D, to be asked once for a call: a division here, for every image, made a step take a third longer."""
+    """Return D; call it once per kernel: a division for each image makes a step take a third longer."""
     return np.uint64(model.W1.shape[0] * HIDDEN_LANES // model.b1.shape[1])
 
 
@@ -95,8 +98,8 @@ def _first_row(block: int, D: Any) -> Any:
 def _pre_activation(model: Any, words: Any, first: int, last: int, x: Any, block: int, D: Any) -> Any:
     """Compute z1 = x W1 + b1 of one image, for one block of hidden units.
 
-    The four products of a word are added first: the sums of several words are then under way at once, z1 is rounded a
-    quarter as often, and there are two sums to keep, which is what fits AVX2's registers.
+    The four products of a word are added first: this way the sums of several words are computed in parallel, z1 is
+    rounded a quarter as often, and only two sums are kept, which fit into the registers of AVX2.
     """
     z1 = load_h(model.b1, 0, block)
     row = _first_row(block, D)
@@ -104,12 +107,12 @@ def _pre_activation(model: Any, words: Any, first: int, last: int, x: Any, block
         word = words[w]
         distance, value = _pixel(word, 0)
         row += distance
-        of_word = broadcast_h(x, 0, value) * load_row(model.W1, row)
+        word_sum = broadcast_h(x, 0, value) * load_row(model.W1, row)
         for place in range(1, 4):
             distance, value = _pixel(word, place)
             row += distance
-            of_word = fma(broadcast_h(x, 0, value), load_row(model.W1, row), of_word)
-        z1 = z1 + of_word
+            word_sum = fma(broadcast_h(x, 0, value), load_row(model.W1, row), word_sum)
+        z1 = z1 + word_sum
     return z1
 
 
@@ -132,7 +135,7 @@ def _predicted(model: Any, a1: Any, i: int, block: int) -> Any:
 
 
 @njit
-def _fetch(words: Any, starts: Any, image: Any) -> None:
+def _prefetch_image(words: Any, starts: Any, image: Any) -> None:
     for w in range(starts[image], starts[image + np.uint64(1)] + 7, 8):  # a cache line is eight words
         prefetch(words, w)
 
@@ -144,24 +147,24 @@ def train_kernel(
 
     Args:
         model: A `Padded` model.
-        words: Pixels of all images, as this module's docstring has it, uint64.
-        starts: Where each image's words start, shape (N + 1,), uint32.
+        words: Nonzero pixels of all images, packed as described in the module's docstring, uint64.
+        starts: Index of each image's first word, shape (N + 1,), uint32.
         labels: Shape (N,), uint8.
         batches: Row numbers of each step's examples, shape (S, B), int64.
-        x: The pixel in [0, 1] for every byte, shape (1, 256).
+        x: The pixel in [0, 1] for each byte, shape (1, 256).
         targets: One-hot rows, shape (K, K_).
-        rates: Shape (1, 2): minus the learning rate, and what the biases' gradients are multiplied by besides.
+        rates: Shape (1, 2): minus the learning rate, and the additional factor of the bias gradients (1 or 1 / B).
     """
     steps, batch_size = batches.shape
     D, H, K = _input_count(model), model.W2.shape[0], model.W2_T.shape[0]
     H_, K_ = model.b1.shape[1], model.W2.shape[1]
     a1 = np.empty((batch_size, H_), x.dtype)
-    # Gradients are linear in dz2: multiplied by minus the learning rate there, they arrive as what is to be added.
+    # Gradients are linear in dz2: with minus the learning rate multiplied in there, each one is the update itself.
     dz1, dz2 = np.empty_like(a1), np.empty((batch_size, K_), x.dtype)
     for step in range(steps):
         for i in range(batch_size):  # a1 = sigmoid(x W1 + b1)
             if step + PREFETCH_STEPS < steps:
-                _fetch(words, starts, np.uint64(batches[step + PREFETCH_STEPS, i]))
+                _prefetch_image(words, starts, np.uint64(batches[step + PREFETCH_STEPS, i]))
             if step + PREFETCH_STEPS + 1 < steps:
                 prefetch(starts, np.uint64(batches[step + PREFETCH_STEPS + 1, i]))
             image = np.uint64(batches[step, i])
@@ -185,7 +188,7 @@ def train_kernel(
                 for i in range(batch_size):
                     total = fma(broadcast_k(a1, i, h), load_k(dz2, i, block), total)
                 store(model.W2, h, block, load_k(model.W2, h, block) + total)
-        for k in range(K):  # the same weights again, the other way round
+        for k in range(K):  # the same update of W2_T
             for block in range(0, H_, HIDDEN_LANES):
                 total = zeros_h(x)
                 for i in range(batch_size):
@@ -225,10 +228,10 @@ def predict_kernel(model: Any, words: Any, starts: Any, x: Any, a2: Any) -> None
 
     Args:
         model: A `Padded` model.
-        words: See `train_kernel`, as for the next two.
-        starts: Where each image's words start.
-        x: The pixel for every byte.
-        a2: The result, shape (N, K_).
+        words: See `train_kernel`.
+        starts: See `train_kernel`.
+        x: The pixel for each byte, shape (1, 256).
+        a2: Receives the predictions, shape (N, K_).
     """
     D, a1 = _input_count(model), np.empty((PREDICT_BLOCK, model.b1.shape[1]), x.dtype)
     for first in range(0, len(a2), PREDICT_BLOCK):
@@ -241,12 +244,12 @@ def predict_kernel(model: Any, words: Any, starts: Any, x: Any, a2: Any) -> None
 
 
 def pack_kernel(eights: Any, pairs: Any, starts: Any) -> None:
-    """Write the pixels that are not zero as byte pairs, each image filled up to whole words with pairs of zero.
+    """Pack the nonzero pixels as byte pairs, and pad each image to whole words with pairs of zeros.
 
     Args:
-        eights: Eight pixels to a word, shape (N, D / 8), uint64, little-endian.
-        pairs: The result, uint8, with room for all.
-        starts: The result: where each image's words start, shape (N + 1,), uint32.
+        eights: Pixels, eight to a word, shape (N, D / 8), uint64, little-endian.
+        pairs: Receives the pairs, uint8, of the size given by `max_words`.
+        starts: Receives the index of each image's first word, shape (N + 1,), uint32.
     """
     at = np.uint64(0)  # in bytes
     for image in range(eights.shape[0]):
@@ -257,10 +260,10 @@ def pack_kernel(eights: Any, pairs: Any, starts: Any) -> None:
             if eight == 0:
                 continue
             p = np.uint64(8 * e)
-            while p - before > _MAX_DISTANCE:  # a pair of value 0 as a stop on the way
+            while p - before > _MAX_DISTANCE:  # bridge a longer gap with a pair of value 0
                 pairs[at], pairs[at + _ONE] = _MAX_DISTANCE, 0
                 before, at = before + _MAX_DISTANCE, at + _TWO
-            for _ in range(8):  # writes all and moves on past the wanted ones: half the time of asking first
+            for _ in range(8):  # write all, advance past the nonzero ones: half the time of testing first
                 value = eight & _BYTE
                 pairs[at], pairs[at + _ONE] = p - before, value
                 if value != 0:
@@ -274,17 +277,17 @@ def pack_kernel(eights: Any, pairs: Any, starts: Any) -> None:
 
 
 def max_words(images: UInt8Array) -> int:
-    """Bound the words that `pack_kernel` may write to.
+    """Return an upper bound of the number of words that `pack_kernel` writes and the other kernels prefetch.
 
     Args:
         images: Shape (N, D).
     """
     pairs = np.count_nonzero(images) + len(images) * (images.shape[1] // int(_MAX_DISTANCE) + 3)
-    return int(pairs) // 4 + 8  # what is fetched ahead, and written to be written over, lies beyond the last
+    return int(pairs) // 4 + 8  # beyond the last word: prefetches, and pairs that are overwritten
 
 
 class CompiledKernels(NamedTuple):
-    """The kernels as machine code."""
+    """The kernels compiled to machine code."""
 
     train: Callable[..., None]
     predict: Callable[..., None]
@@ -292,7 +295,7 @@ class CompiledKernels(NamedTuple):
 
 @lru_cache
 def compiled_kernels(dtype: str) -> CompiledKernels:
-    """Compile the kernels for a precision, or find them compiled.
+    """Compile the kernels for a precision, or load them from the cache.
 
     Args:
         dtype: `float32` or `float64`.
@@ -301,7 +304,7 @@ def compiled_kernels(dtype: str) -> CompiledKernels:
 
 
 def kernel_signatures(dtype: str) -> tuple[tuple[Callable[..., None], tuple[Any, ...]], ...]:
-    """Pair the kernels with the numba types of their arguments, in the order of `CompiledKernels`."""
+    """Return the kernels and the numba types of their arguments, in the order of `CompiledKernels`."""
     matrix = types.Array(from_dtype(np.dtype(dtype)), 2, "C")
     model = types.NamedUniTuple(matrix, len(Padded._fields), Padded)
     words, starts = types.Array(types.uint64, 1, "C"), types.Array(types.uint32, 1, "C")
@@ -314,7 +317,7 @@ def kernel_signatures(dtype: str) -> tuple[tuple[Callable[..., None], tuple[Any,
 
 @lru_cache
 def compiled_packer() -> Callable[..., None]:
-    """Compile `pack_kernel`, or find it compiled."""
+    """Compile `pack_kernel`, or load it from the cache."""
     pairs, starts = types.Array(types.uint8, 1, "C"), types.Array(types.uint32, 1, "C")
     (packer,) = compile_cached("pack", (pack_kernel, (types.Array(types.uint64, 2, "C"), pairs, starts)))
     return packer

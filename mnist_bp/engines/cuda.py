@@ -1,11 +1,11 @@
 """The CUDA engine: one kernel launch trains several models for many steps, one model per multiprocessor.
 
-The data set stays on the GPU as bytes, and the order of the examples is uploaded before the launch. The kernel, and how
-it keeps the weights on the chip, is in `mnist_bp.engines.cuda_kernel`. Under TRITON_INTERPRET=1 it runs on the CPU, far
-too slowly to train anything, but the same code: so tests hold it to the equations without a GPU.
+The dataset stays on the GPU as bytes, and the order of the examples is uploaded before the launch. The kernel in
+`mnist_bp.engines.cuda_kernel` keeps the weights on the chip. With TRITON_INTERPRET=1 the same code runs on the CPU, far
+too slowly to train, so that tests can check it against the equations without a GPU.
 
-Where Triton cannot be used (see `unavailable_reason`), or a network is too large for the chip (see `fits`), the
-reference engine computes the same on CUDA.
+If Triton cannot be used (see `unavailable_reason`), or a network is too large for the chip (see `fits`), the reference
+engine is used on the GPU instead.
 """
 
 from __future__ import annotations
@@ -29,28 +29,28 @@ try:
     from mnist_bp.engines import cuda_kernel
 
     _IMPORT_ERROR = None
-except Exception as exc:  # triton is missing, or does not fit this torch
+except Exception as exc:  # triton is missing, or incompatible with this torch
     _IMPORT_ERROR = f"triton cannot be imported ({type(exc).__name__}: {exc})"
 
 LAUNCH: Final = {"num_warps": 8, "num_stages": 1, "maxnreg": 255, "enable_fp_fusion": True}
-"""How the kernel is compiled. `maxnreg`, because a program has a multiprocessor to itself: left to choose, ptxas gave
-variants of this kernel 32 registers a thread, as if eight programs were to share one, and spilled the rest."""
+"""Compiler options of the kernel. `maxnreg` is set because each program has a whole multiprocessor: by default, ptxas
+gave variants of this kernel 32 registers per thread, as if eight programs shared one, and spilled the rest."""
 
 MAX_WEIGHTS: Final = 32 * 1024
-"""Numbers in W1, padded: 128 of a thread's 255 registers. The lab's shape spills nothing (tested); towards this limit,
-and in float64, some registers are spilled to the L1 cache, which costs time and nothing else."""
+"""Weights in the padded W1: 128 of a thread's 255 registers. The lab's shape spills no registers (tested); close to
+this limit, and in float64, some are spilled to the L1 cache, which costs only time."""
 
 MAX_HIDDEN: Final = 128
 MAX_CLASSES: Final = 32
 MAX_BATCH: Final = 16
-"""Images of a step: more leave no registers for their sums, and the kernel's code grows with them."""
+"""Images per step: more would leave no registers for their sums, and the kernel's code grows with them."""
 
 _TILE: Final = 1024
-"""Groups of pixels times padded hidden units in a tile of W1: 4 units for each of 256 threads."""
+"""Groups of pixels times padded hidden units in a tile of W1: 4 for each of 256 threads."""
 
 
 class Tiling(NamedTuple):
-    """The kernel's sizes; see `cuda_kernel.train`."""
+    """Sizes that the kernel is compiled for; see `cuda_kernel.train`."""
 
     WORDS: int
     C: int
@@ -60,35 +60,35 @@ class Tiling(NamedTuple):
 
     @property
     def pixels(self) -> int:
-        """Rows of the padded W1: whole tiles of 4 C pixels, four of them to a group."""
+        """Rows of the padded W1: tiles of 4 C pixels, in whole groups of four."""
         return -(-self.WORDS // (4 * self.C)) * 16 * self.C
 
 
 def tiling(inputs: int, hidden: int, classes: int, batch: int) -> Tiling:
-    """Lay a network out on the chip.
+    """Compute the sizes for a network of D, H and K, trained in batches of B.
 
     Raises:
-        ConfigError: It does not fit; names the figure.
+        ConfigError: It does not fit on the chip; states the figure.
     """
-    for name, value, most in (
+    for name, value, limit in (
         ("hidden units", hidden, MAX_HIDDEN),
         ("classes", classes, MAX_CLASSES),
         ("images in a batch", batch, MAX_BATCH),
     ):
-        if value > most:
-            raise _too_large(f"{value:,} {name}", f"{most:,}")
+        if value > limit:
+            raise _too_large(f"{value:,} {name}", limit)
     HP = _power_of_two(hidden, 32)
     sizes = Tiling(-(-inputs // 4), _TILE // HP, HP, _power_of_two(classes, 16), MAX_BATCH)
     if (weights := sizes.pixels * HP) > MAX_WEIGHTS:
         raise _too_large(
             f"{inputs:,} inputs by {hidden:,} hidden units, {weights:,} weights with their padding,",
-            f"{MAX_WEIGHTS:,}",
+            MAX_WEIGHTS,
         )
     return sizes
 
 
 def fits(inputs: int, hidden: int, classes: int, batch: int) -> bool:
-    """Tell whether a network of D, H and K, trained in batches of B, fits on the chip."""
+    """Return whether a network of D, H and K, trained in batches of B, fits on the chip."""
     try:
         tiling(inputs, hidden, classes, batch)
     except ConfigError:
@@ -98,7 +98,7 @@ def fits(inputs: int, hidden: int, classes: int, batch: int) -> bool:
 
 @lru_cache(maxsize=1)
 def unavailable_reason() -> str | None:
-    """Find out why this engine cannot run here: builds and launches a kernel of one line where there is a GPU.
+    """Return why this engine cannot run on this machine; on a GPU, compile and launch a kernel of one line to check.
 
     Returns:
         The reason, or None if it can run.
@@ -113,7 +113,7 @@ def unavailable_reason() -> str | None:
         found = number.item()
     except Exception as exc:  # no C compiler for Triton's launcher, a driver that is too old, ...
         return f"triton cannot launch a kernel ({type(exc).__name__}: {exc})"
-    return None if found == 2.0 else f"triton's kernels compute nonsense (1 + 1 is {found})"
+    return None if found == 2.0 else f"triton's kernels compute wrong results (1 + 1 is {found})"
 
 
 @dataclass(frozen=True)
@@ -124,14 +124,14 @@ class CudaEngine:
 
     @property
     def device(self) -> str:
-        """`cuda`, or `cpu` where Triton interprets."""
+        """`cuda`, or `cpu` if Triton interprets."""
         return _device()
 
     def load(self, images: UInt8Array, labels: UInt8Array, classes: int = 10) -> CudaData:
         """Move a dataset to the GPU, rows padded to whole words; see `Engine.load`.
 
         Raises:
-            ConfigError: The engine cannot run here.
+            ConfigError: The engine cannot run on this machine.
         """
         if reason := unavailable_reason():
             raise ConfigError(f"--engine cuda: {reason}; expected a GPU that Triton can use, or use --engine reference")
@@ -171,7 +171,7 @@ class CudaData:
         order = self._upload(np.stack(batches).astype(np.int32))  # (M, S, B)
         rate = self._upload(np.array([learning_rate], models[0].W1.dtype))
         words = self.resident.images.view(torch.int32)  # (N, WORDS)
-        with np.errstate(all="ignore"):  # the interpreter computes with NumPy; a saturated sigmoid is no news
+        with np.errstate(all="ignore"):  # the interpreter computes with NumPy, which warns of saturated sigmoids
             cuda_kernel.train[(len(models),)](
                 words, self.resident.labels, order, *padded, rate, steps,
                 H=H, K=K, B=B, **sizes._asdict(), MEAN=bias_gradient == "mean", **LAUNCH,
@@ -184,7 +184,7 @@ class CudaData:
 
     def predict(self, model: Model, scale: float = PIXEL_SCALE) -> FloatArray:
         """Predict with the reference's forward pass, on this device; see `ResidentData.predict`."""
-        W1 = np.pad(model.W1, ((0, -self.inputs % 4), (0, 0)))  # for the pixels that fill the last word: all 0
+        W1 = np.pad(model.W1, ((0, -self.inputs % 4), (0, 0)))  # rows for the zero pixels that pad the last word
         return self.resident.predict(model._replace(W1=W1), scale)
 
     def _upload(self, array: npt.NDArray[Any]) -> Tensor:
@@ -195,13 +195,13 @@ def _device() -> str:
     return "cpu" if _IMPORT_ERROR is None and cuda_kernel.INTERPRETED else "cuda"
 
 
-def _power_of_two(number: int, least: int) -> int:
-    return max(least, 1 << (number - 1).bit_length())
+def _power_of_two(number: int, smallest: int) -> int:
+    return max(smallest, 1 << (number - 1).bit_length())
 
 
-def _too_large(what: str, most: str) -> ConfigError:
+def _too_large(what: str, limit: int) -> ConfigError:
     return ConfigError(
-        f"--engine cuda keeps a network on the chip, and {what} do not fit: expected at most {most}; "
+        f"--engine cuda keeps a network on the chip, and {what} do not fit: expected at most {limit:,}; "
         "use --engine reference or cpu"
     )
 
@@ -211,6 +211,6 @@ def _padded(models: Sequence[Model], sizes: Tiling) -> Parameters[FloatArray]:
     shapes = (sizes.pixels, sizes.HP), (sizes.HP,), (sizes.HP, sizes.KP), (sizes.KP,)
     padded = Parameters(*(np.zeros((len(models), *shape), models[0].W1.dtype) for shape in shapes))
     for m, model in enumerate(models):
-        for place, array in zip(padded, model, strict=True):
-            place[m][tuple(slice(length) for length in array.shape)] = array
+        for stacked, array in zip(padded, model, strict=True):
+            stacked[m][tuple(slice(length) for length in array.shape)] = array
     return padded

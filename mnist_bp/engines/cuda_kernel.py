@@ -1,27 +1,29 @@
-# Triton's language carries no types, and its compiler knows no (*a, b).
+# Triton's language has no types, and its compiler does not support (*a, b).
 # mypy: ignore-errors
 # ruff: noqa: RUF005
-"""The CUDA engine's kernel: one launch trains M models for S steps, one model to a multiprocessor.
+"""The kernel of the CUDA engine: one launch trains M models for S steps, one model per multiprocessor.
 
-A step of this network is too small to be launched: 0.9 million operations, against microseconds for each of the dozen
-launches that torch needs. So a program loops over all steps, and its weights stay in registers from the first to the
-last. What that takes, for the lab's shape (D 784, H 30, K 10, B 10) on 256 threads of 255 registers:
+A step of this network is too small for a launch: it takes 0.9 million operations, whereas each of the dozen launches
+that torch needs takes microseconds. So one program loops over all steps, and its weights stay in registers from the
+first step to the last. For the lab's shape (D 784, H 30, K 10, B 10), on 256 threads with 255 registers each, this
+requires:
 
-- W1 is a tuple of tiles, each (4, C, HP): 4 pixels by C = 32 groups by 32 hidden units. A thread holds 4 x 4 of a
-  tile's weights, and a tuple can be walked by a compile-time loop, so that sums over pixels are chains of fused
-  multiply-adds in registers. As one tensor, it would have to be reduced by Triton, which spills all of it.
-- Pixels arrive as bytes, four to a 32-bit word, and are made numbers in registers; the factor 1/255 is taken out of
-  both sums over pixels. They are loaded anew for the backward pass (from the L1 cache): registers are dearer.
+- W1 is a tuple of tiles, each (4, C, HP): 4 pixels by C = 32 groups by 32 hidden units. A thread holds 4 x 4 weights
+  of each tile, and a compile-time loop goes through the tuple, so that sums over pixels are chains of fused
+  multiply-adds in registers. If W1 were one tensor, Triton would have to reduce it, and spills all of it.
+- Pixels are loaded as bytes, four to a 32-bit word, and converted in registers; the factor 1/255 is taken out of both
+  sums over pixels. The backward pass loads them again (from the L1 cache), because registers are scarcer.
 - Nothing is computed for images beyond B or tiles beyond D: their conditions are constants in each thread, so the
-  compiler removes them. -0.0 is what it may drop from a sum (0.0 it may not: 0.0 + -0.0 is 0.0).
-- The sum over threads that completes z1 is a product with ones: the one reduction that Triton makes in one exchange
-  through shared memory (`tl.sum` takes 32, with 64 barriers).
-- Padded hidden units would put out sigmoid(0) = 0.5 and learn, padded classes would get an error: both are held at 0.
+  compiler removes them. It may drop -0.0 from a sum, but not 0.0, because 0.0 + -0.0 is 0.0.
+- The sum over threads that completes z1 is written as a product with ones, the only reduction that Triton does in one
+  exchange through shared memory (`tl.sum` takes 32 exchanges, with 64 barriers).
+- Padded hidden units would output sigmoid(0) = 0.5 and learn, and padded classes would have an error; both are kept
+  at 0.
 
 All arithmetic is in the precision of the weights (no TF32), in a fixed order, without atomics.
 
-What makes this fast is the layout that Triton chooses for W1, which no line of the code states: a test compiles the
-kernel for an H100 or H200 (sm_90), and holds it to no spilled registers.
+The speed depends on the layout that Triton chooses for W1, which the code does not state. Therefore a test compiles the
+kernel for an H100 or H200 (sm_90), and checks that no registers are spilled.
 """
 
 from __future__ import annotations
@@ -30,18 +32,18 @@ import triton
 import triton.language as tl
 
 INTERPRETED = triton.knobs.runtime.interpret
-"""Whether Triton was imported under TRITON_INTERPRET=1, and so runs on the CPU, operation by operation."""
+"""Whether Triton was imported with TRITON_INTERPRET=1, so that it runs on the CPU, operation by operation."""
 
 
 @triton.jit
 def probe(number):
-    """Add one to a number in place: proves that kernels can be built and launched here."""
+    """Add one to a number in place, to check that kernels can be compiled and launched."""
     tl.store(number, tl.load(number) + 1)
 
 
 @triton.jit
 def sigmoid(z):
-    """1 / (1 + exp(-z)), of any shape; 0 or 1 where exp overflows or vanishes."""
+    """Compute 1 / (1 + exp(-z)), for any shape; 0 or 1 where exp overflows or underflows."""
     return 1 / (1 + tl.exp(-z))
 
 
@@ -49,7 +51,7 @@ def sigmoid(z):
 def words_of(
     images, order, i: tl.constexpr, q: tl.constexpr, C: tl.constexpr, WORDS: tl.constexpr, policy: tl.constexpr
 ):
-    """The words of image i of the batch that meet the tiles of group q, shape (4, C, 1); 0 beyond the image."""
+    """Load the words of image i of the batch for the tiles of group q, shape (4, C, 1); 0 beyond the image."""
     word = (4 * q + tl.arange(0, 4)[:, None, None]) * C + tl.arange(0, C)[None, :, None]
     row = tl.load(order + i).to(tl.int64)
     return tl.load(images + row * WORDS + word, mask=word < WORDS, other=0, eviction_policy=policy)
@@ -57,13 +59,13 @@ def words_of(
 
 @triton.jit
 def pixels_of(words, j: tl.constexpr, dtype: tl.constexpr):
-    """Pixel j of each word, in [0, 255]."""
+    """Return pixel j of each word, in [0, 255]."""
     return ((words >> (8 * j)) & 255).to(dtype)
 
 
 @triton.jit
 def tiled_products(images, order, W1, exists, B: tl.constexpr, BP: tl.constexpr, WORDS: tl.constexpr):
-    """255 x W1 before the last sum: over the pixels of each of C groups, shape (BP, C, HP)."""
+    """Compute 255 x W1 up to the sum over the C groups: shape (BP, C, HP)."""
     C: tl.constexpr = W1[0].shape[1]
     HP: tl.constexpr = W1[0].shape[2]
     b = tl.arange(0, BP)[:, None, None]
@@ -81,7 +83,7 @@ def tiled_products(images, order, W1, exists, B: tl.constexpr, BP: tl.constexpr,
 
 @triton.jit
 def sum_over_groups(groups):
-    """Sum (BP, C, HP) over C, as a product with ones: (1, C) times (C, BP HP)."""
+    """Sum (BP, C, HP) over C with a product with ones: (1, C) times (C, BP HP)."""
     BP: tl.constexpr = groups.shape[0]
     C: tl.constexpr = groups.shape[1]
     HP: tl.constexpr = groups.shape[2]
@@ -116,23 +118,24 @@ def train(
         images: Shape (N, WORDS), int32: pixel 4 w + j of an image is byte j of its word w.
         labels: Shape (N,), integers.
         order: Row numbers, shape (M, steps, B), int32.
-        W1_at: Shape (M, DP, HP), of the float dtype to compute in, padded with zeros; DP is 16 C times the groups q.
-        b1_at: Shape (M, HP), like the next two of the same dtype and padded with zeros.
+        W1_at: Shape (M, DP, HP), padded with zeros; its dtype is that of the arithmetic. DP is 16 C times the number
+            of groups q.
+        b1_at: Shape (M, HP); like the next two, of the same dtype and padded with zeros.
         W2_at: Shape (M, HP, KP).
         b2_at: Shape (M, KP).
-        rate_at: Learning rate, one number of that dtype.
+        rate_at: The learning rate, one number of that dtype.
         steps: S.
         H: Hidden units.
         K: Classes.
         B: Batch size.
-        WORDS: Words of an image, D / 4 rounded up.
+        WORDS: Words per image, D / 4 rounded up.
         C: Groups of pixels that a tile of W1 spans.
         HP: H padded to a power of two.
         KP: K padded to a power of two.
         BP: B padded to a power of two.
-        MEAN: Whether the biases' gradients are means over the batch, not sums.
+        MEAN: Whether the bias gradients are means over the batch instead of sums.
     """
-    # --- read the weights, once
+    # --- load the weights, once
     m = tl.program_id(0).to(tl.int64)
     dtype: tl.constexpr = W1_at.dtype.element_ty
     TILES: tl.constexpr = (WORDS + C - 1) // C
@@ -147,7 +150,7 @@ def train(
     rate = tl.load(rate_at)
     b1, W2, b2 = tl.load(b1_at), tl.load(W2_at), tl.load(b2_at)  # (HP,) (HP, KP) (KP,)
     W1 = ()  # tile 4 q + j: weights of pixel 4 ((4 q + tile) C + c) + j, shape (4, C, HP)
-    exists = ()  # which tiles of group q hold any pixels, shape (4, 1, 1)
+    exists = ()  # which tiles of group q contain pixels, shape (4, 1, 1)
     for q in tl.static_range(GROUPS):
         exists = exists + (4 * q + tile < TILES,)
         for j in tl.static_range(4):
@@ -174,7 +177,7 @@ def train(
         if MEAN:
             db1, db2 = db1 / B, db2 / B
 
-        # (6) and its update, tile by tile. `groups` is 0 beyond B, and as an operand it lends dz1 the layout of W1.
+        # (6) and its update, tile by tile. `groups` is 0 beyond B; as an operand, it gives dz1 the layout of W1.
         dz1_255 = tl.where(b[:, None, None] < B, (dz1 / 255)[:, None, :], groups)  # (BP, C, HP)
         dz1_of = ()
         for i in tl.static_range(B):
@@ -196,7 +199,7 @@ def train(
         b2 -= rate * db2
         order += B
 
-    # --- write the weights, once
+    # --- store the weights, once
     for q in tl.static_range(GROUPS):
         for j in tl.static_range(4):
             tl.store(W1_at + (16 * q * C + j) * HP, W1[4 * q + j])

@@ -1,7 +1,8 @@
-"""What computes the training steps. Every engine does the same arithmetic; only where and how fast differs.
+"""The interface of the engines. All compute the same equations; they differ in device and speed.
 
-An engine takes in a dataset once. It is then handed models, and the batches of a range of steps for each, and returns
-new models. It draws nothing at random and remembers no model, so a range may be cut anywhere without changing a bit.
+An engine loads a dataset once. It is then given models, and for each of them the batches of a range of steps, and
+returns new models. It draws no random numbers and keeps no model, so that a range can be split anywhere without
+changing a bit of the result.
 """
 
 from __future__ import annotations
@@ -12,11 +13,11 @@ from typing import Final, Protocol
 from mnist_bp.model.parameters import BiasGradient, FloatArray, IntArray, Model, UInt8Array
 
 PIXEL_SCALE: Final = 1 / 255
-"""Makes a byte a pixel in [0, 1]."""
+"""Factor that converts a byte to a pixel in [0, 1]."""
 
 
 class ResidentData(Protocol):
-    """A dataset as an engine keeps it: in its own layout, where it computes."""
+    """A dataset loaded by an engine: on its device, in its layout."""
 
     def advance(
         self,
@@ -29,22 +30,23 @@ class ResidentData(Protocol):
         """Train models side by side, each for as many steps as it has batches.
 
         Args:
-            models: Where each starts, M of them, of one shape and dtype; not changed. float64 is computed in float64.
+            models: M models to start from, all of one shape and dtype; not changed. The dtype, float32 or float64, is
+                also that of the arithmetic.
             batches: For each model, row numbers of the examples of each step, shape (S, B).
             learning_rate: Step size.
-            bias_gradient: See `mnist_bp.model.backprop`.
+            bias_gradient: Reduction of the bias gradients; see `mnist_bp.model.backprop`.
 
         Returns:
-            Every model after S steps.
+            The M models after S steps.
         """
         ...
 
     def predict(self, model: Model, scale: float = PIXEL_SCALE) -> FloatArray:
-        """Classify every image.
+        """Predict every image.
 
         Args:
             model: The network.
-            scale: What a byte is multiplied by to make a pixel.
+            scale: Factor that converts a byte to a pixel.
 
         Returns:
             a2, shape (N, K).
@@ -53,20 +55,20 @@ class ResidentData(Protocol):
 
 
 class Engine(Protocol):
-    """The one interface of all engines."""
+    """The interface of all engines."""
 
     @property
     def name(self) -> str:
-        """What the manifest records."""
+        """Name in `--engine` and in the manifest."""
         ...
 
     @property
     def device(self) -> str:
-        """Where the steps run: `cpu` or `cuda`."""
+        """Device that computes the steps: `cpu` or `cuda`."""
         ...
 
     def load(self, images: UInt8Array, labels: UInt8Array, classes: int = 10) -> ResidentData:
-        """Take in a dataset.
+        """Load a dataset.
 
         Args:
             images: Pixels in [0, 255], shape (N, D).

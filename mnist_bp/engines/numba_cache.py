@@ -1,9 +1,9 @@
-"""Machine code on disk: kernels are compiled when first needed, and found by the next process.
+"""A cache of machine code on disk: the first process that needs a kernel compiles it, later processes load it.
 
-numba keeps compiled code itself, but for three things: it looks at one source file for changes, though a kernel may be
-made from several; two processes that compile at once may each name the other's code as their own; and a damaged file is
-an exception. So the directory's name digests all sources, one process at a time compiles, and what cannot be loaded is
-made anew.
+numba has such a cache, with three gaps: it checks one source file for changes, although a kernel may be made from
+several; two processes that compile at once can each register the other's code as their own; and a damaged file is an
+exception. Therefore the directory's name contains a digest of all sources, one process compiles at a time, and code
+that cannot be loaded is compiled again.
 """
 
 from __future__ import annotations
@@ -28,23 +28,23 @@ SOURCES: Final = Path(__file__).parent
 
 
 def compile_cached(variant: str, *functions: tuple[Kernel, Signature]) -> list[Kernel]:
-    """Compile functions, each for one signature, or load what an earlier process compiled.
+    """Compile functions, each for one signature, or load the code that an earlier process compiled.
 
-    They release the interpreter's lock while they run.
+    The compiled functions release the interpreter's lock while they run.
 
     Args:
-        variant: Names what differs between calls with the same functions.
-        functions: What to compile, and the numba types of its arguments.
+        variant: Distinguishes calls with the same functions and different signatures.
+        functions: Functions, each with the numba types of its arguments.
 
     Raises:
-        RuntimeError: numba was told not to compile.
+        RuntimeError: numba is configured not to compile.
     """
     if numba.config.DISABLE_JIT:  # type: ignore[attr-defined]
         raise RuntimeError("NUMBA_DISABLE_JIT is set")
-    place = cache_directory()
-    if place is not None:
-        directory = place / f"{sources_digest()}-{variant}"
-        with suppress(StoreError, OSError), locked(directory):  # a disk that is full, or was writable a moment ago
+    parent = cache_directory()
+    if parent is not None:
+        directory = parent / f"{sources_digest()}-{variant}"
+        with suppress(StoreError, OSError), locked(directory):  # the disk is full, or has become read-only
             try:
                 return compile_functions(functions, directory)
             except OSError:
@@ -57,7 +57,7 @@ def compile_cached(variant: str, *functions: tuple[Kernel, Signature]) -> list[K
 
 
 def compile_functions(functions: tuple[tuple[Kernel, Signature], ...], directory: Path | None) -> list[Kernel]:
-    """Compile functions, with numba's own cache in a directory, or without one."""
+    """Compile functions with numba's cache in a directory, or without a cache if it is None."""
     before, numba.config.CACHE_DIR = numba.config.CACHE_DIR, str(directory or "")  # type: ignore[attr-defined]
     try:
         return [
@@ -70,16 +70,16 @@ def compile_functions(functions: tuple[tuple[Kernel, Signature], ...], directory
 
 @lru_cache
 def cache_directory() -> Path | None:
-    """Find where compiled code can be kept.
+    """Return the directory in which compiled code is kept.
 
     Returns:
-        The first that can be written to of $NUMBA_CACHE_DIR, this package's __pycache__, and mnist-bp in the user's
-        cache directory ($XDG_CACHE_HOME, else ~/.cache); None if none can, and every process compiles for itself.
+        The first writable one of $NUMBA_CACHE_DIR, this package's __pycache__, and mnist-bp in the user's cache
+        directory ($XDG_CACHE_HOME, else ~/.cache); None if none is writable, and each process compiles for itself.
     """
-    for place in candidate_directories():
+    for directory in candidate_directories():
         with suppress(StoreError):
-            check_writable(place)
-            return place
+            check_writable(directory)
+            return directory
     return None
 
 
@@ -88,7 +88,7 @@ def candidate_directories() -> Iterator[Path]:
     if chosen := os.environ.get("NUMBA_CACHE_DIR"):
         yield Path(chosen)
     yield SOURCES / "__pycache__"
-    with suppress(RuntimeError):  # no home
+    with suppress(RuntimeError):  # no home directory
         yield Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mnist-bp"
 
 

@@ -1,24 +1,24 @@
-"""Vectors as values for numba: a run of lanes that stays in registers, on any processor.
+"""A vector type for numba: a fixed number of lanes that stay in registers, on any processor.
 
-numba alone keeps an accumulator of 32 numbers in memory, and storing and loading it around every multiplication costs
-most of the time. Here it is one LLVM value. LLVM fits it to the processor that it compiles for: two AVX-512 registers
-for 32 float32 lanes, four of AVX2, eight of SSE2 or of an arm64's NEON. No instruction is named below, so there is
-nothing to port.
+numba alone keeps an accumulator of 32 numbers in memory, and most of the time is spent storing and loading it around
+every multiplication. Here the accumulator is one LLVM value, which LLVM maps to the registers of the processor: 32
+lanes of float32 to two AVX-512 registers, four of AVX2, eight of SSE2 or of NEON on arm64. The code below names no
+instruction of any processor, so it needs no porting.
 
-    load, load_row, broadcast, zeros = vector_ops(32)      in compiled code only:
+    load, load_row, broadcast, zeros = vector_ops(32)      for compiled code only:
 
-    load(array, row, column)     lanes from a C-contiguous 2-D array, starting at [row, column]
-    load_row(array, row)         a row of an array whose rows are one vector each: its address is a shift away
+    load(array, row, column)        lanes of a C-contiguous 2-D array, from [row, column] on
+    load_row(array, row)            a row of an array whose rows are one vector each; its address needs only a shift
     broadcast(array, row, column)   one element in every lane
-    zeros(array)                 zero in every lane, in the array's dtype
-    store(array, row, column, v) lanes to memory
-    store_row(array, row, v)     the same, where rows are one vector each
-    v + w, v - w, v * w          lane by lane
-    fma(v, w, u)                 v * w + u, rounded once where the processor can
-    sigmoid(v)                   1 / (1 + exp(-v))
-    prefetch(array, index)       starts fetching an element of a 1-D array into the cache
+    zeros(array)                    zero in every lane, in the array's dtype
+    store(array, row, column, v)    the lanes to memory
+    store_row(array, row, v)        the same for an array whose rows are one vector each
+    v + w, v - w, v * w             lane by lane
+    fma(v, w, u)                    v * w + u, rounded once if the processor can
+    sigmoid(v)                      1 / (1 + exp(-v))
+    prefetch(array, index)          starts loading an element of a 1-D array into the cache
 
-Indices are not checked: outside the array they corrupt memory, as in C.
+Indices are not checked: an index outside the array corrupts memory, as in C.
 """
 
 from __future__ import annotations
@@ -35,15 +35,15 @@ from numba.extending import intrinsic as numba_intrinsic
 from numba.extending import models, overload, register_model
 
 Intrinsic = Callable[..., Any]
-intrinsic: Callable[[Intrinsic], Intrinsic] = numba_intrinsic  # what compiled code calls, whatever its type here
+intrinsic: Callable[[Intrinsic], Intrinsic] = numba_intrinsic  # called by compiled code alone, so any type does
 
 
 class Vector(types.Type):
-    """numba's type of a vector.
+    """The numba type of a vector.
 
     Args:
         scalar: float32 or float64.
-        lanes: How many.
+        lanes: Number of lanes.
     """
 
     def __init__(self, scalar: types.Float, lanes: int) -> None:
@@ -59,7 +59,7 @@ class _VectorModel(models.PrimitiveModel):
 
 
 class VectorOps(NamedTuple):
-    """What makes vectors of one length."""
+    """The functions that make vectors of one length."""
 
     load: Intrinsic
     load_row: Intrinsic
@@ -117,7 +117,7 @@ def vector_ops(lanes: int) -> VectorOps:
 
 @intrinsic
 def store(_context: Any, array: Any, _row: Any, _column: Any, vector: Any) -> Any:
-    """Write lanes to a C-contiguous 2-D array, starting at [row, column]."""
+    """Store the lanes in a C-contiguous 2-D array, from [row, column] on."""
 
     def build(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         address = _address(context, builder, signature.args[0], args, context.get_value_type(vector))
@@ -129,7 +129,7 @@ def store(_context: Any, array: Any, _row: Any, _column: Any, vector: Any) -> An
 
 @intrinsic
 def store_row(_context: Any, array: Any, _row: Any, vector: Any) -> Any:
-    """Write lanes to a row of a C-contiguous 2-D array whose rows have as many elements."""
+    """Store the lanes in a row of a C-contiguous 2-D array whose rows are one vector each."""
 
     def build(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         address = _row_address(context, builder, signature.args[0], args, context.get_value_type(vector))
@@ -141,20 +141,20 @@ def store_row(_context: Any, array: Any, _row: Any, vector: Any) -> Any:
 
 @intrinsic
 def fma(_context: Any, first: Any, _second: Any, _third: Any) -> Any:
-    """Multiply the first two and add the third, lane by lane."""
+    """Multiply the first two vectors and add the third, lane by lane."""
     return first(first, first, first), lambda _c, builder, _s, args: _call(builder, "fmuladd", *args)
 
 
 @intrinsic
 def prefetch(_context: Any, array: Any, _index: Any) -> Any:
-    """Start fetching an element of a 1-D array into the second cache, to be read soon; the first is for the weights."""
+    """Start loading an element of a 1-D array into the L2 cache; the L1 cache is left to the weights."""
 
     def build(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         data = context.make_array(signature.args[0])(context, builder, args[0]).data
         address = builder.bitcast(builder.gep(data, [args[1]]), cgutils.voidptr_t)
         kind = ir.FunctionType(ir.VoidType(), [cgutils.voidptr_t, *[ir.IntType(32)] * 3])
         function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
-        builder.call(function, [address, _i32(0), _i32(2), _i32(1)])  # to read, to the second cache, as data
+        builder.call(function, [address, _i32(0), _i32(2), _i32(1)])  # for reading, into L2, data
         return context.get_dummy_value()
 
     return types.void(array, types.intp), build
@@ -162,18 +162,18 @@ def prefetch(_context: Any, array: Any, _index: Any) -> Any:
 
 @intrinsic
 def sigmoid(_context: Any, vector: Any) -> Any:
-    """Compute 1 / (1 + exp(-z)) to within 3 units of the last place of float32, a few of float64; NaN stays NaN.
+    """Compute 1 / (1 + exp(-z)) to within 3 units in the last place in float32, a few in float64; NaN stays NaN.
 
     exp(x) = 2**n exp(r), with n = round(x / ln 2) and r = x - n ln 2 in [-ln 2 / 2, ln 2 / 2], where a Taylor
-    polynomial is exact to rounding. x is clamped to where 2**n is a normal number.
+    polynomial is exact up to rounding. x is clamped to the range in which 2**n is a normal number.
 
     Source: the usual range reduction with ln 2 in two parts (W. J. Cody and W. Waite, Software Manual for the
     Elementary Functions, 1980).
     """
-    # bits of the mantissa, bias of the exponent, clamp, degree, and so few bits of ln 2 that n times it is exact
+    # bits of the mantissa, bias of the exponent, clamp, degree, and bits of ln 2, few enough that n * ln 2 is exact
     of_float32, of_float64 = (23, 127, 87.0, 7, 9), (52, 1023, 708.0, 13, 20)
-    mantissa, bias, most, degree, short = of_float32 if vector.scalar.bitwidth == 32 else of_float64
-    ln2 = round(math.log(2) * 2**short) / 2**short
+    mantissa, bias, limit_x, degree, bits_ln2 = of_float32 if vector.scalar.bitwidth == 32 else of_float64
+    ln2 = round(math.log(2) * 2**bits_ln2) / 2**bits_ln2
     ln2_rest = math.log(2) - ln2
 
     def build(context: Any, builder: Any, _signature: Any, args: Any) -> Any:
@@ -187,9 +187,9 @@ def sigmoid(_context: Any, vector: Any) -> Any:
             return ir.Constant(bits, [value] * vector.lanes)
 
         x = builder.fneg(args[0])
-        for sign, limit in ((">", all_lanes(most)), ("<", all_lanes(-most))):
-            x = builder.select(builder.fcmp_ordered(sign, x, limit), limit, x)  # ordered: NaN passes
-        # adding 1.5 * 2**mantissa rounds to a whole number, and leaves it in the low bits
+        for sign, limit in ((">", all_lanes(limit_x)), ("<", all_lanes(-limit_x))):
+            x = builder.select(builder.fcmp_ordered(sign, x, limit), limit, x)  # ordered comparison: NaN is kept
+        # adding 1.5 * 2**mantissa rounds to an integer, which is then in the low bits
         rounder = all_lanes(1.5 * 2.0**mantissa)
         rounded = _call(builder, "fmuladd", x, all_lanes(1 / math.log(2)), rounder)
         n = builder.fsub(rounded, rounder)
@@ -237,7 +237,7 @@ def _call(builder: Any, name: str, *args: Any) -> Any:
 
 
 def _address(context: Any, builder: Any, array: Any, args: Any, kind: Any) -> Any:
-    """Return where [row, column] of a C-contiguous 2-D array is, as a pointer to what is wanted there."""
+    """Return the address of [row, column] of a C-contiguous 2-D array, as a pointer to `kind`."""
     view = context.make_array(array)(context, builder, args[0])
     width = cgutils.unpack_tuple(builder, view.shape)[1]
     index = builder.add(builder.mul(args[1], width), args[2])
@@ -245,7 +245,7 @@ def _address(context: Any, builder: Any, array: Any, args: Any, kind: Any) -> An
 
 
 def _row_address(context: Any, builder: Any, array: Any, args: Any, kind: Any) -> Any:
-    """Return where a row is, in an array whose rows are of the kind that is wanted there."""
+    """Return the address of a row of an array whose rows are each one `kind`."""
     view = context.make_array(array)(context, builder, args[0])
     return builder.gep(builder.bitcast(view.data, kind.as_pointer()), [args[1]], inbounds=True)
 

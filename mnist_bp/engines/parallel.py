@@ -1,4 +1,4 @@
-"""Several models trained side by side, which differ in their seeds alone."""
+"""Several models side by side, which differ only in their seeds: memory, cores, and threads."""
 
 from __future__ import annotations
 
@@ -16,20 +16,24 @@ CONTROL_GROUP: Final = Path("/sys/fs/cgroup")
 
 
 def memory_needed(models: int, inputs: int, hidden: int, classes: int, examples: int) -> int:
-    """Estimate what models take while they are trained, in bytes.
+    """Estimate the memory that models take while they are trained, in bytes.
 
-    Five copies of the weights (before and after a stride, an engine's own layout, a checkpoint in the making and its
-    bytes), and the order of the examples.
+    Counts five copies of the weights (before and after a chunk of steps, the engine's layout, a checkpoint in progress
+    and its bytes) and the order of the examples.
     """
     weights = 4 * (inputs * hidden + hidden + hidden * classes + classes)
     return models * (5 * weights + 4 * examples)
 
 
 def check_memory(needed: int, models: int) -> None:
-    """Refuse what this machine cannot hold.
+    """Check that this machine has enough memory.
+
+    Args:
+        needed: From `memory_needed`, in bytes.
+        models: Number of models, for the message.
 
     Raises:
-        ConfigError: Names both figures.
+        ConfigError: It has not; states both figures.
     """
     available = available_memory()
     if needed > available:
@@ -40,8 +44,8 @@ def check_memory(needed: int, models: int) -> None:
 
 
 def available_memory() -> int:
-    """Return the memory that can still be taken, in bytes: the machine's, or its control group's where that is less."""
-    import psutil  # 20 ms, and not on every machine that trains
+    """Return the free memory in bytes: of the machine, or of the process's control group if that is less."""
+    import psutil  # 20 ms, and not installed on every machine that trains
 
     free: int = psutil.virtual_memory().available
     try:
@@ -52,16 +56,19 @@ def available_memory() -> int:
 
 
 def usable_cores() -> int:
-    """Count the cores that this process may run on."""
+    """Return the number of cores that this process may run on."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def on_every_core(function: Callable[..., Result], *arguments: Sequence[Any]) -> list[Result]:
-    """Call a function once for each of several models, as many at a time as there are cores.
+    """Call a function once for each model, with one thread per core.
 
     Args:
-        function: Gains from threads if it lets go of the interpreter's lock.
-        arguments: What it is called with, one sequence for each of its parameters.
+        function: Called once for each element; runs in parallel where it releases the interpreter's lock.
+        arguments: One sequence for each parameter of the function, all of the same length.
+
+    Returns:
+        The results, in the order of the arguments.
     """
     if len(arguments[0]) == 1:
         return [function(*(each[0] for each in arguments))]

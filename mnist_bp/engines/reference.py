@@ -1,4 +1,4 @@
-"""The readable truth: forward, the seven equations and the update as written, one torch operation each."""
+"""The reference engine: `backprop.py` step by step, one torch operation for each line of it."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from mnist_bp.model.backprop import backward, descend, forward
 from mnist_bp.model.parameters import BiasGradient, FloatArray, IntArray, Model, Parameters, UInt8Array, writable
 
 PREDICT_ROWS: Final = 10_000
-"""Images predicted at a time: their pixels as floats take 31 MB."""
+"""Images predicted at a time; their pixels as floats take 31 MB."""
 
 
 @dataclass(frozen=True)
 class ReferenceEngine:
-    """Run `backprop.py` step by step.
+    """Train with the functions of `mnist_bp.model.backprop`.
 
     Args:
         device: `cpu` or `cuda`.
@@ -31,7 +31,7 @@ class ReferenceEngine:
     device: str = "cpu"
 
     def load(self, images: UInt8Array, labels: UInt8Array, classes: int = 10) -> ReferenceData:
-        """Move a dataset to the device, as bytes; see `Engine.load`."""
+        """Copy a dataset to the device, as bytes; see `Engine.load`."""
         return ReferenceData(
             _tensor(images).to(self.device),
             _tensor(labels).to(self.device, torch.int64),
@@ -81,7 +81,7 @@ class ReferenceData:
         return parameters.map(lambda tensor: tensor.cpu().numpy())
 
     def predict(self, model: Model, scale: float = PIXEL_SCALE) -> FloatArray:
-        """Predict, some thousand images at a time; see `ResidentData.predict`."""
+        """Predict in blocks of `PREDICT_ROWS` images; see `ResidentData.predict`."""
         parameters = self._tensors(model)
         a2 = [
             forward(parameters, images.to(parameters.W1.dtype) * scale).a2
@@ -102,7 +102,7 @@ def _tensor(array: npt.NDArray[Any]) -> Tensor:
 
 @contextmanager
 def _one_thread() -> Iterator[None]:
-    """Compute on one thread: steps this small only get slower on more."""
+    """Compute on one thread: steps as small as these are slower on several."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

@@ -1,1 +1,1 @@
-"""The mathematics: parameters, seven equations, and counter-based randomness."""
+"""The mathematics: parameters, the seven equations, and counter-based random numbers."""

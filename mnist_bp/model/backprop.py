@@ -1,4 +1,4 @@
-"""The mathematics: the forward pass, the loss, and the backward pass by hand.
+"""The forward pass, the loss, and the backward pass written out by hand.
 
     z1 = x W1 + b1, a1 = sigmoid(z1)        (B, H)
     z2 = a1 W2 + b2, a2 = sigmoid(z2)       (B, K)
@@ -14,12 +14,12 @@ With sigmoid'(z) = a (1 - a) the chain rule gives
     (6) dW1 = x^T dz1                       (D, H)   summed over the batch
     (7) db1 = dz1, reduced over the batch   (H,)
 
-where dq is the gradient of L with respect to q. The weights' gradients are sums over the batch. The biases' are sums
-too if they are to be gradients of L; the lab takes their mean, so that at batch size B biases step B times more
-slowly than weights. `bias_gradient` says which.
+where dq is the gradient of L with respect to q. The gradients of the weights are sums over the batch. So are those of
+the biases in the gradient of L; the lab takes their mean instead, so that biases step B times more slowly than weights.
+`bias_gradient` selects the sum or the mean.
 
-Source: the chain rule for a two-layer sigmoid network under squared error (Rumelhart, Hinton and Williams, "Learning
-representations by back-propagating errors", Nature 323, 1986); the reduction over the batch is the lab's own.
+Source: the chain rule for a two-layer sigmoid network with squared error (Rumelhart, Hinton and Williams, "Learning
+representations by back-propagating errors", Nature 323, 1986); the mean over the batch comes from the lab.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from mnist_bp.model.parameters import BiasGradient, Parameters
 
 
 class Activations(NamedTuple):
-    """What the forward pass leaves for the backward pass.
+    """The outputs of both layers, which the backward pass needs.
 
     Args:
         a1: Hidden activations, shape (B, H), in [0, 1].
@@ -45,7 +45,7 @@ class Activations(NamedTuple):
 
 
 class Gradients(NamedTuple):
-    """Gradients, each of the shape of its parameter: dW1 (D, H), db1 (H,), dW2 (H, K), db2 (K,)."""
+    """The gradients, each with the shape of its parameter: dW1 (D, H), db1 (H,), dW2 (H, K), db2 (K,)."""
 
     dW1: Tensor
     db1: Tensor
@@ -54,14 +54,14 @@ class Gradients(NamedTuple):
 
 
 def forward(parameters: Parameters[Tensor], x: Tensor) -> Activations:
-    """Predict.
+    """Compute the outputs of both layers; a2 is the prediction.
 
     Args:
         parameters: The network.
-        x: Pixels in [0, 1], shape (B, D), of the parameters' dtype and device.
+        x: Pixels in [0, 1], shape (B, D), with the dtype and on the device of the parameters.
 
     Returns:
-        What every layer puts out; a2 is the prediction.
+        a1 (B, H) and a2 (B, K).
     """
     W1, b1, W2, b2 = parameters
     # fmt: off
@@ -74,7 +74,7 @@ def forward(parameters: Parameters[Tensor], x: Tensor) -> Activations:
 
 
 def loss(a2: Tensor, t: Tensor) -> Tensor:
-    """Sum half the squared error over batch and classes.
+    """Compute the loss: half the squared error, summed over batch and classes.
 
     Args:
         a2: Predictions, shape (B, K).
@@ -93,17 +93,17 @@ def backward(
     t: Tensor,
     bias_gradient: BiasGradient,
 ) -> Gradients:
-    """Propagate the error of one batch back to every parameter.
+    """Compute the gradient of every parameter for one batch.
 
     Args:
-        parameters: The network that `activations` came from.
+        parameters: The network that computed `activations`.
         x: Pixels in [0, 1], shape (B, D).
-        activations: What `forward` returned for x: a1 (B, H) and a2 (B, K).
+        activations: Result of `forward` for x: a1 (B, H) and a2 (B, K).
         t: One-hot targets, shape (B, K).
-        bias_gradient: How db1 and db2 are reduced over the batch; with `sum` they are gradients of L.
+        bias_gradient: Reduction of db1 and db2 over the batch; with `sum` they are gradients of L.
 
     Returns:
-        One gradient for each parameter, in the parameters' dtype and on their device.
+        One gradient for each parameter, with its dtype and on its device.
     """
     a1, a2 = activations
     over_batch = torch.sum if bias_gradient == "sum" else torch.mean

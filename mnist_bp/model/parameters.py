@@ -1,4 +1,4 @@
-"""The network's parameters, and how they start.
+"""The parameters of the network, and their initial values.
 
 | symbol | shape        | meaning                                           |
 |--------|--------------|---------------------------------------------------|
@@ -8,8 +8,8 @@
 | z1, a1 | (B, H)       | z1 = x W1 + b1, a1 = sigmoid(z1)                  |
 | z2, a2 | (B, K)       | z2 = a1 W2 + b2, a2 = sigmoid(z2), the prediction |
 
-What is computed from them is in `mnist_bp.model.backprop`. At rest they are NumPy arrays, which need no torch to be
-made, saved or read; an engine that computes with torch takes them as tensors.
+`mnist_bp.model.backprop` computes with them. They are stored and passed on as NumPy arrays, so that no torch is needed
+to make, save or read them; an engine that computes with torch converts them to tensors.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ PIXELS: Final = 28 * 28
 CLASSES: Final = 10
 
 BiasGradient = Literal["mean", "sum"]
-"""How the gradients of the biases are reduced over the batch; see `mnist_bp.model.backprop`."""
+"""Reduction of the bias gradients over the batch; see `mnist_bp.model.backprop`."""
 
 Array = TypeVar("Array")
 Other = TypeVar("Other")
@@ -38,7 +38,7 @@ Scalar = TypeVar("Scalar", bound=np.generic)
 
 
 class Parameters(NamedTuple, Generic[Array]):
-    """Weights and biases: arrays or tensors.
+    """Weights and biases, as arrays or as tensors.
 
     Args:
         W1: Shape (D, H).
@@ -53,7 +53,7 @@ class Parameters(NamedTuple, Generic[Array]):
     b2: Array
 
     def map(self, function: Callable[[Array], Other]) -> Parameters[Other]:
-        """Apply a function to each."""
+        """Apply a function to each parameter."""
         return Parameters(*(function(parameter) for parameter in self))
 
 
@@ -61,12 +61,12 @@ Model = Parameters[FloatArray]
 
 
 def writable(array: npt.NDArray[Scalar]) -> npt.NDArray[Scalar]:
-    """Return the array itself, or a copy of one that is read-only or not contiguous: compiled code takes no other."""
+    """Return the array, or a copy if it is read-only or not contiguous, as compiled code requires."""
     return np.require(array, requirements=["C", "W"])
 
 
 def all_finite(model: Model) -> bool:
-    """Whether no value is infinite or not a number."""
+    """Return whether every value is finite."""
     return all(bool(np.isfinite(parameter).all()) for parameter in model)
 
 
@@ -74,7 +74,7 @@ def initial_parameters(seed: int, inputs: int, hidden: int, classes: int) -> Par
     """Draw every parameter from N(0, 1), in the order W1, b1, W2, b2.
 
     Args:
-        seed: Same seed, same parameters, on CPU and GPU alike; seed 1 gives the lab's published b2.
+        seed: Decides the parameters, identically on CPU and GPU; seed 1 gives the b2 that the lab published.
         inputs: D.
         hidden: H.
         classes: K.

@@ -1,18 +1,18 @@
-"""Counter-based randomness: every number is a pure function of (seed, purpose, position), so no state is ever saved.
+"""Counter-based random numbers: each is a pure function of (seed, purpose, position), so no state is ever saved.
 
 Initial weights come from Philox4x32-10 (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011), the
-generator behind torch's CUDA one. The four counter words are laid out as cuRAND does for one number per thread:
+generator that torch uses on CUDA. The four counter words are laid out as in cuRAND for one number per thread:
 
     word 0            which parameter
     word 1            0
     word 2            element              index within the parameter
     word 3            0
 
-so that `normal(seed, k, n)` is, but for the last bits of float32, what `torch.nn.init.normal_` draws on a GPU for the
-k-th tensor after `torch.cuda.manual_seed(seed)`, while the GPU gives each element a thread of its own.
+so that `normal(seed, k, n)` equals, up to the last bits of float32, what `torch.nn.init.normal_` draws on a GPU for the
+k-th tensor after `torch.cuda.manual_seed(seed)`, as long as the GPU computes each element in a separate thread.
 
-The order of the examples comes from NumPy's Philox4x64-10, keyed by the seed, the epoch in its counter. Only the
-generator's raw words are used: they are fixed by its algorithm, where NumPy's own shuffles may change with a release.
+The order of the examples comes from NumPy's Philox4x64-10, with the seed as its key and the epoch in its counter. Only
+the generator's raw words are used: its algorithm fixes them, whereas NumPy's shuffles may change with a release.
 """
 
 from __future__ import annotations
@@ -38,11 +38,11 @@ def philox(counter: Counter, key: tuple[int, int]) -> Counter:
     Source: Salmon et al. (above), and the constants of its reference implementation, Random123.
 
     Args:
-        counter: Four words, each an array of one shape, values in [0, 2**32).
+        counter: Four words, arrays of the same shape, values in [0, 2**32).
         key: Two words, in [0, 2**32).
 
     Returns:
-        Four random words for every counter, values in [0, 2**32).
+        Four random words for each counter, values in [0, 2**32).
     """
     c0, c1, c2, c3 = counter
     key0, key1 = key
@@ -58,18 +58,18 @@ def philox(counter: Counter, key: tuple[int, int]) -> Counter:
 
 
 def normal(seed: int, position: int, count: int) -> npt.NDArray[np.float32]:
-    """Draw standard normal numbers by the Box-Muller transform.
+    """Draw standard normal numbers with the Box-Muller transform.
 
     Source: cuRAND's `curand_normal` on the first two words of Philox4x32-10.
 
-    The uniforms are rounded to float32, as on the GPU; the transform is then taken in float64 and rounded once, so that
-    the last bit of float64, in which the mathematics libraries of two machines may differ, all but never reaches the
-    result (0 of 10 million values changed when it was perturbed by two units).
+    The uniform numbers are rounded to float32, as on the GPU; the transform is computed in float64 and rounded once.
+    The mathematics libraries of two machines may differ in the last bit of float64, which almost never changes the
+    result (0 of 10 million values changed when that bit was perturbed by two units).
 
     Args:
         seed: 64-bit key.
-        position: Which draw after seeding: 0 for the first tensor, 1 for the second, ...
-        count: Numbers to draw.
+        position: Index of the draw after seeding: 0 for the first tensor, 1 for the second, ...
+        count: Number of values.
 
     Returns:
         Shape (count,), float32.
@@ -83,19 +83,20 @@ def normal(seed: int, position: int, count: int) -> npt.NDArray[np.float32]:
 
 
 def permutation(seed: int, epoch: int, count: int) -> npt.NDArray[np.int64]:
-    """Shuffle the numbers 0 to count - 1: sort them by random bits, 48 of them each for up to 65,536 numbers.
+    """Shuffle the numbers 0 to count - 1 by sorting them by random bits, 48 bits each for up to 65,536 numbers.
 
     Args:
         seed: 64-bit key.
-        epoch: Which shuffle, from 0.
-        count: Examples; where two have equal bits (of 60,000, in one shuffle of 150,000), the smaller comes first.
+        epoch: Index of the shuffle, from 0.
+        count: Number of examples. If two have equal bits (of 60,000, in one shuffle of 150,000), the smaller number
+            comes first.
 
     Returns:
         Shape (count,), int64, each of 0 to count - 1 once.
     """
-    keys = np.random.Philox(key=seed, counter=epoch << 128).random_raw(count)  # an epoch has 2**128 counters to itself
+    keys = np.random.Philox(key=seed, counter=epoch << 128).random_raw(count)  # each epoch has 2**128 counters
     bits = np.uint64(max(16, (count - 1).bit_length()))
-    keys <<= bits  # a number and its random bits in one word: no two are equal, so any way of sorting gives the same
+    keys <<= bits  # random bits and number in one word: no two are equal, so every sorting algorithm agrees
     keys |= np.arange(count, dtype=np.uint64)
     keys.sort()
     keys &= (np.uint64(1) << bits) - np.uint64(1)
