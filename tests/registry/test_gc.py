@@ -7,7 +7,7 @@ import multiprocessing
 import os
 import random
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -30,7 +30,8 @@ from mnist_bp.storage.address import open_store
 from mnist_bp.storage.files import is_locked, locked, sha256_of_bytes
 from mnist_bp.storage.interface import Store
 from mnist_bp.storage.local import LocalStore
-from tests.support.memory_store import EventfulStore, InThisThread, Killed, MemoryStore
+from tests.support.faulty_store import Action, Call, FaultyStore, Killed, die
+from tests.support.memory_store import MemoryStore, without_threads
 from tests.support.published_runs import age, make_directory, promote, publish, put_promotion, run_id_of
 from tests.support.s3_servers import S3Server
 
@@ -200,7 +201,7 @@ def test_a_run_is_fenced_before_its_first_file_goes_and_the_fence_lifted_after_t
         files = {key.removeprefix(f"{RUNS}{old}/") for key in store.files if key.startswith(f"{RUNS}{old}/")}
         states.append((files, old in read_champion(store, "mnist").pending_deletion))
 
-    gc(EventfulStore(store, {}, look), keep=0)
+    gc(FaultyStore(store, check=look), keep=0)
     assert max(len(files) for files, fenced in states if fenced) == 7
     for files, fenced in states:
         assert (PROMOTION in files) == (len(files) == 7), "the record goes first"
@@ -234,9 +235,9 @@ def test_a_run_that_is_published_anew_meanwhile_is_left_and_said_so(store: Memor
         times.hours = 0
         publish(store, 1)
 
-    looked = EventfulStore(store, {})
+    looked = FaultyStore(store)
     plan(looked, NOWHERE, RetentionPolicy(0, 1, DAY), now=NOW)
-    done = collect(EventfulStore(store, {looked.calls: resume}), NOWHERE, RetentionPolicy(0, 1, DAY), now=NOW)
+    done = collect(FaultyStore(store, before={len(looked.calls): resume}), NOWHERE, RetentionPolicy(0, 1, DAY), now=NOW)
     assert (done.runs, done.in_use) == ((), (run_id,))
     read_manifest(store, run_id)
 
@@ -330,10 +331,6 @@ EVENTS = st.dictionaries(
 )
 
 
-def die() -> None:
-    raise Killed
-
-
 @settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.integers(0, 3), st.integers(1, 3), AT_FIRST, st.lists(PLACE, max_size=5), EVENTS)
 def test_nothing_reachable_goes_whatever_happens_at_whatever_call(
@@ -348,14 +345,14 @@ def test_nothing_reachable_goes_whatever_happens_at_whatever_call(
         world.publish(dataset, hours, manifest=manifest)
     for place in promotions if world.complete else ():
         world.promote(place)
-    actions: dict[int, Callable[[], object]] = {}
+    actions: dict[Call, Action] = {}
     for call, (kind, *arguments) in events.items():
         if kind != "promote" or world.complete:
             actions[call] = partial(getattr(world, kind), *arguments) if kind != "die" else die
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("mnist_bp.storage.parallel.ThreadPoolExecutor", InThisThread)
+        without_threads(patch)
         patch.setattr("mnist_bp.registry.champion.time.sleep", lambda _: None)
-        store = EventfulStore(world.store, actions, world.check)
+        store = FaultyStore(world.store, before=actions, check=world.check)
         with contextlib.suppress(Killed):
             collect(store, NOWHERE, world.rules, now=NOW)
         world.check()
@@ -379,14 +376,14 @@ def old_runs_and_champions() -> MemoryStore:
 def test_killed_at_any_call_it_leaves_every_reader_whole_runs_and_the_next_finishes(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("mnist_bp.storage.parallel.ThreadPoolExecutor", InThisThread)
-    undisturbed = EventfulStore(old_runs_and_champions(), {})
+    without_threads(monkeypatch)
+    undisturbed = FaultyStore(old_runs_and_champions())
     gone = gc(undisturbed, keep=0, champions=2)
     assert gone == [run_id_of(1), run_id_of(4), run_id_of(5)]
-    for number in range(undisturbed.calls):
+    for number in range(len(undisturbed.calls)):
         store = old_runs_and_champions()
         with pytest.raises(Killed):
-            gc(EventfulStore(store, {number: die}), keep=0, champions=2)
+            gc(FaultyStore(store, before={number: die}), keep=0, champions=2)
         for run in catalog_runs(store):
             if run.manifest:
                 assert run.manifest.files.keys() <= run.listed.files.keys(), f"killed at call {number}"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -33,23 +32,15 @@ from mnist_bp.training.checkpoints import save_checkpoint
 from mnist_bp.training.evaluation import Evaluator
 from tests.support import published_runs
 from tests.support.contests import (
-    RACERS,
-    Interfering,
-    Unanswered,
     challenge,
-    processes,
     promote_and_die,
     publish,
-    run_race,
+    race_promotions,
 )
+from tests.support.faulty_store import FaultyStore
+from tests.support.race import RACERS, exit_code_of
 
 POINTER = champion_key("mnist")
-AWS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_DEFAULT_REGION", "AWS_ENDPOINT_URL_S3")
-
-
-def environment() -> dict[str, str]:
-    """What another process needs to reach the store of the test."""
-    return {name: os.environ[name] for name in AWS if name in os.environ}
 
 
 def champions(store: Store) -> list[str]:
@@ -134,18 +125,19 @@ class PromotionContract:
         assert (told.outcome, figures_of(told).unsafe) == ("promoted", True)
 
     def test_a_lost_reply_to_a_swap_that_was_made_is_not_read_as_a_loss(self, store: Store) -> None:
-        promotion = challenge_on(Unanswered(store, True), publish(store, "a", 100))
+        promotion = challenge(FaultyStore(store, lost_replies=[True]), publish(store, "a", 100))
         assert promotion.outcome == "promoted"
         assert champions(store) == ["a"]
 
     def test_a_lost_reply_to_a_swap_that_was_not_made_is_decided_again(self, store: Store) -> None:
-        promotion = challenge_on(Unanswered(store, False, False), publish(store, "a", 100))
+        promotion = challenge(FaultyStore(store, lost_replies=[False, False]), publish(store, "a", 100))
         assert promotion.outcome == "promoted"
         assert champions(store) == ["a"]
 
     def test_a_lost_reply_counts_though_another_was_promoted_on_top_meanwhile(self, store: Store) -> None:
         first, better = publish(store, "a", 100), publish(store, "b", 900)
-        promotion = challenge_on(Unanswered(store, True, meanwhile=lambda: challenge(store, better)), first)
+        overtaken = {("compare_and_swap", 0): lambda: challenge(store, better)}
+        promotion = challenge(FaultyStore(store, after=overtaken, lost_replies=[True]), first)
         assert (promotion.outcome, promotion.champion_after) == ("promoted", "a")
         assert champions(store) == ["a", "b"]
 
@@ -154,9 +146,9 @@ class PromotionContract:
             pytest.skip("nobody loses on a store that ignores conditions")
         challenge(store, publish(store, "a", 100))
         better, best = publish(store, "b", 500), publish(store, "c", 900)
-        ahead: Any = Interfering(store, 5, lambda: challenge(store, best), before=True)
-        promotion = challenge_on(ahead, better)
-        assert ahead.calls.count("compare_and_swap") == 1
+        overtaken = FaultyStore(store, before={("compare_and_swap", 0): lambda: challenge(store, best)})
+        promotion = challenge(overtaken, better)
+        assert len(overtaken.keys_of("compare_and_swap")) == 1
         assert (promotion.outcome, promotion.champion_before) == ("kept", "c")
         assert champions(store) == ["a", "c"]
 
@@ -177,18 +169,15 @@ class PromotionContract:
         if not store.supports_conditional_writes():
             pytest.skip("refused on a store that ignores conditions")
         challenge(store, publish(store, "first", 0))
-        calls, expected, context = 0, ["first"], processes()
+        calls, expected = 0, ["first"]
         while True:
             calls += 1
             name = f"run-{calls}"
             run = publish(store, name, 10 * calls)
-            arguments = (address, environment(), name, calls, before)
-            process = context.Process(target=promote_and_die, args=arguments)
-            process.start()
-            process.join(60)
-            if process.exitcode == 0:
+            code = exit_code_of(promote_and_die, address, name, calls - 1, before)
+            if code == 0:
                 break
-            assert process.exitcode == -9
+            assert code == -9
             written = read_champion(store, "mnist").history[-1]
             swapped = written.run_id == name
             promotion = challenge(store, run)
@@ -206,10 +195,8 @@ class PromotionContract:
             raise KeyboardInterrupt
 
         first, better = publish(store, "a", 100), publish(store, "b", 900)
-        swap_made: Any = Interfering(store, 0, stop)
-        swap_made.put = lambda *_: stop()
         with pytest.raises(KeyboardInterrupt):
-            challenge_on(swap_made, first)
+            challenge(FaultyStore(store, before={("put", 0): stop}), first)
         challenge(store, better)
         promotion = challenge(store, first)
         assert (promotion.outcome, promotion.champion_after) == ("promoted", "a")
@@ -327,7 +314,7 @@ class PromotionContract:
             pytest.skip("all win on a store that ignores conditions")
         levels = [[10 * number] * RACERS for number in range(1, self.rounds + 1)]
         started = time.perf_counter()
-        rounds = run_race(address, environment(), levels)
+        rounds = race_promotions(address, levels)
         print(f"{len(rounds)} rounds of {RACERS} processes in {time.perf_counter() - started:.1f} s")
         history = read_champion(store, "mnist").history  # proves that it has no gap and no fork
         assert len(history) == len(rounds) == self.rounds
@@ -341,15 +328,10 @@ class PromotionContract:
     def test_of_16_processes_that_are_all_better_the_best_ends_as_champion(self, store: Store, address: str) -> None:
         if not store.supports_conditional_writes():
             pytest.skip("all win on a store that ignores conditions")
-        (promotions,) = run_race(address, environment(), [[10 * place for place in range(RACERS)]])
+        (promotions,) = race_promotions(address, [[10 * place for place in range(RACERS)]])
         promoted = [each.run_id for each in promotions if each.outcome == "promoted"]
         assert champions(store)[-1] == promotions[-1].run_id
         assert champions(store) == sorted(promoted)  # the names sort as the models do
-
-
-def challenge_on(store: Any, run: Any) -> PromotionRecord:
-    """Challenge on a store that is not quite one."""
-    return challenge(store, run)
 
 
 class TestPromotionInDirectory(PromotionContract):

@@ -6,7 +6,7 @@ import io
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -27,11 +27,12 @@ from mnist_bp.registry.publish import publish_run
 from mnist_bp.results import CachedDataset, Evaluation, PublishedRun, RawDataset, TrainedRun
 from mnist_bp.storage.address import open_store
 from mnist_bp.storage.files import sha256_of_bytes
-from mnist_bp.storage.interface import Entry, Store
+from mnist_bp.storage.interface import Store
 from mnist_bp.storage.local import LocalStore
 from mnist_bp.training.evaluation import evaluate_run
 from mnist_bp.training.resume import load_resumable_run
 from mnist_bp.training.run import train_run
+from tests.support.faulty_store import FaultyStore
 
 CHECKPOINTS = [f"checkpoints/step-{step:07d}.safetensors" for step in (100, 200, 300)]
 FILES = sorted([*CHECKPOINTS, "model.safetensors", "history.parquet", "report.html"])
@@ -106,41 +107,15 @@ def scores_of(model: bytes, images: npt.NDArray[np.uint8], labels: npt.NDArray[n
     return float((a2.argmax(1) == labels).mean()), float(loss)
 
 
-@dataclass(frozen=True)
-class WatchedStore:
-    """A real store that notes every put, and fails at one of them."""
+def publish_to(monkeypatch: pytest.MonkeyPatch, store: Store, fail_at: int | None = None) -> FaultyStore:
+    """Have publishing use an open store, with one put that fails; puts are numbered from 0."""
 
-    store: Store
-    puts: list[str]
-    fail_at: int | None = None
+    def fail() -> None:
+        raise StoreError(f"put {fail_at} fails", transient=True)
 
-    def uri(self, key: str) -> str:
-        return self.store.uri(key)
-
-    def check_writable(self) -> None:
-        self.store.check_writable()
-
-    def put(self, key: str, source: Path | bytes, sha256: str) -> None:
-        self.puts.append(key)
-        if self.fail_at is not None and self.puts.index(key) == self.fail_at - 1:  # of several puts at once, one
-            raise StoreError(f"put {self.fail_at} was told to fail", transient=True)
-        self.store.put(key, source, sha256)
-
-    def get(self, key: str) -> bytes:
-        return self.store.get(key)
-
-    def list_entries(self, prefix: str = "") -> Iterator[Entry]:
-        return self.store.list_entries(prefix)
-
-    def stream(self, key: str, start: int = 0) -> Iterator[bytes]:
-        return self.store.stream(key, start)
-
-
-def watch_puts(monkeypatch: pytest.MonkeyPatch, store: Store, fail_at: int | None = None) -> list[str]:
-    """Have publishing use an open store, note its puts, and fail at one of them."""
-    watched = WatchedStore(store, [], fail_at)
-    monkeypatch.setattr("mnist_bp.registry.publish.open_store", lambda uri: watched)
-    return watched.puts
+    faulty = FaultyStore(store, before={} if fail_at is None else {("put", fail_at): fail})
+    monkeypatch.setattr("mnist_bp.registry.publish.open_store", lambda uri: faulty)
+    return faulty
 
 
 class PublishContract:
@@ -171,12 +146,13 @@ class PublishContract:
     def test_the_manifest_is_put_last(
         self, finished: FinishedRun, artifacts: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        puts = watch_puts(monkeypatch, open_store(artifacts))
+        store = publish_to(monkeypatch, open_store(artifacts))
         finished.publish(artifacts)
+        puts = store.keys_of("put")
         assert sorted(puts) == sorted(f"runs/{finished.trained.run_id}/{name}" for name in [*FILES, "manifest.json"])
         assert puts[-1].endswith("/manifest.json")
 
-    @pytest.mark.parametrize("fail_at", range(1, len(FILES) + 2))
+    @pytest.mark.parametrize("fail_at", range(len(FILES) + 1))
     def test_a_publication_that_fails_shows_no_manifest_and_can_be_repeated(
         self,
         fail_at: int,
@@ -186,13 +162,14 @@ class PublishContract:
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:
         store = open_store(artifacts)
-        puts = watch_puts(monkeypatch, store, fail_at)
-        with pytest.raises(StoreError, match=f"put {fail_at} was told to fail"):
+        failing = publish_to(monkeypatch, store, fail_at)
+        with pytest.raises(StoreError, match=f"put {fail_at} fails"):
             finished.publish(artifacts)
-        assert fail_at <= len(puts)
+        puts = failing.keys_of("put")
+        assert fail_at < len(puts)
         assert len(listing()) == len(puts) - 1
         assert not has_manifest(listing())
-        watch_puts(monkeypatch, store)
+        publish_to(monkeypatch, store)
         manifest, _ = read_back(finished.publish(artifacts), store)
         assert sorted(manifest["files"]) == FILES
         assert has_manifest(listing())

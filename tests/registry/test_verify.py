@@ -28,7 +28,7 @@ from mnist_bp.storage.local import LocalStore
 from mnist_bp.training.evaluation import evaluate_run
 from mnist_bp.training.run import train_run
 from tests.conftest import data_dir_of
-from tests.support.memory_store import InThisThread
+from tests.support.memory_store import without_threads
 from tests.support.published_runs import promote, publish, put_promotion, run_id_of
 
 NOWHERE = Path("no-data-directory")
@@ -97,7 +97,7 @@ def test_each_of_1000_changed_bits_is_found(
         f"{sample.name}.json", MANIFEST, "promotion.json", "model.safetensors", "step-0000010.safetensors",
         "history.parquet", "train.parquet", "test.parquet",
     }  # fmt: skip
-    monkeypatch.setattr("mnist_bp.storage.parallel.ThreadPoolExecutor", InThisThread)
+    without_threads(monkeypatch)
     for number in range(1_000):
         path = paths[number % len(paths)]
         before = path.read_bytes()

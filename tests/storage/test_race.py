@@ -1,52 +1,72 @@
-"""Compare-and-swap: of many processes that have read the same, one replaces it."""
+"""Compare-and-swap: of many processes that have read the same version, exactly one replaces it."""
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
+from multiprocessing.synchronize import Barrier
 from pathlib import Path
+from typing import Final
 
 import pytest
 
-from tests.support.race import RACERS
+from mnist_bp.storage.address import open_store
+from mnist_bp.storage.interface import SwapOutcome
+from tests.support.race import RACERS, TIMEOUT_S, run_race
 from tests.support.s3_servers import S3Server
 
-REPOSITORY = Path(__file__).parents[2]
+KEY: Final = "champion/mnist.json"
 
 
-def race(address: str, rounds: int) -> tuple[list[list[str]], list[str]]:
-    """Let sixteen processes race.
+def swap_in_rounds(place: int, barrier: Barrier, address: str, rounds: int) -> list[tuple[SwapOutcome, bytes]]:
+    """Swap one file in every round; return each round's outcome, and the content that was read after it."""
+    store, results = open_store(address), []
+    for number in range(rounds):
+        found = store.read(KEY)
+        barrier.wait(TIMEOUT_S)
+        outcome = store.compare_and_swap(KEY, b"%d %d" % (number, place), found.version if found else None)
+        barrier.wait(TIMEOUT_S)
+        results.append((outcome, store.get(KEY)))
+        barrier.wait(TIMEOUT_S)
+    return results
 
-    Returns:
-        The racers' outcomes, by round; and what was there after each round.
-    """
-    command = [sys.executable, "-W", "error", "-m", "tests.support.race", address, str(rounds)]
-    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False, timeout=100)
-    assert done.returncode == 0, done.stderr
-    told = json.loads(done.stdout)
-    return [list(outcomes) for outcomes in zip(*told["outcomes"], strict=True)], told["history"]
 
-
-def check(rounds: list[list[str]], history: list[str]) -> None:
-    for number, (outcomes, there) in enumerate(zip(rounds, history, strict=True)):
+def assert_one_winner_each(rounds: list[list[tuple[SwapOutcome, bytes]]]) -> None:
+    """Check rounds, each a list of results by place."""
+    for number, results in enumerate(rounds):
+        outcomes = [outcome for outcome, _ in results]
         assert sorted(outcomes) == ["lost"] * (RACERS - 1) + ["won"]
-        assert there == f"{number} {outcomes.index('won')}"
+        assert {content for _, content in results} == {b"%d %d" % (number, outcomes.index("won"))}
 
 
-def test_of_sixteen_processes_one_wins_each_of_fifty_rounds_in_a_directory(tmp_path: Path) -> None:
-    check(*race(str(tmp_path / "place"), 50))
+def race(address: str, rounds: int) -> list[list[tuple[SwapOutcome, bytes]]]:
+    return [list(results) for results in zip(*run_race(swap_in_rounds, address, rounds), strict=True)]
 
 
-def test_of_sixteen_processes_one_wins_each_round_on_s3_where_conditions_are_honoured(
+def test_of_16_processes_one_wins_each_of_50_rounds_in_a_directory(tmp_path: Path) -> None:
+    assert_one_winner_each(race(str(tmp_path / "place"), 50))
+
+
+def test_of_16_processes_one_wins_each_round_on_s3_where_conditions_are_honoured(
     s3_server: S3Server, s3_bucket: str
 ) -> None:
     if not s3_server.honours_conditions:
-        pytest.skip(f"{s3_server.name} lets all win; that the probe finds it out is tested in test_contract.py")
-    check(*race(f"s3://{s3_bucket}/prefix", 10))
+        pytest.skip(f"{s3_server.name} ignores conditions; test_contract.py claims that the probe finds it")
+    assert_one_winner_each(race(f"s3://{s3_bucket}/prefix", 10))
 
 
-@pytest.mark.parametrize("outcomes", [["lost"] * 16, ["won"] * 2 + ["lost"] * 14])
-def test_no_winner_and_two_are_found(outcomes: list[str]) -> None:
+@pytest.mark.parametrize("winners", [0, 2])
+def test_no_winner_and_two_winners_are_found(winners: int) -> None:
+    won: tuple[SwapOutcome, bytes] = ("won", b"0 0")
+    lost: tuple[SwapOutcome, bytes] = ("lost", b"0 0")
     with pytest.raises(AssertionError):
-        check([outcomes], ["0 0"])
+        assert_one_winner_each([[won] * winners + [lost] * (RACERS - winners)])
+
+
+def fail_at_place_3(place: int, barrier: Barrier) -> None:
+    if place == 3:
+        raise ValueError("place 3")
+    barrier.wait(TIMEOUT_S)
+
+
+def test_an_error_in_one_process_ends_the_race_with_that_error() -> None:
+    with pytest.raises(ValueError, match="place 3"):
+        run_race(fail_at_place_3)

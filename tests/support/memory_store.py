@@ -1,11 +1,12 @@
-"""A store in memory, on which something else can happen at every call: for what holds in any order of events."""
+"""A store in memory, with a clock of the test, and a pool that keeps the order of its calls."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+
+import pytest
 
 from mnist_bp.errors import StoreError
 from mnist_bp.storage.files import sha256_of_bytes
@@ -13,11 +14,11 @@ from mnist_bp.storage.interface import Entry, SwapOutcome, Versioned, conflict
 
 
 class MemoryStore:
-    """Files in a dictionary, with the time that `clock` tells.
+    """Files in a dictionary.
 
     Args:
-        clock: What a file's time is when it is put.
-        conditional: Whether `compare_and_swap` may be relied on; otherwise all win.
+        clock: Returns the time of a file that is put.
+        conditional: Whether swaps honour their condition; otherwise all win.
     """
 
     def __init__(self, clock: Callable[[], datetime] = lambda: datetime.now(UTC), *, conditional: bool = True) -> None:
@@ -65,8 +66,8 @@ class MemoryStore:
         return Versioned(content, sha256_of_bytes(content))
 
     def compare_and_swap(self, key: str, content: bytes, expected: str | None) -> SwapOutcome:
-        there = self.read(key)
-        if self._conditional and (there.version if there else None) != expected:
+        found = self.read(key)
+        if self._conditional and (found.version if found else None) != expected:
             return "lost"
         self.files[key] = content, self._clock()
         return "won"
@@ -78,53 +79,17 @@ class MemoryStore:
         return []
 
 
-class Killed(BaseException):
-    """The process is gone: like kill -9, nothing after it is done."""
-
-
-class EventfulStore:
-    """A store at whose calls other things happen, and after whose calls something is looked at.
-
-    Args:
-        store: What it really is.
-        events: What happens just before the call of that number; calls made by events are not counted.
-        look: Called after every call, of the store or of an event.
-    """
-
-    def __init__(
-        self, store: MemoryStore, events: dict[int, Callable[[], object]], look: Callable[[], None] = lambda: None
-    ) -> None:
-        self._store, self._events, self._look = store, events, look
-        self.calls = 0
-
-    def __getattr__(self, name: str) -> Any:
-        method = getattr(self._store, name)
-        if name == "uri":
-            return method
-
-        def call(*args: Any, **kwargs: Any) -> Any:
-            event = self._events.get(self.calls)
-            self.calls += 1
-            if event is not None:
-                event()
-                self._look()
-            result = method(*args, **kwargs)
-            if name == "list_entries":
-                result = iter(list(result))  # as a listing is one moment's
-            self._look()
-            return result
-
-        return call
-
-
-class InThisThread:
-    """Instead of a pool of threads, where calls are to come in one order, or a pool would take the time."""
-
+class _SequentialPool:
     def __init__(self, _threads: int) -> None:
         self.map = map
 
-    def __enter__(self) -> InThisThread:
+    def __enter__(self) -> _SequentialPool:
         return self
 
     def __exit__(self, *_: object) -> None:
         pass
+
+
+def without_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make the calls of `in_parallel` one after the other, in order, in the thread of the test."""
+    monkeypatch.setattr("mnist_bp.storage.parallel.ThreadPoolExecutor", _SequentialPool)

@@ -1,61 +1,102 @@
-"""Processes that race to swap one file, each round at the same moment.
+"""Processes that race: the same function in each of them, kept in step by a barrier.
 
-    python -m tests.support.race ADDRESS ROUNDS
+def swap(place: int, barrier: Barrier, address: str) -> str:    # of a module that other processes can import
+    store = open_store(address)
+    barrier.wait(TIMEOUT_S)                                     # all start at the same moment
+    return store.compare_and_swap("key", str(place).encode(), None)
 
-Prints for each round who won, and what is there after it.
+assert sorted(run_race(swap, str(directory))) == ["lost"] * (RACERS - 1) + ["won"]
 """
 
 from __future__ import annotations
 
-import json
 import multiprocessing
-import sys
-from threading import Barrier
-from typing import Final
-
-from mnist_bp.storage.address import open_store
-from mnist_bp.storage.interface import SwapOutcome
+import os
+from collections.abc import Callable, Mapping
+from functools import cache
+from multiprocessing.context import ForkServerContext
+from multiprocessing.queues import Queue
+from multiprocessing.synchronize import Barrier
+from threading import BrokenBarrierError
+from typing import Any, Final, TypeVar
 
 RACERS: Final = 16
-PATIENCE: Final = 30
-"""Seconds that a racer waits for the others; so none outlives one that died."""
+TIMEOUT_S: Final = 60
+"""Seconds that a process waits for the others."""
 
-KEY: Final = "champion/mnist.json"
-
-
-def race(address: str, racer: int, rounds: int, barrier: Barrier) -> list[SwapOutcome]:
-    """Take part in every round."""
-    store, outcomes = open_store(address), []
-    for number in range(rounds):
-        there = store.read(KEY)
-        barrier.wait(PATIENCE)
-        outcomes.append(store.compare_and_swap(KEY, f"{number} {racer}".encode(), there.version if there else None))
-        barrier.wait(PATIENCE)
-        if racer == 0:
-            found = store.read(KEY)
-            assert found is not None
-            history.append(found.content.decode())
-    return outcomes
+Result = TypeVar("Result")
 
 
-def _take_part(address: str, racer: int, rounds: int, barrier: Barrier, results: multiprocessing.Queue[object]) -> None:
-    outcomes = race(address, racer, rounds, barrier)
-    results.put((racer, outcomes, history))
+@cache
+def _processes() -> ForkServerContext:
+    """Return a context whose processes start at once: they are forked from one that has imported the slow modules."""
+    context = multiprocessing.get_context("forkserver")
+    # not tests.*: the process that forks is started in the directory of a test, and cannot import them
+    context.set_forkserver_preload(["mnist_bp.registry.promotion", "mnist_bp.storage.s3", "pytest", "scipy.special"])
+    return context
 
 
-history: list[str] = []
+def run_race(racer: Callable[..., Result], *args: Any, racers: int = RACERS) -> list[Result]:
+    """Call a function in many processes at the same time.
 
-if __name__ == "__main__":
-    fork = multiprocessing.get_context("fork")
-    barrier, results = fork.Barrier(RACERS), fork.Queue()
-    address, rounds = sys.argv[1], int(sys.argv[2])
-    racers = [
-        fork.Process(target=_take_part, args=(address, racer, rounds, barrier, results), daemon=True)
-        for racer in range(RACERS)
-    ]
-    for process in racers:
+    Args:
+        racer: Function of a racer's place, from 0, and the barrier of all racers, followed by `args`.
+        args: Further arguments, the same for all racers.
+        racers: Number of processes.
+
+    Returns:
+        What each racer returned, by place.
+
+    Raises:
+        Exception: A racer raised it; the others stop at the barrier.
+    """
+    context = _processes()
+    barrier, results = context.Barrier(racers), context.Queue()
+    shared = (racer, barrier, results, _environment(), args)
+    started = [context.Process(target=_take_part, args=(place, *shared)) for place in range(racers)]
+    for process in started:
         process.start()
-    found = sorted(results.get(timeout=3 * PATIENCE) for _ in racers)
-    for process in racers:
-        process.join()
-    print(json.dumps({"outcomes": [outcomes for _, outcomes, _ in found], "history": found[0][2]}))
+    try:
+        found = dict(results.get(timeout=2 * TIMEOUT_S) for _ in started)
+    finally:
+        for process in started:
+            process.join(10)
+            process.kill()
+    errors = [each for each in found.values() if isinstance(each, BaseException)]
+    for error in sorted(errors, key=lambda each: isinstance(each, BrokenBarrierError)):
+        raise error
+    return [found[place] for place in range(racers)]
+
+
+def exit_code_of(function: Callable[..., object], *args: Any) -> int | None:
+    """Call a function in another process; return its exit code, negative if a signal killed it."""
+    process = _processes().Process(target=_call, args=(function, _environment(), args))
+    process.start()
+    process.join(TIMEOUT_S)
+    return process.exitcode
+
+
+def _environment() -> dict[str, str]:
+    """Return what the processes need to reach a store: they inherit the environment of an earlier test."""
+    return {name: value for name, value in os.environ.items() if name.startswith("AWS_")}
+
+
+def _call(function: Callable[..., object], environment: Mapping[str, str], args: tuple[Any, ...]) -> None:
+    os.environ.update(environment)
+    function(*args)
+
+
+def _take_part(
+    place: int,
+    racer: Callable[..., Any],
+    barrier: Barrier,
+    results: Queue[tuple[int, Any]],
+    environment: Mapping[str, str],
+    args: tuple[Any, ...],
+) -> None:
+    os.environ.update(environment)
+    try:
+        results.put((place, racer(place, barrier, *args)))
+    except Exception as exc:
+        barrier.abort()
+        results.put((place, exc))
