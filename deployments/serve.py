@@ -21,7 +21,6 @@ if __name__ == "__main__":
     exit_when_interrupted()
 
 from pydantic import Field, field_validator
-from pydantic_settings import SettingsConfigDict
 
 from flows.runtime.choose_server import check_health
 from flows.runtime.server import LocalServer, ServerError
@@ -47,10 +46,10 @@ _CRON_EXPECTED: Final = (
 )
 
 
-class ServeCommand(RunConfig, Command):
+class ServeCommand(RunConfig, Command, cli_prog_name="serve.py"):
     """Serve mnist-bp/train on demand and mnist-bp/nightly on a schedule. The other flags are those of the nightly."""
 
-    model_config = SettingsConfigDict(**{**Command.model_config, "cli_prog_name": "serve.py"})
+    model_config = Command.model_config
 
     dataset: DatasetName = "mnist"
     """Images that the nightly trains on; if they cannot be downloaded, it fails."""

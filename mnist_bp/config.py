@@ -65,10 +65,10 @@ class RunConfig(BaseModel):
     """Examples per step; an epoch's last partial batch is dropped."""
 
     learning_rate: float = Field(default=0.5, gt=0, le=3e38, allow_inf_nan=False)
-    """Step size, within float32; weights step along the gradient summed over the batch."""
+    """Learning rate, representable as float32; the gradient of the weights is the sum over the batch."""
 
     bias_gradient: BiasGradient = "mean"
-    """How bias gradients are reduced over the batch; the lab takes the mean for biases and the sum for weights."""
+    """Reduction of the bias gradients over the batch; the lab takes the mean for biases and the sum for weights."""
 
     hidden: int = Field(default=30, ge=1, le=16_384)
     """Hidden units."""
@@ -77,13 +77,13 @@ class RunConfig(BaseModel):
     """Seed of the initial weights and of the order of the examples; below 2**53, so that JSON keeps it exact."""
 
     seeds: str | None = None
-    """Train one model for each of several seeds: 1..64, or 3,5,8, or a count that starts at --seed."""
+    """Train one model per seed: a range (1..64), a list (3,5,8), or a number of seeds from --seed upward."""
 
     validation_examples: int | None = Field(default=None, ge=0)
-    """Training examples held out to choose among --seeds; default: 1 in 12 with --seeds, else none."""
+    """Number of last training examples held out to choose among --seeds; default: a twelfth with --seeds, else none."""
 
     checkpoint_every: int = Field(default=1_000, ge=1, validate_default=True)
-    """Steps between checkpoints, of which a run has at most 100,000; the last step always gets one."""
+    """Steps between checkpoints; the last step always has one. A run has at most 100,000 checkpoints."""
 
     engine: EngineChoice = "auto"
     """Engine that computes the steps; auto = cuda if there is a GPU, else cpu, else reference."""

@@ -113,7 +113,7 @@ class TrainCommand(RunConfig, Command):
     """Named set of values for the other flags; a flag that is also given overrides it."""
 
     resume: str | None = None
-    """Continue the interrupted run with this id, in the configuration it was started with."""
+    """Resume the interrupted run of this id with the settings it was started with; other settings are refused."""
 
     @model_validator(mode="before")
     @classmethod

@@ -6,7 +6,6 @@ import sys
 from collections.abc import Sequence
 from functools import partial
 
-from pydantic_settings import SettingsConfigDict
 from rich.console import Console
 
 from mnist_bp.cli.console import progress_bar
@@ -18,10 +17,8 @@ from mnist_bp.pipeline import open_run, run_pipeline
 from mnist_bp.summary import FinishedRun, RunSummary, published_already
 
 
-class LocalTrainCommand(TrainCommand):
+class LocalTrainCommand(TrainCommand, cli_prog_name="mnist-bp train"):
     """Download, preprocess, train by hand-written backpropagation, evaluate and publish one run, without Prefect."""
-
-    model_config = SettingsConfigDict(**{**TrainCommand.model_config, "cli_prog_name": "mnist-bp train"})
 
 
 def main(arguments: Sequence[str]) -> int:
