@@ -12,7 +12,7 @@ from mnist_bp.data.datasets import DatasetName
 from mnist_bp.documents import ChampionChange, FrozenModel
 from mnist_bp.errors import ChecksumError, DataFormatError, StoreError
 from mnist_bp.registry.catalog import read_manifest
-from mnist_bp.registry.champion import CHAMPION, champion_key, list_champions, pointer_is_gone, read_champion
+from mnist_bp.registry.champion import CHAMPION, champion_key, describe_lost_pointer, list_champions, read_champion
 from mnist_bp.registry.promotion_record import lost_pointers
 from mnist_bp.storage.interface import Store
 
@@ -88,7 +88,7 @@ def report_on(store: Store, dataset: str) -> Report:
     pointer, current = store.uri(champion_key(dataset)), champion.current
     if current is None:
         if last := lost_pointers(store).get(dataset):
-            raise StoreError(pointer_is_gone(store, dataset, last))
+            raise StoreError(describe_lost_pointer(store, dataset, last))
         raise StoreError(f"{pointer}: {dataset} has no champion yet: the first run on it becomes its champion")
     try:
         manifest, _ = read_manifest(store, current.run_id, current.manifest_sha256)

@@ -1,13 +1,13 @@
-"""The champion of a dataset: a pointer to its best run, changed by compare-and-swap, with all its changes chained.
+"""The champion of a dataset: a pointer to its best run, and the history of all changes.
 
-    <artifacts>/champion/<dataset>.json
+    <artifacts>/champion/<dataset>.json    ChampionFile, replaced as a whole by compare-and-swap
 
-One document with a checksum holds the whole history, oldest change first, and each change the digest of the one before
-it. It is swapped as a whole, so the history can have no gap and no fork, and a reader always finds the champion that
-goes with it. A change carries a nonce: whoever lost the reply to a swap finds out by reading whether it was made.
+Each change in the history holds the digest of the change before it, so the history has no gap and no fork, and the
+current champion always belongs to the history next to it. Each write has a nonce: if the reply to a write is lost,
+reading the file shows whether the write was made.
 
-`pending_deletion` names runs that `registry/gc.py` is removing. It is set by the same compare-and-swap before the first
-file goes, so no run can become champion once its removal has begun, whoever reads what in whichever order.
+`pending_deletion` lists runs that `registry/gc.py` is removing. It is set by the same compare-and-swap before the first
+file is deleted, so no run can become champion once its removal has started.
 """
 
 from __future__ import annotations
@@ -27,23 +27,23 @@ from mnist_bp.storage.interface import Store
 
 CHAMPION: Final = "champion/"
 
-ROUNDS: Final = 32
-"""How often one may find that another has moved the pointer; each time one decides anew."""
+MAX_ATTEMPTS: Final = 32
+"""How often a change is decided again after another process has changed the champion first."""
 
-_LONGEST_WAIT: Final = 0.5
-"""Seconds between two rounds at most; half of what is waited on average, and little in the first rounds."""
+_MAX_PAUSE_S: Final = 0.5
+"""Longest pause between two attempts, in seconds; the first pauses are much shorter."""
 
 
 @dataclass(frozen=True)
 class Champion:
-    """What the pointer of a dataset says.
+    """The contents of a champion file, and the version of the file that they were read from.
 
     Args:
-        dataset: Whose champion.
-        history: All changes, oldest first; empty only before the first.
+        dataset: Name of the dataset.
+        history: All changes, oldest first; empty before the first.
         pending_deletion: Runs that are being removed.
-        nonce: Of the write that it was read from.
-        version: Of the store, for the next swap; None where there is no pointer yet.
+        nonce: Identifies the write that made the file.
+        version: The store's version of the file, for the next swap; None if the file does not exist.
     """
 
     dataset: str
@@ -54,13 +54,13 @@ class Champion:
 
     @property
     def current(self) -> ChampionChange | None:
-        """The change that made the champion what it is; None before the first."""
+        """The last change, which made the current champion; None before the first."""
         return self.history[-1] if self.history else None
 
     def changed(
         self, action: Action, run_id: str, manifest_sha256: str, reason: str, figures: GateFigures | None = None
     ) -> Champion:
-        """Return what the pointer is to say after another change."""
+        """Return the champion after one more change; see `ChampionChange` for the arguments."""
         last = self.current
         change = ChampionChange(
             sequence=last.sequence + 1 if last else 0,
@@ -77,78 +77,78 @@ class Champion:
 
 
 def champion_key(dataset: str) -> str:
-    """Name the pointer of a dataset in a store."""
+    """Return the key of a dataset's champion file in a store."""
     return f"{CHAMPION}{dataset}.json"
 
 
-def pointer_is_gone(store: Store, dataset: str, run_id: str) -> str:
-    """Say that a dataset's pointer is gone.
+def describe_lost_pointer(store: Store, dataset: str, run_id: str) -> str:
+    """Describe a champion file that is missing although its dataset had a champion, and how to repair it.
 
     Args:
-        store: Where it was.
-        dataset: Whose.
-        run_id: The last that is known to have been champion.
+        store: Store that had the file.
+        dataset: Name of the dataset.
+        run_id: The last known champion.
     """
     return (
-        f"{store.uri(champion_key(dataset))} is gone, and {run_id} was champion; restore it from a copy, or "
-        f"{_choose_one(dataset)}"
+        f"{store.uri(champion_key(dataset))} is missing, and {run_id} was champion; restore it from a copy, or "
+        f"{_start_again(dataset)}"
     )
 
 
-def _choose_one(dataset: str) -> str:
-    return f"begin a new history with mnist-bp rollback --dataset {dataset} RUN"
+def _start_again(dataset: str) -> str:
+    return f"start a new history with mnist-bp rollback --dataset {dataset} RUN"
 
 
 def list_champions(store: Store) -> list[str]:
-    """Name the datasets that have a pointer."""
+    """List the datasets that have a champion file."""
     keys = [entry.key for entry in store.list_entries(CHAMPION) if entry.key.endswith(".json")]
     return [key.removeprefix(CHAMPION).removesuffix(".json") for key in keys]
 
 
 def read_champion(store: Store, dataset: str) -> Champion:
-    """Read a pointer after proving it and its chain.
+    """Read a champion file, and check it and the digests in its history.
 
     Returns:
-        What it says; one without history where there is no pointer yet.
+        Its contents; a champion without history if the file does not exist.
 
     Raises:
-        ChecksumError, DataFormatError: It is damaged; says how to repair it.
+        ChecksumError, DataFormatError: The file is damaged; the message says how to repair it.
     """
     key = champion_key(dataset)
     found = store.read(key)
     if found is None:
         return Champion(dataset)
     uri = store.uri(key)
-    remedy = f"restore it from a copy, or delete it and then {_choose_one(dataset)}"
-    file = documents.parse(ChampionFile, found.content, uri, remedy)
+    hint = f"restore it from a copy, or delete it and then {_start_again(dataset)}"
+    file = documents.parse(ChampionFile, found.content, uri, hint)
     digests = [None, *(change.digest for change in file.history)]
     for place, change in enumerate(file.history):
         if change.sequence != place or change.previous != digests[place]:
-            raise DataFormatError(f"{uri}: its history breaks at change {place}; {remedy}")
+            raise DataFormatError(f"{uri}: its history is broken at change {place}; {hint}")
     if file.dataset != dataset:
-        raise DataFormatError(f"{uri} is the pointer of {file.dataset}, expected {dataset}; {remedy}")
+        raise DataFormatError(f"{uri} is the champion file of {file.dataset}, expected {dataset}; {hint}")
     return Champion(dataset, file.history, file.pending_deletion, file.nonce, found.version)
 
 
-def rounds() -> Iterator[int]:
-    """Count attempts at a swap, with ever longer pauses of random length between them."""
-    for number in range(ROUNDS):
+def attempts() -> Iterator[int]:
+    """Count the attempts at a swap, with growing pauses of random length between them."""
+    for number in range(MAX_ATTEMPTS):
         if number:
-            time.sleep(random.uniform(0, min(_LONGEST_WAIT, 0.01 * 2 ** (number - 1))))  # noqa: S311 - no secret
+            time.sleep(random.uniform(0, min(_MAX_PAUSE_S, 0.01 * 2 ** (number - 1))))  # noqa: S311 - no secret
         yield number
 
 
 def swap_champion(store: Store, champion: Champion) -> bool:
-    """Write a pointer if it is still the one that `champion` came from.
+    """Write a champion file if it is still the one that `champion` was read from.
 
-    Where the reply is lost, what is there now tells: a write is known by its nonce.
+    If the reply is lost, the file is read again: the nonce shows whether it was written.
 
     Returns:
-        Whether it was written. If not, decide again from what is there now: where our write was made, its reply lost,
-        and another made on top of it, our change is found in the history.
+        Whether it was written. If not, read the file and decide again. (If the write was made, its reply lost, and
+        another write made since, the change is in the history.)
 
     Raises:
-        StoreError: The reply was lost and reading failed, too: whether it was written is not known.
+        StoreError: The reply was lost and the file could not be read, so it is unknown whether it was written.
     """
     key, nonce = champion_key(champion.dataset), secrets.token_hex(16)
     file = ChampionFile(

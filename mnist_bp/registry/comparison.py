@@ -1,4 +1,4 @@
-"""Who is compared with whom, and on what: published runs, their models read by digest, and the test images."""
+"""The two sides of a comparison: published models, and what predicts with them on the same test images."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ MODEL: Final = "model.safetensors"
 
 @dataclass(frozen=True)
 class PublishedModel:
-    """A published run, as one of the two that are compared.
+    """A published run, as one side of a comparison.
 
     Args:
-        run_id: Which.
-        manifest: What it says of itself, proved.
-        manifest_sha256: Its digest.
+        run_id: Its id.
+        manifest: Its manifest, checked.
+        manifest_sha256: Digest of the manifest.
     """
 
     run_id: str
@@ -36,13 +36,8 @@ class PublishedModel:
 
     @property
     def dataset(self) -> str:
-        """Name of what it was trained on."""
+        """Name of the dataset that it was trained on."""
         return self.manifest.dataset.name
-
-    @property
-    def key(self) -> str:
-        """Digest of what that was made from; see `CachedDataset.key`."""
-        return self.manifest.dataset.key
 
 
 def read_published_model(store: Store, run_id: str, manifest_sha256: str | None = None) -> PublishedModel:
@@ -51,35 +46,37 @@ def read_published_model(store: Store, run_id: str, manifest_sha256: str | None 
 
 
 class Predictor(Protocol):
-    """Knows the right classes of the test images, and what a published model says they are."""
+    """Test images with their true classes, and what published models predict for them."""
 
     @property
     def key(self) -> str:
-        """Digest of what the images come from."""
+        """Key of the dataset that the images are from; see `mnist_bp.results.CachedDataset`."""
         ...
 
     @property
     def labels(self) -> Classes:
-        """The right classes, shape (N,)."""
+        """The true classes, shape (N,)."""
         ...
 
-    def predict(self, contestant: PublishedModel) -> Classes:
-        """Classify the test images by a run's model, shape (N,)."""
+    def predict(self, model: PublishedModel) -> Classes:
+        """Return the classes that a model predicts, shape (N,)."""
         ...
 
 
 class EnginePredictor:
-    """The test split, put to the models of published runs by one engine. It is read when first needed.
+    """A `Predictor` that reads the models from a store and computes with an engine.
+
+    The test images and each model are read when they are first needed.
 
     Args:
-        store: Where the runs are published.
-        data: Whose test split.
-        engine: Name of the engine that predicts.
+        store: Store with the published runs.
+        data: The dataset; its test split is used.
+        engine: Name of the engine.
     """
 
     def __init__(self, store: Store, data: CachedDataset, engine: str) -> None:
         self._store, self._data, self._engine = store, data, engine
-        self._answers: dict[str, Classes] = {}
+        self._predicted: dict[str, Classes] = {}
 
     @property
     def key(self) -> str:
@@ -91,14 +88,14 @@ class EnginePredictor:
         """See `Predictor`."""
         return self._test[1]
 
-    def predict(self, contestant: PublishedModel) -> Classes:
-        """Read the run's model by its digest and classify every test image; see `Predictor`."""
-        if contestant.run_id not in self._answers:
-            key = f"{RUNS}{contestant.run_id}/{MODEL}"
-            content = self._store.get(key, contestant.manifest.files[MODEL].sha256)
-            (model,) = decode_checkpoint(content, self._store.uri(key))
-            self._answers[contestant.run_id] = self._test[0].predict(model).argmax(1)
-        return self._answers[contestant.run_id]
+    def predict(self, model: PublishedModel) -> Classes:
+        """See `Predictor`. The model is checked against the digest in its manifest."""
+        if model.run_id not in self._predicted:
+            key = f"{RUNS}{model.run_id}/{MODEL}"
+            content = self._store.get(key, model.manifest.files[MODEL].sha256)
+            (parameters,) = decode_checkpoint(content, self._store.uri(key))
+            self._predicted[model.run_id] = self._test[0].predict(parameters).argmax(1)
+        return self._predicted[model.run_id]
 
     @cached_property
     def _test(self) -> tuple[ResidentData, Classes]:

@@ -1,32 +1,32 @@
-"""Collect garbage: remove published runs that nobody will ask for again, and what processes that died have left.
+"""Garbage collection: remove old, unreferenced runs, and files that dead processes left.
 
-What stays: the newest complete runs of every dataset; every champion, and the last runs of its history; whatever is
-younger than the grace; a run that is being made here; a run whose manifest is damaged, since what it is cannot be told.
-All else goes, complete or not.
+Kept are the newest complete runs of every dataset, the champions and their latest predecessors, everything younger
+than the grace period, runs in progress on this machine, and runs with a damaged manifest, about which nothing is known.
+All other runs are removed, complete or not; see `mnist_bp.registry.retention`.
 
-Why no reachable run goes, whoever promotes or rolls back meanwhile. A run can become reachable by a change of its
-dataset's pointer alone, and every change is a compare-and-swap. Before its first file goes, a run is entered into
-pending_deletion by the same compare-and-swap, against the pointer on which the decision rested. If that is won, the run
-was unreachable at that moment, and no later change names it, since none names a run in pending_deletion. If it is lost,
-all is planned again. Once nothing is left of the run, it is taken out, and its id means nothing any more.
+Why no referenced run is removed, even if runs are promoted or rolled back at the same time: a run can become referenced
+only by a change of its dataset's champion file, and every change is a compare-and-swap. Before the first file of a run
+is deleted, the run is added to `pending_deletion` by the same compare-and-swap, against the file that the decision was
+based on. If this swap is won, the run was unreferenced at that moment, and no later change makes it champion, since no
+change names a run in `pending_deletion`. If it is lost, everything is planned again. After the last file is deleted,
+the run is taken out of `pending_deletion`.
 
-A run found in pending_deletion was given up by a collection that may have died, or may be at work this moment. So its
-removal is finished whatever the rules say, even where more of the history is to be kept by now: part of it may be gone,
-and whoever took it out of pending_deletion could have it promoted while another removes it. A champion is never
-removed; that one is in pending_deletion cannot come about.
+A run found in `pending_deletion` is being removed by another collection, which may have died. Its removal is finished
+whatever the policy says, even if more runs must be kept now: some of its files may be missing already, and a run taken
+out of `pending_deletion` could be promoted while another process deletes it. A champion is never removed.
 
-A dataset without a champion has no pointer to fence with. Its pointer may have been deleted to repair it, and any
-complete run be about to be chosen: so they all stay until there is a champion; where records tell that there was one,
-nothing is collected at all. Where the store ignores conditions, pending_deletion would bind nobody, and writing it
-could undo another's change: it is not written. Rollback is refused there, and an unsafe promotion promotes a run that
-it has just published, which the grace protects.
+A dataset without a champion has no file to swap. The file may have been deleted to repair it, and any complete run may
+be about to become champion, so all of them are kept until there is a champion. If promotion records show that there
+was a champion, nothing is collected at all. If the store ignores conditional writes, `pending_deletion` would not bind
+other processes, and writing it could undo their changes, so it is not written. There, a rollback is refused, and an
+unsafe promotion promotes a run that was just published, which the grace period protects.
 
-Within a run, what was put last goes first: the record of its promotion, then the manifest, so that no reader finds one
-that names a missing file, and a record without a manifest tells that the manifest was lost. A collection that is killed
-leaves a run without a manifest, or one in pending_deletion; the next one finishes either. A run's directory on this
-machine goes before the run does, under the lock of whoever works on it, so nobody here publishes what is being
-collected. A machine elsewhere that publishes a run anew, more than the grace after its last file was put, is noticed by
-young files alone.
+The files of a run are deleted in the reverse order of publication: first the promotion record, then the manifest, then
+the others. So no reader finds a manifest that lists a missing file, and a record without a manifest shows that the
+manifest was lost. A collection that is killed leaves a run without a manifest, or one in `pending_deletion`; the next
+collection finishes either. A run's directory on this machine is removed before the published run, under the lock of
+the run, so no process on this machine publishes a run that is being removed. A process on another machine that
+publishes the run again is noticed only by its young files.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from pathlib import Path
 from mnist_bp.errors import StoreError
 from mnist_bp.layout import MANIFEST, PROMOTION, RUNS
 from mnist_bp.registry.catalog import catalog_runs
-from mnist_bp.registry.champion import read_champion, rounds, swap_champion
+from mnist_bp.registry.champion import attempts, read_champion, swap_champion
 from mnist_bp.registry.retention import Removal, RetentionPlan, RetentionPolicy, plan_retention
 from mnist_bp.storage.interface import Store
 from mnist_bp.storage.local import LocalStore
@@ -49,14 +49,14 @@ from mnist_bp.training.workspace import RunDirectory, list_directories, remove_d
 
 @dataclass(frozen=True)
 class Plan:
-    """What a collection would do, or has done.
+    """What a collection would remove, or has removed.
 
     Args:
-        runs: Published runs that go.
-        directories: Directories, on this machine, of runs that were made here.
-        leftovers: URIs of temporary files of writers that died.
-        kept: For each published run that stays, why.
-        in_use: Runs that were to go, and stay since somebody has begun to work on them.
+        runs: Published runs.
+        directories: Run directories on this machine.
+        leftovers: Temporary files.
+        kept: The reason for each published run that is kept.
+        in_use: Runs that are kept because a process has started to use them since the plan was made.
     """
 
     runs: tuple[Removal, ...]
@@ -66,101 +66,102 @@ class Plan:
     in_use: tuple[str, ...] = ()
 
 
-def plan(store: Store, data_dir: Path, rules: RetentionPolicy, *, now: datetime | None = None) -> Plan:
-    """Tell what `collect` would remove, and why; nothing is changed.
+def plan(store: Store, data_dir: Path, policy: RetentionPolicy, *, now: datetime | None = None) -> Plan:
+    """Return what `collect` would remove, without a change.
 
     Args:
-        store: Where runs were published.
-        data_dir: Where runs were made.
-        rules: What is to stay.
-        now: What ages are measured against.
+        store: Store with the published runs.
+        data_dir: Directory with the run directories.
+        policy: What is kept.
+        now: The time that ages are measured from; by default the present.
 
     Raises:
-        ChecksumError, DataFormatError: A champion's pointer is damaged or was lost, so nobody knows what it reaches.
+        ChecksumError, DataFormatError: A champion file is damaged or lost, so its champions are unknown.
         StoreError: The store or the data directory cannot be read.
     """
-    before = (now or datetime.now(UTC)) - rules.grace
+    before = (now or datetime.now(UTC)) - policy.grace
     directories = list_directories(data_dir)
-    verdict = plan_retention(store, catalog_runs(store), rules, before, _in_work(directories, before))
-    doomed = tuple(removal for _, removal in _removals(directories, verdict, before))
-    return Plan(verdict.removals, doomed, _leftovers(store, data_dir, before, dry_run=True), verdict.kept)
+    retention = plan_retention(store, catalog_runs(store), policy, before, _in_progress(directories, before))
+    removals = tuple(removal for _, removal in _directory_removals(directories, retention, before))
+    return Plan(retention.removals, removals, _leftovers(store, data_dir, before, dry_run=True), retention.kept)
 
 
-def collect(store: Store, data_dir: Path, rules: RetentionPolicy, *, now: datetime | None = None) -> Plan:
-    """Remove what `plan` tells, decided anew as often as a champion changes meanwhile.
+def collect(store: Store, data_dir: Path, policy: RetentionPolicy, *, now: datetime | None = None) -> Plan:
+    """Remove what `plan` returns, planned again each time a champion changes in the meantime.
 
     Args:
         store: See `plan`.
         data_dir: See `plan`.
-        rules: See `plan`.
+        policy: See `plan`.
         now: See `plan`.
 
     Returns:
         What was removed.
 
     Raises:
-        ChecksumError, DataFormatError, StoreError: See `plan`; the next collection goes on where this one broke off.
+        ChecksumError, DataFormatError, StoreError: See `plan`; the next collection continues where this one stopped.
     """
-    before = (now or datetime.now(UTC)) - rules.grace
+    before = (now or datetime.now(UTC)) - policy.grace
     directories = list_directories(data_dir)
-    runs = catalog_runs(store)  # once: manifests do not change, and the shorter a round, the fewer swaps are lost
-    for _ in rounds():
-        verdict = plan_retention(store, runs, rules, before, _in_work(directories, before))
-        if _fence(store, verdict):
+    runs = catalog_runs(store)  # once: manifests do not change, and a shorter attempt loses fewer swaps
+    for _ in attempts():
+        retention = plan_retention(store, runs, policy, before, _in_progress(directories, before))
+        if _fence(store, retention):
             break
     else:
-        raise StoreError("champions kept changing while it was decided what goes; nothing was removed, run gc again")
+        raise StoreError("champions kept changing while the removals were decided; nothing was removed, run gc again")
     leftovers = _leftovers(store, data_dir, before, dry_run=False)
-    doomed = _removals(directories, verdict, before)
-    busy = {removal.run_id for at, removal in doomed if not remove_directory(at, before)}
-    gone = {
+    removals = _directory_removals(directories, retention, before)
+    busy = {removal.run_id for directory, removal in removals if not remove_directory(directory, before)}
+    removed = {
         removal.run_id
-        for removal in verdict.removals
+        for removal in retention.removals
         if removal.run_id not in busy and _remove_run(store, removal.run_id, before)
     }
-    _lift_fences(store, verdict)
+    _lift_fences(store, retention)
     return Plan(
-        runs=tuple(removal for removal in verdict.removals if removal.run_id in gone),
-        directories=tuple(removal for _, removal in doomed if removal.run_id not in busy),
+        runs=tuple(removal for removal in retention.removals if removal.run_id in removed),
+        directories=tuple(removal for _, removal in removals if removal.run_id not in busy),
         leftovers=leftovers,
-        kept=verdict.kept,
-        in_use=tuple(sorted(busy.union(removal.run_id for removal in verdict.removals) - gone)),
+        kept=retention.kept,
+        in_use=tuple(sorted(busy.union(removal.run_id for removal in retention.removals) - removed)),
     )
 
 
-def _fence(store: Store, verdict: RetentionPlan) -> bool:
-    """Enter complete runs into `pending_deletion`; False where a champion has changed since it was looked at."""
-    doomed: dict[str, list[str]] = {}
-    for removal in verdict.removals:
-        pointer = verdict.pointers.get(verdict.datasets.get(removal.run_id, ""))
-        if pointer is not None and removal.run_id not in pointer.pending_deletion:
-            doomed.setdefault(pointer.dataset, []).append(removal.run_id)
-    if not doomed or not store.supports_conditional_writes():
+def _fence(store: Store, retention: RetentionPlan) -> bool:
+    """Add complete runs to `pending_deletion`; return False if a champion has changed since it was read."""
+    added: dict[str, list[str]] = {}
+    for removal in retention.removals:
+        champion = retention.champions.get(retention.datasets.get(removal.run_id, ""))
+        if champion is not None and removal.run_id not in champion.pending_deletion:
+            added.setdefault(champion.dataset, []).append(removal.run_id)
+    if not added or not store.supports_conditional_writes():
         return True
-    pointers = [(verdict.pointers[dataset], run_ids) for dataset, run_ids in doomed.items()]
+    champions = [(retention.champions[dataset], run_ids) for dataset, run_ids in added.items()]
     return all(
-        swap_champion(store, replace(at, pending_deletion=(*at.pending_deletion, *run_ids))) for at, run_ids in pointers
+        swap_champion(store, replace(champion, pending_deletion=(*champion.pending_deletion, *run_ids)))
+        for champion, run_ids in champions
     )
 
 
-def _lift_fences(store: Store, verdict: RetentionPlan) -> None:
-    """Take runs of which nothing is left out of pending_deletion; where others win, the next collection does."""
-    for dataset, seen in verdict.pointers.items():
-        ours = {removal.run_id for removal in verdict.removals if verdict.datasets.get(removal.run_id) == dataset}
-        gone = {
+def _lift_fences(store: Store, retention: RetentionPlan) -> None:
+    """Take runs without files out of `pending_deletion`; after a lost swap, the next collection does it."""
+    for dataset, seen in retention.champions.items():
+        ours = {removal.run_id for removal in retention.removals if retention.datasets.get(removal.run_id) == dataset}
+        removed = {
             run_id for run_id in ours.union(seen.pending_deletion) if not any(store.list_entries(f"{RUNS}{run_id}/"))
         }
-        if not gone or not store.supports_conditional_writes():
+        if not removed or not store.supports_conditional_writes():
             continue
-        for _ in rounds():
-            pointer = read_champion(store, dataset)
-            rest = tuple(run_id for run_id in pointer.pending_deletion if run_id not in gone)
-            if rest == pointer.pending_deletion or swap_champion(store, replace(pointer, pending_deletion=rest)):
+        for _ in attempts():
+            champion = read_champion(store, dataset)
+            rest = tuple(run_id for run_id in champion.pending_deletion if run_id not in removed)
+            if rest == champion.pending_deletion or swap_champion(store, replace(champion, pending_deletion=rest)):
                 break
 
 
 def _remove_run(store: Store, run_id: str, before: datetime) -> bool:
-    """Delete a run's files, what was put last first; False where some are young: it is published again."""
+    """Delete a run's files, the last ones put first; return False if some are young: it is being published again."""
     while files := {entry.key: entry for entry in store.list_entries(f"{RUNS}{run_id}/")}:
         if max(entry.modified for entry in files.values()) >= before:
             return False
@@ -172,23 +173,24 @@ def _remove_run(store: Store, run_id: str, before: datetime) -> bool:
     return True
 
 
-def _removals(
-    directories: Iterable[RunDirectory], verdict: RetentionPlan, before: datetime
+def _directory_removals(
+    directories: Iterable[RunDirectory], retention: RetentionPlan, before: datetime
 ) -> list[tuple[RunDirectory, Removal]]:
-    """Choose the directories that go. What is published needs none; what is not can be resumed until it is too old."""
+    """Choose run directories to remove: a published run does not need one, another can be resumed for a while."""
     chosen = []
-    for at in directories:
-        if at.in_progress or at.newest >= before or at.run_id in verdict.newest | verdict.damaged:
+    for each in directories:
+        if each.in_progress or each.newest >= before or each.run_id in retention.newest | retention.damaged:
             continue
-        why = "the run is published" if at.run_id in verdict.datasets else "older than the grace, and not published"
-        chosen.append((at, Removal(at.run_id, str(at.path), why, at.files, at.size)))
+        published = each.run_id in retention.datasets
+        why = "the run is published" if published else "older than the grace period, and not published"
+        chosen.append((each, Removal(each.run_id, str(each.path), why, each.files, each.size)))
     return chosen
 
 
-def _in_work(directories: Iterable[RunDirectory], before: datetime) -> list[str]:
-    return [at.run_id for at in directories if at.in_progress or at.newest >= before]
+def _in_progress(directories: Iterable[RunDirectory], before: datetime) -> list[str]:
+    return [each.run_id for each in directories if each.in_progress or each.newest >= before]
 
 
 def _leftovers(store: Store, data_dir: Path, before: datetime, *, dry_run: bool) -> tuple[str, ...]:
-    places: tuple[Store, ...] = (store, LocalStore(data_dir))
-    return tuple(uri for place in places for uri in place.remove_leftovers(before, dry_run=dry_run))
+    stores: tuple[Store, ...] = (store, LocalStore(data_dir))
+    return tuple(uri for each in stores for uri in each.remove_leftovers(before, dry_run=dry_run))

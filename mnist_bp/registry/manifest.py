@@ -1,4 +1,4 @@
-"""What a published run says of itself: its manifest, and its history as a table."""
+"""The manifest of a run, which describes it as a whole, and its history, a table with one row per checkpoint."""
 
 from __future__ import annotations
 
@@ -39,14 +39,13 @@ HISTORY: Final = pa.schema(
         "validation_accuracy": pa.float64(),
     }
 )
-"""Columns of `history.parquet`: of one type in every run, so that the files of many runs are one table."""
-
+"""Columns of `history.parquet`, with the same types in every run, so that the files of many runs form one table."""
 
 _SOURCES: Final = {".py", ".html", ".css", ".svg"}
 
 
 def history_parquet(trained: TrainedRun, dataset: str, evaluation: Evaluation) -> bytes:
-    """Encode a run's history: one row per checkpoint and seed, with the run named in every row."""
+    """Encode a run's history: one row per checkpoint and seed, each with the run id."""
     seconds = {point.step: point.seconds for point in trained.checkpoints}
     rows = [
         {
@@ -60,7 +59,7 @@ def history_parquet(trained: TrainedRun, dataset: str, evaluation: Evaluation) -
         for score in evaluation.scores
     ]
     lines = BytesIO("".join(f"{json.dumps(row)}\n" for row in rows).encode())
-    # not Table.from_pylist, which imports pandas to ask whether what it is given is pandas'
+    # not Table.from_pylist, which imports pandas to check whether its argument is a data frame
     table = read_json(lines, parse_options=ParseOptions(explicit_schema=HISTORY, unexpected_field_behavior="error"))
     sink = BytesIO()
     pq.write_table(table, sink, compression="zstd")
@@ -68,7 +67,7 @@ def history_parquet(trained: TrainedRun, dataset: str, evaluation: Evaluation) -
 
 
 def code_sha256() -> str:
-    """Digest the library's own source as it stands on disk, so that a manifest says which code made it."""
+    """Digest the library's source files on disk, so that a manifest identifies the code of its run."""
     root = Path(__file__).parents[1]
     digest = hashlib.sha256()
     for path in sorted(path for path in root.rglob("*") if path.suffix in _SOURCES):
@@ -84,15 +83,15 @@ def build_manifest(
     evaluation: Evaluation,
     files: dict[str, FileDigest],
 ) -> Manifest:
-    """Make the manifest of a run.
+    """Build the manifest of a run from the results of its stages.
 
     Args:
-        artifacts: Where it is published.
-        raw: What was downloaded.
-        data: What it was trained on.
+        artifacts: Address that the run is published to.
+        raw: The downloaded files.
+        data: The dataset after preprocessing.
         trained: The checkpoints.
         evaluation: Their scores.
-        files: What is published, by name below the run's prefix.
+        files: The published files, by name below the run's prefix.
     """
     return Manifest(
         run_id=trained.run_id,
@@ -104,8 +103,8 @@ def build_manifest(
             key=data.key,
             train_examples=data.train_examples,
             test_examples=data.test_examples,
-            sources={Path(file.path).name: file_entry(file) for file in raw.files},
-            parquet=ParquetFiles(train=file_entry(data.train), test=file_entry(data.test)),
+            sources={Path(file.path).name: _entry(file) for file in raw.files},
+            parquet=ParquetFiles(train=_entry(data.train), test=_entry(data.test)),
         ),
         seed=evaluation.seed,
         seeds=trained.seeds,
@@ -138,10 +137,9 @@ def build_manifest(
 
 
 def file_entries(files: Mapping[str, FileDigest]) -> dict[str, FileEntry]:
-    """Return the entries of files, without their paths on this machine."""
-    return {name: file_entry(file) for name, file in files.items()}
+    """Describe files by digest and size, without their paths on this machine."""
+    return {name: _entry(file) for name, file in files.items()}
 
 
-def file_entry(file: FileDigest) -> FileEntry:
-    """Return the entry of one file, without its path on this machine."""
+def _entry(file: FileDigest) -> FileEntry:
     return FileEntry(sha256=file.sha256, size=file.size)

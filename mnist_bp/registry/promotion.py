@@ -1,12 +1,11 @@
-"""Promotion: a published run challenges the champion of its dataset, and the pointer moves to it if it is better.
+"""Promotion: a published run challenges the champion of its dataset, and replaces it if it is better.
 
-    <artifacts>/runs/<run id>/promotion.json    what was decided and why: with a checksum, put once
+The champion file is changed first, then the promotion record is put. If the process is killed between the two, the
+next attempt finds the change in the champion's history and makes the same record from it, byte for byte. So a run is
+promoted at most once, however often this is repeated.
 
-The pointer's history is written first, and is the truth: a promotion that was killed between the two is found there,
-and its record made from it, byte for byte. A run is therefore promoted at most once, however often this is repeated.
-
-What comes of a damaged champion is no decision: the run stays published and the champion what it was, nothing is
-recorded, and the same run challenges again, by --resume, when the champion is repaired.
+If the champion is damaged, there is no decision: the run stays published, the champion stays, no record is put, and the
+same run challenges again with --resume once the champion is repaired.
 """
 
 from __future__ import annotations
@@ -20,12 +19,12 @@ from typing import TYPE_CHECKING, Final
 from mnist_bp.documents import ChampionChange, GateFigures, PromotionOutcome, PromotionRecord
 from mnist_bp.errors import ChampionError, ChecksumError, DataFormatError, StoreError
 from mnist_bp.registry.champion import (
-    ROUNDS,
+    MAX_ATTEMPTS,
     Champion,
+    attempts,
     champion_key,
-    pointer_is_gone,
+    describe_lost_pointer,
     read_champion,
-    rounds,
     swap_champion,
 )
 from mnist_bp.registry.comparison import EnginePredictor, Predictor, PublishedModel, read_published_model
@@ -39,95 +38,101 @@ if TYPE_CHECKING:
     from mnist_bp.config import RunConfig
 
 _UNSAFE: Final = (
-    "this store ignores conditional writes, so that of two runs at once one may be lost: use a store that honours them "
-    "(mnist-bp store check), or --allow-unsafe-promotion"
+    "this store ignores conditional writes, so if two runs are promoted at the same time, one may be lost: use a store "
+    "that supports them (mnist-bp store check), or --allow-unsafe-promotion"
 )
 
 
 def promote_run(config: RunConfig, data: CachedDataset, published: PublishedRun) -> PromotionRecord:
-    """Let a published run challenge the champion of its dataset. May be repeated.
+    """Let a published run challenge the champion of its dataset. Can be repeated.
 
     Args:
-        config: The gate's settings, and where the run was published.
-        data: Its test split is what both are compared on.
+        config: Configuration of the run, with the gate's settings and the store's address.
+        data: The dataset; both are compared on its test split.
         published: The challenger.
 
     Raises:
-        ChecksumError, DataFormatError: The challenger, or what was decided about it before, is damaged.
-        StoreError: The store refused, the run is being removed, or others moved the champion again and again.
+        ChecksumError, DataFormatError: The challenger or its promotion record is damaged.
+        StoreError: The store refused, the run is being removed, or other processes kept changing the champion.
     """
     store = open_store(config.artifacts)
     challenger = read_published_model(store, published.run_id, published.manifest_sha256)
     on_cpu = challenger.manifest.device == "cpu"
-    examination = EnginePredictor(store, data, challenger.manifest.engine if on_cpu else "auto")
-    rule = GateSettings(config.significance, config.minimum_gain, config.class_floor)
-    return promote(store, challenger, examination, rule, allow_unsafe=config.allow_unsafe_promotion)
+    predictor = EnginePredictor(store, data, challenger.manifest.engine if on_cpu else "auto")
+    settings = GateSettings(config.significance, config.minimum_gain, config.class_floor)
+    return promote(store, challenger, predictor, settings, allow_unsafe=config.allow_unsafe_promotion)
 
 
 def promote(
-    store: Store, challenger: PublishedModel, examiner: Predictor, rule: GateSettings, *, allow_unsafe: bool = False
+    store: Store,
+    challenger: PublishedModel,
+    predictor: Predictor,
+    settings: GateSettings,
+    *,
+    allow_unsafe: bool = False,
 ) -> PromotionRecord:
-    """Decide, move the pointer, and record it; see `promote_run`.
+    """Decide, change the champion, and put the record; see `promote_run`.
 
     Args:
-        store: Where champions are kept and the challenger was published.
-        challenger: Who.
-        examiner: What both are compared on.
-        rule: What is asked of the challenger.
-        allow_unsafe: Whether to move the pointer where the store ignores conditions.
+        store: Store with the champion and the challenger.
+        challenger: The challenger.
+        predictor: The test images that both are compared on.
+        settings: Settings of the gate.
+        allow_unsafe: Whether to change the champion even if the store ignores conditional writes.
     """
     recorded = read_promotion(store, challenger.run_id)
     if recorded is not None:
         return recorded
-    dataset, run_id, holder = challenger.dataset, challenger.run_id, None
+    dataset, run_id, current = challenger.dataset, challenger.run_id, None
     try:
-        for _ in rounds():
-            with _blaming_champion(f"the pointer to the champion of {dataset}"):
-                champion = _read_pointer(store, dataset)
-            holder = champion.current.run_id if champion.current else None
+        for _ in attempts():
+            with _as_champion_error(f"the champion file of {dataset}"):
+                champion = _read_existing_champion(store, dataset)
+            current = champion.current.run_id if champion.current else None
             if (change := _change_to(champion, run_id)) is not None:
-                return record_promotion(store, _made(champion, change))
-            decision = _compare(store, champion, challenger, examiner, rule)
+                return record_promotion(store, _promoted(champion, change))
+            decision = _compare(store, champion, challenger, predictor, settings)
             reason, figures = decision.reason, decision.figures
             if not decision.promoted:
-                return record_promotion(store, _not_promoted(challenger, "kept", holder, reason, figures))
+                return record_promotion(store, _not_promoted(challenger, "kept", current, reason, figures))
             if not store.supports_conditional_writes():
                 figures = figures.model_copy(update={"unsafe": True})
                 if not allow_unsafe:
                     reason = f"{reason}; but {_UNSAFE}"
-                    return record_promotion(store, _not_promoted(challenger, "refused", holder, reason, figures))
+                    return record_promotion(store, _not_promoted(challenger, "refused", current, reason, figures))
             after = champion.changed("promote", run_id, challenger.manifest_sha256, reason, figures)
             if swap_champion(store, after):
-                return record_promotion(store, _made(after, after.history[-1]))
+                return record_promotion(store, _promoted(after, after.history[-1]))
     except ChampionError as exc:
-        reason = f"{exc}; what has become of {run_id} is then decided with --resume {run_id}"
+        reason = f"{exc}; then decide about {run_id} with --resume {run_id}"
         error = type(exc.__cause__).__name__
-        return _not_promoted(challenger, "refused", holder, reason).model_copy(update={"error": error})
+        return _not_promoted(challenger, "refused", current, reason).model_copy(update={"error": error})
     raise StoreError(
-        f"{store.uri(champion_key(dataset))}: others changed the champion {ROUNDS} times while {run_id} was compared "
-        f"with it; run with --resume {run_id}"
+        f"{store.uri(champion_key(dataset))}: other processes changed the champion {MAX_ATTEMPTS} times while {run_id} "
+        f"was compared with it; run with --resume {run_id}"
     )
 
 
-def _read_pointer(store: Store, dataset: str) -> Champion:
-    """Read a pointer; that there is none is believed only where no run tells of its promotion.
+def _read_existing_champion(store: Store, dataset: str) -> Champion:
+    """Read a champion file. A missing file is accepted only if no promotion record names a champion.
 
     Raises:
-        ChecksumError, DataFormatError: It is damaged, or was lost: the next run, be it worse, would become champion.
+        ChecksumError, DataFormatError: The file is damaged or lost; without this check, the next run would become
+            champion even if it is worse.
     """
     champion = read_champion(store, dataset)
     if champion.version is None:
         former = lost_pointers(store).get(dataset)
         if former is not None:
-            raise DataFormatError(pointer_is_gone(store, dataset, former))
+            raise DataFormatError(describe_lost_pointer(store, dataset, former))
     return champion
 
 
 def _change_to(champion: Champion, run_id: str) -> ChampionChange | None:
-    """Find the change that made a run champion: of an attempt that was killed, or whose reply was lost; or by hand.
+    """Find the change that made a run champion: by an attempt that was killed or lost its reply, or by a rollback.
 
     Raises:
-        StoreError: It never was, and is being removed.
+        StoreError: The run was never champion, and is being removed.
     """
     for change in champion.history:
         if change.run_id == run_id:
@@ -137,57 +142,50 @@ def _change_to(champion: Champion, run_id: str) -> ChampionChange | None:
     return None
 
 
-# ---------------------------------------------------------------------------------------------------------------------
-# the comparison
-
-
 def _compare(
-    store: Store, champion: Champion, challenger: PublishedModel, examiner: Predictor, rule: GateSettings
+    store: Store, champion: Champion, challenger: PublishedModel, predictor: Predictor, settings: GateSettings
 ) -> GateDecision:
-    """Compare a challenger with the champion, on the test images of the dataset as it is now.
+    """Compare a challenger with the champion on the current test images of the dataset.
 
     Raises:
-        ChampionError: The champion's own files are damaged or gone.
+        ChampionError: Files of the champion are damaged or missing.
     """
-    answers, of_champion = examiner.predict(challenger), None
+    predicted, by_champion, trained_on = predictor.predict(challenger), None, predictor.key
     if (current := champion.current) is not None:
-        remedy = "restore its files from a copy, or make another run champion with mnist-bp rollback"
-        with _blaming_champion(f"the champion of {champion.dataset}, {current.run_id},", remedy):
-            holder = read_published_model(store, current.run_id, current.manifest_sha256)
-            of_champion = examiner.predict(holder)
-    decision = decide(examiner.labels, answers, of_champion, rule)
-    if current is None or holder.key == examiner.key:
+        hint = "; restore its files from a copy, or make another run champion with mnist-bp rollback"
+        with _as_champion_error(f"the champion of {champion.dataset}, {current.run_id},", hint):
+            model = read_published_model(store, current.run_id, current.manifest_sha256)
+            by_champion = predictor.predict(model)
+        trained_on = model.manifest.dataset.key
+    decision = decide(predictor.labels, predicted, by_champion, settings)
+    if trained_on == predictor.key:
         return decision
-    figures = decision.figures.model_copy(update={"champion_dataset_key": holder.key})
-    changed = f"on the test images of {champion.dataset} as it is now, not as the champion knew it"
+    figures = decision.figures.model_copy(update={"champion_dataset_key": trained_on})
+    changed = f"compared on the present test images of {champion.dataset}, which have changed since the champion's run"
     return replace(decision, reason=f"{decision.reason}; {changed}", figures=figures)
 
 
 @contextmanager
-def _blaming_champion(what: str, remedy: str = "") -> Iterator[None]:
-    """Tell what is wrong with the champion from a fault of the store that may pass.
+def _as_champion_error(what: str, hint: str = "") -> Iterator[None]:
+    """Turn lasting errors into a ChampionError, and let transient ones pass.
 
     Args:
-        what: Is being read.
-        remedy: What the user can do, where the message inside does not say it.
+        what: What is being read.
+        hint: What the user can do, if the error's message does not say it.
 
     Raises:
-        ChampionError: In place of any lasting error raised inside.
+        ChampionError: A lasting error was raised inside.
     """
     try:
         yield
     except (ChecksumError, DataFormatError, StoreError) as exc:
         if exc.transient:
             raise
-        raise ChampionError(f"{what} cannot be read: {exc}{'; ' if remedy else ''}{remedy}") from exc
+        raise ChampionError(f"{what} cannot be read: {exc}{hint}") from exc
 
 
-# ---------------------------------------------------------------------------------------------------------------------
-# what came of it
-
-
-def _made(champion: Champion, change: ChampionChange) -> PromotionRecord:
-    """Describe a promotion from its change in the history, and from nothing else."""
+def _promoted(champion: Champion, change: ChampionChange) -> PromotionRecord:
+    """Make the record of a promotion, from the champion's history alone."""
     return PromotionRecord(
         run_id=change.run_id,
         dataset=champion.dataset,
@@ -207,6 +205,7 @@ def _not_promoted(
     reason: str,
     figures: GateFigures | None = None,
 ) -> PromotionRecord:
+    """Make the record of a challenge that leaves the champion as it is."""
     return PromotionRecord(
         run_id=challenger.run_id,
         dataset=challenger.dataset,

@@ -1,9 +1,9 @@
-"""What was decided about runs: the record that is put beside each of them, once, and what all records tell together.
+"""The promotion records of runs, and what they show together: champion files that were lost.
 
-    <artifacts>/runs/<run id>/promotion.json    with a checksum; put after the manifest, which thus does not name it
+    <artifacts>/runs/<run id>/promotion.json    PromotionRecord; put once, after the manifest, which does not list it
 
-A champion's pointer is moved before the record tells of it. So where a record tells of a champion and there is no
-pointer, the pointer was lost.
+A champion file is changed before the record of the change is put. So if a record names a champion and its dataset has
+no champion file, the file was lost.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ from mnist_bp.storage.parallel import in_parallel
 
 
 def record_promotion(store: Store, promotion: PromotionRecord) -> PromotionRecord:
-    """Put what was decided beside the run, once.
+    """Put the record of a run, once.
 
     Returns:
-        What is there now: the same, or what another process of the same run has put before.
+        The record in the store: this one, or an earlier one of another process with the same outcome.
 
     Raises:
-        ConflictError: That has another outcome.
-        ChecksumError, DataFormatError: That is damaged.
-        StoreError: The store refused.
+        ConflictError: The record in the store has another outcome.
+        ChecksumError, DataFormatError: The record in the store is damaged.
+        StoreError: The store refused the record.
     """
     content = documents.dumps(promotion)
     try:
@@ -45,24 +45,24 @@ def record_promotion(store: Store, promotion: PromotionRecord) -> PromotionRecor
 
 
 def read_promotion(store: Store, run_id: str) -> PromotionRecord | None:
-    """Read what was decided about a run; None if nothing was yet.
+    """Read the record of a run; None if it has none.
 
     Raises:
-        ChecksumError, DataFormatError: It is damaged.
+        ChecksumError, DataFormatError: The record is damaged.
     """
-    uri = store.uri(f"{RUNS}{run_id}/{PROMOTION}")
-    found = store.read(f"{RUNS}{run_id}/{PROMOTION}")
+    key = f"{RUNS}{run_id}/{PROMOTION}"
+    found = store.read(key)
     if found is None:
         return None
-    remedy = f"restore it from a copy, or delete it and run with --resume {run_id}"
-    promotion = documents.parse(PromotionRecord, found.content, uri, remedy)
+    hint = f"restore it from a copy, or delete it and run with --resume {run_id}"
+    promotion = documents.parse(PromotionRecord, found.content, store.uri(key), hint)
     if promotion.run_id != run_id:
-        raise DataFormatError(f"{uri} is the record of {promotion.run_id}, expected {run_id}; {remedy}")
+        raise DataFormatError(f"{store.uri(key)} is the record of {promotion.run_id}, expected {run_id}; {hint}")
     return promotion
 
 
 def read_promotions(store: Store, runs: Iterable[ListedRun]) -> Iterator[PromotionRecord]:
-    """Read what was decided about runs, several at a time, in their order; a record that is damaged tells nothing.
+    """Read the records of runs, several at a time, in their order. Damaged records are left out.
 
     Raises:
         StoreError: The store cannot be read, which says nothing about its runs.
@@ -77,20 +77,20 @@ def read_promotions(store: Store, runs: Iterable[ListedRun]) -> Iterator[Promoti
     return (promotion for promotion in found if promotion is not None)
 
 
-def lost_pointers(store: Store, decided: Iterable[PromotionRecord] | None = None) -> dict[str, str]:
-    """Find the datasets that have had a champion, and have no pointer any more.
+def lost_pointers(store: Store, records: Iterable[PromotionRecord] | None = None) -> dict[str, str]:
+    """Find the datasets that had a champion and have no champion file.
 
     Args:
-        store: Where the pointers are.
-        decided: What was decided about runs, in their order; None for all that is recorded.
+        store: Store with the champion files.
+        records: Promotion records in order of run id; None for all in the store.
 
     Returns:
-        For each such dataset, its last champion, as the newest record has it: that of another run names it as well.
+        The last champion of each such dataset, according to the newest record, which may be that of another run.
 
     Raises:
         StoreError: The store cannot be listed.
     """
-    decided = read_promotions(store, list_runs(store)) if decided is None else decided
-    champions = {each.dataset: each.champion_after for each in decided if each.champion_after is not None}
-    there = set(list_champions(store)) if champions else set()  # looked for after the records: it was there before
-    return {dataset: run_id for dataset, run_id in sorted(champions.items()) if dataset not in there}
+    records = read_promotions(store, list_runs(store)) if records is None else records
+    champions = {each.dataset: each.champion_after for each in records if each.champion_after is not None}
+    present = set(list_champions(store)) if champions else set()  # listed after the records, which are put later
+    return {dataset: run_id for dataset, run_id in sorted(champions.items()) if dataset not in present}

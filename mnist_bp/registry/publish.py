@@ -1,13 +1,13 @@
-"""Publish: a finished run becomes visible to readers, whole or not at all.
+"""Publishing: a finished run becomes visible to readers as a whole.
 
-<artifacts>/runs/<run id>/checkpoints/step-0001000.safetensors ...
-                         /model.safetensors    the run's model after the last step
-                         /history.parquet      one row per checkpoint and seed
-                         /report.html          all of it, for a person
-                         /manifest.json        with a checksum, and put last: a run with a manifest is complete
+    <artifacts>/runs/<run id>/checkpoints/step-0001000.safetensors ...
+                             /model.safetensors    the run's model after the last step
+                             /history.parquet      one row per checkpoint and seed
+                             /report.html          the whole run, for a person
+                             /manifest.json        put last: a run with a manifest is complete
 
-Nothing is overwritten. A publication that was broken off is repeated with the very same bytes: they, and the manifest,
-are in the run's own directory before the first of them is put.
+No file is overwritten. The manifest and all other files are in the run's directory before the first one is put, so an
+interrupted publication is repeated with the same bytes.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import Final
 from mnist_bp import documents
 from mnist_bp.config import RunConfig
 from mnist_bp.data.parquet import load_split
-from mnist_bp.documents import FileEntry, Manifest
+from mnist_bp.documents import Manifest
 from mnist_bp.errors import MnistBpError, StoreError
 from mnist_bp.layout import MANIFEST, RUNS
 from mnist_bp.registry.manifest import build_manifest, file_entries, history_parquet
@@ -31,33 +31,33 @@ from mnist_bp.storage.interface import Store
 from mnist_bp.training.checkpoints import load_checkpoint, save_checkpoint
 from mnist_bp.training.run import checkpoint_metadata
 
-UPLOADS_AT_ONCE: Final = 4
+MAX_PARALLEL_UPLOADS: Final = 4
 
 
 def publish_run(
     config: RunConfig, raw: RawDataset, data: CachedDataset, trained: TrainedRun, evaluation: Evaluation
 ) -> PublishedRun:
-    """Complete a run's directory and put all of it where readers look, the manifest last. May be repeated.
+    """Write the remaining files of a run and put all of them into the store, the manifest last. Can be repeated.
 
     Args:
-        config: The run; `artifacts` says where to.
-        raw: What was downloaded.
-        data: What it was trained on.
+        config: Configuration of the run; `artifacts` is the store's address.
+        raw: The downloaded files.
+        data: The dataset after preprocessing.
         trained: The checkpoints.
         evaluation: Their scores.
 
     Raises:
-        ChecksumError: A checkpoint on disk is not the one that was written.
-        ConflictError: The place holds other bytes under one of the names.
-        StoreError: The place refused a file, or lost one.
+        ChecksumError: A checkpoint on disk is damaged.
+        ConflictError: The store has other bytes under one of the names.
+        StoreError: The store refused a file, or a file has disappeared from it.
     """
-    files = _completed(config, trained) or _complete(config, raw, data, trained, evaluation)
+    files = _find_written(config, trained) or _write_files(config, raw, data, trained, evaluation)
     store = open_store(config.artifacts)
     prefix = f"{RUNS}{trained.run_id}"
     manifest = files[MANIFEST]
     others = {name: file for name, file in files.items() if name != MANIFEST}
     _put_all(store, prefix, others)
-    _expect_there(store, prefix, others)
+    _check_present(store, prefix, others)
     store.put(f"{prefix}/{MANIFEST}", Path(manifest.path), manifest.sha256)
     return PublishedRun(
         run_id=trained.run_id,
@@ -69,8 +69,8 @@ def publish_run(
     )
 
 
-def _completed(config: RunConfig, trained: TrainedRun) -> dict[str, FileDigest] | None:
-    """Find the files of a publication to the same place that was begun before; None if not all are there, intact."""
+def _find_written(config: RunConfig, trained: TrainedRun) -> dict[str, FileDigest] | None:
+    """Return the files of an earlier publication to the same store, or None if they are not all intact."""
     path = Path(trained.directory) / MANIFEST
     if not path.exists():
         return None
@@ -78,7 +78,10 @@ def _completed(config: RunConfig, trained: TrainedRun) -> dict[str, FileDigest] 
         with reading_from(path):
             content = path.read_bytes()
         manifest = documents.parse(Manifest, content, str(path), "it is written again")
-        files = {name: _stored(path.parent / name, entry) for name, entry in manifest.files.items()}
+        files = {
+            name: FileDigest(str(path.parent / name), entry.sha256, entry.size)
+            for name, entry in manifest.files.items()
+        }
         for file in files.values():
             read_verified(Path(file.path), file.sha256)
     except MnistBpError:
@@ -88,29 +91,29 @@ def _completed(config: RunConfig, trained: TrainedRun) -> dict[str, FileDigest] 
     return {**files, MANIFEST: FileDigest(str(path), sha256_of_bytes(content), len(content))}
 
 
-def _complete(
+def _write_files(
     config: RunConfig, raw: RawDataset, data: CachedDataset, trained: TrainedRun, evaluation: Evaluation
 ) -> dict[str, FileDigest]:
-    """Make what a published run has beside its checkpoints, and the manifest when all files are proved."""
+    """Write the files that a published run has in addition to its checkpoints; the manifest if all are intact."""
     directory = Path(trained.directory)
     last = trained.checkpoints[-1]
     model = load_checkpoint(last.file)[trained.seeds.index(evaluation.seed)]
-    about = checkpoint_metadata(config, data, trained.engine, trained.device, [evaluation.seed], last.step)
+    metadata = checkpoint_metadata(config, data, trained.engine, trained.device, [evaluation.seed], last.step)
     files = {f"checkpoints/{Path(point.file.path).name}": point.file for point in trained.checkpoints}
-    files["model.safetensors"] = save_checkpoint(directory / "model.safetensors", [model], about)
+    files["model.safetensors"] = save_checkpoint(directory / "model.safetensors", [model], metadata)
     files["history.parquet"] = _write(directory / "history.parquet", history_parquet(trained, data.name, evaluation))
     for file in files.values():
         read_verified(Path(file.path), file.sha256)
-    draft = build_manifest(config.record["artifacts"], raw, data, trained, evaluation, files)
+    manifest = build_manifest(config.record["artifacts"], raw, data, trained, evaluation, files)
     images, _ = load_split(data.test)
-    files["report.html"] = _write(directory / "report.html", report_html(draft, evaluation, model, images))
-    manifest = documents.dumps(draft.model_copy(update={"files": file_entries(files)}))
-    return {**files, MANIFEST: _write(directory / MANIFEST, manifest)}
+    files["report.html"] = _write(directory / "report.html", report_html(manifest, evaluation, model, images))
+    manifest = manifest.model_copy(update={"files": file_entries(files)})
+    return {**files, MANIFEST: _write(directory / MANIFEST, documents.dumps(manifest))}
 
 
 def _put_all(store: Store, prefix: str, files: dict[str, FileDigest]) -> None:
-    """Put files, a few at a time; when one fails, no further one is begun."""
-    with ThreadPoolExecutor(UPLOADS_AT_ONCE) as pool:
+    """Put files, a few at a time. After a failure, no other upload starts."""
+    with ThreadPoolExecutor(MAX_PARALLEL_UPLOADS) as pool:
         puts = [pool.submit(store.put, f"{prefix}/{name}", Path(f.path), f.sha256) for name, f in files.items()]
         try:
             for put in puts:
@@ -119,22 +122,18 @@ def _put_all(store: Store, prefix: str, files: dict[str, FileDigest]) -> None:
             pool.shutdown(cancel_futures=True)
 
 
-def _expect_there(store: Store, prefix: str, files: dict[str, FileDigest]) -> None:
-    """Look, before the manifest vouches for them, whether somebody has removed files that were put.
+def _check_present(store: Store, prefix: str, files: dict[str, FileDigest]) -> None:
+    """Check that no file has been removed, before the manifest declares the run complete.
 
     Raises:
-        StoreError: They are gone.
+        StoreError: A file has been removed.
     """
-    gone = set(files) - {entry.key.removeprefix(f"{prefix}/") for entry in store.list_entries(f"{prefix}/")}
-    if gone:
-        what = store.uri(f"{prefix}/{min(gone)}")
+    missing = set(files) - {entry.key.removeprefix(f"{prefix}/") for entry in store.list_entries(f"{prefix}/")}
+    if missing:
         raise StoreError(
-            f"{what} is gone, and was put: something removes files there; stop it, and go on with --resume"
+            f"{store.uri(f'{prefix}/{min(missing)}')} is missing although it was put: something removes files there; "
+            "stop it, and continue with --resume"
         )
-
-
-def _stored(path: Path, entry: FileEntry) -> FileDigest:
-    return FileDigest(str(path), entry.sha256, entry.size)
 
 
 def _write(path: Path, content: bytes) -> FileDigest:

@@ -1,18 +1,17 @@
-"""Verify: follow every digest, from the champion's pointer to its run's manifest, to every file, to the dataset.
+"""Verification: follow every digest, from the champion file to the run's manifest, its files and its dataset.
 
     champion/<dataset>.json -> runs/<run id>/manifest.json -> checkpoints, model, history, report
-                                                           -> the dataset's sources, as `data/datasets.py` has them
-                               runs/<run id>/promotion.json, which has a checksum; if it names a champion, there is a
-                                                           pointer to one
+                                                           -> source files, as listed in `data/datasets.py`
+                               runs/<run id>/promotion.json; if it names a champion, a champion file exists
     <data dir>/raw, parquet    see `mnist_bp.data.verify`
 
-Nothing is parsed whose digest is wrong, and nothing is changed. A run that is removed while it is being verified is no
-finding.
+A file is parsed only if its digest is correct, and nothing is changed. A run that is removed during verification is not
+reported.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Set
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -24,126 +23,88 @@ from mnist_bp.documents import DatasetEntry, PromotionRecord
 from mnist_bp.errors import ChecksumError, DataFormatError, StoreError
 from mnist_bp.layout import MANIFEST, PROMOTION, RUNS
 from mnist_bp.registry.catalog import ListedRun, list_runs, read_manifest
-from mnist_bp.registry.champion import Champion, champion_key, list_champions, pointer_is_gone, read_champion
+from mnist_bp.registry.champion import Champion, champion_key, describe_lost_pointer, list_champions, read_champion
 from mnist_bp.registry.promotion_record import lost_pointers, read_promotion, read_promotions
 from mnist_bp.storage.file_check import FileCheck, check_file
 from mnist_bp.storage.interface import Store
 from mnist_bp.storage.parallel import in_parallel
 
-_REMEDY: Final = "restore it from a copy"
-
-
-@dataclass(frozen=True)
-class _File:
-    """A file that a manifest names."""
-
-    run_id: str
-    name: str
-    sha256: str
-
-
-@dataclass(frozen=True)
-class _Proved:
-    """What became of verifying what a run says about itself.
-
-    Args:
-        findings: On its manifest and its promotion.
-        files: Which are to be verified next.
-        promotion: What was decided about it, if that is there and intact.
-    """
-
-    findings: list[FileCheck]
-    files: list[_File] = field(default_factory=list)
-    promotion: PromotionRecord | None = None
+_HINT: Final = "restore it from a copy"
 
 
 @dataclass(frozen=True)
 class _Expected:
-    """What manifests are held to, in addition to their checksums.
+    """What the manifests are compared with.
 
     Args:
-        champions: Runs that pointers point at now.
-        manifests: For each run that is or was champion, the digests of its manifest that pointers state.
-        sources: Of the datasets.
+        champions: The current champions.
+        manifests: For each run that is or was champion, the digests of its manifest in champion files.
+        sources: SHA-256 of the datasets' source files.
     """
 
     champions: frozenset[str]
-    manifests: Mapping[str, set[str]]
+    manifests: Mapping[str, Set[str]]
     sources: Sources
 
 
-def verify(store: Store, data_dir: Path, run_id: str | None = None, *, all_runs: bool = False) -> Iterator[FileCheck]:
-    """Verify published runs, and the data directory's caches; several files at a time.
+@dataclass(frozen=True)
+class _CheckedRun:
+    """A run after its manifest and its promotion record have been checked.
 
     Args:
-        store: Where runs were published.
-        data_dir: Where downloads and Parquet caches are, if anywhere.
+        run_id: Its id.
+        checks: The results.
+        digests: SHA-256 of its other files, by name.
+        promotion: Its promotion record, if it is intact.
+    """
+
+    run_id: str
+    checks: list[FileCheck]
+    digests: Mapping[str, str] = field(default_factory=dict)
+    promotion: PromotionRecord | None = None
+
+
+def verify(store: Store, data_dir: Path, run_id: str | None = None, *, all_runs: bool = False) -> Iterator[FileCheck]:
+    """Verify published runs and the caches of the data directory, several files at a time.
+
+    Args:
+        store: Store with the runs.
+        data_dir: Directory of downloads and Parquet caches; it may be missing.
         run_id: The only run to verify; by default the champions of all datasets.
-        all_runs: Verify every run.
+        all_runs: Whether to verify every run.
 
     Raises:
-        StoreError: There is no such run, or it is not complete, or the store cannot be listed.
+        StoreError: The run does not exist or is not complete, or the store cannot be listed.
     """
     if run_id is not None:
-        with suppress(ChecksumError, DataFormatError):  # to be found below
+        with suppress(ChecksumError, DataFormatError):  # reported below
             read_manifest(store, run_id)
     caches, sources = verify_caches(data_dir)
     yield from caches
-    pointers = list(in_parallel(partial(_read_pointer, store), list_champions(store)))
-    yield from (finding for _, finding in pointers)
-    champions = [champion for champion, _ in pointers if champion is not None]
+    read = list(in_parallel(partial(_check_champion, store), list_champions(store)))
+    yield from (check for _, check in read)
+    champions = [champion for champion, _ in read if champion is not None]
     expected = _expectations(champions, sources)
-    wanted = None if all_runs else expected.champions if run_id is None else {run_id}
     listed = list(list_runs(store))
+    wanted = None if all_runs else expected.champions if run_id is None else {run_id}
     runs = {run.run_id: run for run in listed if wanted is None or run.run_id in wanted}
-    for gone in sorted(expected.champions - set(runs)) if run_id is None else ():
-        yield FileCheck(store.uri(RUNS + gone), "missing", f"it is a champion; {_REMEDY}, or see mnist-bp rollback")
-    files: list[_File] = []
-    decided: list[PromotionRecord] = []
-    for proved in in_parallel(partial(_verify_run, store, expected), runs.values()):
-        yield from proved.findings
-        files += proved.files
-        decided += [proved.promotion] if proved.promotion else []
-    yield from (finding for finding in in_parallel(partial(_verify_file, store), files) if finding is not None)
-    for unrecorded in _find_unrecorded_promotions(champions, runs):
-        detail = f"the champion's history tells of its promotion; --resume {unrecorded} records it there, too"
-        yield FileCheck(store.uri(f"{RUNS}{unrecorded}/{PROMOTION}"), "incomplete", detail)
+    for missing in sorted(expected.champions - set(runs)) if run_id is None else ():
+        yield FileCheck(store.uri(RUNS + missing), "missing", f"it is a champion; {_HINT}, or see mnist-bp rollback")
+    checked = []
+    for run in in_parallel(partial(_check_run, store, expected), runs.values()):
+        yield from run.checks
+        checked.append(run)
+    files = [(run.run_id, name, sha256) for run in checked for name, sha256 in run.digests.items()]
+    if files:
+        yield from (check for check in in_parallel(partial(_check_file, store), *zip(*files, strict=True)) if check)
+    yield from _check_records(store, champions, runs)
     if run_id is None:
         others = [run for run in listed if run.run_id not in expected.manifests and run.run_id not in runs]
-        yield from _find_lost_pointers(store, decided, others)
+        yield from _check_lost_pointers(store, [run.promotion for run in checked if run.promotion], others)
 
 
-def _read_pointer(store: Store, dataset: str) -> tuple[Champion | None, FileCheck]:
+def _check_champion(store: Store, dataset: str) -> tuple[Champion | None, FileCheck]:
     return check_file(store.uri(champion_key(dataset)), read_champion, store, dataset)
-
-
-def _find_lost_pointers(
-    store: Store, decided: list[PromotionRecord], others: Iterable[ListedRun]
-) -> Iterator[FileCheck]:
-    """Look for datasets that have no pointer though what was decided about their runs names a champion.
-
-    Args:
-        store: Where pointers and records are.
-        decided: Records that were proved already.
-        others: Runs whose records may tell more.
-    """
-    try:
-        everything = [*read_promotions(store, others), *decided]
-        found = lost_pointers(store, sorted(everything, key=lambda promotion: promotion.run_id))
-    except StoreError as exc:
-        yield FileCheck(store.uri(RUNS), "unreadable", str(exc))
-        return
-    for dataset, run_id in found.items():
-        yield FileCheck(store.uri(champion_key(dataset)), "missing", pointer_is_gone(store, dataset, run_id))
-
-
-def _find_unrecorded_promotions(champions: list[Champion], runs: Mapping[str, ListedRun]) -> Iterator[str]:
-    """Find runs that became champion, by the history, and have no record of it; what it would tell is not lost."""
-    for champion in champions:
-        promoted = {change.run_id for change in champion.history if change.action == "promote"}
-        for run_id in sorted(promoted.intersection(runs).difference(champion.pending_deletion)):
-            if runs[run_id].complete and PROMOTION not in runs[run_id].files:
-                yield run_id
 
 
 def _expectations(champions: list[Champion], sources: Sources) -> _Expected:
@@ -155,60 +116,90 @@ def _expectations(champions: list[Champion], sources: Sources) -> _Expected:
     return _Expected(current, manifests, sources)
 
 
-def _verify_run(store: Store, expected: _Expected, run: ListedRun) -> _Proved:
-    """Verify what a run says about itself."""
-    prefix = f"{RUNS}{run.run_id}/"
+def _check_run(store: Store, expected: _Expected, run: ListedRun) -> _CheckedRun:
+    """Check the manifest and the promotion record of a run, and find its other files."""
+    run_id, prefix = run.run_id, f"{RUNS}{run.run_id}/"
     uri = store.uri(prefix + MANIFEST)
     if not run.complete:
-        if run.run_id in expected.champions or run.lost_manifest:
-            return _Proved([FileCheck(uri, "missing", f"the run was complete; {_REMEDY}")])
-        return _Proved([FileCheck(uri, "incomplete", "the run was not finished, is being published, or removed")])
-    found, finding = check_file(uri, read_manifest, store, run.run_id)
-    if found is None:
-        removed = finding.status == "unreadable" and MANIFEST not in _names_of(store, run.run_id, [MANIFEST])
-        return _Proved([] if removed else [finding])
-    manifest, sha256 = found
-    findings = [finding]
-    findings += [
-        FileCheck(uri, "damaged", f"its SHA-256 is {sha256}, a champion's pointer states {digest}; {_REMEDY}")
-        for digest in sorted(expected.manifests.get(run.run_id, set()) - {sha256})
+        if run_id in expected.champions or run.lost_manifest:
+            return _CheckedRun(run_id, [FileCheck(uri, "missing", f"the run was complete; {_HINT}")])
+        return _CheckedRun(run_id, [FileCheck(uri, "incomplete", "the run is unfinished, being published, or removed")])
+    read, check = check_file(uri, read_manifest, store, run_id)
+    if read is None:
+        removed = check.status == "unreadable" and MANIFEST not in _present(store, run_id, {MANIFEST})
+        return _CheckedRun(run_id, [] if removed else [check])
+    manifest, sha256 = read
+    checks = [check]
+    checks += [
+        FileCheck(uri, "damaged", f"its SHA-256 is {sha256}, in a champion file it is {digest}; {_HINT}")
+        for digest in sorted(expected.manifests.get(run_id, set()) - {sha256})
     ]
-    findings += _verify_sources(uri, manifest.dataset, expected.sources)
+    checks += _check_sources(uri, manifest.dataset, expected.sources)
     promotion = None
     if PROMOTION in run.files:
-        promotion, finding = check_file(store.uri(prefix + PROMOTION), read_promotion, store, run.run_id)
-        findings.append(finding)
+        promotion, check = check_file(store.uri(prefix + PROMOTION), read_promotion, store, run_id)
+        checks.append(check)
     foreign = sorted(set(run.files) - set(manifest.files) - {MANIFEST, PROMOTION})
-    findings += [FileCheck(store.uri(prefix + name), "foreign", "no manifest names it") for name in foreign]
-    files = [_File(run.run_id, name, file.sha256) for name, file in manifest.files.items()]
-    return _Proved(findings, files, promotion)
+    checks += [FileCheck(store.uri(prefix + name), "foreign", "no manifest lists it") for name in foreign]
+    return _CheckedRun(run_id, checks, {name: file.sha256 for name, file in manifest.files.items()}, promotion)
 
 
-def _verify_sources(uri: str, dataset: DatasetEntry, sources: Sources) -> Iterator[FileCheck]:
-    """Compare the files that a run was trained on with those that its dataset consists of."""
+def _check_sources(uri: str, dataset: DatasetEntry, sources: Sources) -> Iterator[FileCheck]:
+    """Compare the source files that a run was trained on with those of its dataset."""
     for name, known in sources.get(dataset.name, {}).items():
         used = dataset.sources[name].sha256 if name in dataset.sources else None
         if used is None or known not in (None, used):
-            detail = f"the run was trained on a {name} of SHA-256 {used}; {dataset.name} has {known or 'another'}"
+            expected = known or "another SHA-256"
+            detail = f"the run was trained on a {name} of SHA-256 {used}, expected {expected} for {dataset.name}"
             yield FileCheck(uri, "damaged", detail)
 
 
-def _verify_file(store: Store, file: _File) -> FileCheck | None:
-    """Prove one file; None where its whole run was removed in the meantime."""
-    key = f"{RUNS}{file.run_id}/{file.name}"
-    finding = check_file(store.uri(key), store.get, key, file.sha256)[1]
-    if finding.status != "unreadable":
-        return finding
-    there = _names_of(store, file.run_id, [MANIFEST, file.name])
-    if MANIFEST not in there:
+def _check_file(store: Store, run_id: str, name: str, sha256: str) -> FileCheck | None:
+    """Check one file of a run; return None if the whole run was removed in the meantime."""
+    key = f"{RUNS}{run_id}/{name}"
+    _, check = check_file(store.uri(key), store.get, key, sha256)
+    if check.status != "unreadable":
+        return check
+    present = _present(store, run_id, {MANIFEST, name})
+    if MANIFEST not in present:
         return None
-    return finding if file.name in there else FileCheck(finding.uri, "missing", f"its manifest names it; {_REMEDY}")
+    return check if name in present else FileCheck(check.uri, "missing", f"its manifest lists it; {_HINT}")
 
 
-def _names_of(store: Store, run_id: str, unless_told: list[str]) -> set[str]:
-    """Name what is there of a run now; where the store does not say, what was there before."""
+def _present(store: Store, run_id: str, otherwise: set[str]) -> set[str]:
+    """Return the names of a run's files, or `otherwise` if the store cannot be listed."""
     prefix = f"{RUNS}{run_id}/"
     try:
         return {entry.key.removeprefix(prefix) for entry in store.list_entries(prefix)}
     except StoreError:
-        return set(unless_told)
+        return otherwise
+
+
+def _check_records(store: Store, champions: list[Champion], runs: Mapping[str, ListedRun]) -> Iterator[FileCheck]:
+    """Report runs that were promoted, according to a champion's history, and have no promotion record."""
+    for champion in champions:
+        promoted = {change.run_id for change in champion.history if change.action == "promote"}
+        for run_id in sorted(promoted.intersection(runs).difference(champion.pending_deletion)):
+            if runs[run_id].complete and PROMOTION not in runs[run_id].files:
+                detail = f"the champion's history has its promotion; --resume {run_id} puts the record as well"
+                yield FileCheck(store.uri(f"{RUNS}{run_id}/{PROMOTION}"), "incomplete", detail)
+
+
+def _check_lost_pointers(
+    store: Store, checked: list[PromotionRecord], others: Iterable[ListedRun]
+) -> Iterator[FileCheck]:
+    """Report datasets without a champion file although a promotion record names a champion.
+
+    Args:
+        store: Store with the champion files.
+        checked: Records that were read already.
+        others: Runs whose records must still be read.
+    """
+    try:
+        records = [*read_promotions(store, others), *checked]
+        lost = lost_pointers(store, sorted(records, key=lambda record: record.run_id))
+    except StoreError as exc:
+        yield FileCheck(store.uri(RUNS), "unreadable", str(exc))
+        return
+    for dataset, run_id in lost.items():
+        yield FileCheck(store.uri(champion_key(dataset)), "missing", describe_lost_pointer(store, dataset, run_id))

@@ -224,7 +224,7 @@ def test_a_lost_champion_file_is_reported_and_not_taken_for_a_dataset_without_ch
         printed = capsys.readouterr()
         assert "becomes its champion" not in printed.out
         (line,) = printed.err.splitlines()
-        assert f"mnist.json is gone, and {run_id} was champion" in line
+        assert f"mnist.json is missing, and {run_id} was champion" in line
 
 
 def test_rollback_without_a_dataset_asks_for_one_if_another_champion_file_was_lost(

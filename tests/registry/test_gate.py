@@ -85,9 +85,9 @@ def test_a_clearly_better_one_is_promoted_with_every_figure() -> None:
     found = decide(LABELS, answers(900), answers(800), GateSettings())
     assert found.promoted
     assert found.reason == (
-        "accuracy 0.9000, champion's 0.8000: gain +0.1000 (asked: at least 0); p = 7.9e-31 from 100 images "
-        "right with the challenger alone and 0 with the champion alone (asked: at most 0.05); class 0 lowest with "
-        "0.9000 (asked: at least 0.75)"
+        "accuracy 0.9000, champion's 0.8000: gain +0.1000 (required: at least 0); p = 7.9e-31 from 100 images "
+        "right with the challenger alone and 0 with the champion alone (required: at most 0.05); class 0 lowest with "
+        "0.9000 (required: at least 0.75)"
     )
     assert found.figures == GateFigures(
         test_images=1_000,

@@ -148,7 +148,7 @@ def test_a_lost_pointer_stops_everything(conditional: bool, times: Times) -> Non
     former, champion = with_champion(store, 1, 2)
     put_promotion(store, champion)
     store.delete(f"{CHAMPION}mnist.json")
-    with pytest.raises(DataFormatError, match=rf"mnist\.json is gone, and {champion} was champion"):
+    with pytest.raises(DataFormatError, match=rf"mnist\.json is missing, and {champion} was champion"):
         gc(store, keep=0)
     assert runs_in(store) == [former, champion]
 
@@ -501,7 +501,7 @@ def test_directories_of_runs_go_by_age_unless_the_run_is_among_the_newest(store:
     done = collect(store, tmp_path, RetentionPolicy(1, 1, DAY))
     assert {removal.run_id: removal.why for removal in done.directories} == {
         run_id_of(1): "the run is published",
-        run_id_of(3): "older than the grace, and not published",
+        run_id_of(3): "older than the grace period, and not published",
     }
     assert sorted(path.name for path in (tmp_path / "runs").iterdir()) == [run_id_of(2), run_id_of(4), "notes"]
 
@@ -514,7 +514,7 @@ def test_a_run_that_somebody_works_on_stays_here_and_in_the_store(store: MemoryS
         assert is_locked(directory)
         done = collect(store, tmp_path, RetentionPolicy(0, 1, DAY))
         assert (done.runs, done.directories) == ((), ())
-        assert done.kept[run_id] == "it is being made here"
+        assert done.kept[run_id] == "it is in progress on this machine"
     assert not is_locked(directory)
     done = collect(store, tmp_path, RetentionPolicy(0, 1, DAY))
     assert [removal.run_id for removal in (*done.runs, *done.directories)] == [run_id, run_id]

@@ -280,7 +280,7 @@ def test_files_that_something_removes_under_way_leave_no_manifest_behind(
             self.delete(key)
 
     monkeypatch.setattr(LocalStore, "put", remove_after)
-    with pytest.raises(StoreError, match=f"{CHECKPOINTS[0]} is gone, and was put"):
+    with pytest.raises(StoreError, match=f"{CHECKPOINTS[0]} is missing although it was put"):
         finished.publish(str(tmp_path / "artifacts"))
     assert list((tmp_path / "artifacts").rglob("manifest.json")) == []
 

@@ -188,7 +188,7 @@ def test_a_manifest_other_than_the_one_that_was_promoted_is_damage(store: LocalS
     publish(store, 1, changes={"device": "another"})
     (finding,) = found_in(store)
     assert finding.status == "damaged"
-    assert "a champion's pointer states" in finding.detail
+    assert "in a champion file it is" in finding.detail
 
 
 def test_a_former_champion_that_was_collected_is_no_finding(store: LocalStore) -> None:
@@ -269,7 +269,8 @@ def test_a_run_trained_on_other_files_than_its_dataset_has_is_damage(store: Loca
     publish(store, 1, changes={"dataset": _other_sources("mnist")})
     (finding,) = found_in(store, all_runs=True)
     assert finding.status == "damaged"
-    assert f"was trained on a {DATASETS['mnist'].files[0].name} of SHA-256 {'f' * 64}; mnist has" in finding.detail
+    source = DATASETS["mnist"].files[0]
+    assert f"trained on a {source.name} of SHA-256 {'f' * 64}, expected {source.digest} for mnist" in finding.detail
 
 
 def _other_sources(dataset: str) -> dict[str, object]:
