@@ -1,4 +1,4 @@
-"""What tests share: real data, and an environment of their own."""
+"""What tests share: real data, S3 servers, and an isolated environment."""
 
 from __future__ import annotations
 
@@ -22,8 +22,7 @@ pytest_plugins = ["tests.support.scripts"]
 
 SMALL = ["--dataset", "mnist-sample", "--steps", "200", "--checkpoint-every", "100"]
 ENDLESS = ["--dataset", "mnist-sample", "--steps", "1000000000", "--checkpoint-every", "100000"]
-"""What a run is asked for that is to be broken off."""
-"""Flags of a run that takes a moment."""
+"""Flags of a run that a test interrupts."""
 
 MIRRORS_OF_THE_SESSION = os.environ.get("MNIST_BP_MIRRORS")
 

@@ -98,7 +98,7 @@ def test_no_flags_give_the_lab() -> None:
     assert config.model_dump().items() >= {**lab, "dataset": "auto"}.items()
 
 
-def test_every_field_has_a_flag_and_help_tells_its_default(capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_field_has_a_flag_and_help_shows_its_default(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
         parse(TrainCommand, ["--help"])
     assert caught.value.code == 0
@@ -112,7 +112,7 @@ def test_every_field_has_a_flag_and_help_tells_its_default(capsys: pytest.Captur
 
 
 @pytest.mark.parametrize("preset", PRESETS)
-def test_a_preset_fills_what_is_not_given_and_a_flag_beside_it_wins(preset: str) -> None:
+def test_a_preset_sets_missing_values_and_a_flag_overrides_it(preset: str) -> None:
     config = parse(TrainCommand, ["--preset", preset]).config
     assert config == PRESETS[preset]
     assert parse(TrainCommand, ["--preset", preset, "--steps", "77"]).config == config.model_copy(update={"steps": 77})

@@ -54,7 +54,7 @@ def code_of(exc: aws.ClientError) -> str:
 
 
 def status_of(exc: aws.ClientError) -> int:
-    """Return the HTTP status of an error, or 0 if there is none."""
+    """Return the HTTP status of an error, or 0 if it has no status."""
     return int(exc.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
 
 

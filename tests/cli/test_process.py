@@ -10,7 +10,7 @@ import pytest
 
 
 def test_an_interruption_that_a_library_turns_into_another_exception_prints_no_traceback() -> None:
-    """A library that is interrupted in a callback may raise an exception of its own."""
+    """A library that is interrupted in a callback may raise another exception."""
     script = """
 import os, signal
 from mnist_bp.cli.process import FastExit, raise_when_interrupted

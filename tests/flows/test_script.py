@@ -48,7 +48,7 @@ def assert_ended(processes: list[psutil.Process]) -> None:
 
 
 @pytest.mark.slow
-def test_the_script_runs_the_lab_on_mnist_with_a_server_of_its_own_within_1200_mb(
+def test_the_script_runs_the_lab_on_mnist_with_a_separate_server_within_1200_mb(
     mnist_mirrors: str, start_alone: Start, tmp_path: Path
 ) -> None:
     process = start_alone("--json", "--dataset", "mnist", MNIST_BP_MIRRORS=mnist_mirrors)

@@ -1,4 +1,4 @@
-"""A real HTTP server on this machine that serves a few files, and misbehaves when told to.
+"""A real HTTP server on this machine that serves a few files, and injects faults on request.
 
     with BadHttp({"a.gz": content}) as server:
         server.faults["a.gz"] = [drop(after=100), status(503)]  # the first two replies; then it behaves

@@ -1,4 +1,4 @@
-"""Real S3 servers on free ports of this machine, each a process of its own that ends with its `with` block.
+"""Real S3 servers on free ports of this machine, each a separate process that ends with its `with` block.
 
 with serve("rclone", directory) as server, admin_client(server) as client:
     client.create_bucket(Bucket="runs")
@@ -88,7 +88,7 @@ _ACTIONS_OF_MAKE_USER: Final = 3
 
 def _make_user(server: S3Server) -> S3Server:
     """Make the one user that moto knows, from then on."""
-    session = boto3.session.Session("nobody", "nothing", region_name=REGION)
+    session = boto3.session.Session("unknown", "nothing", region_name=REGION)
     iam = session.client("iam", endpoint_url=server.endpoint)
     rights = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "s3:*", "Resource": "*"}]}
     try:
@@ -110,7 +110,7 @@ _COMMANDS: Final[Mapping[str, Callable[[str, S3Server, str], tuple[list[str], di
 
 
 def find_program(name: str) -> str | None:
-    """Find a program beside the interpreter, where packages put theirs, or else on PATH."""
+    """Find a program next to the interpreter, where packages install theirs, otherwise on PATH."""
     return shutil.which(name, path=os.pathsep.join((str(Path(sys.executable).parent), os.environ.get("PATH", ""))))
 
 
@@ -118,11 +118,11 @@ def present_servers() -> list[str]:
     """Name the servers to test with: what the locked environment brings, and MinIO where there is one.
 
     Raises:
-        RuntimeError: There is none, though CI=true and Go could have built it.
+        RuntimeError: MinIO is missing, though CI=true and Go could have built it.
     """
     minio = find_program("minio") is not None
     if not minio and os.environ.get("CI") == "true" and shutil.which("go"):
-        raise RuntimeError("no minio on PATH or beside the interpreter, and CI=true: run make minio")
+        raise RuntimeError("no minio on PATH or next to the interpreter, and CI=true: run make minio")
     return ["rclone", "moto", *(["minio"] if minio else [])]
 
 
@@ -140,7 +140,7 @@ def serve(name: str, directory: Path, *, end_with: signal.Signals = signal.SIGTE
     """
     program = find_program(_PROGRAMS.get(name, name))
     if program is None:
-        raise RuntimeError(f"no {name} beside {sys.executable} or on PATH: run make setup")
+        raise RuntimeError(f"no {name} next to {sys.executable} or on PATH: run make setup")
     address = f"127.0.0.1:{free_port()}"
     server = S3Server(name, f"http://{address}", "mnist-bp-tests", "only-the-tests-know-this", directory)
     command, settings = _COMMANDS[name](program, server, address)
