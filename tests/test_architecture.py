@@ -1,4 +1,4 @@
-"""What must stay true of the source as a whole."""
+"""Properties of the source as a whole."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ FORBIDDEN = {"backward", "requires_grad", "requires_grad_", "grad", "vjp", "jacr
 
 
 def forbidden_uses(source: str) -> set[str]:
-    """Names in code that stand for autograd or for pickle; comments and docstrings may say anything."""
+    """Return the names in code that belong to autograd or pickle; comments and docstrings do not count."""
     used: set[str] = set()
     for node in ast.walk(ast.parse(source)):
         match node:
@@ -41,7 +41,7 @@ def forbidden_uses(source: str) -> set[str]:
 
 @pytest.mark.parametrize("path", PRODUCT, ids=lambda path: path.relative_to(REPOSITORY).as_posix())
 def test_no_autograd_and_no_pickle_in_the_product(path: Path) -> None:
-    allowed = {"requires_grad_", "autograd", "grad"} if path == CERTIFICATE else set()  # it checks by autograd
+    allowed = {"requires_grad_", "autograd", "grad"} if path == CERTIFICATE else set()  # to check gradients
     assert forbidden_uses(path.read_text()) == allowed
 
 
@@ -59,7 +59,7 @@ def test_no_autograd_and_no_pickle_in_the_product(path: Path) -> None:
         "torch.load(path)",
     ],
 )
-def test_the_guard_finds_every_form_of_autograd_and_pickle(source: str) -> None:
+def test_every_form_of_autograd_and_pickle_is_found(source: str) -> None:
     assert forbidden_uses(source)
 
 
@@ -123,7 +123,7 @@ for name in ("reference", "cpu"):
     assert [line[:11] for line in found.stdout.splitlines()] == ["[10, 20] 0."] * 2
 
 
-def test_no_file_but_the_tests_own_configuration_knows_where_shared_data_lies() -> None:
+def test_only_the_ci_script_knows_where_shared_data_lie() -> None:
     tracked = subprocess.run(["git", "ls-files"], cwd=REPOSITORY, capture_output=True, text=True, check=True).stdout
     assert "README.md" in tracked.splitlines()
     for name in tracked.splitlines():

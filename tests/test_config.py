@@ -1,4 +1,4 @@
-"""The configuration and the flags made from it."""
+"""The configuration, and the flags made from it."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_a_bad_value_gives_one_line_with_flag_value_and_expectation(
 
 
 @pytest.mark.parametrize("flags", [["--steps", "100000001"], ["--checkpoint-every", "1000", "--steps", "100000001"]])
-def test_more_checkpoints_than_anybody_wants_are_refused(flags: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+def test_more_than_100_000_checkpoints_are_refused(flags: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert parse(TrainCommand, ["--steps", "100000000"]).steps == 100_000_000
     with pytest.raises(SystemExit):
         parse(TrainCommand, flags)
@@ -64,7 +64,7 @@ def test_more_checkpoints_than_anybody_wants_are_refused(flags: list[str], capsy
     assert "expected at least 1,001 of 100,000,001 steps, for at most 100,000 checkpoints" in line
 
 
-def test_every_bad_value_gets_its_own_line(capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_bad_value_has_a_separate_line(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         parse(TrainCommand, ["--steps", "0", "--hidden", "0"])
     assert [line.split()[1] for line in capsys.readouterr().err.splitlines()] == ["--steps", "--hidden"]
@@ -134,7 +134,7 @@ def test_a_stray_environment_variable_is_not_a_setting(monkeypatch: pytest.Monke
     assert parse(TrainCommand, []).config == RunConfig()
 
 
-def test_the_environment_sets_the_defaults_of_the_two_places(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_environment_sets_the_defaults_of_data_directory_and_store(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MNIST_BP_DATA_DIR", "/elsewhere/data")
     monkeypatch.setenv("MNIST_BP_ARTIFACTS", "s3://bucket/prefix")
     config = parse(TrainCommand, []).config
@@ -149,7 +149,7 @@ def test_a_config_is_frozen_and_takes_no_unknown_field() -> None:
         RunConfig.model_validate({"stepz": 5})
 
 
-def test_what_decides_the_weights_at_a_step_holds_no_place_and_no_length() -> None:
+def test_the_training_record_contains_neither_directories_nor_the_number_of_steps() -> None:
     assert RunConfig(steps=5, checkpoint_every=2).training_record == RunConfig().training_record
     assert RunConfig(data_dir="a", artifacts="b").training_record == RunConfig(data_dir="c").training_record
     for change in ({"hidden": 31}, {"batch_size": 11}, {"learning_rate": 0.4}, {"bias_gradient": "sum"}):

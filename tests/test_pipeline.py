@@ -130,7 +130,7 @@ def test_the_cuda_engine_without_a_gpu_is_refused() -> None:
 def test_unusable_mirrors_are_refused(mirrors: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MNIST_BP_MIRRORS", mirrors)
     message = str(refusal(config_with(), ConfigError))
-    assert message.startswith(f"MNIST_BP_MIRRORS holds {mirrors.split()[-1]!r}: expected ")
+    assert message.startswith(f"MNIST_BP_MIRRORS contains {mirrors.split()[-1]!r}: expected ")
 
 
 @pytest.mark.parametrize("settings", [{"batch_size": 4_001}, {"engine": "cuda"}])

@@ -1,1 +1,1 @@
-"""Datasets: download, digests, and the Parquet cache."""
+"""Datasets: their digests, the download, and the Parquet cache."""

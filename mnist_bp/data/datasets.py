@@ -1,8 +1,10 @@
 """The datasets: their files, digests and mirrors.
 
-Source: `torchvision.datasets.{MNIST,FashionMNIST,KMNIST}.{resources,mirrors}`. A test holds the values below to those
-classes; importing them here would cost every start 2 to 4 s. The SHA-256 digests of MNIST were taken from files whose
-MD5 digests are torchvision's.
+To add a dataset, add its name to `DatasetName` and its files to `DATASETS`.
+
+Source: `torchvision.datasets.{MNIST,FashionMNIST,KMNIST}.{resources,mirrors}`. A test compares the values below with
+those classes; importing torchvision here would take 2 to 4 s at every start. The SHA-256 digests of MNIST were computed
+from files that have torchvision's MD5 digests.
 """
 
 from __future__ import annotations
@@ -16,12 +18,12 @@ DatasetName = Literal["mnist", "fashion-mnist", "kmnist", "mnist-sample"]
 
 @dataclass(frozen=True)
 class SourceFile:
-    """One file of a dataset and the digest that proves it: SHA-256 where it is known, else MD5.
+    """One file of a dataset and its digest: SHA-256 if it is known, else MD5.
 
     Args:
-        name: File name, the same on every mirror.
-        algorithm: `sha256` or `md5`, as hashlib names them.
-        digest: In lower-case hex.
+        name: File name on every mirror.
+        algorithm: `sha256` or `md5`, as in hashlib.
+        digest: Lower-case hexadecimal digits.
     """
 
     name: str
@@ -31,12 +33,12 @@ class SourceFile:
 
 @dataclass(frozen=True)
 class DatasetSpec:
-    """What a dataset consists of.
+    """A dataset.
 
     Args:
-        name: As in `--dataset`.
+        name: Name in `--dataset`.
         files: Training images, training labels, test images, test labels.
-        mirrors: Addresses to which a file's name is appended; none for the bundled sample.
+        mirrors: Addresses to which a file's name is appended; empty for the bundled sample.
         train_examples: Rows of the training split.
     """
 

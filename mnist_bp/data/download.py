@@ -1,7 +1,7 @@
-"""Download: the four files of a dataset, each from the first mirror that delivers it intact.
+"""Download of the four files of a dataset, each from the first mirror that delivers it intact.
 
-A file is streamed to `<name>.partial`, which survives an interruption and is continued with a Range request, and gets
-its name only once its digest is right. The digest decides, not the length that a server claims.
+A file is streamed to `<name>.partial`. After an interruption, the partial file is kept and continued with a Range
+request. It is renamed only once its digest is right; the length that a server states does not matter.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from mnist_bp.storage.files import PARTIAL_SUFFIX, commit, digest_of, locked, re
 
 
 def fetch(choice: str, data_dir: Path, *, last_attempt: bool, on_progress: Progress | None = None) -> RawDataset:
-    """Fetch the dataset that a configuration names: `fetch_mnist_or_sample` for `auto`, else `fetch_dataset`."""
+    """Fetch a dataset by `fetch_mnist_or_sample` if the choice is `auto`, else by `fetch_dataset`."""
     if choice == "auto":
         return fetch_mnist_or_sample(data_dir, last_attempt=last_attempt, on_progress=on_progress)
     return fetch_dataset(choice, data_dir, on_progress=on_progress)
@@ -28,26 +28,26 @@ def fetch(choice: str, data_dir: Path, *, last_attempt: bool, on_progress: Progr
 def fetch_dataset(
     name: str, data_dir: Path, *, limits: Limits = DEFAULT_LIMITS, on_progress: Progress | None = None
 ) -> RawDataset:
-    """Make sure that the files of a dataset are on disk and intact. Intact files are not fetched again.
+    """Fetch the files of a dataset that are missing or damaged; intact files are not fetched again.
 
     Args:
-        name: A dataset's name; not `auto`.
-        data_dir: The files go to `raw/<name>/` in it.
-        limits: What a mirror may cost.
+        name: Name of the dataset; not `auto`.
+        data_dir: Data directory; the files are written to `raw/<name>/` in it.
+        limits: Limits of one request to a mirror.
         on_progress: Called after each chunk with the bytes of a file on disk, its size where the mirror states it, and
             the file's name.
 
     Raises:
-        ConfigError: `MNIST_BP_MIRRORS` holds something unusable.
+        ConfigError: `MNIST_BP_MIRRORS` contains an unusable address.
         DownloadError: No mirror delivered a file.
-        ChecksumError: The bundled sample is not the one that is expected.
-        StoreError: The disk is full, read-only or gone.
+        ChecksumError: The bundled sample differs from the expected one.
+        StoreError: The disk is full, read-only or missing.
     """
     spec = DATASETS[name]
     directory = data_dir / "raw" / name
     if files := _intact_files(spec, directory):
         return RawDataset(name, files, "hit")
-    with locked(directory):  # of two runs, one fetches and the other finds it done
+    with locked(directory):  # of two concurrent runs, one fetches and the other finds the files
         if spec.mirrors:
             for file in spec.files:
                 if _intact_file(directory, file) is None:
@@ -57,7 +57,7 @@ def fetch_dataset(
         files = _intact_files(spec, directory)
     if files is None:
         raise ChecksumError(
-            f"{directory} does not hold {name} as it was written; another program changed it: run again"
+            f"{directory} does not contain {name} as it was written: another program changed it; run again"
         )
     return RawDataset(name, files, "miss")
 
@@ -65,16 +65,16 @@ def fetch_dataset(
 def fetch_mnist_or_sample(
     data_dir: Path, *, last_attempt: bool, limits: Limits = DEFAULT_LIMITS, on_progress: Progress | None = None
 ) -> RawDataset:
-    """Fetch MNIST; where it cannot be had, unpack the bundled sample and say why in its notice.
+    """Fetch MNIST, or unpack the bundled sample if MNIST cannot be downloaded; the notice then states the reason.
 
     Args:
         data_dir: See `fetch_dataset`.
-        last_attempt: Whether nobody will call again after a failure.
+        last_attempt: Whether the caller will not try again after a failure.
         limits: See `fetch_dataset`.
         on_progress: See `fetch_dataset`.
 
     Raises:
-        DownloadError: A mirror was reached and broke off, and it is not the last attempt.
+        DownloadError: A mirror was reached but interrupted the download, and this is not the last attempt.
         ConfigError, ChecksumError, StoreError: See `fetch_dataset`.
     """
     try:
@@ -83,20 +83,20 @@ def fetch_mnist_or_sample(
         if exc.reached and not last_attempt:
             raise
         notice = (
-            "MNIST could not be had, so this run uses the bundled mnist-sample (4,000 training and 1,000 test images): "
-            f"its accuracies are NOT comparable with MNIST's. Why: {exc}"
+            "MNIST could not be downloaded; using the bundled mnist-sample instead (4,000 training and 1,000 test "
+            f"images): its accuracies are NOT comparable with MNIST's. Cause: {exc}"
         )
     return replace(fetch_dataset("mnist-sample", data_dir), notice=notice)
 
 
 def _intact_files(spec: DatasetSpec, directory: Path) -> tuple[FileDigest, ...] | None:
-    """Describe the files of a dataset if all of them are there and intact."""
+    """Return the files of a dataset if all of them exist and are intact, else None."""
     found = tuple(file for file in (_intact_file(directory, file) for file in spec.files) if file is not None)
     return found if len(found) == len(spec.files) else None
 
 
 def _intact_file(directory: Path, file: SourceFile) -> FileDigest | None:
-    """Describe a file if it is there with the right digest."""
+    """Return a file if it exists with the right digest, else None."""
     path = directory / file.name
     with reading_from(path):
         if not path.is_file():
@@ -108,7 +108,7 @@ def _intact_file(directory: Path, file: SourceFile) -> FileDigest | None:
 
 
 def _fetch(spec: DatasetSpec, file: SourceFile, directory: Path, limits: Limits, on_progress: Progress) -> None:
-    """Put one file in place, trying each mirror in order."""
+    """Fetch one file, trying each mirror in order."""
     partial = directory / f"{file.name}{PARTIAL_SUFFIX}"
     failures = []
     for mirror in mirrors_of(spec):
@@ -127,13 +127,13 @@ def _fetch(spec: DatasetSpec, file: SourceFile, directory: Path, limits: Limits,
 
 
 def _fetch_from(mirror: str, file: SourceFile, partial: Path, limits: Limits, on_progress: Progress) -> None:
-    """Complete `partial` from one mirror; where continuing it does not work out, once more from the start."""
+    """Complete `partial` from one mirror; if it cannot be continued, fetch it once more from the start."""
     for start in (partial.stat().st_size if partial.exists() else 0, 0):
         try:
             content_type = _receive(mirror, file.name, partial, start, limits, on_progress)
         except MirrorError as exc:
             if partial.exists() and digest_of(partial, file.algorithm) == file.digest:
-                return  # broken off after the last byte that matters
+                return  # interrupted after the last byte of the file
             if exc.kind == "corrupt":
                 partial.unlink()
             if start == 0 or exc.kind in ("interrupted", "unreachable"):
@@ -152,10 +152,10 @@ def _fetch_from(mirror: str, file: SourceFile, partial: Path, limits: Limits, on
 
 
 def _receive(mirror: str, name: str, partial: Path, start: int, limits: Limits, on_progress: Progress) -> str:
-    """Write to `partial`, from byte `start` on, what the mirror sends; from 0 on where it sends everything.
+    """Write what the mirror sends to `partial`, from byte `start` on, or from 0 on if it sends the whole file.
 
     Returns:
-        The content type, for the message if the digest turns out wrong; empty where there is none.
+        ` of <content type>`, for the message if the digest is wrong; empty if the mirror states none.
     """
     deadline = time.monotonic() + limits.total
     with open_mirror(mirror, name, start, limits) as response:
@@ -164,9 +164,9 @@ def _receive(mirror: str, name: str, partial: Path, start: int, limits: Limits, 
             for chunk in response.chunks:
                 received += len(chunk)
                 if received > limits.size:
-                    raise MirrorError("corrupt", f"sends more than the {limits.size:,} bytes that are allowed")
+                    raise MirrorError("corrupt", f"sent more than {limits.size:,} bytes, the largest size allowed")
                 if time.monotonic() > deadline:
-                    raise MirrorError("interrupted", f"not done after {limits.total:g} s")
+                    raise MirrorError("interrupted", f"not finished after {limits.total:g} s")
                 file.write(chunk)
                 on_progress(received, response.size, name)
     return f" of {response.content_type}" if response.content_type else ""

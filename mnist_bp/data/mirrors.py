@@ -1,4 +1,4 @@
-"""Mirrors: where the files of a dataset come from, and what can go wrong on the way."""
+"""Mirrors, which deliver the files of a dataset, and the ways in which they fail."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ _ADDRESSES: Final = "https://host/path, http://host/path, file:///directory or s
 
 @dataclass(frozen=True)
 class Limits:
-    """What a mirror may cost.
+    """Limits of one request for one file.
 
     Args:
-        connect: Seconds until it answers the call.
+        connect: Seconds until the connection is established.
         silence: Seconds without a byte.
-        total: Seconds for one attempt at one file.
-        size: Bytes of one file; the largest known has 30 million.
+        total: Seconds in all.
+        size: Bytes; the largest known file has 30 million.
     """
 
     connect: float = 10
@@ -40,9 +40,9 @@ DEFAULT_LIMITS: Final = Limits()
 
 
 def mirrors_of(spec: DatasetSpec) -> tuple[str, ...]:
-    """List the mirrors to try, in order: those in `MNIST_BP_MIRRORS` where it is set, else the dataset's own.
+    """List the mirrors to try, in order: those in `MNIST_BP_MIRRORS` if it is set, else those of the dataset.
 
-    In `MNIST_BP_MIRRORS`, addresses are separated by spaces, and `{dataset}` stands for the dataset's name.
+    In `MNIST_BP_MIRRORS`, addresses are separated by spaces, and `{dataset}` is replaced by the dataset's name.
 
     Returns:
         Addresses that end in a slash.
@@ -53,7 +53,7 @@ def mirrors_of(spec: DatasetSpec) -> tuple[str, ...]:
     configured = os.environ.get(MIRRORS_VARIABLE, "").split()
     for mirror in configured:
         if not _is_address(mirror):
-            raise ConfigError(f"{MIRRORS_VARIABLE} holds {mirror!r}: expected {_ADDRESSES}, separated by spaces")
+            raise ConfigError(f"{MIRRORS_VARIABLE} contains {mirror!r}: expected {_ADDRESSES}, separated by spaces")
     return tuple(mirror.replace("{dataset}", spec.name).rstrip("/") + "/" for mirror in (configured or spec.mirrors))
 
 
@@ -82,13 +82,13 @@ class MirrorError(Exception):
 
 @dataclass(frozen=True)
 class MirrorResponse:
-    """What a mirror sends.
+    """A mirror's response.
 
     Args:
-        start: The first byte it sends: the one asked for, or 0 where it sends the whole file.
-        size: Bytes of the whole file, where it says so.
-        chunks: The bytes; raises MirrorError where they break off.
-        content_type: Of an HTTP response.
+        start: Offset of the first byte: the one requested, or 0 if the mirror sends the whole file.
+        size: Bytes of the whole file; None if unknown.
+        chunks: The bytes; iterating raises MirrorError if the connection is interrupted.
+        content_type: Content type of an HTTP response, else empty.
     """
 
     start: int
@@ -98,16 +98,16 @@ class MirrorResponse:
 
 
 def open_mirror(mirror: str, name: str, start: int, limits: Limits) -> AbstractContextManager[MirrorResponse]:
-    """Ask a mirror for a file, from byte `start` on.
+    """Request a file from a mirror, from byte `start` on.
 
     Args:
         mirror: An address from `mirrors_of`.
-        name: The file's name.
-        start: The first byte that is still missing.
-        limits: What the mirror may cost.
+        name: File name.
+        start: Offset of the first byte that is still missing.
+        limits: Limits of the request.
 
     Raises:
-        MirrorError: On entering, or from within the chunks.
+        MirrorError: On entering the context, or while iterating over the chunks.
     """
     if mirror.startswith(("http://", "https://")):
         return _open_http(mirror + name, start, limits)
@@ -116,14 +116,14 @@ def open_mirror(mirror: str, name: str, start: int, limits: Limits) -> AbstractC
 
 def _stream(mirror: str, name: str, start: int) -> Iterator[bytes]:
     try:
-        yield from open_store(mirror, attempts=1).stream(name, start)  # the download itself is what is tried again
+        yield from open_store(mirror, attempts=1).stream(name, start)  # the caller repeats the whole download
     except StoreError as exc:
         raise MirrorError("interrupted" if exc.transient else "refused", str(exc)) from exc
 
 
 @contextmanager
 def _open_http(url: str, start: int, limits: Limits) -> Iterator[MirrorResponse]:
-    headers = {"Accept-Encoding": "identity"}  # the digest is of the file as it is stored
+    headers = {"Accept-Encoding": "identity"}  # the digest is that of the stored file
     if start:
         headers["Range"] = f"bytes={start}-"
     timeout = httpx.Timeout(limits.silence, connect=limits.connect)
@@ -132,17 +132,17 @@ def _open_http(url: str, start: int, limits: Limits) -> Iterator[MirrorResponse]
             try:
                 client = stack.enter_context(httpx.Client(timeout=timeout, follow_redirects=True))
                 response = stack.enter_context(client.stream("GET", url, headers=headers))
-            except (OSError, ValueError, ImportError) as exc:  # an impossible host, proxy or certificate file
-                raise MirrorError("refused", f"cannot be asked ({exc})") from exc
+            except (OSError, ValueError, ImportError) as exc:  # an invalid host, proxy or certificate file
+                raise MirrorError("refused", f"cannot be requested ({exc})") from exc
             yield _read_response(response, start)
     except (httpx.ConnectError, httpx.ConnectTimeout) as exc:
         raise MirrorError("unreachable", f"cannot be reached ({exc or 'timed out'})") from exc
     except httpx.ReadTimeout as exc:
-        raise MirrorError("interrupted", f"silent for {limits.silence:g} s") from exc
+        raise MirrorError("interrupted", f"no data for {limits.silence:g} s") from exc
     except (httpx.UnsupportedProtocol, httpx.TooManyRedirects, httpx.InvalidURL) as exc:
         raise MirrorError("refused", str(exc)) from exc
     except httpx.TransportError as exc:
-        raise MirrorError("interrupted", f"broken off ({exc or type(exc).__name__})") from exc
+        raise MirrorError("interrupted", f"interrupted ({exc or type(exc).__name__})") from exc
 
 
 def _read_response(response: httpx.Response, start: int) -> MirrorResponse:
@@ -156,6 +156,6 @@ def _read_response(response: httpx.Response, start: int) -> MirrorResponse:
     ):
         return MirrorResponse(start, length and start + length, response.iter_raw(), content_type)
     if status == httpx.codes.REQUESTED_RANGE_NOT_SATISFIABLE and start:
-        return MirrorResponse(start, start, iter(()))  # nothing beyond what is there: the digest will tell
+        return MirrorResponse(start, start, iter(()))  # the partial file has all bytes; its digest decides
     transient = status >= 500 or status in (httpx.codes.REQUEST_TIMEOUT, httpx.codes.TOO_MANY_REQUESTS)
     raise MirrorError("interrupted" if transient else "refused", f"HTTP {status} {response.reason_phrase}".strip())

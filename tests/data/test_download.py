@@ -1,4 +1,4 @@
-"""The download against a real HTTP server that misbehaves; the data set is four small files of random bytes."""
+"""The download from a real HTTP server that misbehaves; the dataset is four small files of random bytes."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def data_dir(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def closed_port() -> str:
-    """An address at which nobody listens."""
+    """An address on which no server listens."""
     with BadHttp({}) as server:
         return server.url
 
@@ -83,7 +83,7 @@ def fetch(data_dir: Path, limits: Limits = QUICK) -> RawDataset:
 
 
 def failure(data_dir: Path, limits: Limits = QUICK) -> DownloadError:
-    """Fetch in vain, and return the error, which must be a single line."""
+    """Check that fetching fails with a one-line message, and return the error."""
     with pytest.raises(DownloadError) as caught:
         fetch(data_dir, limits)
     assert_one_line(str(caught.value))
@@ -107,7 +107,7 @@ def path_of(data_dir: Path, name: str) -> Path:
 
 
 def leave_partial(data_dir: Path, content: bytes) -> Path:
-    """Leave what an earlier, interrupted download would have left."""
+    """Write the partial file that an interrupted download leaves."""
     partial = path_of(data_dir, f"{IMAGES}.partial")
     partial.parent.mkdir(parents=True)
     partial.write_bytes(content)
@@ -119,10 +119,10 @@ def requests_of(server: BadHttp, name: str) -> list[str | None]:
     return [request.range for request in server.requests if request.path == f"/{name}"]
 
 
-# ---------------------------------------------------------------------------------------------- what is on disk
+# ---------------------------------------------------------------------------------------------- files on disk
 
 
-def test_fetched_files_match_their_digests_and_no_partial_stays(data_dir: Path, server: BadHttp) -> None:
+def test_fetched_files_match_their_digests_and_no_partial_file_remains(data_dir: Path, server: BadHttp) -> None:
     raw = fetch(data_dir)
     assert (raw.name, raw.cache, raw.notice) == ("tiny", "miss", None)
     assert [(Path(file.path).read_bytes(), file.size) for file in raw.files] == [
@@ -141,13 +141,13 @@ def test_intact_files_are_not_fetched_again(data_dir: Path, server: BadHttp) -> 
     assert server.requests == []
 
 
-@pytest.mark.parametrize("damage", ["one flipped bit", "cut short", "empty", "gone"])
-def test_intact_means_hashed_not_present(data_dir: Path, server: BadHttp, damage: str) -> None:
+@pytest.mark.parametrize("damage", ["one flipped bit", "cut short", "empty", "missing"])
+def test_a_file_is_intact_only_if_its_digest_is_right(data_dir: Path, server: BadHttp, damage: str) -> None:
     fetch(data_dir)
     content = CONTENTS[LABELS]
     damaged = {"one flipped bit": content[:50] + bytes([content[50] ^ 1]) + content[51:], "cut short": content[:-1]}
     path_of(data_dir, LABELS).write_bytes(damaged.get(damage, b""))
-    if damage == "gone":
+    if damage == "missing":
         path_of(data_dir, LABELS).unlink()
     server.requests.clear()
     assert fetch(data_dir).cache == "miss"
@@ -170,7 +170,7 @@ def test_progress_is_reported_up_to_the_size_of_every_file(data_dir: Path, serve
 def test_two_processes_in_one_directory_fetch_every_file_once(
     data_dir: Path, server: BadHttp, tiny: DatasetSpec
 ) -> None:
-    server.faults[IMAGES] = [drip(0.001)]  # long enough for the other to arrive
+    server.faults[IMAGES] = [drip(0.001)]  # long enough for the other process to arrive
     processes = [start_fetch(tiny, data_dir) for _ in range(2)]
     for process in processes:
         assert process.stdin is not None
@@ -217,11 +217,11 @@ def test_interrupted_download_is_resumed_by_the_next_call(data_dir: Path, server
     assert path_of(data_dir, f"{IMAGES}.partial").read_bytes() == CONTENT[:HALF]
     fetch(data_dir)
     assert requests_of(server, IMAGES) == [None, f"bytes={HALF}-"]
-    assert server.sent[IMAGES] == len(CONTENT)  # not a byte twice
+    assert server.sent[IMAGES] == len(CONTENT)  # no byte twice
     assert_complete(data_dir)
 
 
-def test_second_mirror_continues_where_the_first_broke_off(
+def test_second_mirror_continues_where_the_first_was_interrupted(
     data_dir: Path, server: BadHttp, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MNIST_BP_MIRRORS", f"{server.url}one/ {server.url}two/")
@@ -232,31 +232,31 @@ def test_second_mirror_continues_where_the_first_broke_off(
     assert_complete(data_dir)
 
 
-def test_dropped_connection_is_transient_and_says_so(data_dir: Path, server: BadHttp) -> None:
+def test_dropped_connection_is_transient_and_is_named_in_the_message(data_dir: Path, server: BadHttp) -> None:
     server.faults[IMAGES] = [drop(after=HALF)]
     error = failure(data_dir)
     assert [failure.kind for failure in error.failures] == ["interrupted"]
     assert error.transient
     assert error.reached
-    assert "broken off" in str(error)
+    assert "interrupted (" in str(error)
 
 
-def test_silent_mirror_is_given_up_in_time_as_transient(data_dir: Path, server: BadHttp) -> None:
+def test_silent_mirror_is_abandoned_in_time_as_transient(data_dir: Path, server: BadHttp) -> None:
     server.faults[IMAGES] = [stall(after=HALF)]
     started = time.monotonic()
     error = failure(data_dir)
     assert time.monotonic() - started < 3
     assert [failure.kind for failure in error.failures] == ["interrupted"]
-    assert "silent for 0.3 s" in str(error)
+    assert "no data for 0.3 s" in str(error)
 
 
-def test_dripping_mirror_is_given_up_after_the_total_time(data_dir: Path, server: BadHttp) -> None:
+def test_slow_mirror_is_abandoned_after_the_total_time(data_dir: Path, server: BadHttp) -> None:
     server.faults[IMAGES] = [drip(0.02)]  # 6 s for the whole file, never 0.3 s of silence
     started = time.monotonic()
     error = failure(data_dir, Limits(connect=2, silence=0.3, total=0.5))
     assert time.monotonic() - started < 3
     assert [failure.kind for failure in error.failures] == ["interrupted"]
-    assert "not done after 0.5 s" in str(error)
+    assert "not finished after 0.5 s" in str(error)
 
 
 def test_complete_body_with_a_longer_content_length_is_accepted(data_dir: Path, server: BadHttp) -> None:
@@ -266,10 +266,10 @@ def test_complete_body_with_a_longer_content_length_is_accepted(data_dir: Path, 
     assert_complete(data_dir)
 
 
-# ---------------------------------------------------------------------------------------------- continuing
+# ---------------------------------------------------------------------------------------------- partial files
 
 
-def test_partial_that_is_already_whole_is_accepted_without_a_byte_sent(data_dir: Path, server: BadHttp) -> None:
+def test_complete_partial_file_is_accepted_without_sending_a_byte(data_dir: Path, server: BadHttp) -> None:
     leave_partial(data_dir, CONTENT)
     fetch(data_dir)
     assert requests_of(server, IMAGES) == [f"bytes={len(CONTENT)}-"]
@@ -278,7 +278,7 @@ def test_partial_that_is_already_whole_is_accepted_without_a_byte_sent(data_dir:
 
 
 @pytest.mark.parametrize("size", [HALF, len(CONTENT), len(CONTENT) + 50], ids=["shorter", "as long", "longer"])
-def test_corrupt_partial_is_discarded_and_the_same_mirror_asked_for_all(
+def test_corrupt_partial_file_is_discarded_and_requested_whole_from_the_same_mirror(
     data_dir: Path, server: BadHttp, size: int
 ) -> None:
     leave_partial(data_dir, random.Random("stale").randbytes(size))
@@ -287,7 +287,7 @@ def test_corrupt_partial_is_discarded_and_the_same_mirror_asked_for_all(
     assert_complete(data_dir)
 
 
-def test_mirror_that_ignores_range_starts_the_file_over(data_dir: Path, server: BadHttp) -> None:
+def test_mirror_that_ignores_range_requests_sends_the_file_from_the_start(data_dir: Path, server: BadHttp) -> None:
     leave_partial(data_dir, CONTENT[:HALF])
     server.faults[IMAGES] = [IGNORE_RANGE]
     fetch(data_dir)
@@ -306,14 +306,14 @@ def test_mirror_that_cannot_continue_is_asked_for_the_whole_file(fault: Fault, d
     assert_complete(data_dir)
 
 
-def test_partial_outlives_a_mirror_that_does_not_have_the_file(data_dir: Path, server: BadHttp) -> None:
+def test_partial_file_is_kept_if_a_mirror_does_not_have_the_file(data_dir: Path, server: BadHttp) -> None:
     partial = leave_partial(data_dir, CONTENT[:HALF])
     server.faults[IMAGES] = [status(404), status(404)]
     failure(data_dir)
     assert partial.read_bytes() == CONTENT[:HALF]
 
 
-def test_s3_mirror_delivers_and_is_continued(
+def test_partial_file_is_continued_from_an_s3_mirror(
     data_dir: Path, s3_bucket: str, s3_admin: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name, content in CONTENTS.items():
@@ -324,7 +324,7 @@ def test_s3_mirror_delivers_and_is_continued(
     assert_complete(data_dir)
 
 
-def test_s3_mirror_without_the_file_is_listed_with_its_reason(
+def test_s3_mirror_without_the_file_is_listed_with_the_reason(
     data_dir: Path, s3_bucket: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MNIST_BP_MIRRORS", f"s3://{s3_bucket}/nothing")
@@ -339,19 +339,19 @@ def test_password_in_a_mirror_is_not_repeated(data_dir: Path, server: BadHttp, m
     assert "hunter2" not in str(failure(data_dir))
 
 
-# ---------------------------------------------------------------------------------------------- wrong answers
+# ---------------------------------------------------------------------------------------------- wrong responses
 
 
-def test_truncated_body_is_corrupt_not_transient(data_dir: Path, server: BadHttp) -> None:
+def test_truncated_body_is_corrupt_and_not_transient(data_dir: Path, server: BadHttp) -> None:
     server.faults[IMAGES] = [truncate(to=HALF)]
     error = failure(data_dir)
     assert [failure.kind for failure in error.failures] == ["corrupt"]
     assert not error.transient
     assert "delivered 150,000 bytes" in str(error)
-    assert not path_of(data_dir, f"{IMAGES}.partial").exists()  # it must not poison the next call
+    assert not path_of(data_dir, f"{IMAGES}.partial").exists()  # otherwise the next call would continue it
 
 
-def test_login_page_instead_of_the_file_names_both_digests_and_its_type(data_dir: Path, server: BadHttp) -> None:
+def test_login_page_is_refused_with_both_digests_and_its_content_type(data_dir: Path, server: BadHttp) -> None:
     server.faults[IMAGES] = [HTML]
     error = failure(data_dir)
     assert [failure.kind for failure in error.failures] == ["corrupt"]
@@ -374,7 +374,7 @@ def test_overloaded_mirror_is_transient(data_dir: Path, server: BadHttp, code: i
 
 
 @pytest.mark.parametrize("code", [404, 403])
-def test_definite_no_is_not_transient(data_dir: Path, server: BadHttp, code: int) -> None:
+def test_definite_refusal_is_not_transient(data_dir: Path, server: BadHttp, code: int) -> None:
     server.faults[IMAGES] = [status(code)]
     error = failure(data_dir)
     assert [failure.kind for failure in error.failures] == ["refused"]
@@ -406,7 +406,7 @@ def test_endless_body_is_cut_off_at_the_size_limit(data_dir: Path, server: BadHt
 # ---------------------------------------------------------------------------------------------- mirrors
 
 
-def test_second_mirror_is_asked_when_the_first_fails(
+def test_second_mirror_is_used_when_the_first_fails(
     data_dir: Path, server: BadHttp, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MNIST_BP_MIRRORS", f"{server.url}one {server.url}two/")
@@ -435,7 +435,7 @@ def test_all_mirrors_and_their_reasons_are_listed_in_order(
     assert error.reached
 
 
-def test_datasets_own_mirrors_serve_where_the_variable_is_not_set(
+def test_mirrors_of_the_dataset_are_used_if_the_variable_is_not_set(
     data_dir: Path, server: BadHttp, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("MNIST_BP_MIRRORS")
@@ -445,7 +445,7 @@ def test_datasets_own_mirrors_serve_where_the_variable_is_not_set(
     assert server.requests == [Request(f"/own/{name}", None) for name in NAMES]
 
 
-def test_dataset_placeholder_stands_for_the_name(
+def test_dataset_placeholder_is_replaced_by_the_name(
     data_dir: Path, server: BadHttp, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MNIST_BP_MIRRORS", f"{server.url}data/{{dataset}}")
@@ -460,7 +460,7 @@ def test_redirect_is_followed(data_dir: Path, server: BadHttp) -> None:
     assert_complete(data_dir)
 
 
-def test_directory_with_a_space_is_a_mirror_and_its_partial_is_continued(
+def test_directory_with_a_space_is_a_mirror_and_continues_a_partial_file(
     data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MNIST_BP_MIRRORS", directory_mirror(tmp_path / "my mirror"))
@@ -472,7 +472,7 @@ def test_directory_with_a_space_is_a_mirror_and_its_partial_is_continued(
     assert_complete(data_dir)
 
 
-def test_directory_without_the_file_is_a_definite_no(
+def test_directory_without_the_file_is_a_definite_refusal(
     data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MNIST_BP_MIRRORS", tmp_path.as_uri())
@@ -485,21 +485,21 @@ def test_directory_without_the_file_is_a_definite_no(
     "address",
     ["ftp://example.org/mnist/", "mirror/mnist", "file://host/mnist", "http://", "http://[::1/", "s3://"],
 )
-def test_unusable_mirror_is_refused_by_name_before_anything_is_asked(
+def test_unusable_mirror_is_refused_by_name_before_any_request(
     data_dir: Path, server: BadHttp, monkeypatch: pytest.MonkeyPatch, address: str
 ) -> None:
     monkeypatch.setenv("MNIST_BP_MIRRORS", f"{server.url} {address}")
     with pytest.raises(ConfigError) as caught:
         fetch(data_dir)
     assert_one_line(str(caught.value))
-    assert f"MNIST_BP_MIRRORS holds {address!r}" in str(caught.value)
+    assert f"MNIST_BP_MIRRORS contains {address!r}" in str(caught.value)
     assert server.requests == []
 
 
-# ---------------------------------------------------------------------------------------------- MNIST or its sample
+# ---------------------------------------------------------------------------------------------- MNIST or the sample
 
 
-def test_unreachable_mnist_falls_back_to_the_sample_and_says_why(
+def test_unreachable_mnist_falls_back_to_the_sample_and_states_the_cause(
     tmp_path: Path, sample_raw: RawDataset, closed_port: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MNIST_BP_MIRRORS", closed_port)
@@ -518,7 +518,7 @@ def test_overloaded_mirror_is_not_replaced_by_the_sample_while_attempts_remain(
     assert_is_sample(fetch_mnist_or_sample(data_dir, last_attempt=True, limits=QUICK), sample_raw, "HTTP 503")
 
 
-def test_definite_no_falls_back_to_the_sample_at_once(tmp_path: Path, sample_raw: RawDataset, server: BadHttp) -> None:
+def test_definite_refusal_falls_back_to_the_sample(tmp_path: Path, sample_raw: RawDataset, server: BadHttp) -> None:
     raw = fetch_mnist_or_sample(unpacked(sample_raw, tmp_path), last_attempt=False, limits=QUICK)
     assert_is_sample(raw, sample_raw, "HTTP 404")
 
@@ -531,7 +531,7 @@ def test_cached_mnist_is_used_without_the_network(mnist_raw: RawDataset, server:
 
 
 @pytest.mark.usefixtures("server")
-def test_mnist_asked_for_by_name_is_never_replaced_by_the_sample(data_dir: Path) -> None:
+def test_mnist_requested_by_name_is_never_replaced_by_the_sample(data_dir: Path) -> None:
     with pytest.raises(DownloadError, match="could not download mnist: "):
         fetch_dataset("mnist", data_dir, limits=QUICK)
     assert [path.name for path in (data_dir / "raw").iterdir()] == ["mnist"]
@@ -547,7 +547,7 @@ def assert_is_sample(raw: RawDataset, sample_raw: RawDataset, reason: str) -> No
 
 
 def unpacked(sample_raw: RawDataset, data_dir: Path) -> Path:
-    """Copy the sample to a data directory: unpacking it once more would take 3 s."""
+    """Copy the sample to a data directory; unpacking it again would take 3 s."""
     shutil.copytree(data_dir_of(sample_raw), data_dir, dirs_exist_ok=True)
     return data_dir
 
@@ -556,7 +556,7 @@ def unpacked(sample_raw: RawDataset, data_dir: Path) -> Path:
 
 
 def directory_mirror(directory: Path) -> str:
-    """Put the files into a directory and return its address."""
+    """Write the files to a directory and return its address."""
     directory.mkdir()
     for name, content in CONTENTS.items():
         (directory / name).write_bytes(content)
@@ -564,7 +564,7 @@ def directory_mirror(directory: Path) -> str:
 
 
 def start_fetch(spec: DatasetSpec, data_dir: Path, largest_file: int | None = None) -> subprocess.Popen[str]:
-    """Start a process that will fetch once it reads a line; to it, larger files find the disk full."""
+    """Start a process that fetches once it reads a line; files larger than a limit fail as on a full disk."""
     script = f"""
 import resource, signal
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""A split as Parquet: read back row for row, cheaply, and refused when it is something else."""
+"""A split in Parquet: read row for row, cheaply, and refused if the file is something else."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from mnist_bp.data import parquet as splits
+from mnist_bp.data import parquet
 from mnist_bp.data.parquet import LAYOUT, decode_split, load_split, split_table
 from mnist_bp.errors import DataFormatError
 from mnist_bp.model.parameters import UInt8Array
@@ -37,7 +37,7 @@ def written(table: pa.Table, **changed: Any) -> bytes:
 def test_rows_keep_their_order_however_many_row_groups_and_readers(
     rows: int, row_group: int, readers: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(splits, "MAX_READERS", readers)
+    monkeypatch.setattr(parquet, "MAX_READERS", readers)
     expected, expected_labels = some(rows)
     images, labels = decode_split(written(split_table(expected, expected_labels, {}), row_group_size=row_group))
     assert np.array_equal(images, expected)
@@ -46,7 +46,7 @@ def test_rows_keep_their_order_however_many_row_groups_and_readers(
     assert {images.dtype, labels.dtype} == {np.dtype(np.uint8)}
 
 
-def test_what_is_read_is_the_readers_own_to_write_to() -> None:
+def test_the_arrays_that_are_read_are_contiguous_writable_and_own_their_memory() -> None:
     for array in decode_split(written(split_table(*some(10), {}))):
         assert array.flags.c_contiguous
         assert array.flags.writeable
@@ -98,7 +98,7 @@ def test_loading_imports_neither_pandas_nor_torch_nor_arrows_datasets(sample: Ca
     assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == "[]\n"
 
 
-def test_the_cache_is_written_as_the_layout_says(mnist: CachedDataset) -> None:
+def test_the_cache_is_written_with_the_stated_layout(mnist: CachedDataset) -> None:
     metadata = pq.read_metadata(mnist.train.path)
     sizes = [metadata.row_group(group).num_rows for group in range(metadata.num_row_groups)]
     assert sizes == [LAYOUT["row_group_size"]] * 10

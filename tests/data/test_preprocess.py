@@ -1,4 +1,4 @@
-"""The Parquet cache: right rows, verified hits, damage found and mended."""
+"""The Parquet cache: right rows, verified hits, damage found and repaired."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_rows_are_those_of_the_idx_files_in_their_order(mnist_raw: RawDataset, m
     assert (mnist.train_examples, mnist.test_examples) == (60_000, 10_000)
 
 
-def test_a_cache_that_another_run_has_built_meanwhile_is_a_hit(
+def test_a_cache_that_another_run_has_built_in_the_meantime_is_a_hit(
     sample_raw: RawDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     @contextmanager
@@ -56,7 +56,7 @@ def test_a_cache_that_another_run_has_built_meanwhile_is_a_hit(
     assert preprocess_dataset(sample_raw, tmp_path).cache == "hit"
 
 
-def test_the_schema_is_one_fixed_size_column_of_pixels_and_says_what_it_holds(sample: CachedDataset) -> None:
+def test_the_schema_is_one_fixed_size_column_of_pixels_with_metadata_on_its_content(sample: CachedDataset) -> None:
     schema = pq.read_schema(sample.train.path)
     assert [(field.name, str(field.type)) for field in schema] == [
         ("pixels", "fixed_size_binary[784]"),
@@ -79,7 +79,7 @@ def test_an_intact_cache_is_a_hit_and_is_not_written_again(sample_raw: RawDatase
 
 
 @pytest.mark.parametrize("damaged", ["train.parquet", "test.parquet", "manifest.json"])
-def test_a_damaged_cache_is_rebuilt_and_said_so(damaged: str, sample_raw: RawDataset, tmp_path: Path) -> None:
+def test_a_damaged_cache_is_rebuilt_and_reported(damaged: str, sample_raw: RawDataset, tmp_path: Path) -> None:
     first = preprocess_dataset(sample_raw, tmp_path)
     (path,) = tmp_path.rglob(damaged)
     flip_a_byte(path)
@@ -98,7 +98,7 @@ def test_the_manifest_of_another_cache_is_damage_and_the_cache_rebuilt(sample_ra
     manifest.write_bytes(checksummed_json.dumps({**document, "key": "0123456789abcdef"}))
     second = preprocess_dataset(sample_raw, tmp_path)
     assert second.cache == "miss"
-    assert f"is of the cache 0123456789abcdef, expected {first.key}" in str(second.rebuilt)
+    assert f"belongs to the cache 0123456789abcdef, expected {first.key}" in str(second.rebuilt)
     assert preprocess_dataset(sample_raw, tmp_path).cache == "hit"
 
 
@@ -118,7 +118,7 @@ def test_a_manifest_of_format_1_is_named_and_the_cache_rebuilt(sample_raw: RawDa
     assert preprocess_dataset(sample_raw, tmp_path).cache == "hit"
 
 
-def test_a_cache_with_a_missing_file_is_rebuilt_and_said_so(sample_raw: RawDataset, tmp_path: Path) -> None:
+def test_a_cache_with_a_missing_file_is_rebuilt_and_reported(sample_raw: RawDataset, tmp_path: Path) -> None:
     preprocess_dataset(sample_raw, tmp_path)
     next(tmp_path.rglob("test.parquet")).unlink()
     rebuilt = preprocess_dataset(sample_raw, tmp_path)
@@ -127,14 +127,14 @@ def test_a_cache_with_a_missing_file_is_rebuilt_and_said_so(sample_raw: RawDatas
     assert len(load_split(rebuilt.test)[0]) == 1_000
 
 
-def test_a_cache_without_a_manifest_was_never_finished_and_is_built(sample_raw: RawDataset, tmp_path: Path) -> None:
+def test_a_cache_without_a_manifest_is_incomplete_and_is_built(sample_raw: RawDataset, tmp_path: Path) -> None:
     preprocess_dataset(sample_raw, tmp_path)
     next(tmp_path.rglob("manifest.json")).unlink()
     built = preprocess_dataset(sample_raw, tmp_path)
     assert (built.cache, built.rebuilt) == ("miss", None)
 
 
-def test_other_sources_or_another_version_have_another_key(
+def test_other_sources_or_another_version_give_another_key(
     sample_raw: RawDataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     key = preprocess.cache_key(sample_raw)
@@ -143,14 +143,14 @@ def test_other_sources_or_another_version_have_another_key(
     assert preprocess.cache_key(sample_raw) != key
 
 
-def test_a_split_is_not_parsed_when_its_digest_is_wrong(sample: CachedDataset, tmp_path: Path) -> None:
+def test_a_split_with_a_wrong_digest_is_not_parsed(sample: CachedDataset, tmp_path: Path) -> None:
     path = tmp_path / "train.parquet"
     path.write_bytes(b"not what was written")
     with pytest.raises(ChecksumError, match=sample.train.sha256):
         load_split(replace(sample.train, path=str(path)))
 
 
-def test_an_intact_file_that_is_no_split_is_a_format_error(tmp_path: Path) -> None:
+def test_an_intact_file_that_is_not_a_split_is_a_format_error(tmp_path: Path) -> None:
     path = tmp_path / "train.parquet"
     digest = write_bytes(path, b"PAR1 but not Parquet PAR1")
     with pytest.raises(DataFormatError, match=r"train\.parquet is not a split"):
@@ -197,7 +197,7 @@ def raw_dataset(directory: Path, images: tuple[int, ...], labels: list[int]) -> 
 @pytest.mark.parametrize(
     ("images", "labels"), [((3, 28, 28), [1, 2]), ((2, 27, 28), [1, 2]), ((2, 28, 28), [1, 10]), ((2, 784), [1, 2])]
 )
-def test_images_and_labels_that_do_not_fit_are_a_format_error(
+def test_images_and_labels_that_do_not_match_are_a_format_error(
     images: tuple[int, ...], labels: list[int], tmp_path: Path
 ) -> None:
     with pytest.raises(DataFormatError, match="handmade train"):
@@ -211,8 +211,8 @@ def test_two_processes_build_one_cache(sample_raw: RawDataset, tmp_path: Path) -
         "from pathlib import Path\n"
         "from mnist_bp.data import preprocess\n"
         "from mnist_bp.results import RawDataset, FileDigest\n"
-        "build = preprocess._build\n"
-        "preprocess._build = lambda *a: (print('built'), time.sleep(1), build(*a))[-1]\n"
+        "build = preprocess.build_cache\n"
+        "preprocess.build_cache = lambda *a: (print('built'), time.sleep(1), build(*a))[-1]\n"
         "files = tuple(FileDigest(path, digest, 0) for path, digest in zip(sys.argv[2::2], sys.argv[3::2]))\n"
         "raw = RawDataset('mnist-sample', files, 'hit')\n"
         "print(preprocess.preprocess_dataset(raw, Path(sys.argv[1])).train.sha256)\n"

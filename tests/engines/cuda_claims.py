@@ -1,4 +1,4 @@
-"""What must hold of the CUDA engine wherever Triton runs it; `test_cuda` has it checked on each such place."""
+"""Properties of the CUDA engine, which `test_cuda` checks both in Triton's interpreter and on a GPU."""
 
 from __future__ import annotations
 
@@ -81,17 +81,17 @@ def test_every_gradient_matches_autograd_for_any_pixels(kind: Kind, dtype: str) 
 def test_every_gradient_matches_autograd_for_any_shape(
     inputs: int, hidden: int, classes: int, batch: int, kind: Kind
 ) -> None:
-    """In float64, where a wrong sum stands out from rounding however large the sums are."""
+    """In float64, where a wrong sum is distinguishable from rounding however large the sums are."""
     images, labels = digits(batch, inputs, classes, kind)
     assert_gradients_match(ENGINE, network(inputs, hidden, classes, "float64"), images, labels, classes, at_least=1e-3)
 
 
 @pytest.mark.parametrize("bias_gradient", ["mean", "sum"])
 @pytest.mark.parametrize(("inputs", "hidden", "classes", "batch"), [(17, 5, 3, 4), (6, 1, 2, 1), (150, 30, 10, 6)])
-def test_many_steps_lead_where_the_reference_goes(
+def test_many_steps_give_the_weights_of_the_reference_engine(
     inputs: int, hidden: int, classes: int, batch: int, bias_gradient: BiasGradient
 ) -> None:
-    """In float64, where nothing but the order of sums differs; units that only pad would show from the second step."""
+    """In float64, where only the order of sums differs; errors in padded units would appear from the second step on."""
     images, labels = digits(20, inputs, classes)
     start, batches = network(inputs, hidden, classes, "float64"), order(6, batch, 20)
     (found,), (expected,) = (
@@ -112,7 +112,7 @@ def test_models_trained_side_by_side_are_bit_identical_to_models_trained_alone()
     assert not np.array_equal(together[0].W1, together[1].W1)
 
 
-def test_a_rerun_and_a_run_in_two_pieces_are_the_same_to_the_bit() -> None:
+def test_a_rerun_and_a_run_split_in_two_are_bit_identical() -> None:
     data, start, batches = ENGINE.load(*digits(20, 30, 4), 4), network(30, 7, 4), order(4, 3, 20)
     (once,), (again,) = trained(data, [start], [batches]), trained(data, [start], [batches])
     (halfway,) = trained(data, [start], [batches[:1]])
@@ -130,14 +130,14 @@ def test_saturated_units_stay_finite(scale: float, dtype: str) -> None:
     assert np.isfinite(data.predict(after)).all()
 
 
-def test_a_weight_that_is_not_a_number_is_not_hidden() -> None:
+def test_a_weight_that_is_not_a_number_propagates() -> None:
     start = network(5, 3, 2)
     start.W1[2, 1] = np.nan
     (after,) = trained(ENGINE.load(np.full((2, 5), 9, np.uint8), np.zeros(2, np.uint8), 2), [start], [order(1, 2, 2)])
     assert np.isnan(after.W2).any()
 
 
-def test_what_the_engine_is_given_is_left_as_it_was() -> None:
+def test_the_arguments_of_the_engine_are_not_changed() -> None:
     start, batches, (images, labels) = network(12, 5, 3), order(3, 2, 6), digits(6, 12, 3)
     arrays: list[NDArray[Any]] = [*start, batches, images, labels]
     before = [array.copy() for array in arrays]
@@ -147,7 +147,7 @@ def test_what_the_engine_is_given_is_left_as_it_was() -> None:
 
 
 @pytest.mark.parametrize("scale", [1 / 255, 1.0])
-def test_predictions_are_those_of_the_reference(scale: float) -> None:
+def test_predictions_are_those_of_the_reference_engine(scale: float) -> None:
     images, labels = digits(30, 23, 4)
     model = network(23, 5, 4, "float64")
     found, expected = (e.load(images, labels, 4).predict(model, scale) for e in (ENGINE, ReferenceEngine()))
@@ -155,7 +155,7 @@ def test_predictions_are_those_of_the_reference(scale: float) -> None:
     assert np.abs(found - expected).max() <= 1e-12
 
 
-def test_rows_are_found_beyond_the_first_megabyte() -> None:
+def test_rows_beyond_the_first_megabyte_are_addressed_correctly() -> None:
     images, labels = np.zeros((3_000, 400), np.uint8), np.zeros(3_000, np.uint8)
     images[2_999] = 200
     data, start = ENGINE.load(images, labels, 2), network(400, 3, 2)
@@ -165,7 +165,7 @@ def test_rows_are_found_beyond_the_first_megabyte() -> None:
     assert not np.array_equal(last.W1, start.W1)
 
 
-def test_the_weights_lie_on_the_device_that_the_engine_names() -> None:
+def test_the_data_are_on_the_device_that_the_engine_names() -> None:
     data = ENGINE.load(*digits(6, 12, 3), 3)
     assert data.resident.images.device.type == ENGINE.device
     assert data.resident.images.dtype == torch.uint8

@@ -1,4 +1,4 @@
-"""The certificate passes what is right, and finds every way to be wrong."""
+"""The certificate passes correct engines, and detects every kind of error."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ BOTH = ("float32", "float64")
 
 @dataclass(frozen=True)
 class Wrong:
-    """The reference, but for one thing."""
+    """The reference engine with one error."""
 
     change: Callable[[Model, Model], Model]
     bias_gradient: BiasGradient | None = None
@@ -75,7 +75,7 @@ def test_a_wrong_gradient_of_any_parameter_is_named(name: str, factor: float) ->
     assert "NOT certified" in certificate.summary
 
 
-def test_one_weight_among_all_that_never_moves_is_found() -> None:
+def test_a_single_weight_that_is_never_updated_is_detected() -> None:
     def change(before: Model, after: Model) -> Model:
         after.W1[400, 12] = before.W1[400, 12]
         return after
@@ -83,14 +83,14 @@ def test_one_weight_among_all_that_never_moves_is_found() -> None:
     assert certify(Wrong(change), steps=1).failures
 
 
-def test_a_bias_gradient_that_is_reduced_otherwise_is_found_on_the_trajectory() -> None:
+def test_a_bias_gradient_with_the_wrong_reduction_is_detected_on_the_trajectory() -> None:
     certificate = certify(Wrong(same, "sum"))
     assert not any("in float32" in failure for failure in certificate.failures)
     assert any("after 100 steps" in failure for failure in certificate.failures)
     assert max(errors["engine"] / certificate.max_drift(errors) for errors in certificate.weights.values()) > 1_000
 
 
-def test_rounding_that_is_worse_than_float32s_is_found_on_the_trajectory() -> None:
+def test_rounding_worse_than_that_of_float32_is_detected_on_the_trajectory() -> None:
     def change(before: Model, after: Model) -> Model:
         with np.errstate(over="ignore"):
             return after.map(lambda array: array.astype(np.float16).astype(array.dtype))

@@ -1,4 +1,4 @@
-"""The compiled engine: its cache of machine code, the processors it runs on, and what stands in where it cannot."""
+"""The CPU engine: its cache of machine code, the processors it runs on, and its replacement where it cannot run."""
 
 from __future__ import annotations
 
@@ -52,17 +52,17 @@ def start(script: str = STEP, **environment: str) -> subprocess.Popen[str]:
 
 
 def finished(process: subprocess.Popen[str]) -> tuple[str, float, str]:
-    printed, complaint = process.communicate(timeout=100)
-    assert process.returncode == 0, complaint
+    printed, stderr = process.communicate(timeout=100)
+    assert process.returncode == 0, stderr
     result, seconds, notice = printed.splitlines()
     return result, float(seconds), notice
 
 
-def machine_code(place: Path) -> list[Path]:
-    return sorted(place.rglob("*.nbc"))
+def machine_code(directory: Path) -> list[Path]:
+    return sorted(directory.rglob("*.nbc"))
 
 
-def test_a_second_process_finds_the_code_compiled(tmp_path: Path) -> None:
+def test_a_second_process_loads_the_compiled_code(tmp_path: Path) -> None:
     first = finished(start(NUMBA_CACHE_DIR=str(tmp_path)))
     written = [path.stat().st_mtime_ns for path in machine_code(tmp_path)]
     second = finished(start(NUMBA_CACHE_DIR=str(tmp_path)))
@@ -80,7 +80,7 @@ def test_two_processes_that_compile_at_once_do_not_disturb_each_other(tmp_path: 
 
 
 @pytest.mark.parametrize("damage", [b"", b"not machine code", None])
-def test_damaged_code_on_disk_is_compiled_anew(damage: bytes | None, tmp_path: Path) -> None:
+def test_damaged_code_on_disk_is_compiled_again(damage: bytes | None, tmp_path: Path) -> None:
     expected = finished(start(NUMBA_CACHE_DIR=str(tmp_path)))[0]
     for path in [*tmp_path.rglob("*.nbc"), *tmp_path.rglob("*.nbi")]:
         path.write_bytes(path.read_bytes()[:-100] if damage is None else damage)
@@ -89,7 +89,7 @@ def test_damaged_code_on_disk_is_compiled_anew(damage: bytes | None, tmp_path: P
     assert all(path.read_bytes() != content for path, content in damaged.items())
 
 
-def test_without_a_place_for_the_cache_each_process_compiles_for_itself(
+def test_without_a_writable_cache_directory_each_process_compiles_for_itself(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     blocked = tmp_path / "file"
@@ -109,20 +109,20 @@ def first_of(array: UInt8Array) -> int:
     return int(array[0])
 
 
-def test_a_cache_that_fills_the_disk_while_it_is_written_costs_the_cache_alone(
+def test_a_disk_that_is_full_when_the_cache_is_written_costs_only_the_cache(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("numba.core.caching.IndexDataCacheFile._save_index", full)
+    monkeypatch.setattr("numba.core.caching.IndexDataCacheFile._save_index", full)  # the last write of numba's cache
     monkeypatch.setattr(numba_cache, "cache_directory", lambda: tmp_path)
     (function,) = numba_cache.compile_cached("full", (first_of, (numba.types.Array(numba.types.uint8, 1, "C"),)))
     assert function(np.array([7], np.uint8)) == 7
 
 
-def test_other_sources_get_another_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """numba itself would look at one file alone, and go on with the old vectors in the old kernels."""
+def test_other_sources_have_another_digest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """numba would check one file alone, and keep using the old vectors in the old kernels."""
     (tmp_path / "numba_vectors.py").write_text("one")
     monkeypatch.setattr(numba_cache, "SOURCES", tmp_path)
     digests = set()
@@ -148,20 +148,20 @@ sys.meta_path.insert(0, Without())
 
 
 @pytest.mark.parametrize("problem", ["ModuleNotFoundError('no numba here')", "SystemError('built for another numpy')"])
-def test_without_a_working_numba_the_reference_stands_in_and_says_what_it_costs(problem: str) -> None:
+def test_without_a_working_numba_the_reference_engine_is_used_and_the_notice_states_the_cost(problem: str) -> None:
     result, _, notice = finished(start(WITHOUT_NUMBA.format(problem=problem) + STEP))
     assert result.startswith("reference ")
     assert "takes about" in notice
     assert problem.split("'")[1] in notice
 
 
-def test_where_numba_is_told_not_to_compile_the_reference_stands_in() -> None:
+def test_if_numba_is_configured_not_to_compile_the_reference_engine_is_used() -> None:
     result, _, notice = finished(start(NUMBA_DISABLE_JIT="1"))
     assert result.startswith("reference ")
     assert "NUMBA_DISABLE_JIT is set" in notice
 
 
-def test_the_cpu_engine_asked_for_by_name_is_refused_without_numba(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_cpu_engine_requested_by_name_is_refused_without_numba(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "mnist_bp.engines.cpu", None)
     with pytest.raises(ConfigError, match=r"--engine cpu: numba cannot be used.*make setup, or use --engine reference"):
         choose_engine("cpu")
@@ -177,10 +177,10 @@ print(certify(CpuEngine(), precisions=("float32", "float64")).failures)
 @pytest.mark.slow
 @pytest.mark.parametrize("processor", ["x86-64", "haswell"])
 @pytest.mark.skipif(os.uname().machine != "x86_64", reason="compiles for other x86-64 processors")
-def test_the_kernels_are_right_without_avx512_and_without_fused_multiplication(processor: str, tmp_path: Path) -> None:
+def test_the_kernels_are_correct_without_avx512_and_without_fused_multiply_add(processor: str, tmp_path: Path) -> None:
     process = start(CERTIFY, NUMBA_CPU_NAME=processor, NUMBA_CPU_FEATURES="", NUMBA_CACHE_DIR=str(tmp_path))
-    printed, complaint = process.communicate(timeout=100)
-    assert printed.strip() == "[]", complaint
+    printed, stderr = process.communicate(timeout=100)
+    assert printed.strip() == "[]", stderr
 
 
 FOR_ARM64 = r"""
@@ -201,9 +201,9 @@ for function in numba_cache.compile_functions(cpu_kernel.kernel_signatures("floa
 
 @pytest.mark.slow
 def test_the_kernels_compile_for_arm64_and_use_its_vectors() -> None:
-    process = start(FOR_ARM64, NUMBA_OPT="0")  # before the optimizer has fitted them to this machine
-    printed, complaint = process.communicate(timeout=100)
-    assert len(printed.split()) == 2, complaint
+    process = start(FOR_ARM64, NUMBA_OPT="0")  # not yet optimized for this machine
+    printed, stderr = process.communicate(timeout=100)
+    assert len(printed.split()) == 2, stderr
     assert all(int(count) > 50 for count in printed.split())
 
 
@@ -219,7 +219,7 @@ sigmoid_of: Any = cast(Any, njit)(_sigmoid_of)
 
 
 @pytest.mark.parametrize(("dtype", "units"), [(np.float32, 3), (np.float64, 8)])
-def test_the_sigmoid_is_right_to_the_last_digits_everywhere(dtype: type, units: int) -> None:
+def test_the_sigmoid_is_accurate_to_the_last_digits_everywhere(dtype: type, units: int) -> None:
     info = np.finfo(dtype)
     z = np.concatenate([np.linspace(-80, 80, 40_001), [0, -0.0, info.tiny, -info.tiny, info.max, -info.max]])
     z = np.append(z, np.zeros(-len(z) % 4))[np.newaxis].astype(dtype)
@@ -230,7 +230,7 @@ def test_the_sigmoid_is_right_to_the_last_digits_everywhere(dtype: type, units: 
     assert (np.abs(a - exact) <= units * info.eps * exact + 2e-38).all()
 
 
-def test_the_sigmoid_of_what_is_not_a_number_is_not_a_number() -> None:
+def test_the_sigmoid_of_nan_is_nan() -> None:
     z = np.array([[np.nan, np.inf, -np.inf, 1.0]], np.float32)
     a = np.empty_like(z)
     sigmoid_of(z, a)
@@ -238,7 +238,7 @@ def test_the_sigmoid_of_what_is_not_a_number_is_not_a_number() -> None:
     assert a[0, 1:].tolist() == pytest.approx([1.0, 0.0, 0.7310586])
 
 
-def test_models_are_trained_on_cores_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_models_are_trained_on_separate_cores(monkeypatch: pytest.MonkeyPatch) -> None:
     threads: set[int] = set()
     meeting = threading.Barrier(2, timeout=30)
 

@@ -1,4 +1,4 @@
-"""The CUDA engine: its claims under Triton's interpreter and on a GPU, its machine code, and where it is refused."""
+"""The CUDA engine: its properties in Triton's interpreter and on a GPU, its machine code, and when it is refused."""
 
 from __future__ import annotations
 
@@ -37,11 +37,11 @@ PLACES = [  # on a GPU, each of some 40 shapes is compiled
 
 
 @pytest.fixture(scope="module", params=PLACES)
-def complaints(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[str]]:
-    """Check every claim in a process of its own: whether Triton interprets is settled when it is imported.
+def failures(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[str]]:
+    """Check every claim in a separate process, because Triton decides when it is imported whether it interprets.
 
     Returns:
-        For each claim, one text for each of its cases: what failed, or nothing.
+        For each claim, a text for each of its cases: what failed, or empty.
     """
     report = tmp_path_factory.mktemp("claims") / "report.xml"
     settings = {"TRITON_INTERPRET": "1"} if request.param == "interpreter" else {}
@@ -59,13 +59,13 @@ def complaints(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPath
 
 
 @pytest.mark.parametrize("claim", CLAIMS)
-def test_a_claim_of_the_engine_holds(claim: str, complaints: dict[str, list[str]]) -> None:
-    assert complaints[claim]
-    assert not any(complaints[claim]), "\n".join(complaints[claim])
+def test_a_claim_of_the_engine_holds(claim: str, failures: dict[str, list[str]]) -> None:
+    assert failures[claim]
+    assert not any(failures[claim]), "\n".join(failures[claim])
 
 
 def test_compiled_for_an_h100_the_kernel_keeps_a_model_of_the_lab_in_registers(tmp_path: Path) -> None:
-    """Nothing is spilled, and 256 threads of 255 registers are one multiprocessor's."""
+    """No registers are spilled, and 256 threads of 255 registers fit on one multiprocessor."""
     sizes = cuda.tiling(784, 30, 10, 10)
     constants = {"H": 30, "K": 10, "B": 10, **sizes._asdict(), "MEAN": True}
     types = {
@@ -120,20 +120,20 @@ def test_a_network_too_large_for_the_chip_is_refused_with_the_figure(
 
 
 @pytest.mark.parametrize("shape", [(784, 30, 10, 10), (1024, 32, 32, 16), (512, 64, 10, 1), (256, 128, 26, 16)])
-def test_a_network_that_fits_is_taken(shape: tuple[int, int, int, int]) -> None:
+def test_a_network_that_fits_is_accepted(shape: tuple[int, int, int, int]) -> None:
     assert cuda.fits(*shape)
 
 
 @pytest.mark.skipif(HAS_GPU, reason="there is a CUDA device")
-def test_without_a_gpu_the_benchmark_says_so_in_one_line_and_exits_1(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_gpu_the_benchmark_prints_one_line_and_exits_with_1(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "argv", ["bench.gpu"])
     with pytest.raises(SystemExit, match=r"^bench\.gpu: torch .* finds no CUDA device on this machine.*$") as stopped:
         gpu.main()
-    assert "\n" not in str(stopped.value.code)  # a text: it is printed, and the status is 1
+    assert "\n" not in str(stopped.value.code)  # SystemExit with a text: it is printed, and the exit code is 1
 
 
 @pytest.mark.skipif(HAS_GPU, reason="there is a CUDA device")
-def test_without_a_gpu_the_engine_says_so_and_is_refused() -> None:
+def test_without_a_gpu_the_engine_states_it_and_is_refused() -> None:
     assert "finds no CUDA device" in str(cuda.unavailable_reason())
     with pytest.raises(ConfigError, match=r"--engine cuda: torch .* finds no CUDA device.*use --engine reference"):
         cuda.CudaEngine().load(np.zeros((1, 4), np.uint8), np.zeros(1, np.uint8))
@@ -168,7 +168,7 @@ def test_a_kernel_that_cannot_be_launched_is_named(monkeypatch: pytest.MonkeyPat
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not HAS_GPU, reason="needs a CUDA device")
-def test_on_the_gpu_the_certificate_holds_in_both_precisions() -> None:
+def test_on_the_gpu_the_certificate_passes_in_both_precisions() -> None:
     assert certify(cuda.CudaEngine(), precisions=("float32", "float64")).failures == []
 
 

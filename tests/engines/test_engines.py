@@ -1,4 +1,4 @@
-"""Every engine against float64 autograd: gradients, trajectories, shapes and weights at their extremes."""
+"""Every engine compared with float64 autograd: gradients, trajectories, and extreme shapes and weights."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def autograd(model: Model, images: UInt8Array, labels: UInt8Array, classes: int)
 def assert_gradients_match(
     engine: Engine, model: Model, images: UInt8Array, labels: UInt8Array, classes: int, at_least: float = 0.0
 ) -> None:
-    """Hold an engine's gradients to autograd's, relative to the largest entry, or to `at_least` if that is more."""
+    """Compare gradients with autograd's, relative to the largest entry, or to `at_least` if that is larger."""
     dtype = model.W1.dtype.name
     found = gradients_of(engine.load(images, labels, classes), model, np.arange(len(images)))
     judge = autograd(model, images, labels, classes)
@@ -85,7 +85,7 @@ def test_every_gradient_matches_autograd(
     draw = np.random.RandomState(0)
     model: Model = initial_parameters(2, inputs, hidden, classes).map(lambda array: array.astype(dtype))
     images, labels = pixels("digits", batch, inputs, draw), draw.randint(classes, size=batch).astype(np.uint8)
-    images[0] = 7  # nothing but zeros would agree with any wrong gradient
+    images[0] = 7  # images of zeros would agree with any wrong gradient
     assert all(np.abs(gradient).max() > 0 for gradient in autograd(model, images, labels, classes))
     assert_gradients_match(engine, model, images, labels, classes)
 
@@ -105,10 +105,10 @@ def test_every_gradient_matches_autograd_for_any_shape_and_any_pixels(
     engine: Engine, dtype: str, seed: int, inputs: int, hidden: int, classes: int, batch: int, kind: Kind
 ) -> None:
     draw = np.random.RandomState(seed)
-    # as in the certificate, weights that do not saturate the sigmoids: those magnify what z1 was rounded by
+    # as in the certificate, weights that do not saturate the sigmoids, which magnifies the rounding of z1
     model: Model = initial_parameters(seed, inputs, hidden, classes).map(lambda array: (array / 8).astype(dtype))
     images, labels = pixels(kind, batch, inputs, draw), draw.randint(classes, size=batch).astype(np.uint8)
-    # the gradients of equal images with other labels cancel, what they were rounded by does not
+    # the gradients of equal images with different labels cancel, their rounding errors do not
     assert_gradients_match(engine, model, images, labels, classes, at_least=0.05)
 
 
@@ -120,10 +120,10 @@ def test_every_gradient_matches_autograd_for_any_shape_and_any_pixels(
     scale=st.sampled_from([1e-30, 1e-3, 10.0, 1e3, 1e6]),
     kind=st.sampled_from(KINDS),
 )
-def test_extreme_weights_stay_finite_and_within_what_rounding_explains(
+def test_gradients_at_extreme_weights_are_finite_and_within_the_rounding_error(
     engine: Engine, dtype: str, seed: int, scale: float, kind: Kind
 ) -> None:
-    """A weight of size s moves z by s * epsilon * terms, whatever is computed; that is the limit of any engine."""
+    """A weight of size s changes z by s * epsilon * terms in any engine, which is the limit."""
     inputs, hidden, classes, batch = 50, 7, 4, 3
     draw = np.random.RandomState(seed)
     model: Model = initial_parameters(seed, inputs, hidden, classes).map(lambda array: (array * scale).astype(dtype))
@@ -146,7 +146,7 @@ def test_a_saturated_network_predicts_zero_and_one_without_a_warning(engine: Eng
 
 
 @every_engine
-def test_a_weight_that_is_not_a_number_is_not_hidden(engine: Engine) -> None:
+def test_a_weight_that_is_not_a_number_propagates(engine: Engine) -> None:
     model = initial_parameters(1, 5, 3, 2)
     model.W1[2, 1] = np.nan
     data = engine.load(np.full((2, 5), 9, np.uint8), np.zeros(2, np.uint8), 2)
@@ -169,7 +169,7 @@ def test_mean_bias_gradients_are_the_sums_over_the_batch_size_and_leave_the_weig
 
 
 @every_engine
-def test_what_an_engine_is_given_is_left_as_it_was(engine: Engine) -> None:
+def test_the_arguments_of_an_engine_are_not_changed(engine: Engine) -> None:
     draw = np.random.RandomState(0)
     model, images = initial_parameters(1, 12, 5, 3), pixels("digits", 6, 12, draw)
     labels, order = draw.randint(3, size=6).astype(np.uint8), np.arange(6).reshape(3, 2)
@@ -186,14 +186,14 @@ def test_what_an_engine_is_given_is_left_as_it_was(engine: Engine) -> None:
 
 @every_engine
 @pytest.mark.parametrize("gap", [246, 247, 248, 255, 256, 257, 500, 2000])
-def test_pixels_far_apart_are_each_in_their_place(engine: Engine, gap: int) -> None:
+def test_pixels_far_apart_are_each_at_their_position(engine: Engine, gap: int) -> None:
     images = np.zeros((2, gap + 9), np.uint8)
     images[0, [0, gap]] = images[1, [gap, gap + 8]] = [100, 255]
     assert_gradients_match(engine, initial_parameters(1, gap + 9, 3, 2), images, np.array([0, 1], np.uint8), 2)
 
 
 def test_the_cpu_engine_stays_close_to_the_reference_over_500_steps() -> None:
-    """Both rounded to float32, and held to float64: the one may lie no more than a few times farther off."""
+    """Both in float32, compared with float64: the CPU engine's error is at most five times that of the reference."""
     draw = np.random.RandomState(3)
     model, images = initial_parameters(1, 784, 30, 10), pixels("digits", 300, 784, draw)
     labels, order = draw.randint(10, size=300).astype(np.uint8), draw.randint(300, size=(500, 10)).astype(np.int64)

@@ -1,4 +1,4 @@
-"""Which seeds are trained, what they need, and how they are described."""
+"""Several seeds: which are trained, the memory they need, their statistics, and the choice of the run's model."""
 
 from __future__ import annotations
 
@@ -54,12 +54,12 @@ def test_seeds_are_a_range_a_list_or_a_count(text: str, seed: int, expected: tup
         ("", "expected a range such as 1..64"),
     ],
 )
-def test_other_seeds_are_refused_with_what_was_expected(text: str, expected: str) -> None:
+def test_invalid_seeds_are_refused_with_what_was_expected(text: str, expected: str) -> None:
     with pytest.raises(ValidationError, match=expected):
         RunConfig(seeds=text)
 
 
-def test_one_model_holds_nothing_out_and_several_hold_out_a_twelfth() -> None:
+def test_one_model_holds_out_nothing_and_several_hold_out_a_twelfth() -> None:
     assert RunConfig().held_out(60_000) == 0
     assert RunConfig(validation_examples=100).held_out(60_000) == 100
     assert RunConfig(seeds="1..2").held_out(60_000) == 5_000
@@ -71,7 +71,7 @@ def test_several_models_without_validation_are_refused() -> None:
         RunConfig(seeds="1..2", validation_examples=0).held_out(60_000)
 
 
-def test_a_batch_must_fit_into_what_is_left_for_training() -> None:
+def test_a_batch_must_not_exceed_the_examples_that_remain_for_training() -> None:
     with pytest.raises(ConfigError, match="--batch-size 10: expected at most the 5 training examples"):
         RunConfig(validation_examples=95).held_out(100)
 
@@ -86,7 +86,7 @@ def test_more_models_than_fit_in_memory_are_refused_with_both_figures() -> None:
     check_memory(memory_needed(64, 784, 30, 10, 60_000), 64)
 
 
-def test_the_memory_of_a_control_group_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_memory_limit_of_a_control_group_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     free = psutil.virtual_memory().available
     monkeypatch.setattr(parallel, "CONTROL_GROUP", tmp_path)
     assert available_memory() == pytest.approx(free, rel=0.2)
@@ -111,7 +111,7 @@ def memory_taken(config: RunConfig, data: CachedDataset) -> int:
 
 
 def test_the_memory_estimate_of_400_models_is_close_to_what_they_take(sample: CachedDataset, tmp_path: Path) -> None:
-    """In a process of its own: this one reuses what earlier tests have let go."""
+    """Measured in a fresh process, because this one reuses memory that earlier tests have freed."""
     models = 400
     config = RunConfig(
         dataset="mnist-sample", steps=20, checkpoint_every=20, seeds=str(models), data_dir=str(tmp_path), engine="cpu"
@@ -143,7 +143,7 @@ def test_seed_statistics_describe_the_last_step() -> None:
     assert seed_statistics(Evaluation(1, (score(1, 1, 0.5),), ())).standard_deviation == 0
 
 
-def test_the_runs_model_is_the_best_on_what_was_held_out_and_not_on_the_test_images(
+def test_the_runs_model_is_the_best_on_the_held_out_examples_and_not_on_the_test_images(
     sample: CachedDataset, tmp_path: Path
 ) -> None:
     config = RunConfig(
@@ -177,7 +177,7 @@ def test_held_out_examples_are_never_trained_on(sample: CachedDataset, tmp_path:
     assert all(np.array_equal(a, b) for a, b in zip(found, expected.models[0], strict=True))
 
 
-def test_on_every_core_keeps_the_order_and_passes_errors_on() -> None:
+def test_on_every_core_keeps_the_order_and_raises_errors() -> None:
     assert on_every_core(lambda a, b: a - b, [5, 6, 7], [1, 2, 3]) == [4, 4, 4]
     assert on_every_core(str, [3]) == ["3"]
     with pytest.raises(ZeroDivisionError):

@@ -1,4 +1,4 @@
-"""The hand-written gradients against autograd and against finite differences."""
+"""The hand-written gradients compared with autograd and with finite differences."""
 
 from __future__ import annotations
 

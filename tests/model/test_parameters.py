@@ -1,4 +1,4 @@
-"""Initial parameters, the forward pass, and the generator behind them."""
+"""Initial parameters, the random numbers they come from, and the forward pass."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ def test_philox_gives_the_known_answers_of_its_authors(counter: str, key: str, e
     assert [f"{int(word[0]):08x}" for word in words] == expected.split()
 
 
-def test_seed_position_and_element_have_a_word_each() -> None:
-    """Box-Muller written out for element 3 of the draw at position 2, from words at their place in counter and key."""
+def test_seed_position_and_element_are_in_separate_words() -> None:
+    """Box-Muller written out for element 3 of the draw at position 2, with each word in its place."""
     seed = (5 << 32) | 7
     counter = tuple(np.array([word], dtype=np.uint64) for word in (2, 0, 3, 0))
     x, y, _, _ = rng.philox((counter[0], counter[1], counter[2], counter[3]), (7, 5))
