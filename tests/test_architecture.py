@@ -5,9 +5,12 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
+
+from mnist_bp.cli.main import COMMANDS
 
 REPOSITORY = Path(__file__).parents[1]
 CERTIFICATE = REPOSITORY / "mnist_bp" / "engines" / "certificate.py"
@@ -121,6 +124,16 @@ for name in ("reference", "cpu"):
 """
     found = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=tmp_path)
     assert [line[:11] for line in found.stdout.splitlines()] == ["[10, 20] 0."] * 2
+
+
+def test_every_command_and_every_task_has_a_place_in_its_contract_of_independence() -> None:
+    contracts = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+    found = {each["name"]: set(each["modules"]) for each in contracts if each["type"] == "independence"}
+    tasks = [path for path in (REPOSITORY / "tasks").glob("*.py") if "@task" in path.read_text()]
+    assert found == {
+        "commands do not import each other": {f"mnist_bp.cli.{name}" for name in COMMANDS if name != "bench"},
+        "tasks do not import each other": {f"tasks.{path.stem}" for path in tasks},
+    }
 
 
 def test_only_the_ci_script_knows_where_shared_data_lie() -> None:
