@@ -1,4 +1,4 @@
-"""Which addresses name a place, and which are refused, as discreetly as may be needed."""
+"""Which addresses name a store, and which are refused without repeating a secret."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.support.store_files import put
 
 
 def refused(address: str) -> str:
-    """Return the one line that refuses to open an address; a configuration refuses it as well, and as discreetly."""
+    """Return the one-line error of an address; check that a configuration refuses it too, and repeats no secret."""
     with pytest.raises(ConfigError) as caught:
         open_store(address)
     message = str(caught.value)
@@ -40,7 +40,7 @@ def refused(address: str) -> str:
         "s3:/bucket/x",
     ],
 )
-def test_an_address_that_names_no_place_is_refused(address: str) -> None:
+def test_an_address_that_names_no_store_is_refused(address: str) -> None:
     assert repr(address) in refused(address)
 
 
@@ -66,14 +66,14 @@ def test_credentials_in_an_address_are_refused_and_not_repeated(address: str) ->
         ("s3://bucket", "s3://bucket/key"),
         ("s3://bucket/", "s3://bucket/key"),
         ("s3://bucket/a/prefix/", "s3://bucket/a/prefix/key"),
-        ("s3://bucket/who@where", "s3://bucket/who@where/key"),
+        ("s3://bucket/name@host", "s3://bucket/name@host/key"),
         ("s3://bucket/run#1?x", "s3://bucket/run#1?x/key"),
         ("file:///with%20a%20space/50%25", "/with a space/50%/key"),
         ("/with%20no/meaning", "/with%20no/meaning/key"),
         ("/a#b?c", "/a#b?c/key"),
     ],
 )
-def test_an_address_is_taken_as_it_is_written(address: str, uri: str) -> None:
+def test_an_address_is_used_unchanged(address: str, uri: str) -> None:
     assert RunConfig(artifacts=address).artifacts == address
     assert open_store(address).uri("key") == uri
 
@@ -85,7 +85,7 @@ def test_a_file_uri_with_an_escaped_space_is_the_directory_with_the_space(tmp_pa
     assert (place / "file.txt").read_bytes() == b"content"
 
 
-def test_a_relative_directory_stays_where_it_was_when_the_working_directory_changes(
+def test_a_relative_directory_is_unaffected_by_a_change_of_the_working_directory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store = open_store("place")

@@ -1,4 +1,4 @@
-"""Files: whole or absent, proven before they are believed, and built by one process at a time."""
+"""Files: complete or absent, verified before use, and built by one process at a time."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ REPOSITORY = Path(__file__).parents[2]
 
 
 class Interruption(BaseException):
-    """Like KeyboardInterrupt: no Exception."""
+    """Not an Exception, like KeyboardInterrupt."""
 
 
 def names_in(directory: Path) -> list[str]:
@@ -45,7 +45,7 @@ def write_half(path: Path, then: BaseException) -> None:
 
 @pytest.mark.parametrize("old", [b"old", None])
 @pytest.mark.parametrize("interruption", [ValueError("no"), OSError("no"), Interruption()])
-def test_an_interrupted_write_leaves_what_was_there_and_no_temporary_file(
+def test_an_interrupted_write_leaves_the_earlier_file_and_no_temporary_file(
     interruption: BaseException, old: bytes | None, tmp_path: Path
 ) -> None:
     path = tmp_path / "file.bin"
@@ -56,7 +56,7 @@ def test_an_interrupted_write_leaves_what_was_there_and_no_temporary_file(
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == ({"file.bin": old} if old else {})
 
 
-def test_a_reader_sees_the_old_file_until_the_new_one_is_whole(tmp_path: Path) -> None:
+def test_a_reader_sees_the_old_file_until_the_new_one_is_complete(tmp_path: Path) -> None:
     path = tmp_path / "file.bin"
     path.write_bytes(b"old")
     with atomic_write(path) as file:
@@ -68,7 +68,7 @@ def test_a_reader_sees_the_old_file_until_the_new_one_is_whole(tmp_path: Path) -
     assert names_in(tmp_path) == ["file.bin"]
 
 
-def test_a_reader_of_a_first_write_sees_no_file_until_it_is_whole(tmp_path: Path) -> None:
+def test_a_reader_sees_no_file_until_the_first_one_is_complete(tmp_path: Path) -> None:
     path = tmp_path / "new" / "directory" / "file.bin"
     with atomic_write(path) as file:
         file.write(b"half")
@@ -86,26 +86,26 @@ def test_two_writers_of_one_file_do_not_mix(tmp_path: Path) -> None:
     assert names_in(tmp_path) == ["file.bin"]
 
 
-def test_a_file_is_on_the_disk_before_it_gets_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    done: list[str] = []
+def test_a_file_is_flushed_to_disk_before_it_is_renamed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[str] = []
     fsync, replace = os.fsync, Path.replace
 
     def recording_fsync(descriptor: int) -> None:
-        done.append("fsync directory" if stat.S_ISDIR(os.fstat(descriptor).st_mode) else "fsync file")
-        assert os.fstat(descriptor).st_size > 0  # the buffer was handed over before
+        calls.append("fsync directory" if stat.S_ISDIR(os.fstat(descriptor).st_mode) else "fsync file")
+        assert os.fstat(descriptor).st_size > 0  # the buffer was written before
         fsync(descriptor)
 
     def recording_replace(source: Path, target: Path) -> Path:
-        done.append("rename")
+        calls.append("rename")
         return replace(source, target)
 
     monkeypatch.setattr("os.fsync", recording_fsync)
     monkeypatch.setattr(Path, "replace", recording_replace)
     write_bytes(tmp_path / "file.bin", b"content")
-    assert done == ["fsync file", "rename", "fsync directory"]
+    assert calls == ["fsync file", "rename", "fsync directory"]
 
 
-def test_write_bytes_returns_the_digest_that_proves_the_file(tmp_path: Path) -> None:
+def test_write_bytes_returns_the_digest_of_the_file(tmp_path: Path) -> None:
     path = tmp_path / "file.bin"
     digest = hashlib.sha256(b"content").hexdigest()
     assert write_bytes(path, b"content") == digest_of(path) == sha256_of_bytes(b"content") == digest
@@ -128,7 +128,7 @@ def test_a_flipped_bit_is_an_error_with_both_digests(position: int, tmp_path: Pa
 
 
 @pytest.mark.parametrize("name", ["absent", "directory"])
-def test_a_file_that_cannot_be_read_is_one_line_that_names_it(name: str, tmp_path: Path) -> None:
+def test_the_error_for_an_unreadable_file_is_one_line_that_names_it(name: str, tmp_path: Path) -> None:
     (tmp_path / "directory").mkdir()
     with pytest.raises(StoreError) as caught:
         read_verified(tmp_path / name, "0" * 64)
@@ -137,7 +137,7 @@ def test_a_file_that_cannot_be_read_is_one_line_that_names_it(name: str, tmp_pat
 
 
 @pytest.mark.parametrize("name", ["in-the-way", "in-the-way/file.bin", "in-the-way/deep/file.bin"])
-def test_a_file_that_cannot_be_written_is_one_line_that_names_it(name: str, tmp_path: Path) -> None:
+def test_the_error_for_an_unwritable_file_is_one_line_that_names_it(name: str, tmp_path: Path) -> None:
     obstacle = tmp_path / "in-the-way"
     if name == "in-the-way":
         obstacle.mkdir()
@@ -160,7 +160,7 @@ def test_permissions_are_those_of_any_new_file(umask: int, mode: int, tmp_path: 
     assert stat.S_IMODE((tmp_path / "file.bin").stat().st_mode) == mode
 
 
-def test_check_writable_makes_the_directory_and_leaves_it_empty(tmp_path: Path) -> None:
+def test_check_writable_creates_the_directory_and_leaves_it_empty(tmp_path: Path) -> None:
     check_writable(tmp_path / "new" / "directory")
     assert names_in(tmp_path / "new" / "directory") == []
 
@@ -181,12 +181,12 @@ HOLDER = (
 
 @contextmanager
 def process_that_locks(directory: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """Run a process that asks for a directory and holds it until its standard input is closed."""
+    """Run a process that locks a directory until its standard input is closed."""
     with subprocess.Popen(
         [sys.executable, "-c", HOLDER, str(directory)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
-        bufsize=0,  # what was printed is either read or still in the pipe, where select sees it
+        bufsize=0,  # printed lines are either read or still in the pipe, where select finds them
         cwd=REPOSITORY,
     ) as process:
         try:
@@ -195,50 +195,50 @@ def process_that_locks(directory: Path) -> Iterator[subprocess.Popen[bytes]]:
             process.kill()
 
 
-def says(process: subprocess.Popen[bytes], word: str, *, within: float = 20) -> bool:
-    """Whether a process prints a word in time."""
+def prints(process: subprocess.Popen[bytes], word: str, *, within: float = 20) -> bool:
+    """Return whether a process prints a word within some seconds."""
     assert process.stdout is not None
     readable, _, _ = select.select([process.stdout], [], [], within)
     return bool(readable) and process.stdout.readline().decode().strip() == word
 
 
-def test_a_second_process_waits_until_the_first_is_done(tmp_path: Path) -> None:
+def test_a_second_process_waits_until_the_first_releases_the_lock(tmp_path: Path) -> None:
     with process_that_locks(tmp_path) as first:
-        assert says(first, "asks")
-        assert says(first, "holds")
+        assert prints(first, "asks")
+        assert prints(first, "holds")
         with process_that_locks(tmp_path) as second:
-            assert says(second, "asks")
-            assert not says(second, "holds", within=0.5)
+            assert prints(second, "asks")
+            assert not prints(second, "holds", within=0.5)
             assert first.stdin is not None
             first.stdin.close()
-            assert says(second, "holds")
+            assert prints(second, "holds")
 
 
-def test_a_killed_process_lets_go(tmp_path: Path) -> None:
+def test_the_lock_of_a_killed_process_is_released(tmp_path: Path) -> None:
     with process_that_locks(tmp_path) as first:
-        assert says(first, "asks")
-        assert says(first, "holds")
+        assert prints(first, "asks")
+        assert prints(first, "holds")
         first.kill()
         with process_that_locks(tmp_path) as second:
-            assert says(second, "asks")
-            assert says(second, "holds")
+            assert prints(second, "asks")
+            assert prints(second, "holds")
 
 
 def test_two_directories_do_not_wait_for_each_other(tmp_path: Path) -> None:
     with process_that_locks(tmp_path / "one") as other, locked(tmp_path / "two"):
-        assert says(other, "asks")
-        assert says(other, "holds")
+        assert prints(other, "asks")
+        assert prints(other, "holds")
 
 
-def test_an_error_while_locked_is_passed_on_and_lets_go(tmp_path: Path) -> None:
-    with pytest.raises(OSError, match="mine"), locked(tmp_path):
-        raise OSError("mine")
+def test_an_error_while_locked_is_raised_and_releases_the_lock(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="no"), locked(tmp_path):
+        raise OSError("no")
     with locked(tmp_path), process_that_locks(tmp_path) as other:
-        assert says(other, "asks")
-        assert not says(other, "holds", within=0.5)
+        assert prints(other, "asks")
+        assert not prints(other, "holds", within=0.5)
 
 
-def test_a_place_that_cannot_be_locked_is_one_line(tmp_path: Path) -> None:
+def test_the_error_for_a_directory_that_cannot_be_locked_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"in the way")
     with pytest.raises(StoreError) as caught, locked(tmp_path / "file"):
         pytest.fail("it was locked")

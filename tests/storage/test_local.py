@@ -1,4 +1,4 @@
-"""A directory as a store: what its disk can refuse."""
+"""A directory as a store: errors of its disk."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ REPOSITORY = Path(__file__).parents[2]
     [lambda store: put(store, "key", b"content"), lambda store: store.check_writable()],
     ids=["put", "check_writable"],
 )
-def test_a_place_that_cannot_be_written_to_is_named(place: str, action: Callable[[Store], object]) -> None:
+def test_the_error_for_an_unwritable_directory_names_it(place: str, action: Callable[[Store], object]) -> None:
     Path("a-file").write_bytes(b"in the way")
     error = error_of(lambda: action(open_store(place)))
     assert str(error).startswith(f"cannot write {Path(place).absolute()}")
@@ -31,8 +31,8 @@ def test_a_place_that_cannot_be_written_to_is_named(place: str, action: Callable
     assert Path("a-file").read_bytes() == b"in the way"
 
 
-def test_a_full_disk_leaves_what_was_there_and_no_temporary_file(tmp_path: Path) -> None:
-    """A limit on file size stands in for the full disk: both end a write in the middle."""
+def test_a_full_disk_leaves_earlier_files_and_no_temporary_file(tmp_path: Path) -> None:
+    """A limit on file size replaces the full disk: both interrupt a write."""
     put(open_store("place"), "old.bin", b"old")
     script = (
         "import resource, signal, sys\n"
@@ -46,15 +46,15 @@ def test_a_full_disk_leaves_what_was_there_and_no_temporary_file(tmp_path: Path)
         "except StoreError as exc:\n"
         "    print(exc)\n"
     )
-    other = subprocess.run(
+    done = subprocess.run(
         [sys.executable, "-W", "error", "-c", script, str(tmp_path / "place")],
         capture_output=True,
         text=True,
         check=True,
         cwd=REPOSITORY,
     )
-    assert other.stderr == ""
-    (line,) = other.stdout.splitlines()
+    assert done.stderr == ""
+    (line,) = done.stdout.splitlines()
     assert line.startswith(f"cannot write {tmp_path / 'place' / 'file.bin'}: ")
     assert [path.name for path in Path("place").iterdir()] == ["old.bin"]
     assert open_store("place").get("old.bin") == b"old"

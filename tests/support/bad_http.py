@@ -1,7 +1,7 @@
-"""A real HTTP server on this machine that serves a few files, and injects faults on request.
+"""An HTTP server on this machine that serves a few files, with injected faults.
 
     with BadHttp({"a.gz": content}) as server:
-        server.faults["a.gz"] = [drop(after=100), status(503)]  # the first two replies; then it behaves
+        server.faults["a.gz"] = [drop(after=100), status(503)]  # the first two replies; no faults afterwards
         fetch(server.url + "a.gz")
         assert server.requests == [Request("/a.gz", None)]
 
@@ -22,15 +22,15 @@ from types import TracebackType
 from typing import Final, Self
 
 PIECE: Final = 1_000
-"""Bytes handed to the network at once."""
+"""Bytes written to the connection at once."""
 
 
 @dataclass(frozen=True)
 class Request:
-    """What a client asked for.
+    """A request of a client.
 
     Args:
-        path: With its leading slash.
+        path: Path, with its leading slash.
         range: The Range header, or None.
     """
 
@@ -40,17 +40,17 @@ class Request:
 
 @dataclass(frozen=True)
 class Fault:
-    """How one reply differs from a proper one. The functions below name the useful ones.
+    """How one reply differs from a correct one. The functions below return the useful faults.
 
     Args:
-        status: Sent instead of the proper status.
-        headers: Sent instead of the proper ones; None leaves one out.
-        body: Sent instead of the file, or of the part that was asked for.
-        stop_after: Bytes of the body after which no more are sent.
-        hold: Whether the connection then stays open, silent, until the server closes.
-        pause: Seconds before each piece.
-        endless: Whether the body is sent over and over.
-        ignore_range: Whether a Range header is not understood.
+        status: Status in place of the correct one.
+        headers: Headers in place of the correct ones; None omits one.
+        body: Body in place of the file or its requested range.
+        stop_after: Bytes of the body to send; None for all.
+        hold: Whether the connection then stays open without further bytes until the server closes.
+        pause: Seconds before each write.
+        endless: Whether the body is repeated without end.
+        ignore_range: Whether a Range header is ignored.
     """
 
     status: int | None = None
@@ -75,22 +75,22 @@ def drop(after: int) -> Fault:
 
 
 def stall(after: int) -> Fault:
-    """Fall silent in the middle of the body, without closing the connection."""
+    """Stop in the middle of the body without closing the connection."""
     return Fault(stop_after=after, hold=True)
 
 
 def truncate(to: int) -> Fault:
-    """Send less, and say so: to the client it is a complete reply."""
+    """Send less, with a matching Content-Length: the client sees a complete reply."""
     return Fault(headers={"Content-Length": str(to)}, stop_after=to)
 
 
 def overclaim(length: int) -> Fault:
-    """Send everything, having announced more."""
+    """Send the whole body with a larger Content-Length."""
     return Fault(headers={"Content-Length": str(length)})
 
 
 def drip(pause: float) -> Fault:
-    """Never fall silent, but take `pause` seconds for each piece."""
+    """Send slowly, with `pause` seconds before each write."""
     return Fault(pause=pause)
 
 
@@ -100,23 +100,23 @@ def status(code: int) -> Fault:
 
 
 def redirect(to: str) -> Fault:
-    """Send the client elsewhere."""
+    """Redirect the client to another address."""
     return Fault(status=302, headers={"Location": to}, body=b"")
 
 
 def content_range(text: str) -> Fault:
-    """Mislabel which bytes the reply holds."""
+    """Send a wrong Content-Range."""
     return Fault(headers={"Content-Range": text})
 
 
 class BadHttp(ThreadingHTTPServer):
-    """The server; it runs inside a `with` block.
+    """The server; runs inside a `with` block.
 
     Args:
-        files: Content by file name.
+        files: Contents by file name.
     """
 
-    daemon_threads = False  # so that closing waits for every reply to end
+    daemon_threads = False  # closing waits until every reply has ended
 
     def __init__(self, files: Mapping[str, bytes]) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
@@ -141,7 +141,7 @@ class BadHttp(ThreadingHTTPServer):
         self.server_close()
 
     def take_fault(self, name: str) -> Fault:
-        """Return the next fault scripted for a file."""
+        """Return the next fault of a file."""
         faults = self.faults.get(name)
         return faults.pop(0) if faults else PROPER
 
@@ -178,11 +178,11 @@ class _Handler(BaseHTTPRequestHandler):
             self.server.closing.wait()
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 (the name is http.server's)
-        """Say nothing: tests read `requests`."""
+        """Log nothing: tests read `requests`."""
 
 
 def _proper_reply(content: bytes | None, asked: str | None) -> tuple[int, dict[str, str | None], bytes]:
-    """Return status, headers and body; of ranges, only `bytes=N-` is understood."""
+    """Return status, headers and body; the only supported range is `bytes=N-`."""
     if content is None:
         return 404, {}, b""
     wanted = re.fullmatch(r"bytes=(\d+)-", asked or "")

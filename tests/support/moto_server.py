@@ -1,4 +1,4 @@
-"""moto's server with one request at a time: it compares an ETag and stores the object with no lock in between.
+"""moto's server with one request at a time: it does not lock between comparing an ETag and storing the object.
 
 python -m tests.support.moto_server HOST PORT
 """
@@ -17,7 +17,7 @@ Application = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 
 
 def one_at_a_time(application: Application) -> Application:
-    """Answer requests as the application does, but never two at once."""
+    """Return an application that answers one request at a time."""
     turn = threading.Lock()
 
     def answer(environment: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:

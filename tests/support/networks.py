@@ -1,4 +1,4 @@
-"""Random networks and batches for tests, the engines on the CPU, and the difference between two results."""
+"""Random networks and batches for tests, the CPU engines, and the distance of two results."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ CPU_ENGINES: tuple[Engine, ...] = (ReferenceEngine(), CpuEngine())
 
 
 class Problem(NamedTuple):
-    """A network and one batch for it."""
+    """A network and one batch."""
 
     parameters: Parameters[Tensor]
     x: Tensor
@@ -26,7 +26,7 @@ class Problem(NamedTuple):
 def random_problem(
     seed: int, inputs: int, hidden: int, classes: int, batch: int, dtype: torch.dtype = torch.float64
 ) -> Problem:
-    """Draw a network and a batch without zeros, because zeros would agree with any wrong gradient."""
+    """Draw a network and a batch without zeros: all zeros would agree with any wrong gradient."""
     generator = torch.Generator().manual_seed(seed)
 
     def normal(*shape: int) -> Tensor:
@@ -39,5 +39,5 @@ def random_problem(
 
 
 def relative_error(found: Tensor, expected: Tensor) -> float:
-    """Return the largest difference, relative to the largest expected value."""
+    """Return the largest difference relative to the largest expected value."""
     return ((found - expected).abs().max() / expected.abs().max()).item()

@@ -1,13 +1,13 @@
-"""Real S3 servers on free ports of this machine, each a separate process that ends with its `with` block.
+"""S3 servers on free ports of this machine, each a process that ends with its `with` block.
 
 with serve("rclone", directory) as server, admin_client(server) as client:
     client.create_bucket(Bucket="runs")
     os.environ.update(environment_of(server))
     open_store("s3://runs").put("key", b"content", sha256)
 
-rclone   keeps objects as files, so that they survive its death; ignores conditions
-moto     honours conditions; keeps everything in memory
-minio    honours conditions, keeps objects; is tested with where there is one: make minio
+rclone   keeps objects as files; ignores conditions
+moto     keeps objects in memory; honours conditions
+minio    keeps objects on disk; honours conditions; tests use it if it is installed: make minio
 """
 
 from __future__ import annotations
@@ -31,22 +31,22 @@ from typing import IO, Any, Final
 import boto3.session
 from botocore.config import Config
 
-START_SECONDS: Final = 20
-END_SECONDS: Final = 10
+START_TIMEOUT_S: Final = 20
+END_TIMEOUT_S: Final = 10
 
 REGION: Final = "us-east-1"
 
 
 @dataclass(frozen=True)
 class S3Server:
-    """A server that runs.
+    """A running server.
 
     Args:
-        name: Which: `rclone`, `moto` or `minio`.
-        endpoint: Its address, such as http://127.0.0.1:43210.
-        access_key: What it lets in.
-        secret_key: What requests are signed with.
-        directory: Where it keeps its buckets.
+        name: `rclone`, `moto` or `minio`.
+        endpoint: Address, such as http://127.0.0.1:43210.
+        access_key: The one access key that it accepts.
+        secret_key: Secret that belongs to the access key.
+        directory: Directory of its buckets.
     """
 
     name: str
@@ -57,12 +57,12 @@ class S3Server:
 
     @property
     def honours_conditions(self) -> bool:
-        """Whether If-Match and If-None-Match do what they say, as far as is known."""
+        """Whether writes with If-Match and If-None-Match are refused if the condition does not hold."""
         return self.name != "rclone"
 
 
 def _rclone(program: str, server: S3Server, address: str) -> tuple[list[str], dict[str, str]]:
-    """Keep objects as plain files; the directory's subdirectories are the buckets."""
+    """Return the command; each subdirectory of the directory is a bucket."""
     auth_key = f"{server.access_key},{server.secret_key}"
     options = ["--config", "", "--auth-key", auth_key, "--addr", address]  # "" is no file at all
     return [program, "serve", "s3", *options, str(server.directory)], {}
@@ -74,7 +74,7 @@ def _minio(program: str, server: S3Server, address: str) -> tuple[list[str], dic
 
 
 def _moto(program: str, server: S3Server, address: str) -> tuple[list[str], dict[str, str]]:
-    """Check no signature until there is a user to check it by; see `_make_user`."""
+    """Return the command; signatures are not checked before `_make_user` has made the user."""
     host, _, port = address.partition(":")
     command = [program, "-m", "tests.support.moto_server", host, port]
     return command, {
@@ -87,8 +87,8 @@ _ACTIONS_OF_MAKE_USER: Final = 3
 
 
 def _make_user(server: S3Server) -> S3Server:
-    """Make the one user that moto knows, from then on."""
-    session = boto3.session.Session("unknown", "nothing", region_name=REGION)
+    """Create moto's only user; later requests need its signature."""
+    session = boto3.session.Session("any", "any", region_name=REGION)
     iam = session.client("iam", endpoint_url=server.endpoint)
     rights = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "s3:*", "Resource": "*"}]}
     try:
@@ -100,7 +100,7 @@ def _make_user(server: S3Server) -> S3Server:
     return replace(server, access_key=key["AccessKeyId"], secret_key=key["SecretAccessKey"])
 
 
-_PROGRAMS: Final = {"moto": sys.executable}  # by server; moto runs in tests.support.moto_server, one request at a time
+_PROGRAMS: Final = {"moto": sys.executable}  # the others have the name of the server
 
 _COMMANDS: Final[Mapping[str, Callable[[str, S3Server, str], tuple[list[str], dict[str, str]]]]] = {
     "rclone": _rclone,
@@ -110,19 +110,19 @@ _COMMANDS: Final[Mapping[str, Callable[[str, S3Server, str], tuple[list[str], di
 
 
 def find_program(name: str) -> str | None:
-    """Find a program next to the interpreter, where packages install theirs, otherwise on PATH."""
+    """Return the path of a program in the interpreter's directory, or else on PATH."""
     return shutil.which(name, path=os.pathsep.join((str(Path(sys.executable).parent), os.environ.get("PATH", ""))))
 
 
 def present_servers() -> list[str]:
-    """Name the servers to test with: what the locked environment brings, and MinIO where there is one.
+    """List the servers to test with: those of the locked environment, and MinIO if it is installed.
 
     Raises:
-        RuntimeError: MinIO is missing, though CI=true and Go could have built it.
+        RuntimeError: MinIO is missing with CI=true, although Go is installed.
     """
     minio = find_program("minio") is not None
     if not minio and os.environ.get("CI") == "true" and shutil.which("go"):
-        raise RuntimeError("no minio on PATH or next to the interpreter, and CI=true: run make minio")
+        raise RuntimeError("minio is missing on PATH and in the interpreter's directory, and CI=true: run make minio")
     return ["rclone", "moto", *(["minio"] if minio else [])]
 
 
@@ -132,15 +132,15 @@ def serve(name: str, directory: Path, *, end_with: signal.Signals = signal.SIGTE
 
     Args:
         name: One of `present_servers`.
-        directory: Where it keeps its buckets; may hold those of an earlier server.
-        end_with: What ends it; SIGKILL leaves it no time to tidy up.
+        directory: Directory of its buckets; may hold those of an earlier server.
+        end_with: Signal that ends it; SIGKILL leaves it no time to clean up.
 
     Raises:
-        RuntimeError: It is not installed, or did not come up; with its log.
+        RuntimeError: It is not installed, or did not start; with its log.
     """
     program = find_program(_PROGRAMS.get(name, name))
     if program is None:
-        raise RuntimeError(f"no {name} next to {sys.executable} or on PATH: run make setup")
+        raise RuntimeError(f"{name} is missing in the directory of {sys.executable} and on PATH: run make setup")
     address = f"127.0.0.1:{free_port()}"
     server = S3Server(name, f"http://{address}", "mnist-bp-tests", "only-the-tests-know-this", directory)
     command, settings = _COMMANDS[name](program, server, address)
@@ -157,13 +157,13 @@ def serve(name: str, directory: Path, *, end_with: signal.Signals = signal.SIGTE
         finally:
             process.send_signal(end_with)
             try:
-                process.wait(END_SECONDS)
+                process.wait(END_TIMEOUT_S)
             except subprocess.TimeoutExpired:
                 process.kill()
 
 
 def environment_of(server: S3Server) -> dict[str, str]:
-    """Name the variables that point the library at a server."""
+    """Return the environment variables with which the library uses a server."""
     return {
         "AWS_ACCESS_KEY_ID": server.access_key,
         "AWS_SECRET_ACCESS_KEY": server.secret_key,
@@ -174,7 +174,7 @@ def environment_of(server: S3Server) -> dict[str, str]:
 
 @contextmanager
 def admin_client(server: S3Server) -> Iterator[Any]:
-    """Open a boto3 client of the tests' own, to make buckets and to see what is in them."""
+    """Open a boto3 client for tests, to create buckets and to read their contents."""
     session = boto3.session.Session(server.access_key, server.secret_key, region_name=REGION)
     client = session.client("s3", endpoint_url=server.endpoint, config=Config(s3={"addressing_style": "path"}))
     try:
@@ -184,21 +184,21 @@ def admin_client(server: S3Server) -> Iterator[Any]:
 
 
 def free_endpoint() -> str:
-    """Return an address on this machine that nothing listens on."""
+    """Return an address on this machine without a listener."""
     return f"http://127.0.0.1:{free_port()}"
 
 
 def free_port() -> int:
-    """Return a port on this machine that nothing listens on."""
+    """Return a port of this machine without a listener."""
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port: int = probe.getsockname()[1]
         return port
 
 
 def _wait_until_ready(process: subprocess.Popen[bytes], address: str, log: IO[bytes]) -> None:
-    deadline = time.monotonic() + START_SECONDS
+    deadline = time.monotonic() + START_TIMEOUT_S
     while process.poll() is None and time.monotonic() < deadline:
-        if _answers(address):
+        if _is_ready(address):
             return
         time.sleep(0.02)
     state = "is still starting" if process.poll() is None else f"ended with code {process.returncode}"
@@ -206,11 +206,11 @@ def _wait_until_ready(process: subprocess.Popen[bytes], address: str, log: IO[by
     raise RuntimeError(f"{process.args!r} {state}; its log:\n{log.read().decode(errors='replace')}")
 
 
-def _answers(address: str) -> bool:
-    """Whether a request gets a proper answer; a refusal is one, "still starting" (503) is not."""
+def _is_ready(address: str) -> bool:
+    """Return whether the server answers; a refusal counts, "still starting" (503) does not."""
     connection = http.client.HTTPConnection(address, timeout=1)
     try:
-        connection.request("GET", "/moto-api/")  # which for the others is a bucket that they refuse to show
+        connection.request("GET", "/moto-api/")  # for the other servers, a bucket that they refuse to list
         return connection.getresponse().status < 500
     except (OSError, http.client.HTTPException):
         return False
