@@ -8,7 +8,6 @@ import secrets
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from datetime import datetime
 from pathlib import Path
 from typing import IO, Final
 
@@ -234,21 +233,6 @@ def is_locked(directory: Path) -> bool:
         return True
     lock.release()
     return False
-
-
-def leftovers(directory: Path, before: datetime) -> Iterator[Path]:
-    """List temporary files and partial downloads below a directory, which writers that died have left.
-
-    Args:
-        directory: Directory to search; may be missing.
-        before: Files modified since then may belong to a running writer, and are left out.
-    """
-    for parent, _, names in os.walk(directory):
-        for name in names:
-            path = Path(parent, name)
-            with suppress(FileNotFoundError):  # its writer was running
-                if name.endswith((TEMPORARY_SUFFIX, PARTIAL_SUFFIX)) and path.stat().st_mtime < before.timestamp():
-                    yield path
 
 
 def check_writable(directory: Path) -> None:

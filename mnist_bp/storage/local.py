@@ -12,11 +12,12 @@ from typing import Final
 from mnist_bp.errors import ConflictError
 from mnist_bp.storage.files import (
     CHUNK,
+    PARTIAL_SUFFIX,
+    TEMPORARY_SUFFIX,
     atomic_write,
     check_writable,
     digest_of,
     expect_digest,
-    leftovers,
     locked,
     reading_from,
     sha256_of_bytes,
@@ -120,13 +121,15 @@ class LocalStore:
         return True
 
     def remove_leftovers(self, before: datetime, *, dry_run: bool = False) -> list[str]:
-        """Remove temporary files; see `Store`."""
-        found = sorted(leftovers(self._directory, before))
-        if not dry_run:
-            for path in found:
-                with writing_to(path):
-                    path.unlink(missing_ok=True)
-        return [str(path) for path in found]
+        """Remove temporary files and partial downloads; see `Store`."""
+        found = []
+        for path in self._walk(""):
+            with writing_to(path), suppress(FileNotFoundError):  # its writer was running
+                if path.name.endswith((TEMPORARY_SUFFIX, PARTIAL_SUFFIX)) and path.stat().st_mtime < before.timestamp():
+                    if not dry_run:
+                        path.unlink()
+                    found.append(str(path))
+        return sorted(found)
 
     def _walk(self, prefix: str) -> Iterator[Path]:
         """List all files whose keys start with a prefix, including hidden ones."""

@@ -24,7 +24,6 @@ from mnist_bp.storage.files import (
     CHUNK,
     TEMPORARY_SUFFIX,
     expect_digest,
-    reading_from,
     sha256_of_bytes,
     verified_content,
 )
@@ -62,7 +61,7 @@ class S3Store:
         """Put a small object, delete it, and list; see `Store`."""
         key = f"{probe_name()}{TEMPORARY_SUFFIX}"
         self._client.with_retries("write to", "", lambda: self._put(key, b""))
-        self._client.with_retries("delete from", "", lambda: self._delete(key))
+        self.delete(key)
         next(self._client.list_objects(probe_name()), None)  # may be denied where writing is allowed
 
     def put(self, key: str, source: Path | bytes, sha256: str) -> None:
@@ -70,7 +69,11 @@ class S3Store:
 
         The key is read first: a store that ignores the condition then overwrites nothing either, except in a race.
         """
-        self._check_size(key, source)
+        if isinstance(source, Path) and source.is_file() and (size := source.stat().st_size) > MAX_FILE_SIZE:
+            raise StoreError(
+                f"cannot write {self.uri(key)}: {source} has {size:,} bytes, expected at most {MAX_FILE_SIZE:,} "
+                "(5 GiB), S3's limit for one request; publish to a directory (--artifacts)"
+            )
         content = verified_content(source, sha256, self.uri(key))
         existing = self.read(key)
         if existing is None:
@@ -115,7 +118,15 @@ class S3Store:
 
     def delete(self, key: str) -> None:
         """Delete an object; see `Store`."""
-        self._client.with_retries("delete", key, lambda: self._delete(key))
+
+        def attempt() -> None:
+            try:
+                self._client.boto.delete_object(**self._client.at(key))
+            except aws.ClientError as exc:
+                if code_of(exc) != _MISSING:
+                    raise
+
+        self._client.with_retries("delete", key, attempt)
 
     def read(self, key: str) -> Versioned | None:
         """Read an object; its version is its ETag. See `Store`."""
@@ -165,18 +176,6 @@ class S3Store:
                 self.delete(key)
         return [self.uri(key) for key in leftovers]
 
-    def _check_size(self, key: str, source: Path | bytes) -> None:
-        if isinstance(source, bytes):
-            size = len(source)
-        else:
-            with reading_from(source):
-                size = source.stat().st_size
-        if size > MAX_FILE_SIZE:
-            raise StoreError(
-                f"cannot write {self.uri(key)}: the file has {size:,} bytes, expected at most {MAX_FILE_SIZE:,} "
-                "(5 GiB), S3's limit for one request; publish to a directory (--artifacts)"
-            )
-
     def _create(self, key: str, content: bytes) -> bool:
         try:
             return self._put(key, content, **_IF_ABSENT)
@@ -195,10 +194,3 @@ class S3Store:
                 return False
             raise
         return True
-
-    def _delete(self, key: str) -> None:
-        try:
-            self._client.boto.delete_object(**self._client.at(key))
-        except aws.ClientError as exc:
-            if code_of(exc) != _MISSING:
-                raise
