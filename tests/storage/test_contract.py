@@ -251,7 +251,8 @@ class StoreContract:
         report = json.loads(capsys.readouterr().out)
         assert (report["takes_runs"], report["takes_champions"]) == (True, honours_conditions)
         assert main(["store", "check", "--artifacts", address]) == (0 if honours_conditions else 1)
-        assert ("rollback refuse it without --allow-unsafe-promotion" in capsys.readouterr().out) is not honours_conditions
+        refused = "rollback refuse it without --allow-unsafe-promotion" in capsys.readouterr().out
+        assert refused is not honours_conditions
 
     def test_check_writable_leaves_nothing_behind(self, store: Store, listing: Callable[[], list[str]]) -> None:
         store.check_writable()
