@@ -138,16 +138,7 @@ def find_cache(directory: Path) -> Splits | None:
 
 
 def build_cache(raw: RawDataset, key: str, directory: Path) -> Splits:
-    """Write the Parquet files of both splits, and then the manifest.
-
-    Args:
-        raw: See `preprocess_dataset`.
-        key: From `cache_key`.
-        directory: `<dataset>-<key>`.
-
-    Raises:
-        DataFormatError, StoreError: See `preprocess_dataset`.
-    """
+    """Write the Parquet files of both splits, and then the manifest; see `preprocess_dataset`."""
     sources = dict(zip(SPLITS, (raw.files[:2], raw.files[2:]), strict=True))
     splits = {}
     for split, (image_file, label_file) in sources.items():

@@ -14,8 +14,8 @@ With sigmoid'(z) = a (1 - a) the chain rule gives
     (6) dW1 = x^T dz1                       (D, H)   summed over the batch
     (7) db1 = dz1, reduced over the batch   (H,)
 
-where dq is the gradient of L with respect to q. The gradients of the weights are sums over the batch. So are those of
-the biases in the gradient of L; the lab takes their mean instead, so that biases step B times more slowly than weights.
+where dq is the gradient of L with respect to q. The gradients of L are sums over the batch, for weights and biases
+alike. For the biases the lab takes the mean instead, so that they step B times more slowly than the weights;
 `bias_gradient` selects the sum or the mean.
 
 Source: the chain rule for a two-layer sigmoid network with squared error (Rumelhart, Hinton and Williams, "Learning
