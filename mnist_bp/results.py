@@ -1,4 +1,4 @@
-"""What travels from one step of the pipeline to the next: small frozen values, never tensors or open files."""
+"""Results that one stage of the pipeline passes to the next: small frozen values, never tensors or open files."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from typing import Any, Literal
 CacheOutcome = Literal["hit", "miss"]
 
 Progress = Callable[[float, float | None, str], None]
-"""Called as a stage proceeds, with the amount completed, the total (None where unknown) and a short note."""
+"""Called while a stage runs, with the amount completed, the total (None if it is unknown) and a short note."""
 
 
 @dataclass(frozen=True)
 class FileDigest:
-    """One file, with what proves it is intact.
+    """A file on this machine.
 
     Args:
-        path: Where it is on this machine.
-        sha256: Its digest, 64 hex digits.
-        size: Its size.
+        path: Its path.
+        sha256: Digest of its bytes, 64 hex digits.
+        size: In bytes.
     """
 
     path: str
@@ -32,10 +32,10 @@ class RawDataset:
     """The four IDX files of a dataset, as downloaded.
 
     Args:
-        name: Which dataset it really is (never `auto`).
+        name: Name of the dataset, never `auto`.
         files: Training images, training labels, test images, test labels.
-        cache: `hit` if all were there and intact.
-        notice: Why the bundled sample stands in for MNIST, or None.
+        cache: `hit` if all files existed and were intact.
+        notice: Why the bundled sample replaces MNIST, or None.
     """
 
     name: str
@@ -49,12 +49,12 @@ class CachedDataset:
     """A dataset in Parquet.
 
     Args:
-        name: Which dataset.
-        key: Digest of what the cache was made from.
+        name: Name of the dataset.
+        key: Digest of the downloaded files and the preprocessing code.
         train, test: One Parquet file for each split.
-        train_examples, test_examples: Rows of each.
-        cache: `hit` if it was there and intact.
-        rebuilt: What was wrong with the cache that had to be replaced, or None.
+        train_examples, test_examples: Rows of each split.
+        cache: `hit` if both files existed and were intact.
+        rebuilt: Why an existing cache was replaced, or None.
         notice: See `RawDataset`.
     """
 
@@ -76,7 +76,7 @@ class CheckpointFile:
     Args:
         step: Steps taken.
         file: The safetensors file.
-        seconds: Training time so far.
+        seconds: Training time up to this checkpoint.
     """
 
     step: int
@@ -86,12 +86,12 @@ class CheckpointFile:
 
 @dataclass(frozen=True)
 class ResumePoint:
-    """What a run that was broken off was continued from.
+    """The checkpoint that an interrupted run was resumed from.
 
     Args:
-        step: Steps taken by then.
-        sha256: Digest of that checkpoint; None for step 0, whose weights come from the seed.
-        at: When it was continued, in UTC, ISO 8601.
+        step: Steps taken at this checkpoint.
+        sha256: Digest of the checkpoint; None for step 0, whose weights come from the seed.
+        at: Time of the resumption, in UTC, ISO 8601.
     """
 
     step: int
@@ -105,18 +105,18 @@ class TrainedRun:
 
     Args:
         run_id: Sorts by time, never reused.
-        directory: Where the run is being made.
-        config: What it was started with, whoever continued it, as JSON has it; see `RunConfig.record`.
-        seeds: One for each model that was trained.
-        validation_examples: How many examples at the end of the training split were held out.
-        engine: Which engine computed the steps.
-        device: Where it ran.
-        certificate: What proved the engine right before the first step, or the first after the run was last resumed;
-            see `mnist_bp.engines.certificate`.
+        directory: Path of the run directory.
+        config: The configuration that the run was started with, JSON-ready; see `RunConfig.record`.
+        seeds: One for each model.
+        validation_examples: Number of examples at the end of the training split that were held out.
+        engine: Name of the engine.
+        device: Name of the device that the engine ran on.
+        certificate: The gradient check of the engine before the first step, or before the first step after the last
+            resumption; see `mnist_bp.engines.certificate`.
         checkpoints: In order of step.
         seconds: Training time: shuffling and steps, without reading data or writing checkpoints.
-        notice: Why the engine is not the one that would have been chosen, or None.
-        resumed: What the run was continued from, oldest first; empty if it was never broken off.
+        notice: Why the engine is not the preferred one, or None.
+        resumed: The checkpoints that the run was resumed from, oldest first.
     """
 
     run_id: str
@@ -139,22 +139,22 @@ class TrainedRun:
 
     @property
     def steps_per_second(self) -> float:
-        """Mean speed of the training steps, those of all models together."""
+        """Mean speed of training, counting the steps of all models."""
         return self.steps * len(self.seeds) / self.seconds
 
 
 @dataclass(frozen=True)
 class CheckpointScore:
-    """How one model does after a number of steps, on the test images.
+    """The scores of one model after a number of steps, on the test images.
 
     Args:
-        seed: Which model.
+        seed: Seed of the model.
         step: Steps taken.
         accuracy: Share of all test images that are classified correctly, in [0, 1]; pixels in [0, 1].
-        lab_correct_of_1000: The lab's own figure: correct among the first 1,000 test images, pixels in [0, 255].
+        lab_correct_of_1000: The lab's measure: correct among the first 1,000 test images; pixels in [0, 255].
         loss: Half the squared error, summed over classes, mean over all test images.
         accuracy_per_class: Share of each class's test images that are classified correctly.
-        validation_accuracy: As `accuracy`, on the held-out training examples; None if there are none.
+        validation_accuracy: As `accuracy`, on the held-out training examples; None if none were held out.
     """
 
     seed: int
@@ -172,10 +172,10 @@ class Mistake:
 
     Args:
         index: Its row in the test split.
-        label: What it is.
-        predicted: What the model takes it for.
-        confidence: The output for the predicted class, in [0, 1].
-        true_class_output: The output for the true class, in [0, 1].
+        label: Its true class.
+        predicted: The predicted class.
+        confidence: Output for the predicted class, in [0, 1].
+        true_class_output: Output for the true class, in [0, 1].
     """
 
     index: int
@@ -187,13 +187,13 @@ class Mistake:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """How all checkpoints of a run do on the test images.
+    """The scores of all checkpoints of a run on the test images.
 
     Args:
-        seed: The run's model: of those trained, the one with the best validation accuracy after the last step.
+        seed: Seed of the run's own model: of all, the one with the best validation accuracy after the last step.
         scores: One for each step and seed, in order of step.
-        confusion: For the run's model: rows are true classes, columns predicted ones, entries are counts.
-        mistakes: Of the run's model: those it is surest of, the worst first.
+        confusion: Counts for the run's own model; rows are true classes, columns are predicted classes.
+        mistakes: The most confident mistakes of the run's own model, the worst first.
     """
 
     seed: int
@@ -203,12 +203,12 @@ class Evaluation:
 
     @property
     def checkpoints(self) -> tuple[CheckpointScore, ...]:
-        """The scores of the run's model, in order of step."""
+        """The scores of the run's own model, in order of step."""
         return tuple(score for score in self.scores if score.seed == self.seed)
 
     @property
     def final(self) -> CheckpointScore:
-        """The score of the run's model after the last step."""
+        """The score of the run's own model after the last step."""
         return self.checkpoints[-1]
 
     @property
@@ -237,15 +237,15 @@ class SeedStatistics:
 
 @dataclass(frozen=True)
 class PublishedRun:
-    """A run that readers can see.
+    """A run in the store.
 
     Args:
-        run_id: The run.
-        artifacts: URI of everything published for it.
-        manifest: URI of its manifest, the commit marker.
-        manifest_sha256: Its digest; it holds those of all other files.
-        files: Files published, manifest included.
-        size: Their size.
+        run_id: Its id.
+        artifacts: URI of the prefix of its files.
+        manifest: URI of its manifest, which is put last.
+        manifest_sha256: Digest of the manifest, which holds the digests of all other files.
+        files: Number of files, including the manifest.
+        size: Their size in bytes.
     """
 
     run_id: str

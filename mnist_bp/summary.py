@@ -1,4 +1,4 @@
-"""What a finished run reports: one document for programs, one table and one page of Markdown for people."""
+"""The report at the end of a run: JSON for programs, tables in the terminal and in the Prefect UI for people."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class CacheUse(FrozenModel):
 
 
 class RunSummary(FrozenModel):
-    """What `--json` prints of a run that was made.
+    """The result of a run, as `--json` prints it.
 
     Args:
         accuracy, validation_accuracy, lab_correct_of_1000, loss: Of the run's own model after the last step.
@@ -79,7 +79,7 @@ class RunSummary(FrozenModel):
 
 
 class FinishedRun(FrozenModel):
-    """What `--json` prints of a run that had been made before.
+    """The result where an earlier run has done the work, as `--json` prints it.
 
     Args:
         finished: Why there was nothing to do.
