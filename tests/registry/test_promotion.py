@@ -31,10 +31,10 @@ from mnist_bp.storage.local import LocalStore
 from mnist_bp.training.checkpoints import save_checkpoint
 from mnist_bp.training.evaluation import Evaluator
 from tests.support import published_runs
-from tests.support.contests import (
+from tests.support.challenges import (
     challenge,
     promote_and_die,
-    publish,
+    publish_model,
     race_promotions,
 )
 from tests.support.faulty_store import FaultyStore
@@ -77,7 +77,9 @@ class PromotionContract:
         return open_store(address)
 
     def test_the_first_run_is_promoted_a_better_one_replaces_it_and_an_equal_one_does_not(self, store: Store) -> None:
-        first, better, equal = (publish(store, name, right) for name, right in [("a", 100), ("b", 900), ("c", 900)])
+        first, better, equal = (
+            publish_model(store, name, right) for name, right in [("a", 100), ("b", 900), ("c", 900)]
+        )
         found = [challenge(store, each) for each in (first, better, equal)]
         assert [each.outcome for each in found] == ["promoted", "promoted", "kept"]
         assert [each.champion_before for each in found] == [None, "a", "b"]
@@ -89,7 +91,7 @@ class PromotionContract:
 
     def test_the_decision_is_recorded_beside_the_run_and_in_the_history(self, store: Store) -> None:
         for name, right in [("a", 100), ("b", 900), ("c", 500)]:
-            promotion = challenge(store, publish(store, name, right))
+            promotion = challenge(store, publish_model(store, name, right))
             assert read_promotion(store, name) == promotion
             assert recorded(store, name)["reason"] == promotion.reason
         for change in read_champion(store, "mnist").history:
@@ -98,7 +100,7 @@ class PromotionContract:
             assert promotion.at == change.at
 
     def test_what_was_decided_is_not_decided_again(self, store: Store) -> None:
-        runs = [publish(store, name, right) for name, right in [("a", 100), ("b", 900), ("c", 500)]]
+        runs = [publish_model(store, name, right) for name, right in [("a", 100), ("b", 900), ("c", 500)]]
         before = (
             [challenge(store, run) for run in runs],
             [recorded(store, run.run_id) for run in runs],
@@ -112,7 +114,7 @@ class PromotionContract:
         assert before == again
 
     def test_a_store_that_ignores_conditions_keeps_its_champion_unless_told_otherwise(self, store: Store) -> None:
-        promotion = challenge(store, publish(store, "a", 100), allow_unsafe=False)
+        promotion = challenge(store, publish_model(store, "a", 100), allow_unsafe=False)
         if store.supports_conditional_writes():
             assert (promotion.outcome, figures_of(promotion).unsafe) == ("promoted", False)
             return
@@ -121,21 +123,21 @@ class PromotionContract:
         assert "--allow-unsafe-promotion" in promotion.reason
         assert store.read(POINTER) is None
         assert recorded(store, "a")["outcome"] == "refused"
-        told = challenge(store, publish(store, "b", 100), allow_unsafe=True)
+        told = challenge(store, publish_model(store, "b", 100), allow_unsafe=True)
         assert (told.outcome, figures_of(told).unsafe) == ("promoted", True)
 
     def test_a_lost_reply_to_a_swap_that_was_made_is_not_read_as_a_loss(self, store: Store) -> None:
-        promotion = challenge(FaultyStore(store, lost_replies=[True]), publish(store, "a", 100))
+        promotion = challenge(FaultyStore(store, lost_replies=[True]), publish_model(store, "a", 100))
         assert promotion.outcome == "promoted"
         assert champions(store) == ["a"]
 
     def test_a_lost_reply_to_a_swap_that_was_not_made_is_decided_again(self, store: Store) -> None:
-        promotion = challenge(FaultyStore(store, lost_replies=[False, False]), publish(store, "a", 100))
+        promotion = challenge(FaultyStore(store, lost_replies=[False, False]), publish_model(store, "a", 100))
         assert promotion.outcome == "promoted"
         assert champions(store) == ["a"]
 
     def test_a_lost_reply_counts_though_another_was_promoted_on_top_meanwhile(self, store: Store) -> None:
-        first, better = publish(store, "a", 100), publish(store, "b", 900)
+        first, better = publish_model(store, "a", 100), publish_model(store, "b", 900)
         overtaken = {("compare_and_swap", 0): lambda: challenge(store, better)}
         promotion = challenge(FaultyStore(store, after=overtaken, lost_replies=[True]), first)
         assert (promotion.outcome, promotion.champion_after) == ("promoted", "a")
@@ -144,8 +146,8 @@ class PromotionContract:
     def test_whoever_loses_decides_again_against_the_new_champion(self, store: Store) -> None:
         if not store.supports_conditional_writes():
             pytest.skip("nobody loses on a store that ignores conditions")
-        challenge(store, publish(store, "a", 100))
-        better, best = publish(store, "b", 500), publish(store, "c", 900)
+        challenge(store, publish_model(store, "a", 100))
+        better, best = publish_model(store, "b", 500), publish_model(store, "c", 900)
         overtaken = FaultyStore(store, before={("compare_and_swap", 0): lambda: challenge(store, best)})
         promotion = challenge(overtaken, better)
         assert len(overtaken.keys_of("compare_and_swap")) == 1
@@ -153,8 +155,8 @@ class PromotionContract:
         assert champions(store) == ["a", "c"]
 
     def test_a_run_that_is_being_removed_does_not_become_champion(self, store: Store) -> None:
-        challenge(store, publish(store, "a", 100))
-        going, champion = publish(store, "b", 900), read_champion(store, "mnist")
+        challenge(store, publish_model(store, "a", 100))
+        going, champion = publish_model(store, "b", 900), read_champion(store, "mnist")
         fenced = Champion("mnist", champion.history, ("b",), "", champion.version)
         assert swap_champion(store, fenced)
         with pytest.raises(StoreError, match="mnist-bp gc is removing it"):
@@ -168,12 +170,12 @@ class PromotionContract:
     ) -> None:
         if not store.supports_conditional_writes():
             pytest.skip("refused on a store that ignores conditions")
-        challenge(store, publish(store, "first", 0))
+        challenge(store, publish_model(store, "first", 0))
         calls, expected = 0, ["first"]
         while True:
             calls += 1
             name = f"run-{calls}"
-            run = publish(store, name, 10 * calls)
+            run = publish_model(store, name, 10 * calls)
             code = exit_code_of(promote_and_die, address, name, calls - 1, before)
             if code == 0:
                 break
@@ -194,7 +196,7 @@ class PromotionContract:
         def stop() -> None:
             raise KeyboardInterrupt
 
-        first, better = publish(store, "a", 100), publish(store, "b", 900)
+        first, better = publish_model(store, "a", 100), publish_model(store, "b", 900)
         with pytest.raises(KeyboardInterrupt):
             challenge(FaultyStore(store, before={("put", 0): stop}), first)
         challenge(store, better)
@@ -207,7 +209,7 @@ class PromotionContract:
     def test_a_pointer_that_is_not_ours_decides_nothing_and_says_how_to_repair(
         self, content: bytes, store: Store
     ) -> None:
-        run = publish(store, "a", 100)
+        run = publish_model(store, "a", 100)
         store.put(POINTER, content, sha256_of_bytes(content))
         promotion = challenge(store, run)
         assert (promotion.outcome, promotion.figures, promotion.error) == ("refused", None, "DataFormatError")
@@ -219,10 +221,10 @@ class PromotionContract:
         assert challenge(store, run).outcome == "promoted"
 
     def test_a_pointer_that_was_lost_makes_no_worse_run_champion(self, store: Store) -> None:
-        challenge(store, publish(store, "a", 900))
+        challenge(store, publish_model(store, "a", 900))
         pointer = store.get(POINTER)
         store.delete(POINTER)
-        worse = publish(store, "b", 100)
+        worse = publish_model(store, "b", 100)
         promotion = challenge(store, worse)
         assert (promotion.outcome, promotion.figures, promotion.error) == ("refused", None, "DataFormatError")
         for part in (store.uri(POINTER), "a was champion", "rollback --dataset mnist RUN", "--resume b"):
@@ -232,11 +234,11 @@ class PromotionContract:
         assert challenge(store, worse).outcome == "kept"
 
     def test_a_run_that_was_kept_tells_of_the_champion_whose_pointer_and_record_are_lost(self, store: Store) -> None:
-        challenge(store, publish(store, "a", 900))
-        assert challenge(store, publish(store, "b", 100)).outcome == "kept"
+        challenge(store, publish_model(store, "a", 900))
+        assert challenge(store, publish_model(store, "b", 100)).outcome == "kept"
         store.delete(POINTER)
         store.delete(f"{RUNS}a/{PROMOTION}")
-        assert "a was champion" in challenge(store, publish(store, "c", 100)).reason
+        assert "a was champion" in challenge(store, publish_model(store, "c", 100)).reason
         with pytest.raises(StoreError, match="a was champion; restore it"):
             roll_back(store)
         assert roll_back(store, "a", allow_unsafe=True).champion_after == "a"
@@ -244,9 +246,9 @@ class PromotionContract:
     def test_where_it_cannot_be_read_whether_a_pointer_was_lost_nothing_is_decided(
         self, store: Store, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        challenge(store, publish(store, "a", 900))
+        challenge(store, publish_model(store, "a", 900))
         store.delete(POINTER)
-        worse = publish(store, "b", 100)
+        worse = publish_model(store, "b", 100)
         read = type(store).read
 
         def refuse(self: Store, key: str) -> Versioned | None:
@@ -260,10 +262,10 @@ class PromotionContract:
         assert read(store, POINTER) is None
 
     def test_a_flipped_byte_in_the_pointer_decides_nothing(self, store: Store) -> None:
-        challenge(store, publish(store, "a", 100))
+        challenge(store, publish_model(store, "a", 100))
         content = store.get(POINTER)
         replace_file(store, POINTER, content.replace(b'"run_id": "a"', b'"run_id": "b"'))
-        promotion = challenge(store, publish(store, "b", 900))
+        promotion = challenge(store, publish_model(store, "b", 900))
         assert (promotion.outcome, promotion.figures, promotion.error) == ("refused", None, "ChecksumError")
         replace_file(store, POINTER, content)
         assert challenge(store, read_published_model(store, "b")).outcome == "promoted"
@@ -273,8 +275,8 @@ class PromotionContract:
     def test_a_champion_whose_files_are_lost_keeps_its_place_until_it_is_repaired(
         self, name: str, gone: bool, store: Store
     ) -> None:
-        challenge(store, publish(store, "a", 100))
-        key, run = f"{RUNS}a/{name}", publish(store, "b", 900)
+        challenge(store, publish_model(store, "a", 100))
+        key, run = f"{RUNS}a/{name}", publish_model(store, "b", 900)
         content = store.get(key)
         if gone:
             store.delete(key)
@@ -294,15 +296,15 @@ class PromotionContract:
         assert challenge(store, run).outcome == "promoted"
 
     def test_a_dataset_that_has_changed_since_is_said(self, store: Store) -> None:
-        challenge(store, publish(store, "a", 100, key="the-key-of-yesterday"))
-        promotion = challenge(store, publish(store, "b", 900))
+        challenge(store, publish_model(store, "a", 100, key="the-key-of-yesterday"))
+        promotion = challenge(store, publish_model(store, "b", 900))
         assert promotion.outcome == "promoted"
         assert figures_of(promotion).champion_dataset_key == "the-key-of-yesterday"
         assert "which have changed since" in promotion.reason
 
     def test_a_run_that_was_made_champion_by_hand_before_it_could_challenge_stays_it(self, store: Store) -> None:
-        challenge(store, publish(store, "a", 900))
-        run = publish(store, "b", 100)
+        challenge(store, publish_model(store, "a", 900))
+        run = publish_model(store, "b", 100)
         roll_back(store, "b", allow_unsafe=True)
         promotion = challenge(store, run)
         assert (promotion.outcome, promotion.champion_before) == ("promoted", "a")
@@ -405,7 +407,7 @@ def test_a_challenger_that_is_damaged_is_an_error(
 
 
 def test_a_record_that_is_damaged_is_not_believed(store: LocalStore) -> None:
-    run = publish(store, "a", 100)
+    run = publish_model(store, "a", 100)
     challenge(store, run)
     path = Path(store.uri(f"{RUNS}a/{PROMOTION}"))
     content = path.read_bytes()

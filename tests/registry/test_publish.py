@@ -7,7 +7,6 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +23,7 @@ from mnist_bp.errors import ChecksumError, StoreError
 from mnist_bp.layout import created_at
 from mnist_bp.registry.manifest import code_sha256
 from mnist_bp.registry.publish import publish_run
-from mnist_bp.results import CachedDataset, Evaluation, PublishedRun, RawDataset, TrainedRun
+from mnist_bp.results import CachedDataset, PublishedRun, RawDataset
 from mnist_bp.storage.address import open_store
 from mnist_bp.storage.files import sha256_of_bytes
 from mnist_bp.storage.interface import Store
@@ -33,48 +32,15 @@ from mnist_bp.training.evaluation import evaluate_run
 from mnist_bp.training.resume import load_resumable_run
 from mnist_bp.training.run import train_run
 from tests.support.faulty_store import FaultyStore
+from tests.support.published_runs import EvaluatedRun, train_and_evaluate
 
 CHECKPOINTS = [f"checkpoints/step-{step:07d}.safetensors" for step in (100, 200, 300)]
 FILES = sorted([*CHECKPOINTS, "model.safetensors", "history.parquet", "report.html"])
 
 
-@dataclass(frozen=True)
-class FinishedRun:
-    """A run that was trained and evaluated, and is yet to be published."""
-
-    config: RunConfig
-    raw: RawDataset
-    data: CachedDataset
-    trained: TrainedRun
-    evaluation: Evaluation
-
-    def publish(self, artifacts: str) -> PublishedRun:
-        config = self.config.model_copy(update={"artifacts": artifacts})
-        return publish_run(config, self.raw, self.data, self.trained, self.evaluation)
-
-    def copied_to(self, data_dir: Path) -> FinishedRun:
-        """The same run in another data directory, where its files may be damaged."""
-        directory = data_dir / "runs" / self.trained.run_id
-        shutil.copytree(self.trained.directory, directory)
-        checkpoints = tuple(
-            replace(point, file=replace(point.file, path=str(directory / name)))
-            for point, name in zip(self.trained.checkpoints, CHECKPOINTS, strict=True)
-        )
-        return replace(self, trained=replace(self.trained, directory=str(directory), checkpoints=checkpoints))
-
-
 @pytest.fixture(scope="module")
-def finished(sample_raw: RawDataset, sample: CachedDataset, tmp_path_factory: pytest.TempPathFactory) -> FinishedRun:
-    data_dir = tmp_path_factory.mktemp("run")
-    config = RunConfig(
-        dataset="mnist-sample",
-        steps=300,
-        checkpoint_every=100,
-        data_dir=str(data_dir),
-        artifacts=str(data_dir / "none"),
-    )
-    trained = train_run(config, sample)
-    return FinishedRun(config, sample_raw, sample, trained, evaluate_run(sample, trained))
+def evaluated(sample_raw: RawDataset, sample: CachedDataset, tmp_path_factory: pytest.TempPathFactory) -> EvaluatedRun:
+    return train_and_evaluate(sample_raw, sample, tmp_path_factory.mktemp("run"))
 
 
 def read_back(published: PublishedRun, store: Store | None = None) -> tuple[dict[str, Any], dict[str, bytes]]:
@@ -131,32 +97,32 @@ class PublishContract:
         raise NotImplementedError
 
     def test_a_reader_finds_every_file_of_the_run_intact(
-        self, finished: FinishedRun, artifacts: str, listing: Callable[[], dict[str, int]]
+        self, evaluated: EvaluatedRun, artifacts: str, listing: Callable[[], dict[str, int]]
     ) -> None:
-        published = finished.publish(artifacts)
+        published = evaluated.publish(artifacts)
         manifest, contents = read_back(published)
-        assert published.run_id == manifest["run_id"] == finished.trained.run_id
-        assert published.artifacts == f"{artifacts}/runs/{finished.trained.run_id}"
+        assert published.run_id == manifest["run_id"] == evaluated.trained.run_id
+        assert published.artifacts == f"{artifacts}/runs/{evaluated.trained.run_id}"
         assert sorted(contents) == FILES
         found = listing()
-        prefix = f"runs/{finished.trained.run_id}"
+        prefix = f"runs/{evaluated.trained.run_id}"
         assert sorted(found) == sorted(f"{prefix}/{name}" for name in [*FILES, "manifest.json"])
         assert (published.files, published.size) == (len(found), sum(found.values()))
 
     def test_the_manifest_is_put_last(
-        self, finished: FinishedRun, artifacts: str, monkeypatch: pytest.MonkeyPatch
+        self, evaluated: EvaluatedRun, artifacts: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         store = publish_to(monkeypatch, open_store(artifacts))
-        finished.publish(artifacts)
+        evaluated.publish(artifacts)
         puts = store.keys_of("put")
-        assert sorted(puts) == sorted(f"runs/{finished.trained.run_id}/{name}" for name in [*FILES, "manifest.json"])
+        assert sorted(puts) == sorted(f"runs/{evaluated.trained.run_id}/{name}" for name in [*FILES, "manifest.json"])
         assert puts[-1].endswith("/manifest.json")
 
     @pytest.mark.parametrize("fail_at", range(len(FILES) + 1))
     def test_a_publication_that_fails_shows_no_manifest_and_can_be_repeated(
         self,
         fail_at: int,
-        finished: FinishedRun,
+        evaluated: EvaluatedRun,
         artifacts: str,
         listing: Callable[[], dict[str, int]],
         monkeypatch: pytest.MonkeyPatch,
@@ -164,13 +130,13 @@ class PublishContract:
         store = open_store(artifacts)
         failing = publish_to(monkeypatch, store, fail_at)
         with pytest.raises(StoreError, match=f"put {fail_at} fails"):
-            finished.publish(artifacts)
+            evaluated.publish(artifacts)
         puts = failing.keys_of("put")
         assert fail_at < len(puts)
         assert len(listing()) == len(puts) - 1
         assert not has_manifest(listing())
         publish_to(monkeypatch, store)
-        manifest, _ = read_back(finished.publish(artifacts), store)
+        manifest, _ = read_back(evaluated.publish(artifacts), store)
         assert sorted(manifest["files"]) == FILES
         assert has_manifest(listing())
 
@@ -178,12 +144,12 @@ class PublishContract:
     def test_a_damaged_checkpoint_is_not_published(
         self,
         damaged: int,
-        finished: FinishedRun,
+        evaluated: EvaluatedRun,
         artifacts: str,
         listing: Callable[[], dict[str, int]],
         tmp_path: Path,
     ) -> None:
-        run = finished.copied_to(tmp_path / "copy")
+        run = evaluated.copied_to(tmp_path / "copy")
         path = Path(run.trained.checkpoints[damaged].file.path)
         content = bytearray(path.read_bytes())
         content[-1] ^= 1
@@ -194,8 +160,8 @@ class PublishContract:
         assert sha256_of_bytes(bytes(content)) in str(caught.value)
         assert not has_manifest(listing())
 
-    def test_no_credential_is_published(self, finished: FinishedRun, artifacts: str) -> None:
-        published = finished.publish(artifacts)
+    def test_no_credential_is_published(self, evaluated: EvaluatedRun, artifacts: str) -> None:
+        published = evaluated.publish(artifacts)
         _, contents = read_back(published)
         contents["manifest.json"] = open_store(published.artifacts).get("manifest.json")
         for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_ENDPOINT_URL_S3"):
@@ -233,12 +199,12 @@ class TestPublishToS3(PublishContract):
         return find
 
     def test_the_same_run_is_the_same_in_a_directory_and_on_s3(
-        self, finished: FinishedRun, artifacts: str, tmp_path: Path
+        self, evaluated: EvaluatedRun, artifacts: str, tmp_path: Path
     ) -> None:
-        on_s3, files_on_s3 = read_back(finished.publish(artifacts))
-        here, files_here = read_back(finished.publish(str(tmp_path / "artifacts")))
+        on_s3, files_on_s3 = read_back(evaluated.publish(artifacts))
+        here, files_here = read_back(evaluated.publish(str(tmp_path / "artifacts")))
         written = {
-            name: point.file.sha256 for name, point in zip(CHECKPOINTS, finished.trained.checkpoints, strict=True)
+            name: point.file.sha256 for name, point in zip(CHECKPOINTS, evaluated.trained.checkpoints, strict=True)
         }
         for manifest in (on_s3, here):
             assert {name: manifest["files"][name]["sha256"] for name in CHECKPOINTS} == written
@@ -270,7 +236,7 @@ def test_a_publication_is_repeated_to_the_same_bytes_by_whoever_resumes_the_run(
 
 
 def test_files_that_something_removes_under_way_leave_no_manifest_behind(
-    finished: FinishedRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    evaluated: EvaluatedRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     put = LocalStore.put
 
@@ -281,13 +247,13 @@ def test_files_that_something_removes_under_way_leave_no_manifest_behind(
 
     monkeypatch.setattr(LocalStore, "put", remove_after)
     with pytest.raises(StoreError, match=f"{CHECKPOINTS[0]} is missing although it was put"):
-        finished.publish(str(tmp_path / "artifacts"))
+        evaluated.publish(str(tmp_path / "artifacts"))
     assert list((tmp_path / "artifacts").rglob("manifest.json")) == []
 
 
 @pytest.fixture
-def published(finished: FinishedRun, tmp_path: Path) -> PublishedRun:
-    return finished.publish(str(tmp_path / "artifacts"))
+def published(evaluated: EvaluatedRun, tmp_path: Path) -> PublishedRun:
+    return evaluated.publish(str(tmp_path / "artifacts"))
 
 
 def test_the_model_is_the_last_checkpoint_and_the_checkpoints_differ(published: PublishedRun) -> None:
@@ -314,11 +280,11 @@ def test_the_manifest_tells_accuracy_and_loss_of_the_published_checkpoints(
 
 
 def test_the_manifest_tells_scores_and_times_as_they_were_measured(
-    published: PublishedRun, finished: FinishedRun
+    published: PublishedRun, evaluated: EvaluatedRun
 ) -> None:
     manifest, _ = read_back(published)
     for point, score, checkpoint in zip(
-        manifest["checkpoints"], finished.evaluation.checkpoints, finished.trained.checkpoints, strict=True
+        manifest["checkpoints"], evaluated.evaluation.checkpoints, evaluated.trained.checkpoints, strict=True
     ):
         assert point["step"] == score.step == checkpoint.step
         assert point["accuracy"] == score.accuracy
@@ -326,36 +292,38 @@ def test_the_manifest_tells_scores_and_times_as_they_were_measured(
         assert point["loss"] == score.loss
         assert point["accuracy_per_class"] == list(score.accuracy_per_class)
         assert point["train_seconds"] == checkpoint.seconds
-    assert manifest["train_seconds"] == finished.trained.seconds > 0
-    assert manifest["steps_per_second"] == pytest.approx(300 / finished.trained.seconds)
-    assert (manifest["engine"], manifest["device"]) == (finished.trained.engine, finished.trained.device)
+    assert manifest["train_seconds"] == evaluated.trained.seconds > 0
+    assert manifest["steps_per_second"] == pytest.approx(300 / evaluated.trained.seconds)
+    assert (manifest["engine"], manifest["device"]) == (evaluated.trained.engine, evaluated.trained.device)
 
 
-def test_the_manifest_tells_config_data_and_code(published: PublishedRun, finished: FinishedRun) -> None:
+def test_the_manifest_tells_config_data_and_code(published: PublishedRun, evaluated: EvaluatedRun) -> None:
     manifest, _ = read_back(published)
     config = RunConfig.model_validate(manifest["config"])
-    assert config.training_record == finished.config.training_record
+    assert config.training_record == evaluated.config.training_record
     assert manifest["config"]["artifacts"] == str(Path(published.artifacts).parents[1])
     dataset = manifest["dataset"]
-    assert (dataset["name"], dataset["key"], dataset["notice"]) == ("mnist-sample", finished.data.key, None)
+    assert (dataset["name"], dataset["key"], dataset["notice"]) == ("mnist-sample", evaluated.data.key, None)
     assert (dataset["train_examples"], dataset["test_examples"]) == (4_000, 1_000)
-    proofs = {Path(file.path).name: {"sha256": file.sha256, "size": file.size} for file in finished.raw.files}
+    proofs = {Path(file.path).name: {"sha256": file.sha256, "size": file.size} for file in evaluated.raw.files}
     assert dataset["sources"] == proofs
-    for split, file in (("train", finished.data.train), ("test", finished.data.test)):
+    for split, file in (("train", evaluated.data.train), ("test", evaluated.data.test)):
         content = Path(file.path).read_bytes()
         assert dataset["parquet"][split] == {"sha256": sha256_of_bytes(content), "size": len(content)}
     assert manifest["code"] == {"version": mnist_bp.__version__, "sha256": code_sha256()}
-    assert manifest["created"] == created_at(finished.trained.run_id).isoformat()
+    assert manifest["created"] == created_at(evaluated.trained.run_id).isoformat()
 
 
-def test_the_history_has_one_row_per_checkpoint_with_its_scores(published: PublishedRun, finished: FinishedRun) -> None:
+def test_the_history_has_one_row_per_checkpoint_with_its_scores(
+    published: PublishedRun, evaluated: EvaluatedRun
+) -> None:
     _, contents = read_back(published)
     rows = pq.read_table(io.BytesIO(contents["history.parquet"])).to_pylist()
     about = {
-        "run_id": finished.trained.run_id,
-        "created": created_at(finished.trained.run_id),
+        "run_id": evaluated.trained.run_id,
+        "created": created_at(evaluated.trained.run_id),
         "dataset": "mnist-sample",
-        "engine": finished.trained.engine,
+        "engine": evaluated.trained.engine,
         "seed": 1,
     }
     assert rows == [
@@ -369,22 +337,22 @@ def test_the_history_has_one_row_per_checkpoint_with_its_scores(published: Publi
             "loss": score.loss,
             "accuracy_per_class": list(score.accuracy_per_class),
         }
-        for score, checkpoint in zip(finished.evaluation.checkpoints, finished.trained.checkpoints, strict=True)
+        for score, checkpoint in zip(evaluated.evaluation.checkpoints, evaluated.trained.checkpoints, strict=True)
     ]
 
 
-def test_publishing_twice_changes_nothing(finished: FinishedRun, published: PublishedRun, tmp_path: Path) -> None:
+def test_publishing_twice_changes_nothing(evaluated: EvaluatedRun, published: PublishedRun, tmp_path: Path) -> None:
     manifest = open_store(published.artifacts).get("manifest.json")
     first = read_back(published)
-    assert finished.publish(str(tmp_path / "artifacts")) == published
+    assert evaluated.publish(str(tmp_path / "artifacts")) == published
     assert read_back(published) == first
     assert open_store(published.artifacts).get("manifest.json") == manifest
 
 
 def test_a_publication_that_was_broken_off_is_repeated_with_its_bytes_whatever_was_updated_since(
-    finished: FinishedRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    evaluated: EvaluatedRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run = finished.copied_to(tmp_path / "data")
+    run = evaluated.copied_to(tmp_path / "data")
     first = run.publish(str(tmp_path / "artifacts"))
     Path(first.manifest).unlink()
     monkeypatch.setattr("mnist_bp.registry.manifest.code_sha256", lambda: "0" * 64)
@@ -394,10 +362,10 @@ def test_a_publication_that_was_broken_off_is_repeated_with_its_bytes_whatever_w
 
 @pytest.mark.parametrize("damaged", range(len(CHECKPOINTS)))
 def test_a_damaged_run_gets_no_manifest_where_it_was_made_either(
-    damaged: int, finished: FinishedRun, tmp_path: Path
+    damaged: int, evaluated: EvaluatedRun, tmp_path: Path
 ) -> None:
     """The data directory may be the artifacts' place as well: a manifest there is a published one."""
-    run = finished.copied_to(tmp_path)
+    run = evaluated.copied_to(tmp_path)
     for name in ("manifest.json", "model.safetensors", "history.parquet"):
         Path(run.trained.directory, name).unlink(missing_ok=True)  # left by a publication of the original
     path = Path(run.trained.checkpoints[damaged].file.path)
@@ -407,8 +375,8 @@ def test_a_damaged_run_gets_no_manifest_where_it_was_made_either(
     assert not Path(run.trained.directory, "manifest.json").exists()
 
 
-def test_a_checkpoint_that_is_gone_is_one_line_that_names_it(finished: FinishedRun, tmp_path: Path) -> None:
-    run = finished.copied_to(tmp_path / "copy")
+def test_a_checkpoint_that_is_gone_is_one_line_that_names_it(evaluated: EvaluatedRun, tmp_path: Path) -> None:
+    run = evaluated.copied_to(tmp_path / "copy")
     gone = Path(run.trained.checkpoints[0].file.path)
     gone.unlink()
     with pytest.raises(StoreError) as caught:

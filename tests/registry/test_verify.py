@@ -10,14 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from mnist_bp.config import RunConfig
 from mnist_bp.data.datasets import DATASETS
 from mnist_bp.data.preprocess import find_cache, preprocess_dataset
 from mnist_bp.data.verify import verify_caches
 from mnist_bp.errors import MnistBpError, StoreError
 from mnist_bp.layout import MANIFEST, PROMOTION, RUNS
 from mnist_bp.registry.champion import CHAMPION
-from mnist_bp.registry.publish import publish_run
 from mnist_bp.registry.verify import verify
 from mnist_bp.results import CachedDataset, RawDataset
 from mnist_bp.storage import checksummed_json
@@ -25,11 +23,9 @@ from mnist_bp.storage.file_check import FileCheck
 from mnist_bp.storage.files import sha256_of_bytes
 from mnist_bp.storage.interface import Entry, Store
 from mnist_bp.storage.local import LocalStore
-from mnist_bp.training.evaluation import evaluate_run
-from mnist_bp.training.run import train_run
 from tests.conftest import data_dir_of
 from tests.support.memory_store import without_threads
-from tests.support.published_runs import promote, publish, put_promotion, run_id_of
+from tests.support.published_runs import promote, publish, put_promotion, run_id_of, train_and_evaluate
 
 NOWHERE = Path("no-data-directory")
 
@@ -62,15 +58,12 @@ def real_run(
 ) -> tuple[Path, str]:
     """Publish a run that was trained, make it champion, and return where, and its id."""
     place = tmp_path_factory.mktemp("published")
-    config = RunConfig(
-        dataset="mnist-sample", steps=20, checkpoint_every=10, data_dir=str(place / "data"), artifacts=str(place / "a")
-    )
-    trained = train_run(config, sample)
-    publish_run(config, sample_raw, sample, trained, evaluate_run(sample, trained))
+    run = train_and_evaluate(sample_raw, sample, place / "data", steps=20, checkpoint_every=10)
+    run.publish(str(place / "a"))
     store = LocalStore(place / "a")
-    put_promotion(store, trained.run_id, "mnist-sample")
-    assert promote(store, trained.run_id, "mnist-sample")
-    return place / "a", trained.run_id
+    put_promotion(store, run.trained.run_id, "mnist-sample")
+    assert promote(store, run.trained.run_id, "mnist-sample")
+    return place / "a", run.trained.run_id
 
 
 def test_a_real_run_and_its_caches_are_intact_in_every_file(real_run: tuple[Path, str], sample_raw: RawDataset) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from mnist_bp.results import CachedDataset, RawDataset
 from tests.support.chromium import Browser, browse
-from tests.support.report_runs import publish_three_seeds
+from tests.support.published_runs import train_and_evaluate
 
 CONTRASTS = """
 const canvas = document.createElement("canvas").getContext("2d", {willReadFrequently: true});
@@ -57,7 +57,9 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
 
 @pytest.fixture(scope="module")
 def page(sample_raw: RawDataset, sample: CachedDataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return publish_three_seeds(sample_raw, sample, tmp_path_factory.mktemp("run")) / "report.html"
+    place = tmp_path_factory.mktemp("run")
+    run = train_and_evaluate(sample_raw, sample, place / "data", seeds="1..3")
+    return Path(run.publish(str(place / "artifacts")).artifacts, "report.html")
 
 
 @pytest.fixture(scope="module")

@@ -19,7 +19,7 @@ from mnist_bp.report.charts import HEIGHT, WIDTH, Line, downsample, layout_chart
 from mnist_bp.report.images import digit_data_url, weights_data_url
 from mnist_bp.results import CachedDataset, RawDataset
 from mnist_bp.training.evaluation import Evaluator
-from tests.support.report_runs import publish_three_seeds
+from tests.support.published_runs import train_and_evaluate
 
 
 def decode(data_url: str) -> np.ndarray:
@@ -90,7 +90,8 @@ def test_the_most_confident_mistakes_have_the_largest_margins_of_all_images(samp
 def test_a_report_is_small_and_names_no_address_or_directory(
     sample_raw: RawDataset, sample: CachedDataset, tmp_path: Path
 ) -> None:
-    page = (publish_three_seeds(sample_raw, sample, tmp_path) / "report.html").read_text()
+    run = train_and_evaluate(sample_raw, sample, tmp_path / "data", seeds="1..3")
+    page = Path(run.publish(str(tmp_path / "artifacts")).artifacts, "report.html").read_text()
     assert len(page) < 400_000
     assert "://" not in page
     assert str(tmp_path) not in page

@@ -1,15 +1,25 @@
-"""Runs as they are published, small and quickly made, with intact manifests and files that random bytes fill."""
+"""Published runs for tests: made up from random bytes, or trained on a few images.
+
+publish(store, 1, steps=(1_000, 2_000))             # a complete run, of which only the bytes are random
+publish(store, 2, manifest=False)                    # an incomplete one
+publish(store, 3, changes={"dataset": {"key": ""}})  # one whose manifest has other entries, valid or not
+promote(store, run_id_of(1))                         # makes it champion
+train_and_evaluate(raw, data, data_dir, seeds="1..3").publish(str(artifacts))
+"""
 
 from __future__ import annotations
 
 import os
 import random
+import shutil
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
 from mnist_bp import documents
+from mnist_bp.config import RunConfig
 from mnist_bp.data.datasets import DATASETS
 from mnist_bp.documents import (
     Action,
@@ -25,18 +35,22 @@ from mnist_bp.documents import (
 from mnist_bp.layout import MANIFEST, PROMOTION, RUNS
 from mnist_bp.registry.catalog import read_manifest
 from mnist_bp.registry.champion import read_champion, swap_champion
-from mnist_bp.results import SeedStatistics
+from mnist_bp.results import CachedDataset, Evaluation, PublishedRun, RawDataset, SeedStatistics, TrainedRun
 from mnist_bp.storage import checksummed_json
 from mnist_bp.storage.files import sha256_of_bytes
 from mnist_bp.storage.interface import Store
 
 STEPS: Final = (1_000, 2_000)
 KEY: Final = "0123456789abcdef"
-"""Of the dataset that runs say they were trained on."""
+"""Key of the dataset in the manifests of runs that are made up."""
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# runs that are made up
 
 
 def run_id_of(number: int) -> str:
-    """Make the id of the run of that number: they sort alike."""
+    """Return the id of a run by its number. Ids sort like their numbers."""
     return f"20261123T{number // 3600:02}{number // 60 % 60:02}{number % 60:02}Z-{number:08x}"
 
 
@@ -51,17 +65,17 @@ def publish(
     manifest: bool = True,
     changes: Mapping[str, Any] | None = None,
 ) -> str:
-    """Put a run's files, the manifest last, and return its id.
+    """Put the files of a run, the manifest last, and return its id.
 
     Args:
-        store: Where to.
-        run: Its id, or a number that decides its id and its bytes.
-        dataset: The dataset that it says it was trained on.
+        store: Store to put them into.
+        run: Id of the run, or a number that its id and its bytes are made from.
+        dataset: Name of the dataset in its manifest.
         steps: Steps of its checkpoints.
-        size: Bytes in each file.
-        contents: Its files; random bytes if None.
+        size: Size of each file in bytes.
+        contents: Its files by name; random bytes by default.
         manifest: Whether the run is complete.
-        changes: Replaces entries of the manifest, nested ones too.
+        changes: Entries of the manifest to replace; objects are merged.
     """
     run_id = run if isinstance(run, str) else run_id_of(run)
     if contents is None:
@@ -78,7 +92,7 @@ def publish(
 
 
 def merged(document: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a document with some entries replaced; an object is merged into an object."""
+    """Return a JSON document with some entries replaced. Objects are merged."""
     return {**document} | {
         name: merged(document[name], value)
         if isinstance(value, dict) and isinstance(document.get(name), dict)
@@ -145,7 +159,7 @@ def checkpoint(step: int, accuracy: float, seed: int = 1) -> CheckpointEntry:
 
 
 def put_promotion(store: Store, run_id: str, dataset: str = "mnist", outcome: PromotionOutcome = "promoted") -> None:
-    """Put the record of what came of a challenge beside a manifest."""
+    """Put the promotion record of a run."""
     record = PromotionRecord(
         run_id=run_id,
         dataset=dataset,
@@ -160,7 +174,7 @@ def put_promotion(store: Store, run_id: str, dataset: str = "mnist", outcome: Pr
 
 
 def promote(store: Store, run_id: str, dataset: str = "mnist", action: Action = "promote") -> bool:
-    """Make a run champion by the rules: not one that is being removed, and not if another was faster.
+    """Make a run champion unless it is being removed or another process changes the champion first.
 
     Returns:
         Whether it became champion.
@@ -172,11 +186,57 @@ def promote(store: Store, run_id: str, dataset: str = "mnist", action: Action = 
     return swap_champion(store, champion.changed(action, run_id, sha256, "for a test"))
 
 
+# ---------------------------------------------------------------------------------------------------------------------
+# runs that are trained
+
+
+@dataclass(frozen=True)
+class EvaluatedRun:
+    """A run that was trained and evaluated, and can be published."""
+
+    config: RunConfig
+    raw: RawDataset
+    data: CachedDataset
+    trained: TrainedRun
+    evaluation: Evaluation
+
+    def publish(self, artifacts: str) -> PublishedRun:
+        from mnist_bp.registry.publish import publish_run
+
+        config = self.config.model_copy(update={"artifacts": artifacts})
+        return publish_run(config, self.raw, self.data, self.trained, self.evaluation)
+
+    def copied_to(self, data_dir: Path) -> EvaluatedRun:
+        """Copy the run to another data directory, where its files can be damaged."""
+        directory = data_dir / "runs" / self.trained.run_id
+        shutil.copytree(self.trained.directory, directory)
+        checkpoints = tuple(
+            replace(point, file=replace(point.file, path=str(directory / checkpoint_name(point.step))))
+            for point in self.trained.checkpoints
+        )
+        return replace(self, trained=replace(self.trained, directory=str(directory), checkpoints=checkpoints))
+
+
+def train_and_evaluate(raw: RawDataset, data: CachedDataset, data_dir: Path, **settings: Any) -> EvaluatedRun:
+    """Train a run on the bundled sample, 300 steps with three checkpoints by default, and evaluate it."""
+    from mnist_bp.training.evaluation import evaluate_run  # torch, which racing processes do not need
+    from mnist_bp.training.run import train_run
+
+    small = {"dataset": "mnist-sample", "steps": 300, "checkpoint_every": 100, "engine": "cpu"}
+    config = RunConfig.model_validate({**small, "data_dir": str(data_dir), **settings})
+    trained = train_run(config, data)
+    return EvaluatedRun(config, raw, data, trained, evaluate_run(data, trained))
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# run directories
+
+
 def make_directory(data_dir: Path, run_id: str, hours: float = 0, files: int = 2) -> Path:
-    """Make the directory of a run whose files were written some hours ago."""
+    """Make the directory of a run whose files are some hours old."""
     directory = data_dir / "runs" / run_id
     for number in range(files):
-        path = directory / "checkpoints" / f"step-{number:07d}.safetensors"
+        path = directory / checkpoint_name(number)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(b"weights")
     age(directory, hours)
@@ -184,7 +244,7 @@ def make_directory(data_dir: Path, run_id: str, hours: float = 0, files: int = 2
 
 
 def age(directory: Path, hours: float) -> None:
-    """Make everything below a directory look as if written some hours ago."""
+    """Make a directory, and all that it contains, some hours older."""
     for path in (*directory.rglob("*"), directory):
         about = path.stat()
         os.utime(path, (about.st_atime - 3600 * hours, about.st_mtime - 3600 * hours))

@@ -1,7 +1,6 @@
-"""Runs that are published without having been trained, an examiner who knows how good each is, and processes that
-promote them, race, and die.
+"""Challenges between runs whose models are one number each, by processes that race or are killed.
 
-A run's model is one number: how many of the 1,000 test images it has right, from the first one on.
+The number is how many of the 1,000 test images the model classifies correctly: the first ones.
 """
 
 from __future__ import annotations
@@ -20,38 +19,38 @@ from mnist_bp.registry.gate import Classes, GateSettings
 from mnist_bp.registry.promotion import promote
 from mnist_bp.storage.address import open_store
 from mnist_bp.storage.interface import Store
-from tests.support import published_runs
 from tests.support.faulty_store import FaultyStore
+from tests.support.published_runs import publish
 from tests.support.race import TIMEOUT_S, run_race
 
 LABELS: Final = np.arange(1_000) % 10
-RULE: Final = GateSettings(class_floor=0)
+SETTINGS: Final = GateSettings(class_floor=0)
 KEY: Final = "the-key-of-today"
 
 
-def publish(store: Store, run_id: str, right: int, dataset: str = "mnist", key: str = KEY) -> PublishedModel:
-    """Publish a run whose model has so many images right: its files first, its manifest last."""
+def publish_model(store: Store, run_id: str, right: int, dataset: str = "mnist", key: str = KEY) -> PublishedModel:
+    """Publish a run whose model classifies a number of images correctly."""
     contents = {MODEL: str(right).encode(), "history.parquet": f"the history of {run_id}".encode()}
-    published_runs.publish(store, run_id, dataset, contents=contents, changes={"dataset": {"key": key}})
+    publish(store, run_id, dataset, contents=contents, changes={"dataset": {"key": key}})
     return read_published_model(store, run_id)
 
 
-class Oracle:
-    """An examiner who reads a run's model and classifies as it would."""
+class NumberPredictor:
+    """A predictor for models that are one number."""
 
     key, labels = KEY, LABELS
 
     def __init__(self, store: Store) -> None:
         self._store = store
 
-    def predict(self, contestant: PublishedModel) -> Classes:
-        content = self._store.get(f"{RUNS}{contestant.run_id}/{MODEL}", contestant.manifest.files[MODEL].sha256)
+    def predict(self, model: PublishedModel) -> Classes:
+        content = self._store.get(f"{RUNS}{model.run_id}/{MODEL}", model.manifest.files[MODEL].sha256)
         return np.where(np.arange(len(LABELS)) < int(content), LABELS, (LABELS + 1) % 10)
 
 
-def challenge(store: Store, contestant: PublishedModel, *, allow_unsafe: bool = True) -> PromotionRecord:
+def challenge(store: Store, challenger: PublishedModel, *, allow_unsafe: bool = True) -> PromotionRecord:
     """Let a run challenge the champion, by default on any store."""
-    return promote(store, contestant, Oracle(store), RULE, allow_unsafe=allow_unsafe)
+    return promote(store, challenger, NumberPredictor(store), SETTINGS, allow_unsafe=allow_unsafe)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -69,24 +68,24 @@ def promote_and_die(address: str, run_id: str, call: int, before: bool) -> None:
     """
     store = open_store(address)
     store.supports_conditional_writes()
-    contestant = read_published_model(store, run_id)
+    challenger = read_published_model(store, run_id)
     die = {call: lambda: os.kill(os.getpid(), signal.SIGKILL)}
     killed = FaultyStore(store, before=die) if before else FaultyStore(store, after=die)
-    promote(killed, contestant, Oracle(store), RULE)
+    promote(killed, challenger, NumberPredictor(store), SETTINGS)
 
 
-class _Starter(Oracle):
-    """A predictor that waits until all racers of a round have read the pointer."""
+class _WaitingPredictor(NumberPredictor):
+    """A predictor that waits until all racers of a round have read the champion file."""
 
     def __init__(self, store: Store, challenger: str, barrier: Barrier) -> None:
         super().__init__(store)
         self._challenger, self._barrier = challenger, barrier
 
-    def predict(self, contestant: PublishedModel) -> Classes:
-        if contestant.run_id == self._challenger:
+    def predict(self, model: PublishedModel) -> Classes:
+        if model.run_id == self._challenger:
             self._challenger = ""
             self._barrier.wait(TIMEOUT_S)
-        return super().predict(contestant)
+        return super().predict(model)
 
 
 def promote_in_rounds(place: int, barrier: Barrier, address: str, levels: list[list[int]]) -> list[PromotionRecord]:
@@ -96,14 +95,14 @@ def promote_in_rounds(place: int, barrier: Barrier, address: str, levels: list[l
         place: Place among the racers.
         barrier: Barrier of all racers.
         address: Address of the store.
-        levels: For each round and place, the number of images that the run has right.
+        levels: For each round and place, the number of images that the run classifies correctly.
     """
     store = open_store(address)
     promotions = []
     for number, rights in enumerate(levels):
-        contestant = publish(store, run_id_of_racer(number, place), rights[place])
-        examiner = _Starter(store, contestant.run_id, barrier)
-        promotions.append(promote(store, contestant, examiner, RULE))
+        challenger = publish_model(store, run_id_of_racer(number, place), rights[place])
+        predictor = _WaitingPredictor(store, challenger.run_id, barrier)
+        promotions.append(promote(store, challenger, predictor, SETTINGS))
         barrier.wait(TIMEOUT_S)  # a round ends when all have their result
     return promotions
 
