@@ -7,8 +7,8 @@
 They are below the registry, which reads and writes them, because the HTML report shows a manifest too.
 
 Every document starts with its version and ends with its checksum. `parse` checks the checksum first, then the version,
-then every field. An unknown field is refused: whoever adds one also raises the version, so that an older mnist-bp
-refuses the document by its version instead of ignoring a part of it.
+then every field. An unknown field is refused: a change that adds a field also raises the version, so that an older
+mnist-bp refuses the document by its version and does not ignore a part of it.
 """
 
 from __future__ import annotations
@@ -222,7 +222,7 @@ class PromotionRecord(FrozenModel):
         figures: The comparison, or None if nothing was compared.
         error: Name of the error that prevented a decision, or None.
         champion_before: Run id of the champion that was challenged; None for the first challenger.
-        champion_after: Run id of the champion after the decision; None if there is none.
+        champion_after: Run id of the champion after the decision; None if no champion exists.
         at: Time of the decision, in UTC, ISO 8601.
     """
 

@@ -231,6 +231,6 @@ def print_summary(console: Console, summary: RunSummary) -> None:
         "champion": f"{summary.promotion.outcome}: {summary.promotion.reason}",
     }
     for name, value in facts.items():
-        console.print(Text(f"{name:<15}{value}"), soft_wrap=True)  # a path stays whole, to be copied
+        console.print(Text(f"{name:<15}{value}"), soft_wrap=True)  # a path is not wrapped, so that it can be copied
     if summary.notice:
         console.print(Panel(Text(summary.notice), title="NOT MNIST", border_style="bold yellow"))

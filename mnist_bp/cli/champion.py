@@ -12,8 +12,14 @@ from mnist_bp.data.datasets import DatasetName
 from mnist_bp.documents import ChampionChange, FrozenModel
 from mnist_bp.errors import ChecksumError, DataFormatError, StoreError
 from mnist_bp.registry.catalog import read_manifest
-from mnist_bp.registry.champion import CHAMPION, champion_key, describe_lost_pointer, list_champions, read_champion
-from mnist_bp.registry.promotion_record import lost_pointers
+from mnist_bp.registry.champion import (
+    CHAMPION,
+    champion_key,
+    describe_lost_champion_file,
+    list_champions,
+    read_champion,
+)
+from mnist_bp.registry.promotion_record import lost_champion_files
 from mnist_bp.storage.interface import Store
 
 
@@ -56,7 +62,7 @@ def main(arguments: Sequence[str]) -> int:
     """
     command = parse(ChampionCommand, arguments)
     store = command.store
-    datasets = [command.dataset] if command.dataset else sorted({*list_champions(store), *lost_pointers(store)})
+    datasets = [command.dataset] if command.dataset else sorted({*list_champions(store), *lost_champion_files(store)})
     reports, problems = [], []
     for dataset in datasets:
         try:
@@ -87,8 +93,8 @@ def report_on(store: Store, dataset: str) -> Report:
     champion = read_champion(store, dataset)
     pointer, current = store.uri(champion_key(dataset)), champion.current
     if current is None:
-        if last := lost_pointers(store).get(dataset):
-            raise StoreError(describe_lost_pointer(store, dataset, last))
+        if last := lost_champion_files(store).get(dataset):
+            raise StoreError(describe_lost_champion_file(store, dataset, last))
         raise StoreError(f"{pointer}: {dataset} has no champion yet: the first run on it becomes its champion")
     try:
         manifest, _ = read_manifest(store, current.run_id, current.manifest_sha256)

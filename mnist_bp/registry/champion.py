@@ -81,7 +81,7 @@ def champion_key(dataset: str) -> str:
     return f"{CHAMPION}{dataset}.json"
 
 
-def describe_lost_pointer(store: Store, dataset: str, run_id: str) -> str:
+def describe_lost_champion_file(store: Store, dataset: str, run_id: str) -> str:
     """Describe a champion file that is missing although its dataset had a champion, and how to repair it.
 
     Args:

@@ -23,13 +23,13 @@ from mnist_bp.registry.champion import (
     Champion,
     attempts,
     champion_key,
-    describe_lost_pointer,
+    describe_lost_champion_file,
     read_champion,
     swap_champion,
 )
 from mnist_bp.registry.comparison import EnginePredictor, Predictor, PublishedModel, read_published_model
 from mnist_bp.registry.gate import GateDecision, GateSettings, decide
-from mnist_bp.registry.promotion_record import lost_pointers, read_promotion, record_promotion
+from mnist_bp.registry.promotion_record import lost_champion_files, read_promotion, record_promotion
 from mnist_bp.results import CachedDataset, PublishedRun
 from mnist_bp.storage.address import open_store
 from mnist_bp.storage.interface import Store
@@ -122,9 +122,9 @@ def _read_existing_champion(store: Store, dataset: str) -> Champion:
     """
     champion = read_champion(store, dataset)
     if champion.version is None:
-        former = lost_pointers(store).get(dataset)
+        former = lost_champion_files(store).get(dataset)
         if former is not None:
-            raise DataFormatError(describe_lost_pointer(store, dataset, former))
+            raise DataFormatError(describe_lost_champion_file(store, dataset, former))
     return champion
 
 

@@ -77,7 +77,7 @@ def read_promotions(store: Store, runs: Iterable[ListedRun]) -> Iterator[Promoti
     return (promotion for promotion in found if promotion is not None)
 
 
-def lost_pointers(store: Store, records: Iterable[PromotionRecord] | None = None) -> dict[str, str]:
+def lost_champion_files(store: Store, records: Iterable[PromotionRecord] | None = None) -> dict[str, str]:
     """Find the datasets that had a champion and have no champion file.
 
     Args:

@@ -9,8 +9,8 @@ from datetime import datetime, timedelta
 from mnist_bp.errors import DataFormatError
 from mnist_bp.layout import RUN_ID, RUNS
 from mnist_bp.registry.catalog import CatalogedRun, ListedRun
-from mnist_bp.registry.champion import Champion, describe_lost_pointer, list_champions, read_champion
-from mnist_bp.registry.promotion_record import lost_pointers, read_promotions
+from mnist_bp.registry.champion import Champion, describe_lost_champion_file, list_champions, read_champion
+from mnist_bp.registry.promotion_record import lost_champion_files, read_promotions
 from mnist_bp.storage.interface import Store
 
 
@@ -88,7 +88,7 @@ def plan_retention(
     champions = {dataset: read_champion(store, dataset) for dataset in list_champions(store)}
     runs = [run for run in runs if RUN_ID.fullmatch(run.listed.run_id)]
     datasets = {run.listed.run_id: run.dataset for run in runs if run.dataset is not None}
-    _refuse_lost_pointers(store, [run.listed for run in runs if run.dataset not in champions])
+    _refuse_lost_files(store, [run.listed for run in runs if run.dataset not in champions])
     newest = frozenset(_newest(datasets, policy.keep))
     protected = {
         **{run_id: f"one of the newest {policy.keep} of {datasets[run_id]}" for run_id in newest},
@@ -110,9 +110,9 @@ def plan_retention(
     return RetentionPlan(tuple(removals), kept, champions, datasets, newest, damaged)
 
 
-def _refuse_lost_pointers(store: Store, runs: Iterable[ListedRun]) -> None:
-    for dataset, run_id in lost_pointers(store, read_promotions(store, runs)).items():
-        raise DataFormatError(describe_lost_pointer(store, dataset, run_id))
+def _refuse_lost_files(store: Store, runs: Iterable[ListedRun]) -> None:
+    for dataset, run_id in lost_champion_files(store, read_promotions(store, runs)).items():
+        raise DataFormatError(describe_lost_champion_file(store, dataset, run_id))
 
 
 def _newest(datasets: Mapping[str, str], keep: int) -> Iterator[str]:

@@ -15,13 +15,13 @@ from mnist_bp.registry.champion import (
     Champion,
     attempts,
     champion_key,
-    describe_lost_pointer,
+    describe_lost_champion_file,
     list_champions,
     read_champion,
     swap_champion,
 )
 from mnist_bp.registry.comparison import PublishedModel, read_published_model
-from mnist_bp.registry.promotion_record import lost_pointers
+from mnist_bp.registry.promotion_record import lost_champion_files
 from mnist_bp.storage.interface import Store
 
 
@@ -110,7 +110,7 @@ def _choose_dataset(store: Store, target: PublishedModel | None) -> str:
     present = list_champions(store)
     if target is not None and target.dataset in present:
         return target.dataset
-    known = sorted({*present, *lost_pointers(store)})
+    known = sorted({*present, *lost_champion_files(store)})
     if target is None and len(known) == 1:
         return known[0]
     if target is not None and (not known or target.dataset in known):
@@ -128,13 +128,13 @@ def _previous_champion(store: Store, champion: Champion) -> PublishedModel:
     """Find the run that was champion before the current one."""
     current = champion.current
     if current is None:
-        if former := lost_pointers(store).get(champion.dataset):
-            raise StoreError(describe_lost_pointer(store, champion.dataset, former))
+        if former := lost_champion_files(store).get(champion.dataset):
+            raise StoreError(describe_lost_champion_file(store, champion.dataset, former))
         raise StoreError(f"{store.uri(champion_key(champion.dataset))}: {champion.dataset} has no champion yet")
     earlier = [change for change in champion.history if change.run_id != current.run_id]
     if not earlier:
         raise StoreError(
-            f"{current.run_id} is the first champion of {champion.dataset}, so there is none before it; name a run, "
+            f"{current.run_id} is the first champion of {champion.dataset}, so no earlier one exists; name a run, "
             "see mnist-bp runs"
         )
     return read_published_model(store, earlier[-1].run_id, earlier[-1].manifest_sha256)

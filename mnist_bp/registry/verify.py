@@ -23,8 +23,14 @@ from mnist_bp.documents import DatasetEntry, PromotionRecord
 from mnist_bp.errors import ChecksumError, DataFormatError, StoreError
 from mnist_bp.layout import MANIFEST, PROMOTION, RUNS
 from mnist_bp.registry.catalog import ListedRun, list_runs, read_manifest
-from mnist_bp.registry.champion import Champion, champion_key, describe_lost_pointer, list_champions, read_champion
-from mnist_bp.registry.promotion_record import lost_pointers, read_promotion, read_promotions
+from mnist_bp.registry.champion import (
+    Champion,
+    champion_key,
+    describe_lost_champion_file,
+    list_champions,
+    read_champion,
+)
+from mnist_bp.registry.promotion_record import lost_champion_files, read_promotion, read_promotions
 from mnist_bp.storage.file_check import FileCheck, check_file
 from mnist_bp.storage.interface import Store
 from mnist_bp.storage.parallel import in_parallel
@@ -100,7 +106,7 @@ def verify(store: Store, data_dir: Path, run_id: str | None = None, *, all_runs:
     yield from _check_records(store, champions, runs)
     if run_id is None:
         others = [run for run in listed if run.run_id not in expected.manifests and run.run_id not in runs]
-        yield from _check_lost_pointers(store, [run.promotion for run in checked if run.promotion], others)
+        yield from _check_lost_files(store, [run.promotion for run in checked if run.promotion], others)
 
 
 def _check_champion(store: Store, dataset: str) -> tuple[Champion | None, FileCheck]:
@@ -185,9 +191,7 @@ def _check_records(store: Store, champions: list[Champion], runs: Mapping[str, L
                 yield FileCheck(store.uri(f"{RUNS}{run_id}/{PROMOTION}"), "incomplete", detail)
 
 
-def _check_lost_pointers(
-    store: Store, checked: list[PromotionRecord], others: Iterable[ListedRun]
-) -> Iterator[FileCheck]:
+def _check_lost_files(store: Store, checked: list[PromotionRecord], others: Iterable[ListedRun]) -> Iterator[FileCheck]:
     """Report datasets without a champion file although a promotion record names a champion.
 
     Args:
@@ -197,9 +201,10 @@ def _check_lost_pointers(
     """
     try:
         records = [*read_promotions(store, others), *checked]
-        lost = lost_pointers(store, sorted(records, key=lambda record: record.run_id))
+        lost = lost_champion_files(store, sorted(records, key=lambda record: record.run_id))
     except StoreError as exc:
         yield FileCheck(store.uri(RUNS), "unreadable", str(exc))
         return
     for dataset, run_id in lost.items():
-        yield FileCheck(store.uri(champion_key(dataset)), "missing", describe_lost_pointer(store, dataset, run_id))
+        detail = describe_lost_champion_file(store, dataset, run_id)
+        yield FileCheck(store.uri(champion_key(dataset)), "missing", detail)

@@ -1,4 +1,4 @@
-"""Which runs would only repeat a finished one."""
+"""The catalog: which published run has the same data, code and settings as a new one."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ KEY = "0123456789abcdef"
 
 
 def finish(config: RunConfig, number: int, **changes: Any) -> str:
-    """Publish a run as that configuration gives it, and decide about it."""
+    """Publish a run of a configuration, with a promotion record."""
     store = open_store(config.artifacts)
     recorded = {**config.model_dump(mode="json"), "data_dir": "elsewhere", "artifacts": "as/it/was/given"}
     made_from = {"config": recorded, "code": {"version": "0.1.0", "sha256": code_sha256()}, **changes}
@@ -39,26 +39,26 @@ def test_the_newest_run_of_the_same_data_code_and_settings_is_found(config: RunC
 
 
 @pytest.mark.parametrize("change", [{"seed": 20261126}, {"steps": 20}, {"learning_rate": 0.25}, {"dataset": "kmnist"}])
-def test_other_settings_are_another_run(config: RunConfig, change: dict[str, Any]) -> None:
+def test_a_run_with_other_settings_is_not_identical(config: RunConfig, change: dict[str, Any]) -> None:
     finish(config, 1)
     assert find_identical_run(config.model_copy(update=change), KEY) is None
 
 
-def test_other_data_and_other_code_are_another_run(config: RunConfig) -> None:
+def test_a_run_with_other_data_or_other_code_is_not_identical(config: RunConfig) -> None:
     finish(config, 1, code={"version": "0.1.0", "sha256": "0" * 64})
     assert find_identical_run(config, KEY) is None
     finish(config, 2)
     assert find_identical_run(config, "fedcba9876543210") is None
 
 
-def test_a_run_that_was_not_decided_about_is_not_finished(config: RunConfig) -> None:
+def test_a_run_without_a_promotion_record_is_not_finished(config: RunConfig) -> None:
     store = open_store(config.artifacts)
     recorded = config.model_dump(mode="json")
     publish(store, 1, changes={"config": recorded, "code": {"sha256": code_sha256()}})
     assert find_identical_run(config, KEY) is None
 
 
-def test_a_damaged_manifest_is_passed_over(config: RunConfig) -> None:
+def test_a_run_with_a_damaged_manifest_is_ignored(config: RunConfig) -> None:
     first, second = finish(config, 1), finish(config, 2)
     Path(config.artifacts, "runs", second, "manifest.json").write_bytes(b"{}")
     assert find_identical_run(config, KEY) == first

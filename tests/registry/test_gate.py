@@ -1,4 +1,4 @@
-"""The gate: its p against SciPy's own test, what it is symmetric and monotonic in, and which condition decides."""
+"""The gate: its p compared with SciPy's test, its symmetry and monotonicity, and the deciding conditions."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ LENIENT = GateSettings(class_floor=0)
 pairs = st.integers(0, 10_000)
 
 
-def answers(right: int, start: int = 0) -> Classes:
-    """Answers that are right for as many images, from one on, and wrong for the others; every class alike."""
+def predictions(right: int, start: int = 0) -> Classes:
+    """Predictions that are correct for a number of images, from one on, with all classes alike."""
     wrong = (LABELS + 1) % 10
     wrong[start : start + right] = LABELS[start : start + right]
     return wrong
 
 
-def verdict(challenger: Classes, champion: Classes | None, rule: GateSettings = LENIENT) -> GateDecision:
-    return decide(LABELS, challenger, champion, rule)
+def decision(challenger: Classes, champion: Classes | None, settings: GateSettings = LENIENT) -> GateDecision:
+    return decide(LABELS, challenger, champion, settings)
 
 
 # --- p -----------------------------------------------------------------------
@@ -45,19 +45,19 @@ def test_p_counts_tosses_of_a_coin(b: int, c: int, p: float) -> None:
 
 
 @given(pairs, pairs)
-def test_p_falls_with_what_the_challenger_alone_has_right_and_grows_with_the_reverse(b: int, c: int) -> None:
+def test_p_decreases_with_c_and_increases_with_b(b: int, c: int) -> None:
     assert mcnemar_p(b, c + 1) <= mcnemar_p(b, c) <= mcnemar_p(b + 1, c)
 
 
 @given(pairs, pairs)
-def test_the_two_directions_share_the_chance_of_what_was_seen(b: int, c: int) -> None:
+def test_p_in_both_directions_adds_up_to_one_plus_the_probability_of_the_outcome(b: int, c: int) -> None:
     assert mcnemar_p(b, c) + mcnemar_p(c, b) == pytest.approx(1 + binom.pmf(c, b + c, 0.5), rel=1e-9)
 
 
 @given(st.integers(0, 1_000), st.integers(0, 1_000), st.integers(0, 1_000))
-def test_of_two_that_challenge_each_other_one_at_most_is_promoted(mine: int, yours: int, start: int) -> None:
-    a, b = answers(mine), answers(yours, start)
-    there, back = verdict(a, b), verdict(b, a)
+def test_of_two_models_that_challenge_each_other_at_most_one_is_promoted(mine: int, yours: int, start: int) -> None:
+    a, b = predictions(mine), predictions(yours, start)
+    there, back = decision(a, b), decision(b, a)
     assert not (there.promoted and back.promoted)
     assert there.figures.gain == -(back.figures.gain or 0)
     assert (there.figures.champion_alone_right, there.figures.challenger_alone_right) == (
@@ -69,8 +69,8 @@ def test_of_two_that_challenge_each_other_one_at_most_is_promoted(mine: int, you
 # --- which condition decides -------------------------------------------------
 
 
-def test_the_first_becomes_champion_whatever_its_figures() -> None:
-    found = verdict(answers(0), None, GateSettings(significance=0.001, minimum_gain=1, class_floor=1))
+def test_the_first_challenger_becomes_champion_whatever_its_figures() -> None:
+    found = decision(predictions(0), None, GateSettings(significance=0.001, minimum_gain=1, class_floor=1))
     assert found.promoted
     assert (
         found.figures.challenger_accuracy,
@@ -81,8 +81,8 @@ def test_the_first_becomes_champion_whatever_its_figures() -> None:
     assert "first champion" in found.reason
 
 
-def test_a_clearly_better_one_is_promoted_with_every_figure() -> None:
-    found = decide(LABELS, answers(900), answers(800), GateSettings())
+def test_a_clearly_better_challenger_is_promoted_and_every_figure_recorded() -> None:
+    found = decide(LABELS, predictions(900), predictions(800), GateSettings())
     assert found.promoted
     assert found.reason == (
         "accuracy 0.9000, champion's 0.8000: gain +0.1000 (required: at least 0); p = 7.9e-31 from 100 images "
@@ -104,53 +104,53 @@ def test_a_clearly_better_one_is_promoted_with_every_figure() -> None:
     )
 
 
-def test_an_identical_one_is_kept_out_with_p_1() -> None:
-    found = verdict(answers(900), answers(900))
+def test_an_identical_challenger_is_not_promoted_and_p_is_1() -> None:
+    found = decision(predictions(900), predictions(900))
     assert (found.promoted, found.figures.p_value, found.figures.gain) == (False, 1, 0)
     assert "p = 1 from 0 images" in found.reason
 
 
-def test_four_images_more_may_be_luck_and_five_are_not() -> None:
-    assert not verdict(answers(804), answers(800)).promoted
-    assert verdict(answers(805), answers(800)).promoted
+def test_a_gain_of_four_images_is_not_significant_and_one_of_five_is() -> None:
+    assert not decision(predictions(804), predictions(800)).promoted
+    assert decision(predictions(805), predictions(800)).promoted
 
 
 @pytest.mark.parametrize(
-    ("rule", "decisive"),
+    ("settings", "deciding"),
     [
         (GateSettings(significance=2.0**-11, class_floor=0), "p = 0.00098 from 10 images"),
         (GateSettings(minimum_gain=0.011, class_floor=0), "gain +0.0100 (expected: at least 0.011)"),
         (GateSettings(class_floor=0.811), "class 0 lowest with 0.8100 (expected: at least 0.811)"),
     ],
 )
-def test_one_condition_that_is_missed_decides_and_is_named_alone(rule: GateSettings, decisive: str) -> None:
-    found = verdict(answers(810), answers(800), rule)
+def test_a_single_condition_that_is_not_met_is_the_only_one_named(settings: GateSettings, deciding: str) -> None:
+    found = decision(predictions(810), predictions(800), settings)
     assert not found.promoted
-    assert decisive in found.reason
+    assert deciding in found.reason
     assert found.reason.count("expected") == 1
 
 
 @pytest.mark.parametrize(
-    "rule",
+    "settings",
     [
         GateSettings(significance=2.0**-10, class_floor=0),
         GateSettings(minimum_gain=0.01, class_floor=0),
         GateSettings(class_floor=0.81),
     ],
 )
-def test_a_limit_that_is_met_exactly_is_met(rule: GateSettings) -> None:
-    assert verdict(answers(810), answers(800), rule).promoted
+def test_a_limit_that_is_reached_exactly_is_met(settings: GateSettings) -> None:
+    assert decision(predictions(810), predictions(800), settings).promoted
 
 
-def test_a_class_that_is_lost_outweighs_any_gain() -> None:
+def test_a_class_without_correct_images_outweighs_any_gain() -> None:
     challenger = np.where(LABELS == 7, 0, LABELS)
-    found = decide(LABELS, challenger, answers(0), GateSettings())
+    found = decide(LABELS, challenger, predictions(0), GateSettings())
     assert not found.promoted
     assert found.figures.challenger_per_class[7] == 0
     assert "class 7 lowest with 0.0000" in found.reason
 
 
-def test_a_class_without_images_is_below_no_floor() -> None:
+def test_a_class_without_test_images_has_no_floor() -> None:
     labels = np.array([0, 0, 1, 1, 1, 1, 1, 1])
     found = decide(labels, labels, 1 - labels, GateSettings(class_floor=1), classes=3)
     assert found.promoted
@@ -158,8 +158,8 @@ def test_a_class_without_images_is_below_no_floor() -> None:
 
 
 @given(st.integers(0, 1_000), st.integers(0, 1_000))
-def test_figures_agree_with_each_other(mine: int, start: int) -> None:
-    found = verdict(answers(mine), answers(500, start))
+def test_the_figures_are_consistent(mine: int, start: int) -> None:
+    found = decision(predictions(mine), predictions(500, start))
     assert found.figures.champion_accuracy is not None
     assert found.figures.gain == pytest.approx(found.figures.challenger_accuracy - found.figures.champion_accuracy)
     assert found.figures.challenger_accuracy == pytest.approx(

@@ -1,4 +1,4 @@
-"""Garbage collection: what nobody reaches goes, and nothing else, whatever happens meanwhile, wherever it is killed."""
+"""Garbage collection: only unreferenced runs are removed, whatever happens at the same time, wherever it is killed."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ NOWHERE = Path("no-data-directory")
 
 
 class Times:
-    """A clock that stands still: at some hours before `NOW`."""
+    """A clock that stands still, some hours before `NOW`."""
 
     def __init__(self, hours: float = 100) -> None:
         self.hours = hours
@@ -61,7 +61,7 @@ def store(times: Times) -> MemoryStore:
 
 
 def with_champion(store: Store, *numbers: int, dataset: str = "mnist") -> list[str]:
-    """Publish runs and make each champion, one after the other."""
+    """Publish runs and make each champion in turn."""
     run_ids = [publish(store, number, dataset) for number in numbers]
     assert all(promote(store, run_id, dataset) for run_id in run_ids)
     return run_ids
@@ -72,13 +72,13 @@ def runs_in(store: Store) -> list[str]:
 
 
 def gc(store: Any, keep: int = 1, champions: int = 1, data_dir: Path = NOWHERE, grace: timedelta = DAY) -> list[str]:
-    """Collect, and return which runs went."""
+    """Collect, and return the ids of the removed runs."""
     return [
         removal.run_id for removal in collect(store, data_dir, RetentionPolicy(keep, champions, grace), now=NOW).runs
     ]
 
 
-def test_the_newest_runs_of_each_dataset_stay_and_older_ones_go(store: MemoryStore) -> None:
+def test_the_newest_runs_of_each_dataset_are_kept_and_older_ones_removed(store: MemoryStore) -> None:
     with_champion(store, 9)
     with_champion(store, 8, dataset="kmnist")
     mnist = [publish(store, number) for number in (1, 3, 5)]
@@ -88,7 +88,7 @@ def test_the_newest_runs_of_each_dataset_stay_and_older_ones_go(store: MemorySto
     assert gc(store, keep=2) == []
 
 
-def test_champions_and_the_last_of_its_history_stay_each_run_counted_once(store: MemoryStore) -> None:
+def test_the_latest_champions_are_kept_and_each_run_is_counted_once(store: MemoryStore) -> None:
     first, second, third = with_champion(store, 1, 2, 3)
     for run_id in (second, third, second):
         assert promote(store, run_id, action="rollback")
@@ -98,7 +98,7 @@ def test_champions_and_the_last_of_its_history_stay_each_run_counted_once(store:
     assert gc(store, keep=0, champions=1) == [third, newest]
 
 
-def test_what_is_younger_than_the_grace_stays_finished_or_not(store: MemoryStore, times: Times) -> None:
+def test_runs_younger_than_the_grace_period_are_kept_complete_or_not(store: MemoryStore, times: Times) -> None:
     with_champion(store, 9)
     old = [publish(store, 1), publish(store, 2, manifest=False)]
     times.hours = 23
@@ -111,7 +111,7 @@ def test_what_is_younger_than_the_grace_stays_finished_or_not(store: MemoryStore
     assert runs_in(store) == [*young, resumed, run_id_of(9)]
 
 
-def test_a_run_whose_manifest_is_damaged_stays_to_be_looked_at(store: MemoryStore) -> None:
+def test_a_run_with_a_damaged_manifest_is_kept(store: MemoryStore) -> None:
     with_champion(store, 9)
     run_id = publish(store, 1)
     key = f"{RUNS}{run_id}/{MANIFEST}"
@@ -121,7 +121,7 @@ def test_a_run_whose_manifest_is_damaged_stays_to_be_looked_at(store: MemoryStor
     assert kept[run_id] == "its manifest is damaged or lost: see mnist-bp verify"
 
 
-def test_a_run_whose_manifest_is_lost_stays_to_be_looked_at_here_and_there(store: MemoryStore, tmp_path: Path) -> None:
+def test_a_run_with_a_lost_manifest_and_its_directory_are_kept(store: MemoryStore, tmp_path: Path) -> None:
     with_champion(store, 9)
     directory = make_directory(tmp_path, run_id_of(1), hours=48)
     run_id = publish(store, 1)
@@ -133,7 +133,7 @@ def test_a_run_whose_manifest_is_lost_stays_to_be_looked_at_here_and_there(store
     assert kept[run_id] == "its manifest is damaged or lost: see mnist-bp verify"
 
 
-def test_a_damaged_pointer_stops_everything(store: MemoryStore) -> None:
+def test_a_damaged_champion_file_prevents_every_removal(store: MemoryStore) -> None:
     with_champion(store, 1, 2)
     key = f"{CHAMPION}mnist.json"
     store.files[key] = store.files[key][0].replace(b"promote", b"pr0mote"), store.files[key][1]
@@ -143,7 +143,7 @@ def test_a_damaged_pointer_stops_everything(store: MemoryStore) -> None:
 
 
 @pytest.mark.parametrize("conditional", [True, False])
-def test_a_lost_pointer_stops_everything(conditional: bool, times: Times) -> None:
+def test_a_lost_champion_file_prevents_every_removal(conditional: bool, times: Times) -> None:
     store = MemoryStore(times, conditional=conditional)
     former, champion = with_champion(store, 1, 2)
     put_promotion(store, champion)
@@ -153,32 +153,34 @@ def test_a_lost_pointer_stops_everything(conditional: bool, times: Times) -> Non
     assert runs_in(store) == [former, champion]
 
 
-def test_what_has_no_runs_name_is_none_of_ours(store: MemoryStore) -> None:
+def test_files_without_a_run_id_are_left_alone(store: MemoryStore) -> None:
     for key in ("runs/notes/todo.txt", "runs/stray", "runs/20261123T000001Z/x", "other/file"):
         store.put(key, b"mine", sha256_of_bytes(b"mine"))
     assert gc(store, keep=0) == []
     assert len(store.files) == 4
 
 
-def test_a_dataset_without_a_champion_loses_no_complete_run_and_gets_no_pointer(store: MemoryStore) -> None:
+def test_a_dataset_without_a_champion_loses_no_complete_run_and_gets_no_champion_file(store: MemoryStore) -> None:
     complete, unfinished = publish(store, 1), publish(store, 2, manifest=False)
     assert gc(store, keep=0) == [unfinished]
     assert runs_in(store) == [complete]
     assert list_champions(store) == []
 
 
-def test_where_conditions_are_ignored_runs_go_and_the_pointer_is_left_alone(times: Times) -> None:
+def test_without_conditional_writes_runs_are_removed_and_the_champion_file_is_not_written(
+    times: Times,
+) -> None:
     store = MemoryStore(times, conditional=False)
     old, champion = with_champion(store, 1, 2)
     lonely = publish(store, 3, "kmnist")
-    pointer = store.files[f"{CHAMPION}mnist.json"]
+    file = store.files[f"{CHAMPION}mnist.json"]
     assert gc(store, keep=0) == [old, lonely]
     assert runs_in(store) == [champion]
-    assert store.files[f"{CHAMPION}mnist.json"] == pointer
+    assert store.files[f"{CHAMPION}mnist.json"] == file
     assert list_champions(store) == ["mnist"]
 
 
-def test_planning_changes_nothing_and_tells_what_collecting_does(store: MemoryStore, tmp_path: Path) -> None:
+def test_planning_changes_nothing_and_returns_what_collecting_removes(store: MemoryStore, tmp_path: Path) -> None:
     old, champion = with_champion(store, 1, 2)
     make_directory(tmp_path, run_id_of(3), hours=48)
     before = dict(store.files)
@@ -192,7 +194,7 @@ def test_planning_changes_nothing_and_tells_what_collecting_does(store: MemorySt
     assert planned.kept == {champion: "the champion of mnist"}
 
 
-def test_a_run_is_fenced_before_its_first_file_goes_and_the_fence_lifted_after_the_last(store: MemoryStore) -> None:
+def test_a_run_is_fenced_before_its_first_file_is_deleted_until_after_the_last(store: MemoryStore) -> None:
     old, _ = with_champion(store, 1, 2)
     put_promotion(store, old)
     states = []
@@ -210,24 +212,24 @@ def test_a_run_is_fenced_before_its_first_file_goes_and_the_fence_lifted_after_t
     assert states[-1] == (set(), False)
 
 
-def test_a_removal_that_was_begun_is_finished_even_if_more_is_to_be_kept_by_now(store: MemoryStore) -> None:
+def test_a_removal_that_was_started_is_finished_even_if_more_runs_must_be_kept_now(store: MemoryStore) -> None:
     old, champion = with_champion(store, 1, 2)
-    pointer = read_champion(store, "mnist")
-    assert swap_champion(store, replace(pointer, pending_deletion=(old, run_id_of(7))))
+    now = read_champion(store, "mnist")
+    assert swap_champion(store, replace(now, pending_deletion=(old, run_id_of(7))))
     store.delete(f"{RUNS}{old}/model.safetensors")
     assert gc(store, keep=5, champions=5) == [old]
     assert runs_in(store) == [champion]
     assert read_champion(store, "mnist").pending_deletion == ()
 
 
-def test_a_champion_goes_not_even_if_its_pointer_says_that_it_is_being_removed(store: MemoryStore) -> None:
+def test_a_champion_is_kept_even_if_its_file_lists_it_in_pending_deletion(store: MemoryStore) -> None:
     _, champion = with_champion(store, 1, 2)
     assert swap_champion(store, replace(read_champion(store, "mnist"), pending_deletion=(champion,)))
     assert gc(store, keep=0) == [run_id_of(1)]
     assert runs_in(store) == [champion]
 
 
-def test_a_run_that_is_published_anew_meanwhile_is_left_and_said_so(store: MemoryStore, times: Times) -> None:
+def test_a_run_that_is_published_again_in_the_meantime_is_kept_and_reported(store: MemoryStore, times: Times) -> None:
     with_champion(store, 9)
     run_id = publish(store, 1, manifest=False)
 
@@ -242,9 +244,7 @@ def test_a_run_that_is_published_anew_meanwhile_is_left_and_said_so(store: Memor
     read_manifest(store, run_id)
 
 
-def test_champions_that_keep_changing_end_it_with_nothing_removed(
-    store: MemoryStore, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_if_champions_keep_changing_nothing_is_removed(store: MemoryStore, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("mnist_bp.registry.champion.time.sleep", lambda _: None)
     with_champion(store, 1, 2, 3)
     numbers = count()
@@ -263,7 +263,7 @@ def test_champions_that_keep_changing_end_it_with_nothing_removed(
 
 
 # ---------------------------------------------------------------------------------------------------------------------
-# whatever happens meanwhile
+# at the same time
 
 
 class World:
@@ -288,7 +288,7 @@ class World:
         self.times.hours = 0
 
     def promote(self, place: int) -> None:
-        """Make one of all runs champion, if it can be; it may be gone, or be going."""
+        """Make one of all runs champion, unless it has been or is being removed."""
         run_id, dataset = list(self.complete.items())[place % len(self.complete)]
         with contextlib.suppress(StoreError):
             promote(self.store, run_id, dataset)
@@ -297,7 +297,7 @@ class World:
         collect(self.store, NOWHERE, self.rules, now=NOW)
 
     def protected(self) -> set[str]:
-        """Everything that may not be touched now, from what was ever published rather than from what is there."""
+        """All runs that must be kept now, according to what was published and not to what the store contains."""
         protected: set[str] = set()
         for dataset in set(self.complete.values()):
             ours = sorted((run_id for run_id, name in self.complete.items() if name == dataset), reverse=True)
@@ -308,7 +308,7 @@ class World:
 
     def check(self) -> None:
         for run_id in self.protected():
-            assert f"{RUNS}{run_id}/{MANIFEST}" in self.store.files, f"{run_id} was protected, and is gone"
+            assert f"{RUNS}{run_id}/{MANIFEST}" in self.store.files, f"{run_id} was protected, and is missing"
         assert self.young <= self.store.files.keys()
         for run in list_runs(self.store):
             if run.complete:
@@ -333,7 +333,7 @@ EVENTS = st.dictionaries(
 
 @settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.integers(0, 3), st.integers(1, 3), AT_FIRST, st.lists(PLACE, max_size=5), EVENTS)
-def test_nothing_reachable_goes_whatever_happens_at_whatever_call(
+def test_no_referenced_run_is_removed_whatever_happens_at_any_call(
     keep: int,
     champions: int,
     runs: list[tuple[str, int, bool]],
@@ -373,13 +373,13 @@ def old_runs_and_champions() -> MemoryStore:
     return store
 
 
-def test_killed_at_any_call_it_leaves_every_reader_whole_runs_and_the_next_finishes(
+def test_a_collection_killed_at_any_call_leaves_complete_runs_to_readers_and_the_next_one_finishes(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     without_threads(monkeypatch)
     undisturbed = FaultyStore(old_runs_and_champions())
-    gone = gc(undisturbed, keep=0, champions=2)
-    assert gone == [run_id_of(1), run_id_of(4), run_id_of(5)]
+    removed = gc(undisturbed, keep=0, champions=2)
+    assert removed == [run_id_of(1), run_id_of(4), run_id_of(5)]
     for number in range(len(undisturbed.calls)):
         store = old_runs_and_champions()
         with pytest.raises(Killed):
@@ -395,11 +395,11 @@ def test_killed_at_any_call_it_leaves_every_reader_whole_runs_and_the_next_finis
         assert read_champion(store, "mnist").pending_deletion == ()
 
 
-def test_promotions_rollbacks_and_readers_beside_collections_on_a_directory(tmp_path: Path) -> None:
-    """Threads on real files: whoever reads a champion finds all of its run, or that it is champion no more."""
+def test_readers_find_complete_champions_during_promotions_rollbacks_and_collections(tmp_path: Path) -> None:
+    """Threads on real files: a reader of the champion finds its complete run, or that the champion has changed."""
     store = LocalStore(tmp_path)
     run_ids = [publish(store, number, steps=(10,)) for number in range(60)]
-    for path in tmp_path.rglob("*"):  # older than the grace, unlike what is being written meanwhile
+    for path in tmp_path.rglob("*"):  # older than the grace period, unlike files written during the test
         os.utime(path, (time.time() - 3_600,) * 2)
     assert promote(store, run_ids[0])
     end, problems, promoted, grace = time.monotonic() + 3, [], count(), timedelta(minutes=1)
@@ -407,7 +407,7 @@ def test_promotions_rollbacks_and_readers_beside_collections_on_a_directory(tmp_
     def change(seed: int) -> None:
         draw = random.Random(seed)
         while time.monotonic() < end:
-            with contextlib.suppress(StoreError):  # it is gone
+            with contextlib.suppress(StoreError):  # it has been removed
                 if promote(store, draw.choice(run_ids), action=draw.choice(["promote", "rollback"])):
                     next(promoted)
 
@@ -444,7 +444,7 @@ def test_promotions_rollbacks_and_readers_beside_collections_on_a_directory(tmp_
 # real servers
 
 
-def test_more_runs_than_one_listing_holds(s3_server: S3Server, s3_bucket: str, s3_admin: Any) -> None:
+def test_more_runs_than_one_page_of_a_listing_are_collected(s3_server: S3Server, s3_bucket: str, s3_admin: Any) -> None:
     source = MemoryStore()
     for number in range(150):
         publish(source, number, steps=(10, 20, 30), size=10)
@@ -479,7 +479,7 @@ def hold_lock(directory: Path, held: Any, done: Any) -> None:
 
 
 @contextlib.contextmanager
-def somebody_working_on(directory: Path) -> Iterator[None]:
+def another_process_working_on(directory: Path) -> Iterator[None]:
     """Let another process hold a run's lock."""
     context = multiprocessing.get_context("fork")
     held, done = context.Event(), context.Event()
@@ -493,7 +493,7 @@ def somebody_working_on(directory: Path) -> Iterator[None]:
         process.join()
 
 
-def test_directories_of_runs_go_by_age_unless_the_run_is_among_the_newest(store: MemoryStore, tmp_path: Path) -> None:
+def test_old_run_directories_are_removed_unless_the_run_is_among_the_newest(store: MemoryStore, tmp_path: Path) -> None:
     with_champion(store, 1, 2)
     for number, hours in ((1, 48), (2, 48), (3, 48), (4, 1)):
         make_directory(tmp_path, run_id_of(number), hours)
@@ -506,11 +506,11 @@ def test_directories_of_runs_go_by_age_unless_the_run_is_among_the_newest(store:
     assert sorted(path.name for path in (tmp_path / "runs").iterdir()) == [run_id_of(2), run_id_of(4), "notes"]
 
 
-def test_a_run_that_somebody_works_on_stays_here_and_in_the_store(store: MemoryStore, tmp_path: Path) -> None:
+def test_a_run_in_progress_is_kept_with_its_directory(store: MemoryStore, tmp_path: Path) -> None:
     with_champion(store, 9)
     run_id = publish(store, 1, manifest=False)
     directory = make_directory(tmp_path, run_id, 48)
-    with somebody_working_on(directory):
+    with another_process_working_on(directory):
         assert is_locked(directory)
         done = collect(store, tmp_path, RetentionPolicy(0, 1, DAY))
         assert (done.runs, done.directories) == ((), ())
@@ -521,7 +521,7 @@ def test_a_run_that_somebody_works_on_stays_here_and_in_the_store(store: MemoryS
     assert not directory.exists()
 
 
-def test_a_run_that_is_taken_up_at_the_last_moment_stays_here_and_in_the_store(
+def test_a_run_that_is_resumed_at_the_last_moment_is_kept_with_its_directory(
     store: MemoryStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with_champion(store, 9)
@@ -530,7 +530,7 @@ def test_a_run_that_is_taken_up_at_the_last_moment_stays_here_and_in_the_store(
     with contextlib.ExitStack() as stack:
 
         def begin(*_: object) -> bool:
-            stack.enter_context(somebody_working_on(directory))
+            stack.enter_context(another_process_working_on(directory))
             return True
 
         monkeypatch.setattr("mnist_bp.registry.gc._fence", begin)
@@ -540,13 +540,13 @@ def test_a_run_that_is_taken_up_at_the_last_moment_stays_here_and_in_the_store(
     assert run_id in runs_in(store)
 
 
-def test_a_removal_of_a_directory_that_was_broken_off_is_finished(store: MemoryStore, tmp_path: Path) -> None:
+def test_an_interrupted_removal_of_a_directory_is_finished(store: MemoryStore, tmp_path: Path) -> None:
     make_directory(tmp_path, f".removed-{run_id_of(1)}", 48)
     assert [each.run_id for each in collect(store, tmp_path, RetentionPolicy(1, 1, DAY)).directories] == [run_id_of(1)]
     assert list((tmp_path / "runs").iterdir()) == []
 
 
-def test_temporary_files_of_the_dead_go_and_those_of_the_living_stay(tmp_path: Path) -> None:
+def test_temporary_files_of_dead_processes_are_removed_and_those_of_live_ones_kept(tmp_path: Path) -> None:
     store, data_dir = LocalStore(tmp_path / "artifacts"), tmp_path / "data"
     (run_id,) = with_champion(store, 1)
     for directory in (tmp_path / "artifacts" / RUNS / run_id, data_dir / "parquet" / "mnist-0123"):

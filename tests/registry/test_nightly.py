@@ -1,4 +1,4 @@
-"""The last nights at a glance: which runs they are, and what is told and drawn of them."""
+"""Nights: their dates and seeds, which runs they are, and how they are shown."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def store(tmp_path: Path) -> LocalStore:
 
 
 def put(store: LocalStore, number: int, accuracy: float, seed: int, dataset: str = "mnist") -> str:
-    """Publish the run of a number, which was made on the day of that number."""
+    """Publish a run that was started on the day of its number."""
     created = datetime(2026, 11, 1, 2, tzinfo=UTC) + timedelta(days=number)
     last = checkpoint(2_000, accuracy, seed).model_dump(mode="json")
     changes = {"created": created.isoformat(), "config": {"seed": seed}, "seed": seed, "checkpoints": [last]}
@@ -39,28 +39,28 @@ def put_night(store: LocalStore, number: int, accuracy: float = 0.9, dataset: st
     return put(store, number, accuracy, seed_of(FIRST + timedelta(days=number)), dataset)
 
 
-def test_nights_are_told_by_date_with_what_was_decided_and_nothing_else_is(store: LocalStore) -> None:
+def test_nights_are_listed_by_date_with_their_decisions_and_other_runs_are_left_out(store: LocalStore) -> None:
     nights = [put_night(store, number, 0.9 + number / 100) for number in (0, 1, 2)]
     put(store, 3, 0.5, seed=7)
     put_night(store, 4, dataset="kmnist")
     caught_up = put(store, 5, 0.91, seed_of(FIRST - timedelta(days=1)))
     put_promotion(store, nights[1])
-    told = recent_nights(store, "mnist")
-    assert [row.run_id for row in told] == [caught_up, *nights]
-    assert [row.decision for row in told] == [None, None, "promoted", None]
-    assert [row.day.isoformat() for row in told] == ["2026-10-31", "2026-11-01", "2026-11-02", "2026-11-03"]
-    assert nights_headline(told) == "0.9200 on 3 Nov, best of 4: 0.9200"
+    found = recent_nights(store, "mnist")
+    assert [row.run_id for row in found] == [caught_up, *nights]
+    assert [row.decision for row in found] == [None, None, "promoted", None]
+    assert [row.day.isoformat() for row in found] == ["2026-10-31", "2026-11-01", "2026-11-02", "2026-11-03"]
+    assert nights_headline(found) == "0.9200 on 3 Nov, best of 4: 0.9200"
 
 
-def test_without_nights_all_runs_stand_in_for_them(store: LocalStore) -> None:
+def test_in_a_store_without_nights_every_run_counts_as_one(store: LocalStore) -> None:
     runs = [put(store, number, 0.9, seed=number) for number in (1, 2)]
-    told = recent_nights(store, "mnist")
-    assert [row.run_id for row in told] == runs
-    assert [row.day.isoformat() for row in told] == ["2026-11-02", "2026-11-03"]
+    found = recent_nights(store, "mnist")
+    assert [row.run_id for row in found] == runs
+    assert [row.day.isoformat() for row in found] == ["2026-11-02", "2026-11-03"]
     assert recent_nights(store, "kmnist") == []
 
 
-def test_what_is_damaged_is_left_out_or_called_so(store: LocalStore, tmp_path: Path) -> None:
+def test_a_damaged_manifest_is_left_out_and_a_damaged_record_is_reported(store: LocalStore, tmp_path: Path) -> None:
     whole, undecided, damaged = (put_night(store, number) for number in range(3))
     for run_id, name in ((undecided, "promotion.json"), (damaged, "manifest.json")):
         put_promotion(store, run_id)
@@ -72,12 +72,12 @@ def test_what_is_damaged_is_left_out_or_called_so(store: LocalStore, tmp_path: P
     ]
 
 
-def test_only_the_last_nights_are_told(store: LocalStore) -> None:
+def test_only_the_most_recent_nights_are_listed(store: LocalStore) -> None:
     nights = [put_night(store, number) for number in range(NIGHTS_SHOWN + 2)]
     assert [row.run_id for row in recent_nights(store, "mnist")] == nights[-NIGHTS_SHOWN:]
 
 
-def test_experiments_never_stand_in_for_nights_that_lie_too_far_back(
+def test_other_runs_never_count_as_nights_if_nights_may_lie_further_back(
     store: LocalStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("mnist_bp.registry.nightly.RUNS_SEARCHED", 3)
@@ -108,14 +108,14 @@ def test_a_run_with_a_wrong_field_in_its_manifest_is_left_out(wrong: dict[str, A
     assert [row.run_id for row in recent_nights(store, "mnist")] == [night]
 
 
-def test_a_run_whose_seed_is_not_a_number_is_no_night(store: LocalStore) -> None:
+def test_a_run_whose_seed_is_not_a_number_is_not_a_night(store: LocalStore) -> None:
     night = put_night(store, 1)
     publish(store, 2, changes={"config": {"seed": "x"}})
     assert [row.run_id for row in recent_nights(store, "mnist")] == [night]
 
 
 @pytest.mark.parametrize("count", [1, 2, NIGHTS_SHOWN])
-def test_the_picture_has_a_mark_for_each_night_filled_for_champions_and_names_each_day_once(
+def test_the_chart_has_a_mark_per_night_filled_for_champions_and_names_each_day_once(
     store: LocalStore, count: int
 ) -> None:
     nights = [put_night(store, number, 0.9 + number / 1000) for number in range(count)]
@@ -130,7 +130,7 @@ def test_the_picture_has_a_mark_for_each_night_filled_for_champions_and_names_ea
     assert days[-1] == f"{count} Nov"
 
 
-def test_the_text_holds_the_picture_itself_and_a_table_that_begins_with_the_newest(store: LocalStore) -> None:
+def test_the_markdown_contains_the_chart_and_a_table_that_starts_with_the_newest_night(store: LocalStore) -> None:
     first, last = put_night(store, 1, 0.91), put_night(store, 2, 0.92)
     rows = recent_nights(store, "mnist")
     text = nights_markdown("mnist", rows)
@@ -151,7 +151,7 @@ def test_the_text_holds_the_picture_itself_and_a_table_that_begins_with_the_newe
     ("timezone", "night"),
     [("UTC", date(2026, 11, 24)), ("Europe/Zurich", date(2026, 11, 25)), ("America/New_York", date(2026, 11, 24))],
 )
-def test_the_night_is_the_date_where_the_clock_hangs(timezone: str, night: date) -> None:
+def test_the_night_is_the_date_in_the_time_zone_of_the_schedule(timezone: str, night: date) -> None:
     assert night_of(datetime(2026, 11, 24, 23, 30, tzinfo=UTC), timezone) == night
 
 
@@ -160,16 +160,16 @@ def test_the_seed_reads_as_the_date() -> None:
 
 
 @given(st.dates(date(2000, 1, 1), date(2999, 12, 31)))
-def test_a_seed_tells_its_night(night: date) -> None:
+def test_the_night_follows_from_the_seed(night: date) -> None:
     assert night_of_seed(seed_of(night)) == night
 
 
 @pytest.mark.parametrize("seed", [0, 1, 10_101, 20261301, 20260230, 2**53 - 1])
-def test_a_seed_that_is_no_date_tells_no_night(seed: int) -> None:
+def test_a_seed_that_is_not_a_date_has_no_night(seed: int) -> None:
     assert night_of_seed(seed) is None
 
 
 @pytest.mark.parametrize("name", ["Mars/Olympus", "", "../UTC", "Europe", "a\0b"])
-def test_a_time_zone_that_is_none_is_refused_by_name(name: str) -> None:
+def test_an_unknown_time_zone_is_refused_by_name(name: str) -> None:
     with pytest.raises(ConfigError, match="expected a name such as"):
         zone_of(name)

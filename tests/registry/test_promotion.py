@@ -1,4 +1,4 @@
-"""Promotion: who becomes champion, on a directory and on every S3 server present, whoever races and whoever dies."""
+"""Promotion: which run becomes champion, in a directory and on every S3 server present, in races and after kills."""
 
 from __future__ import annotations
 
@@ -40,11 +40,11 @@ from tests.support.challenges import (
 from tests.support.faulty_store import FaultyStore
 from tests.support.race import RACERS, exit_code_of
 
-POINTER = champion_key("mnist")
+CHAMPION_FILE = champion_key("mnist")
 
 
 def champions(store: Store) -> list[str]:
-    """The runs that became champion, first one first; reading proves the chain."""
+    """List the runs that became champion, the first one first. Reading them checks the history."""
     return [change.run_id for change in read_champion(store, "mnist").history]
 
 
@@ -64,7 +64,7 @@ def replace_file(store: Store, key: str, content: bytes) -> None:
 
 
 class PromotionContract:
-    """What holds wherever champions are kept. Subclasses say where, and for how many rounds there is time to race."""
+    """Claims about every kind of store. Subclasses provide the store and the number of rounds of a race."""
 
     rounds: int
 
@@ -89,7 +89,7 @@ class PromotionContract:
         assert champions(store) == ["a", "b"]
         assert read_champion(store, "mnist").history[1].manifest_sha256 == better.manifest_sha256
 
-    def test_the_decision_is_recorded_beside_the_run_and_in_the_history(self, store: Store) -> None:
+    def test_the_decision_is_in_the_promotion_record_and_in_the_history(self, store: Store) -> None:
         for name, right in [("a", 100), ("b", 900), ("c", 500)]:
             promotion = challenge(store, publish_model(store, name, right))
             assert read_promotion(store, name) == promotion
@@ -99,21 +99,21 @@ class PromotionContract:
             assert (promotion.figures, promotion.reason) == (change.figures, change.reason)
             assert promotion.at == change.at
 
-    def test_what_was_decided_is_not_decided_again(self, store: Store) -> None:
+    def test_a_recorded_decision_is_not_made_again(self, store: Store) -> None:
         runs = [publish_model(store, name, right) for name, right in [("a", 100), ("b", 900), ("c", 500)]]
         before = (
             [challenge(store, run) for run in runs],
             [recorded(store, run.run_id) for run in runs],
-            store.read(POINTER),
+            store.read(CHAMPION_FILE),
         )
         again = (
             [challenge(store, run) for run in runs],
             [recorded(store, run.run_id) for run in runs],
-            store.read(POINTER),
+            store.read(CHAMPION_FILE),
         )
         assert before == again
 
-    def test_a_store_that_ignores_conditions_keeps_its_champion_unless_told_otherwise(self, store: Store) -> None:
+    def test_without_conditional_writes_the_champion_stays_unless_the_user_allows_it(self, store: Store) -> None:
         promotion = challenge(store, publish_model(store, "a", 100), allow_unsafe=False)
         if store.supports_conditional_writes():
             assert (promotion.outcome, figures_of(promotion).unsafe) == ("promoted", False)
@@ -121,31 +121,31 @@ class PromotionContract:
         assert (promotion.outcome, promotion.champion_after) == ("refused", None)
         assert "ignores conditional writes" in promotion.reason
         assert "--allow-unsafe-promotion" in promotion.reason
-        assert store.read(POINTER) is None
+        assert store.read(CHAMPION_FILE) is None
         assert recorded(store, "a")["outcome"] == "refused"
-        told = challenge(store, publish_model(store, "b", 100), allow_unsafe=True)
-        assert (told.outcome, figures_of(told).unsafe) == ("promoted", True)
+        allowed = challenge(store, publish_model(store, "b", 100), allow_unsafe=True)
+        assert (allowed.outcome, figures_of(allowed).unsafe) == ("promoted", True)
 
-    def test_a_lost_reply_to_a_swap_that_was_made_is_not_read_as_a_loss(self, store: Store) -> None:
+    def test_a_swap_that_was_made_counts_if_its_reply_is_lost(self, store: Store) -> None:
         promotion = challenge(FaultyStore(store, lost_replies=[True]), publish_model(store, "a", 100))
         assert promotion.outcome == "promoted"
         assert champions(store) == ["a"]
 
-    def test_a_lost_reply_to_a_swap_that_was_not_made_is_decided_again(self, store: Store) -> None:
+    def test_after_a_lost_reply_to_a_swap_that_was_not_made_the_decision_is_made_again(self, store: Store) -> None:
         promotion = challenge(FaultyStore(store, lost_replies=[False, False]), publish_model(store, "a", 100))
         assert promotion.outcome == "promoted"
         assert champions(store) == ["a"]
 
-    def test_a_lost_reply_counts_though_another_was_promoted_on_top_meanwhile(self, store: Store) -> None:
+    def test_a_swap_with_a_lost_reply_counts_even_if_another_run_was_promoted_since(self, store: Store) -> None:
         first, better = publish_model(store, "a", 100), publish_model(store, "b", 900)
         overtaken = {("compare_and_swap", 0): lambda: challenge(store, better)}
         promotion = challenge(FaultyStore(store, after=overtaken, lost_replies=[True]), first)
         assert (promotion.outcome, promotion.champion_after) == ("promoted", "a")
         assert champions(store) == ["a", "b"]
 
-    def test_whoever_loses_decides_again_against_the_new_champion(self, store: Store) -> None:
+    def test_the_loser_of_a_swap_is_compared_with_the_new_champion(self, store: Store) -> None:
         if not store.supports_conditional_writes():
-            pytest.skip("nobody loses on a store that ignores conditions")
+            pytest.skip("no process loses on a store that ignores conditional writes")
         challenge(store, publish_model(store, "a", 100))
         better, best = publish_model(store, "b", 500), publish_model(store, "c", 900)
         overtaken = FaultyStore(store, before={("compare_and_swap", 0): lambda: challenge(store, best)})
@@ -165,11 +165,11 @@ class PromotionContract:
         assert champions(store) == ["a"]
 
     @pytest.mark.parametrize("before", [True, False], ids=["before", "after"])
-    def test_a_promotion_that_is_killed_at_any_call_and_repeated_ends_promoted_once(
+    def test_a_promotion_that_is_killed_at_any_call_and_repeated_happens_once(
         self, before: bool, store: Store, address: str
     ) -> None:
         if not store.supports_conditional_writes():
-            pytest.skip("refused on a store that ignores conditions")
+            pytest.skip("refused on a store that ignores conditional writes")
         challenge(store, publish_model(store, "first", 0))
         calls, expected = 0, ["first"]
         while True:
@@ -190,7 +190,7 @@ class PromotionContract:
             assert read_promotion(store, name) == promotion
         assert calls > 5
 
-    def test_a_promotion_killed_before_its_record_is_recorded_though_it_is_champion_no_longer(
+    def test_a_promotion_killed_before_its_record_is_recorded_even_after_the_champion_has_changed(
         self, store: Store
     ) -> None:
         def stop() -> None:
@@ -206,48 +206,48 @@ class PromotionContract:
         assert challenge(store, first) == promotion
 
     @pytest.mark.parametrize("content", [b"{", b"[]\n", b"\x00\xff", b'{"checksum": "?"}'])
-    def test_a_pointer_that_is_not_ours_decides_nothing_and_says_how_to_repair(
+    def test_an_invalid_champion_file_prevents_a_decision_and_the_message_says_how_to_repair_it(
         self, content: bytes, store: Store
     ) -> None:
         run = publish_model(store, "a", 100)
-        store.put(POINTER, content, sha256_of_bytes(content))
+        store.put(CHAMPION_FILE, content, sha256_of_bytes(content))
         promotion = challenge(store, run)
         assert (promotion.outcome, promotion.figures, promotion.error) == ("refused", None, "DataFormatError")
-        for part in (store.uri(POINTER), "restore it from a copy, or delete it and then", "--resume a"):
+        for part in (store.uri(CHAMPION_FILE), "restore it from a copy, or delete it and then", "--resume a"):
             assert part in promotion.reason
-        assert store.get(POINTER) == content
+        assert store.get(CHAMPION_FILE) == content
         assert read_promotion(store, "a") is None
-        store.delete(POINTER)
+        store.delete(CHAMPION_FILE)
         assert challenge(store, run).outcome == "promoted"
 
-    def test_a_pointer_that_was_lost_makes_no_worse_run_champion(self, store: Store) -> None:
+    def test_a_lost_champion_file_makes_no_worse_run_champion(self, store: Store) -> None:
         challenge(store, publish_model(store, "a", 900))
-        pointer = store.get(POINTER)
-        store.delete(POINTER)
+        file = store.get(CHAMPION_FILE)
+        store.delete(CHAMPION_FILE)
         worse = publish_model(store, "b", 100)
         promotion = challenge(store, worse)
         assert (promotion.outcome, promotion.figures, promotion.error) == ("refused", None, "DataFormatError")
-        for part in (store.uri(POINTER), "a was champion", "rollback --dataset mnist RUN", "--resume b"):
+        for part in (store.uri(CHAMPION_FILE), "a was champion", "rollback --dataset mnist RUN", "--resume b"):
             assert part in promotion.reason
         assert read_promotion(store, "b") is None
-        replace_file(store, POINTER, pointer)
+        replace_file(store, CHAMPION_FILE, file)
         assert challenge(store, worse).outcome == "kept"
 
-    def test_a_run_that_was_kept_tells_of_the_champion_whose_pointer_and_record_are_lost(self, store: Store) -> None:
+    def test_the_record_of_another_run_names_the_champion_whose_file_and_record_are_lost(self, store: Store) -> None:
         challenge(store, publish_model(store, "a", 900))
         assert challenge(store, publish_model(store, "b", 100)).outcome == "kept"
-        store.delete(POINTER)
+        store.delete(CHAMPION_FILE)
         store.delete(f"{RUNS}a/{PROMOTION}")
         assert "a was champion" in challenge(store, publish_model(store, "c", 100)).reason
         with pytest.raises(StoreError, match="a was champion; restore it"):
             roll_back(store)
         assert roll_back(store, "a", allow_unsafe=True).champion_after == "a"
 
-    def test_where_it_cannot_be_read_whether_a_pointer_was_lost_nothing_is_decided(
+    def test_if_the_records_cannot_be_read_a_missing_champion_file_prevents_a_decision(
         self, store: Store, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         challenge(store, publish_model(store, "a", 900))
-        store.delete(POINTER)
+        store.delete(CHAMPION_FILE)
         worse = publish_model(store, "b", 100)
         read = type(store).read
 
@@ -259,26 +259,26 @@ class PromotionContract:
         monkeypatch.setattr(type(store), "read", refuse)
         with pytest.raises(StoreError, match="the disk says no"):
             challenge(store, worse)
-        assert read(store, POINTER) is None
+        assert read(store, CHAMPION_FILE) is None
 
-    def test_a_flipped_byte_in_the_pointer_decides_nothing(self, store: Store) -> None:
+    def test_a_changed_byte_in_the_champion_file_prevents_a_decision(self, store: Store) -> None:
         challenge(store, publish_model(store, "a", 100))
-        content = store.get(POINTER)
-        replace_file(store, POINTER, content.replace(b'"run_id": "a"', b'"run_id": "b"'))
+        content = store.get(CHAMPION_FILE)
+        replace_file(store, CHAMPION_FILE, content.replace(b'"run_id": "a"', b'"run_id": "b"'))
         promotion = challenge(store, publish_model(store, "b", 900))
         assert (promotion.outcome, promotion.figures, promotion.error) == ("refused", None, "ChecksumError")
-        replace_file(store, POINTER, content)
+        replace_file(store, CHAMPION_FILE, content)
         assert challenge(store, read_published_model(store, "b")).outcome == "promoted"
 
     @pytest.mark.parametrize("name", [MANIFEST, MODEL])
-    @pytest.mark.parametrize("gone", [True, False], ids=["gone", "damaged"])
-    def test_a_champion_whose_files_are_lost_keeps_its_place_until_it_is_repaired(
-        self, name: str, gone: bool, store: Store
+    @pytest.mark.parametrize("missing", [True, False], ids=["missing", "damaged"])
+    def test_a_champion_with_damaged_files_stays_until_it_is_repaired(
+        self, name: str, missing: bool, store: Store
     ) -> None:
         challenge(store, publish_model(store, "a", 100))
         key, run = f"{RUNS}a/{name}", publish_model(store, "b", 900)
         content = store.get(key)
-        if gone:
+        if missing:
             store.delete(key)
         else:
             replace_file(store, key, content[:-1] + bytes([content[-1] ^ 1]))
@@ -295,14 +295,14 @@ class PromotionContract:
         replace_file(store, key, content)
         assert challenge(store, run).outcome == "promoted"
 
-    def test_a_dataset_that_has_changed_since_is_said(self, store: Store) -> None:
+    def test_a_changed_dataset_is_mentioned_in_the_reason(self, store: Store) -> None:
         challenge(store, publish_model(store, "a", 100, key="the-key-of-yesterday"))
         promotion = challenge(store, publish_model(store, "b", 900))
         assert promotion.outcome == "promoted"
         assert figures_of(promotion).champion_dataset_key == "the-key-of-yesterday"
         assert "which have changed since" in promotion.reason
 
-    def test_a_run_that_was_made_champion_by_hand_before_it_could_challenge_stays_it(self, store: Store) -> None:
+    def test_a_run_that_was_made_champion_by_hand_before_its_challenge_stays_champion(self, store: Store) -> None:
         challenge(store, publish_model(store, "a", 900))
         run = publish_model(store, "b", 100)
         roll_back(store, "b", allow_unsafe=True)
@@ -311,9 +311,9 @@ class PromotionContract:
         assert "by hand" in promotion.reason
         assert champions(store) == ["a", "b"]
 
-    def test_of_16_processes_that_promote_at_once_one_wins_each_round(self, store: Store, address: str) -> None:
+    def test_of_16_simultaneous_promotions_one_wins_each_round(self, store: Store, address: str) -> None:
         if not store.supports_conditional_writes():
-            pytest.skip("all win on a store that ignores conditions")
+            pytest.skip("all processes win on a store that ignores conditional writes")
         levels = [[10 * number] * RACERS for number in range(1, self.rounds + 1)]
         started = time.perf_counter()
         rounds = race_promotions(address, levels)
@@ -327,9 +327,9 @@ class PromotionContract:
             assert {each.outcome for each in promotions if each is not winner} == {"kept"}
             assert all(read_promotion(store, each.run_id) == each for each in promotions)
 
-    def test_of_16_processes_that_are_all_better_the_best_ends_as_champion(self, store: Store, address: str) -> None:
+    def test_of_16_simultaneous_promotions_the_best_run_ends_as_champion(self, store: Store, address: str) -> None:
         if not store.supports_conditional_writes():
-            pytest.skip("all win on a store that ignores conditions")
+            pytest.skip("all processes win on a store that ignores conditional writes")
         (promotions,) = race_promotions(address, [[10 * place for place in range(RACERS)]])
         promoted = [each.run_id for each in promotions if each.outcome == "promoted"]
         assert champions(store)[-1] == promotions[-1].run_id
@@ -394,9 +394,7 @@ def test_two_published_models_are_compared_on_the_test_images(sample: CachedData
     assert figures.challenger_per_class == tuple(hits / 100 for hits in right[1])
 
 
-def test_a_challenger_that_is_damaged_is_an_error(
-    sample: CachedDataset, published: Publisher, store: LocalStore
-) -> None:
+def test_a_damaged_challenger_is_an_error(sample: CachedDataset, published: Publisher, store: LocalStore) -> None:
     run = published("a", initial_parameters(1, 784, 30, 10))
     path = Path(store.uri(f"{RUNS}a/{MODEL}"))
     content = path.read_bytes()
@@ -406,7 +404,7 @@ def test_a_challenger_that_is_damaged_is_an_error(
     assert store.read(champion_key("mnist-sample")) is None
 
 
-def test_a_record_that_is_damaged_is_not_believed(store: LocalStore) -> None:
+def test_a_damaged_promotion_record_is_an_error_until_it_is_deleted(store: LocalStore) -> None:
     run = publish_model(store, "a", 100)
     challenge(store, run)
     path = Path(store.uri(f"{RUNS}a/{PROMOTION}"))

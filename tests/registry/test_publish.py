@@ -1,4 +1,4 @@
-"""Publishing: what readers find, in a directory and on every S3 server present, and what they never see."""
+"""Publishing: what readers find, in a directory and on every S3 server present."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def evaluated(sample_raw: RawDataset, sample: CachedDataset, tmp_path_factory: p
 
 
 def read_back(published: PublishedRun, store: Store | None = None) -> tuple[dict[str, Any], dict[str, bytes]]:
-    """Read a published run as a reader would: the manifest, then every file it names, each proven.
+    """Read a published run as a reader would: the manifest, then every file it lists, each of them checked.
 
     Args:
         published: What publishing said.
@@ -65,7 +65,7 @@ def has_manifest(paths: Iterable[str]) -> bool:
 
 
 def scores_of(model: bytes, images: npt.NDArray[np.uint8], labels: npt.NDArray[np.uint8]) -> tuple[float, float]:
-    """Compute accuracy and loss of a published model, without any of the library's own arithmetic."""
+    """Compute accuracy and loss of a published model, without the library's arithmetic."""
     W1, b1, W2, b2 = (safetensors.numpy.load(model)[name].astype(np.float64) for name in ("W1", "b1", "W2", "b2"))
     a1 = 1 / (1 + np.exp(-(images / 255 @ W1 + b1)))
     a2 = 1 / (1 + np.exp(-(a1 @ W2 + b2)))
@@ -85,7 +85,7 @@ def publish_to(monkeypatch: pytest.MonkeyPatch, store: Store, fail_at: int | Non
 
 
 class PublishContract:
-    """What holds wherever a run is published. Subclasses say where."""
+    """Claims about every kind of store. Subclasses provide the store."""
 
     @pytest.fixture
     def artifacts(self) -> str:
@@ -93,7 +93,7 @@ class PublishContract:
 
     @pytest.fixture
     def listing(self) -> Callable[[], dict[str, int]]:
-        """Sizes of whatever is there, by path, whoever put it."""
+        """Return the sizes of all files in the store, by path."""
         raise NotImplementedError
 
     def test_a_reader_finds_every_file_of_the_run_intact(
@@ -119,7 +119,7 @@ class PublishContract:
         assert puts[-1].endswith("/manifest.json")
 
     @pytest.mark.parametrize("fail_at", range(len(FILES) + 1))
-    def test_a_publication_that_fails_shows_no_manifest_and_can_be_repeated(
+    def test_a_failed_publication_leaves_no_manifest_and_can_be_repeated(
         self,
         fail_at: int,
         evaluated: EvaluatedRun,
@@ -219,10 +219,10 @@ class TestPublishToS3(PublishContract):
 
 
 @pytest.mark.parametrize("lost", [None, "manifest.json", "report.html", "checkpoints/step-0000025.safetensors"])
-def test_a_publication_is_repeated_to_the_same_bytes_by_whoever_resumes_the_run(
+def test_a_resumed_run_repeats_its_publication_with_the_same_bytes(
     lost: str | None, sample_raw: RawDataset, sample: CachedDataset
 ) -> None:
-    """Started with defaults, `auto` and a relative place, of which the journal keeps what they were."""
+    """The run is started with defaults, `auto` and a relative address; the journal keeps their values."""
     started = RunConfig(steps=50, checkpoint_every=25, data_dir="data", artifacts="artifacts")
     trained = train_run(started, sample)
     first = publish_run(started, sample_raw, sample, trained, evaluate_run(sample, trained))
@@ -235,7 +235,7 @@ def test_a_publication_is_repeated_to_the_same_bytes_by_whoever_resumes_the_run(
     assert json.loads(Path(first.manifest).read_text())["config"]["dataset"] == "auto"
 
 
-def test_files_that_something_removes_under_way_leave_no_manifest_behind(
+def test_if_a_file_disappears_during_publication_no_manifest_is_put(
     evaluated: EvaluatedRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     put = LocalStore.put
@@ -262,7 +262,7 @@ def test_the_model_is_the_last_checkpoint_and_the_checkpoints_differ(published: 
     assert len({contents[name] for name in CHECKPOINTS}) == len(CHECKPOINTS)
 
 
-def test_the_manifest_tells_accuracy_and_loss_of_the_published_checkpoints(
+def test_accuracy_and_loss_in_the_manifest_are_those_of_the_published_checkpoints(
     published: PublishedRun, sample: CachedDataset
 ) -> None:
     manifest, contents = read_back(published)
@@ -279,9 +279,7 @@ def test_the_manifest_tells_accuracy_and_loss_of_the_published_checkpoints(
     assert confusion.trace() / len(labels) == manifest["checkpoints"][-1]["accuracy"] > 0.4
 
 
-def test_the_manifest_tells_scores_and_times_as_they_were_measured(
-    published: PublishedRun, evaluated: EvaluatedRun
-) -> None:
+def test_scores_and_times_in_the_manifest_are_those_measured(published: PublishedRun, evaluated: EvaluatedRun) -> None:
     manifest, _ = read_back(published)
     for point, score, checkpoint in zip(
         manifest["checkpoints"], evaluated.evaluation.checkpoints, evaluated.trained.checkpoints, strict=True
@@ -297,7 +295,7 @@ def test_the_manifest_tells_scores_and_times_as_they_were_measured(
     assert (manifest["engine"], manifest["device"]) == (evaluated.trained.engine, evaluated.trained.device)
 
 
-def test_the_manifest_tells_config_data_and_code(published: PublishedRun, evaluated: EvaluatedRun) -> None:
+def test_the_manifest_describes_configuration_data_and_code(published: PublishedRun, evaluated: EvaluatedRun) -> None:
     manifest, _ = read_back(published)
     config = RunConfig.model_validate(manifest["config"])
     assert config.training_record == evaluated.config.training_record
@@ -349,7 +347,7 @@ def test_publishing_twice_changes_nothing(evaluated: EvaluatedRun, published: Pu
     assert open_store(published.artifacts).get("manifest.json") == manifest
 
 
-def test_a_publication_that_was_broken_off_is_repeated_with_its_bytes_whatever_was_updated_since(
+def test_an_interrupted_publication_is_repeated_with_the_same_bytes_after_an_update(
     evaluated: EvaluatedRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = evaluated.copied_to(tmp_path / "data")
@@ -361,10 +359,10 @@ def test_a_publication_that_was_broken_off_is_repeated_with_its_bytes_whatever_w
 
 
 @pytest.mark.parametrize("damaged", range(len(CHECKPOINTS)))
-def test_a_damaged_run_gets_no_manifest_where_it_was_made_either(
+def test_a_damaged_run_gets_no_manifest_in_its_run_directory_either(
     damaged: int, evaluated: EvaluatedRun, tmp_path: Path
 ) -> None:
-    """The data directory may be the artifacts' place as well: a manifest there is a published one."""
+    """The data directory may also be the store: a manifest there is a published one."""
     run = evaluated.copied_to(tmp_path)
     for name in ("manifest.json", "model.safetensors", "history.parquet"):
         Path(run.trained.directory, name).unlink(missing_ok=True)  # left by a publication of the original
@@ -375,13 +373,13 @@ def test_a_damaged_run_gets_no_manifest_where_it_was_made_either(
     assert not Path(run.trained.directory, "manifest.json").exists()
 
 
-def test_a_checkpoint_that_is_gone_is_one_line_that_names_it(evaluated: EvaluatedRun, tmp_path: Path) -> None:
+def test_a_missing_checkpoint_is_reported_in_one_line_that_names_it(evaluated: EvaluatedRun, tmp_path: Path) -> None:
     run = evaluated.copied_to(tmp_path / "copy")
-    gone = Path(run.trained.checkpoints[0].file.path)
-    gone.unlink()
+    missing = Path(run.trained.checkpoints[0].file.path)
+    missing.unlink()
     with pytest.raises(StoreError) as caught:
         run.publish(str(tmp_path / "artifacts"))
-    assert str(gone) in str(caught.value)
+    assert str(missing) in str(caught.value)
     assert len(str(caught.value).splitlines()) == 1
     assert list((tmp_path / "artifacts").rglob("manifest.json")) == []
 
@@ -392,7 +390,7 @@ def test_a_checkpoint_that_is_gone_is_one_line_that_names_it(evaluated: Evaluate
 
 @pytest.fixture
 def package_copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A copy of the library's source that `code_sha256` takes for its own."""
+    """A copy of the library's source that `code_sha256` digests."""
     copy = tmp_path / "elsewhere" / "mnist_bp"
     shutil.copytree(Path(mnist_bp.__file__).parent, copy, ignore=shutil.ignore_patterns("__pycache__"))
     monkeypatch.setattr("mnist_bp.registry.manifest.__file__", str(copy / "registry" / "manifest.py"))
@@ -429,7 +427,7 @@ def test_a_changed_source_file_changes_the_digest_of_the_code(name: str, package
     assert code_sha256() == before
 
 
-def test_an_added_a_renamed_and_a_removed_source_file_change_the_digest_of_the_code(package_copy: Path) -> None:
+def test_adding_renaming_or_removing_a_source_file_changes_the_digest_of_the_code(package_copy: Path) -> None:
     digests = [code_sha256()]
     (package_copy / "extra.py").touch()
     digests.append(code_sha256())

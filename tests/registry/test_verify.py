@@ -1,4 +1,4 @@
-"""Verification: whatever byte is changed, it is found, and nothing else is called damage."""
+"""Verification: every changed byte is found, and nothing else is reported as damage."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def store(place: Path) -> LocalStore:
 
 
 def found_in(store: Store, run_id: str | None = None, *, all_runs: bool = False) -> list[FileCheck]:
-    """Verify, and return what is not as it should be."""
+    """Verify, and return the results that are not `ok`."""
     return [each for each in verify(store, NOWHERE, run_id, all_runs=all_runs) if each.status != "ok"]
 
 
@@ -56,7 +56,7 @@ def flip(path: Path, draw: random.Random) -> None:
 def real_run(
     sample_raw: RawDataset, sample: CachedDataset, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Path, str]:
-    """Publish a run that was trained, make it champion, and return where, and its id."""
+    """Train and publish a run, make it champion, and return the store's directory and the run's id."""
     place = tmp_path_factory.mktemp("published")
     run = train_and_evaluate(sample_raw, sample, place / "data", steps=20, checkpoint_every=10)
     run.publish(str(place / "a"))
@@ -66,7 +66,7 @@ def real_run(
     return place / "a", run.trained.run_id
 
 
-def test_a_real_run_and_its_caches_are_intact_in_every_file(real_run: tuple[Path, str], sample_raw: RawDataset) -> None:
+def test_every_file_of_a_real_run_and_its_caches_is_intact(real_run: tuple[Path, str], sample_raw: RawDataset) -> None:
     place, run_id = real_run
     data_dir = data_dir_of(sample_raw)
     findings = list(verify(LocalStore(place), data_dir, all_runs=True))
@@ -107,7 +107,7 @@ def test_each_of_1000_changed_bits_is_found(
     assert not [finding for finding in verify(store, data_dir, all_runs=True) if finding.bad]
 
 
-def test_what_is_missing_is_named_and_the_rest_is_verified_all_the_same(store: LocalStore, place: Path) -> None:
+def test_a_missing_file_is_named_and_the_others_are_still_verified(store: LocalStore, place: Path) -> None:
     run_id, other = publish(store, 1), publish(store, 2)
     (place / RUNS / run_id / "model.safetensors").unlink()
     flip(place / RUNS / other / "history.parquet", random.Random(1))
@@ -117,7 +117,7 @@ def test_what_is_missing_is_named_and_the_rest_is_verified_all_the_same(store: L
     assert "SHA-256 expected" in second.detail
 
 
-def test_what_cannot_be_read_is_unreadable_and_not_called_missing(store: LocalStore, place: Path) -> None:
+def test_a_file_that_cannot_be_read_is_unreadable_and_not_missing(store: LocalStore, place: Path) -> None:
     run_id = publish(store, 1)
     path = place / RUNS / run_id / "model.safetensors"
 
@@ -132,7 +132,7 @@ def test_what_cannot_be_read_is_unreadable_and_not_called_missing(store: LocalSt
     assert finding.bad
 
 
-def test_a_run_without_a_manifest_is_incomplete_and_no_damage(store: LocalStore) -> None:
+def test_a_run_without_a_manifest_is_incomplete_and_not_damaged(store: LocalStore) -> None:
     run_id = publish(store, 1, manifest=False)
     (finding,) = found_in(store, all_runs=True)
     assert finding.status == "incomplete"
@@ -140,7 +140,7 @@ def test_a_run_without_a_manifest_is_incomplete_and_no_damage(store: LocalStore)
     assert not finding.bad
 
 
-def test_a_file_that_no_manifest_names_is_foreign_and_no_damage(store: LocalStore) -> None:
+def test_a_file_that_no_manifest_lists_is_foreign_and_not_damaged(store: LocalStore) -> None:
     run_id = publish(store, 1)
     put_promotion(store, run_id, outcome="kept")
     store.put(f"{RUNS}{run_id}/notes.txt", b"mine", sha256_of_bytes(b"mine"))
@@ -149,7 +149,7 @@ def test_a_file_that_no_manifest_names_is_foreign_and_no_damage(store: LocalStor
     assert not finding.bad
 
 
-def test_by_default_the_champions_are_verified_and_no_other_run(store: LocalStore, place: Path) -> None:
+def test_by_default_only_the_champions_are_verified(store: LocalStore, place: Path) -> None:
     other, champion = publish(store, 1), publish(store, 2)
     assert promote(store, champion)
     put_promotion(store, champion)
@@ -173,7 +173,7 @@ def test_a_champion_without_a_run_or_without_a_manifest_is_missing(store: LocalS
         assert (finding.status, finding.uri) == ("missing", store.uri(RUNS + run_id))
 
 
-def test_a_manifest_other_than_the_one_that_was_promoted_is_damage(store: LocalStore, place: Path) -> None:
+def test_a_manifest_that_differs_from_the_promoted_one_is_damaged(store: LocalStore, place: Path) -> None:
     run_id = publish(store, 1)
     assert promote(store, run_id)
     put_promotion(store, run_id)
@@ -184,7 +184,7 @@ def test_a_manifest_other_than_the_one_that_was_promoted_is_damage(store: LocalS
     assert "in a champion file it is" in finding.detail
 
 
-def test_a_former_champion_that_was_collected_is_no_finding(store: LocalStore) -> None:
+def test_a_former_champion_that_was_collected_is_not_reported(store: LocalStore) -> None:
     first, second = publish(store, 1), publish(store, 2)
     assert promote(store, first)
     assert promote(store, second)
@@ -194,7 +194,7 @@ def test_a_former_champion_that_was_collected_is_no_finding(store: LocalStore) -
     assert found_in(store, all_runs=True) == []
 
 
-def test_a_pointer_that_is_gone_is_missing_where_a_run_tells_of_its_promotion(store: LocalStore, place: Path) -> None:
+def test_a_lost_champion_file_is_missing_if_a_record_names_a_champion(store: LocalStore, place: Path) -> None:
     kept, promoted = publish(store, 1), publish(store, 2)
     put_promotion(store, kept, outcome="kept")
     put_promotion(store, promoted)
@@ -208,7 +208,7 @@ def test_a_pointer_that_is_gone_is_missing_where_a_run_tells_of_its_promotion(st
     assert found_in(store, promoted) == []
 
 
-def test_a_record_of_a_promotion_that_is_not_there_is_told_where_the_history_has_it(store: LocalStore) -> None:
+def test_a_missing_promotion_record_is_reported_if_the_history_has_the_promotion(store: LocalStore) -> None:
     promoted, by_hand = publish(store, 1), publish(store, 2)
     assert promote(store, promoted)
     assert promote(store, by_hand, action="rollback")
@@ -219,7 +219,7 @@ def test_a_record_of_a_promotion_that_is_not_there_is_told_where_the_history_has
     assert found_in(store, all_runs=True) == []
 
 
-def test_a_record_of_another_runs_promotion_is_damage(store: LocalStore, place: Path) -> None:
+def test_a_promotion_record_of_another_run_is_damaged(store: LocalStore, place: Path) -> None:
     run_id, other = publish(store, 1), publish(store, 2)
     put_promotion(store, other, outcome="kept")
     (place / RUNS / run_id / PROMOTION).write_bytes((place / RUNS / other / PROMOTION).read_bytes())
@@ -227,7 +227,7 @@ def test_a_record_of_another_runs_promotion_is_damage(store: LocalStore, place: 
     assert (finding.status, f"is the record of {other}, expected {run_id}" in finding.detail) == ("damaged", True)
 
 
-def test_a_manifest_that_is_gone_is_missing_where_the_run_was_decided_about(store: LocalStore, place: Path) -> None:
+def test_a_lost_manifest_is_missing_if_the_run_has_a_promotion_record(store: LocalStore, place: Path) -> None:
     run_id = publish(store, 1)
     put_promotion(store, run_id, outcome="kept")
     (place / RUNS / run_id / MANIFEST).unlink()
@@ -235,7 +235,7 @@ def test_a_manifest_that_is_gone_is_missing_where_the_run_was_decided_about(stor
     assert (finding.status, finding.uri) == ("missing", store.uri(f"{RUNS}{run_id}/{MANIFEST}"))
 
 
-def test_a_champion_made_while_verifying_lacks_no_pointer(store: LocalStore) -> None:
+def test_a_promotion_during_verification_does_not_look_like_a_lost_champion_file(store: LocalStore) -> None:
     run_id = publish(store, 1)
     listed = store.list_entries
 
@@ -250,7 +250,7 @@ def test_a_champion_made_while_verifying_lacks_no_pointer(store: LocalStore) -> 
     assert found_in(store) == []
 
 
-def test_a_damaged_pointer_hides_no_damaged_run(store: LocalStore, place: Path) -> None:
+def test_a_damaged_champion_file_hides_no_damaged_run(store: LocalStore, place: Path) -> None:
     run_id = publish(store, 1)
     assert promote(store, run_id)
     flip(place / CHAMPION / "mnist.json", random.Random(1))
@@ -258,7 +258,7 @@ def test_a_damaged_pointer_hides_no_damaged_run(store: LocalStore, place: Path) 
     assert [finding.status for finding in found_in(store, all_runs=True)] == ["damaged", "damaged"]
 
 
-def test_a_run_trained_on_other_files_than_its_dataset_has_is_damage(store: LocalStore) -> None:
+def test_a_run_trained_on_other_source_files_is_damaged(store: LocalStore) -> None:
     publish(store, 1, changes={"dataset": _other_sources("mnist")})
     (finding,) = found_in(store, all_runs=True)
     assert finding.status == "damaged"
@@ -273,7 +273,7 @@ def _other_sources(dataset: str) -> dict[str, object]:
     return {"name": dataset, "sources": sources}
 
 
-def test_where_only_md5_is_known_an_intact_download_tells_the_sha256(
+def test_if_only_the_md5_is_known_the_sha256_comes_from_an_intact_download(
     store: LocalStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     spec, content = DATASETS["kmnist"], b"images"
@@ -296,20 +296,20 @@ def test_where_only_md5_is_known_an_intact_download_tells_the_sha256(
         ({"mood": "good"}, "mood is not a known field"),
     ],
 )
-def test_a_manifest_with_a_wrong_field_is_damage(change: dict[str, object], problem: str, store: LocalStore) -> None:
+def test_a_manifest_with_a_wrong_field_is_damaged(change: dict[str, object], problem: str, store: LocalStore) -> None:
     publish(store, 1, changes=change)
     (finding,) = found_in(store, all_runs=True)
     assert (finding.status, f"is not a valid manifest: {problem}; restore" in finding.detail) == ("damaged", True)
 
 
-def test_a_manifest_under_another_runs_name_is_damage(store: LocalStore, place: Path) -> None:
+def test_a_manifest_of_another_run_is_damaged(store: LocalStore, place: Path) -> None:
     run_id, other = publish(store, 1), publish(store, 2)
     (place / RUNS / run_id / MANIFEST).write_bytes((place / RUNS / other / MANIFEST).read_bytes())
     (finding,) = found_in(store, all_runs=True)
     assert (finding.status, f"is the manifest of {other}" in finding.detail) == ("damaged", True)
 
 
-def test_an_unknown_run_is_answered_with_the_nearest(store: LocalStore) -> None:
+def test_the_message_about_an_unknown_run_names_the_nearest(store: LocalStore) -> None:
     publish(store, 1)
     publish(store, 2, manifest=False)
     with pytest.raises(StoreError, match=f"no such run; the nearest are {run_id_of(1)}"):
@@ -319,7 +319,7 @@ def test_an_unknown_run_is_answered_with_the_nearest(store: LocalStore) -> None:
 
 
 @pytest.mark.parametrize("at", ["read", "get"])
-def test_a_run_that_is_removed_while_it_is_verified_is_no_finding(at: str, store: LocalStore) -> None:
+def test_a_run_that_is_removed_during_verification_is_not_reported(at: str, store: LocalStore) -> None:
     publish(store, 1)
     stays = publish(store, 2)
     method: Callable[..., object] = getattr(store, at)
@@ -353,18 +353,18 @@ def test_damaged_downloads_and_caches_are_found(sample_raw: RawDataset, tmp_path
     }
 
 
-def test_an_intact_checksum_on_the_wrong_document_is_found(store: LocalStore, place: Path) -> None:
+def test_a_document_of_another_kind_with_an_intact_checksum_is_damaged(store: LocalStore, place: Path) -> None:
     publish(store, 1)
     (place / CHAMPION).mkdir()
-    (place / CHAMPION / "mnist.json").write_bytes(checksummed_json.dumps({"not": "a pointer"}))
+    (place / CHAMPION / "mnist.json").write_bytes(checksummed_json.dumps({"not": "a champion file"}))
     (finding,) = found_in(store, all_runs=True)
     assert (finding.status, "it has no champion_version" in finding.detail) == ("damaged", True)
 
 
-def test_a_pointer_of_another_version_is_not_read_as_one_of_this(store: LocalStore, place: Path) -> None:
+def test_a_champion_file_of_another_version_is_refused(store: LocalStore, place: Path) -> None:
     assert promote(store, publish(store, 1))
-    pointer = place / CHAMPION / "mnist.json"
-    document = checksummed_json.loads(pointer.read_bytes(), "", "")
-    pointer.write_bytes(checksummed_json.dumps({**document, "champion_version": 99}))
+    path = place / CHAMPION / "mnist.json"
+    document = checksummed_json.loads(path.read_bytes(), "", "")
+    path.write_bytes(checksummed_json.dumps({**document, "champion_version": 99}))
     (finding,) = found_in(store)
     assert (finding.status, "another version of mnist-bp wrote it" in finding.detail) == ("damaged", True)
