@@ -104,7 +104,7 @@ def test_every_command_of_the_command_line_is_in_some_page() -> None:
 def test_the_readme_fits_one_page_and_its_reading_order_names_ten_files() -> None:
     readme = (REPOSITORY / "README.md").read_text()
     assert len(readme) <= MAX_README
-    order = readme[readme.index("Reading order") :]
+    order = readme[readme.index("Read in this order") :]
     files = re.findall(r"`([\w/]+\.py)`", order[: order.index("\n\n")])
     assert len(files) == READING_ORDER
     lines = 0
