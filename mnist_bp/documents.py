@@ -48,22 +48,17 @@ _JSON_TYPES: Final = {
     "dict_type": "an object",
     "tuple_type": "a list",
 }
-"""Names for the kinds of errors that pydantic describes in Python's terms."""
+"""Expected values that pydantic describes in Python's terms, by type of error."""
 
 
 class FrozenModel(BaseModel):
-    """A part of a document. Equal ones give equal JSON."""
+    """Base of the documents and their parts: immutable, without unknown fields."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class FileEntry(FrozenModel):
-    """A file, without its address.
-
-    Args:
-        sha256: Digest of its bytes.
-        size: In bytes.
-    """
+    """Digest and size (in bytes) of a file."""
 
     sha256: Sha256
     size: int = Field(ge=0)
@@ -123,12 +118,7 @@ class CheckpointEntry(Score):
 
 
 class CodeEntry(FrozenModel):
-    """The code of a run.
-
-    Args:
-        version: Of the package.
-        sha256: Digest of its source files; see `mnist_bp.registry.manifest.code_sha256`.
-    """
+    """Version of the package, and digest of its source files; see `mnist_bp.registry.manifest.code_sha256`."""
 
     version: str
     sha256: Sha256
@@ -341,5 +331,7 @@ def _problem(error: Any) -> str:
 
 
 def _shown(value: object) -> str:
-    text = without_secrets(json.dumps(value, default=str))  # before it is cut: half a secret is still one
+    text = without_secrets(
+        json.dumps(value, default=str)
+    )  # before it is shortened: a part of a secret would not be recognized
     return text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}..."

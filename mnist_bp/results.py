@@ -115,7 +115,6 @@ class TrainedRun:
             resumption; see `mnist_bp.engines.certificate`.
         checkpoints: In order of step.
         seconds: Training time: shuffling and steps, without reading data or writing checkpoints.
-        notice: Why the engine is not the preferred one, or None.
         resumed: The checkpoints that the run was resumed from, oldest first.
     """
 
@@ -129,7 +128,6 @@ class TrainedRun:
     certificate: dict[str, Any]
     checkpoints: tuple[CheckpointFile, ...]
     seconds: float
-    notice: str | None = None
     resumed: tuple[ResumePoint, ...] = ()
 
     @property

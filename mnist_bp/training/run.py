@@ -228,6 +228,5 @@ def _trained_run(journal: Journal, checkpoints: CheckpointsByStep) -> TrainedRun
         certificate=dict(known.certificate),
         checkpoints=points,
         seconds=points[-1].seconds,
-        notice=start.engine_notice,
         resumed=known.resumed,
     )
