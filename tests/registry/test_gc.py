@@ -522,19 +522,15 @@ def test_a_run_in_progress_is_kept_with_its_directory(store: MemoryStore, tmp_pa
 
 
 def test_a_run_that_is_resumed_at_the_last_moment_is_kept_with_its_directory(
-    store: MemoryStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    store: MemoryStore, tmp_path: Path
 ) -> None:
     with_champion(store, 9)
     run_id = publish(store, 1, manifest=False)
     directory = make_directory(tmp_path, run_id, 48)
     with contextlib.ExitStack() as stack:
-
-        def begin(*_: object) -> bool:
-            stack.enter_context(another_process_working_on(directory))
-            return True
-
-        monkeypatch.setattr("mnist_bp.registry.gc._fence", begin)
-        done = collect(store, tmp_path, RetentionPolicy(0, 1, DAY))
+        resume = partial(stack.enter_context, another_process_working_on(directory))
+        resumed = FaultyStore(store, before={("remove_leftovers", 0): resume})  # after everything is planned
+        done = collect(resumed, tmp_path, RetentionPolicy(0, 1, DAY))
     assert (done.runs, done.directories, done.in_use) == ((), (), (run_id,))
     assert directory.exists()
     assert run_id in runs_in(store)
