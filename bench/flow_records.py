@@ -19,7 +19,7 @@ QUIET: Final = {
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     "DO_NOT_TRACK": "1",
 }
-"""Settings of `flows/train.py`: Prefect logs nothing and sends no analytics."""
+"""Settings of `flows/train.py`: Prefect prints no log and sends no analytics."""
 
 
 def records_of(run_ids: Sequence[str]) -> dict[str, dict[str, Interval]]:

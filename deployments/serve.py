@@ -24,7 +24,7 @@ from pydantic import Field, field_validator
 
 from flows.runtime.choose_server import check_health
 from flows.runtime.server import LocalServer, ServerError
-from flows.runtime.watch import when_process_dies
+from flows.runtime.watch import SERVED_BY, when_process_dies
 from mnist_bp.cli.flags import Command, parse
 from mnist_bp.cli.process import print_error
 from mnist_bp.config import RunConfig
@@ -47,15 +47,15 @@ _CRON_EXPECTED: Final = (
 
 
 class ServeCommand(RunConfig, Command, cli_prog_name="serve.py"):
-    """Serve mnist-bp/train on demand and mnist-bp/nightly on a schedule. The other flags are those of the nightly."""
+    """Serve mnist-bp/train on demand and mnist-bp/nightly on a schedule. All other flags apply to the nightly run."""
 
     model_config = Command.model_config
 
     dataset: DatasetName = "mnist"
-    """Images that the nightly trains on; if they cannot be downloaded, it fails."""
+    """Dataset of the nightly run, which fails if it cannot be downloaded."""
 
     cron: str = "0 2 * * *"
-    """Schedule of the nightly: minute, hour, day of the month, month, day of the week."""
+    """Schedule of the nightly run: minute, hour, day of the month, month, day of the week."""
 
     timezone: str = "UTC"
     """Time zone of the schedule, such as Europe/Zurich; also decides the date of a night, which is its seed."""
@@ -134,7 +134,7 @@ def export_settings(command: ServeCommand) -> ServeCommand:
     os.environ.setdefault("DO_NOT_TRACK", "1")
     if command.with_server:
         os.environ["PREFECT_API_URL"] = f"http://127.0.0.1:{command.port}/api"
-        os.environ["MNIST_BP_SERVED_BY"] = str(os.getpid())  # runs exit with this process; see flows/runtime/hooks.py
+        os.environ[SERVED_BY] = str(os.getpid())  # runs exit with this process
     return command.model_copy(update=places)
 
 
@@ -142,7 +142,7 @@ def _serve(command: ServeCommand, deployments: list[RunnerDeployment]) -> None:
     from prefect import serve
     from prefect.settings import PREFECT_API_URL
 
-    from flows.runtime.crashed_runs import FLOW, crash_zombie_runs
+    from flows.runtime.crashed_runs import FLOW, crash_zombie_runs, describe_crash
     from flows.runtime.notifications import notify_crashed
 
     url = PREFECT_API_URL.value()
@@ -151,7 +151,7 @@ def _serve(command: ServeCommand, deployments: list[RunnerDeployment]) -> None:
             f"no Prefect server replies at {url} ({type(problem).__name__}): start it, or start one with --with-server"
         )
     for run in crash_zombie_runs():  # each would keep the only slot of its deployment
-        _print(f"flow run {run.name}: its process was killed; it is marked as Crashed")
+        _print(describe_crash(run))
         notify_crashed(run)
     about = {"api": url, "ui": str(url).removesuffix("/api"), "cron": command.cron, "timezone": command.timezone}
     if command.json_output:
@@ -192,7 +192,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         deployments = create_deployments(command)
         check_webhook()
         if PREFECT_API_URL.value() is None:
-            raise ServerError("no Prefect server is named: set PREFECT_API_URL, or start one with --with-server")
+            raise ServerError("no Prefect server is configured: set PREFECT_API_URL, or start one with --with-server")
         with LocalServer(command.port, with_ui=True) if command.with_server else nullcontext() as server:
             if server is not None:
                 server.when_it_dies(_exit_without_server)

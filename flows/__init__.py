@@ -1,1 +1,1 @@
-"""What happens, in order. One flow per file, each also a script."""
+"""The flows, one per file: the stages in order."""

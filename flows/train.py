@@ -18,7 +18,7 @@ from flows.runtime.crashed_runs import FLOW
 from flows.runtime.hooks import HOOKS, completed, name_flow_run
 from mnist_bp.config import RunConfig
 from mnist_bp.layout import run_directory
-from mnist_bp.pipeline import find_identical, open_run
+from mnist_bp.pipeline import find_identical_run, open_run
 from mnist_bp.summary import FinishedRun, RunSummary, published_already, summarize
 from mnist_bp.training.resume import RunRequest
 from mnist_bp.training.workspace import lock_run
@@ -52,7 +52,7 @@ def retrain(run: RunRequest, night: date | None = None) -> RunSummary | Finished
     raw = download(run.config, run.notice)
     data = preprocess(run.config, raw)
     name_flow_run(run, data.name, night)
-    if night and (identical := find_identical(run.config, data)):
+    if night and (identical := find_identical_run(run.config, data)):
         return identical
     with lock_run(run_directory(run.config.data_dir, run.run_id)):
         trained = train_network(run.config, data, run.run_id)

@@ -117,16 +117,16 @@ class DownloadError(MnistBpError):
     Args:
         what: Name of the file for the user.
         failures: One for each mirror, in the order of the attempts.
-        remedy: What the user can do.
+        hint: What the user can do.
     """
 
-    def __init__(self, what: str, failures: Sequence[MirrorFailure], remedy: str) -> None:
-        self.what, self.failures, self.remedy = what, tuple(failures), remedy
+    def __init__(self, what: str, failures: Sequence[MirrorFailure], hint: str) -> None:
+        self.what, self.failures, self.hint = what, tuple(failures), hint
         reasons = "; ".join(str(failure) for failure in self.failures)
-        super().__init__(f"could not download {what}: {reasons}. {remedy}")
+        super().__init__(f"could not download {what}: {reasons}. {hint}")
 
     def __reduce__(self) -> tuple[type[DownloadError], tuple[object, ...]]:
-        return DownloadError, (self.what, self.failures, self.remedy)
+        return DownloadError, (self.what, self.failures, self.hint)
 
     @property
     def transient(self) -> bool:

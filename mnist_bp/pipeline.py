@@ -42,6 +42,9 @@ from mnist_bp.training.workspace import lock_run
 
 logger = logging.getLogger(__name__)
 
+LOGGERS: Final = ("mnist_bp", "tasks", "flows")
+"""Loggers of this project, whose INFO lines describe a run to its user."""
+
 DOWNLOAD_WAITS_S: Final = (1.0, 2.0, 4.0)
 """Seconds before each retry of a download after a transport fault, plus jitter."""
 
@@ -100,7 +103,7 @@ def preprocess(config: RunConfig, raw: RawDataset) -> CachedDataset:
     """Build the Parquet cache, or find it intact; see `mnist_bp.data.preprocess`."""
     data = preprocess_dataset(raw, Path(config.data_dir))
     if data.rebuilt:
-        logger.warning(f"the Parquet cache was damaged and has been rebuilt: {data.rebuilt}")
+        logger.warning(f"the Parquet cache could not be used and has been rebuilt: {data.rebuilt}")
     examples = f"{data.train_examples:,} + {data.test_examples:,} images in Parquet"
     logger.info(f"preprocess  {data.name}: {data.cache}, {examples}")
     return data
@@ -142,11 +145,11 @@ def promote(config: RunConfig, data: CachedDataset, published: PublishedRun) -> 
     return promotion
 
 
-def find_identical(config: RunConfig, data: CachedDataset) -> FinishedRun | None:
+def find_identical_run(config: RunConfig, data: CachedDataset) -> FinishedRun | None:
     """Find a published run that a new one would only repeat; see `mnist_bp.registry.catalog`."""
-    from mnist_bp.registry.catalog import find_identical_run
+    from mnist_bp.registry import catalog
 
-    run_id = find_identical_run(config, data.key)
+    run_id = catalog.find_identical_run(config, data.key)
     if run_id is None:
         return None
     return FinishedRun(run_id=run_id, finished=f"nothing to do: {run_id} has the same data, code, settings and seed")

@@ -194,7 +194,7 @@ def _promotion_markdown(promotion: PromotionRecord) -> str:
         "| | champion | challenger |\n|---|---|---|\n"
         f"| run | `{promotion.champion_before}` | `{promotion.run_id}` |\n"
         f"| accuracy | {figures.champion_accuracy:.4f} | {figures.challenger_accuracy:.4f} |\n"
-        f"| right where the other is wrong | {figures.champion_alone_right:,} "
+        f"| correct only for this model | {figures.champion_alone_right:,} "
         f"| {figures.challenger_alone_right:,} |\n\n"
         f"One-sided exact McNemar p = {figures.p_value:.2g}.\n"
     )

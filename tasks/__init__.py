@@ -1,1 +1,1 @@
-"""One step of the pipeline per file: retries, logging, progress. What is done stands in `mnist_bp`."""
+"""One Prefect task per stage: retries, logs, progress. The work is done in `mnist_bp`."""

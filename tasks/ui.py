@@ -1,6 +1,6 @@
 """What a run shows in Prefect's UI: logs, progress, name, tags and artifacts.
 
-A UI that lacks something never fails the run.
+A failed update of the UI never fails the run.
 """
 
 from __future__ import annotations
@@ -27,13 +27,10 @@ from prefect.runtime import flow_run
 from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 
 from mnist_bp.errors import MnistBpError
-from mnist_bp.pipeline import ProgressBar, no_progress_bar
+from mnist_bp.pipeline import LOGGERS, ProgressBar, no_progress_bar
 from mnist_bp.results import Progress
 
 logger = logging.getLogger(__name__)
-
-LOGGERS: Final = ("mnist_bp", "tasks", "flows")
-"""Loggers of this project, whose INFO lines belong in the log of the run."""
 
 UPDATE_INTERVAL_S: Final = 1.0
 """Seconds until a stage gets a progress artifact, and between two updates of it."""
@@ -78,7 +75,7 @@ def optional(*others: type[MnistBpError]) -> Iterator[None]:
     except Exception as exc:
         if not isinstance(exc, (PrefectException, httpx.HTTPError, *others)):
             raise
-        logger.warning(f"Prefect's UI lacks something of this run: {exc!r}")
+        logger.warning(f"could not update Prefect's UI for this run: {exc!r}")
 
 
 def update_flow_run(name: str, tags: Mapping[str, str]) -> None:

@@ -142,7 +142,7 @@ def test_the_environment_sets_the_defaults_of_data_directory_and_store(monkeypat
     assert parse(TrainCommand, ["--data-dir", "here"]).config.data_dir == "here"
 
 
-def test_a_config_is_frozen_and_takes_no_unknown_field() -> None:
+def test_a_config_is_frozen_and_rejects_unknown_fields() -> None:
     with pytest.raises(ValidationError):
         RunConfig().steps = 5  # type: ignore[misc]
     with pytest.raises(ValidationError):

@@ -56,6 +56,11 @@ def crash_zombie_runs() -> list[FlowRun]:
         return [run for run in running if is_zombie(run) and _mark_crashed(client, run)]
 
 
+def describe_crash(run: FlowRun) -> str:
+    """Describe a run that `crash_zombie_runs` marked."""
+    return f"flow run {run.name}: its process was killed; it is marked as Crashed"
+
+
 def is_zombie(run: FlowRun) -> bool:
     """Return whether the process that this machine labelled a run with has ended."""
     host, pid, started = (run.labels.get(name) for name in (HOST, PID, STARTED))

@@ -8,14 +8,15 @@ from contextlib import suppress
 from datetime import date
 from typing import Any, Final, cast
 
-from prefect import Flow
+from prefect import Flow, get_client
 from prefect.client.schemas.objects import FlowRun, State
 from prefect.states import Completed
 from pydantic import ValidationError
 
-from flows.runtime.crashed_runs import crash_zombie_runs, label_with_process
+from flows.runtime.crashed_runs import crash_zombie_runs, describe_crash, label_with_process
 from flows.runtime.notifications import notify_crashed, notify_failed, notify_not_promoted
-from flows.runtime.watch import when_process_dies
+from flows.runtime.watch import SERVED_BY, when_process_dies
+from mnist_bp.cli.process import INTERRUPTED
 from mnist_bp.config import RunConfig
 from mnist_bp.errors import ConfigError, StoreError
 from mnist_bp.storage.address import open_store
@@ -24,11 +25,6 @@ from mnist_bp.training.resume import RunRequest
 from tasks import ui
 
 logger = logging.getLogger(__name__)
-
-SERVED_BY: Final = "MNIST_BP_SERVED_BY"
-"""Environment variable of runs: id of the serving process, whose Prefect server they need."""
-
-_INTERRUPTED: Final = 130
 
 
 def completed(result: RunSummary | FinishedRun) -> RunSummary | FinishedRun:
@@ -65,12 +61,11 @@ def _on_running(_flow: Flow[..., Any], run: FlowRun, _state: State[Any]) -> None
     """Send logs to Prefect, exit with the serving process, and mark runs whose process was killed as Crashed."""
     ui.send_logs_to_prefect()
     if pid := os.environ.get(SERVED_BY):
-        when_process_dies(int(pid), lambda: os._exit(_INTERRUPTED))  # the run can be resumed, as after any kill
+        when_process_dies(int(pid), lambda: os._exit(INTERRUPTED))  # the run can be resumed, as after any kill
     with ui.optional():
         label_with_process(run)
         for crashed in crash_zombie_runs():
-            message = f"flow run {crashed.name}: its process was killed; it is marked as Crashed"
-            logger.warning(message, extra={"flow_run_id": run.id})
+            logger.warning(describe_crash(crashed), extra={"flow_run_id": run.id})
             notify_crashed(crashed)
 
 
@@ -99,12 +94,18 @@ def _show_nights(summary: RunSummary) -> None:
 
 
 def _on_failure(_flow: Flow[..., Any], run: FlowRun, state: State[Any]) -> None:
-    """Notify, and tag a run that failed before it was named."""
+    """Notify, and tag a run that failed before it was named, as far as its parameters decide the tags."""
     notify_failed(run, state)
-    with suppress(ValidationError):  # why it failed
+    if run.parameters.get("resume"):
+        return
+    with suppress(ValidationError), ui.optional(), get_client(sync_client=True) as client:  # ValidationError: the cause
         config = RunConfig.model_validate(run.parameters.get("config") or {})
-        if f"seed:{config.seeds_range}" not in run.tags:
-            ui.update_flow_run(run.name, _tags(RunRequest("", config), config.dataset))
+        current = client.read_flow_run(run.id)
+        if not any(tag.startswith("dataset:") for tag in current.tags):
+            tags = _tags(RunRequest("", config), config.dataset)
+            if "timezone" in run.parameters:  # the seed of a night is its date
+                del tags["seed"]
+            ui.update_flow_run(current.name, tags)
 
 
 HOOKS: Final[dict[str, Any]] = {

@@ -16,6 +16,7 @@ import httpx
 from prefect.client.schemas.objects import FlowRun, State
 from prefect.events import emit_event
 
+from flows.runtime.crashed_runs import describe_crash
 from mnist_bp.documents import PromotionRecord
 from mnist_bp.errors import ConfigError, without_secrets
 
@@ -46,8 +47,8 @@ def notify_failed(run: FlowRun, state: State[Any]) -> None:
 
 def notify_crashed(run: FlowRun) -> None:
     """Notify that the process of a run was killed, which the run itself could not."""
-    message = "its process was killed; it is marked as Crashed"
-    _notify(run, FAILED, f"{run.name}: {message}", {"state": "Crashed", "message": message})
+    message = describe_crash(run)
+    _notify(run, FAILED, message, {"state": "Crashed", "message": message})
 
 
 def notify_not_promoted(run: FlowRun, promotion: PromotionRecord) -> None:
@@ -84,7 +85,7 @@ def post(url: str, text: str) -> str | None:
 
 
 def _host(url: str) -> str | None:
-    """Return the host of a web address, the only part that is no secret; None if it is not a web address."""
+    """Return the host of a web address, the only part that is not secret; None if it is not a web address."""
     try:
         parts = urlsplit(url)
     except ValueError:

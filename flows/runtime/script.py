@@ -1,4 +1,4 @@
-"""Run a flow as a script: flags, a Prefect server that starts ahead, signals, the terminal, and the exit code.
+"""Run a flow as a script: flags, a Prefect server that is started early, signals, the terminal, and the exit code.
 
 if __name__ == "__main__":
 script = Script()         # before Prefect is imported

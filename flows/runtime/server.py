@@ -122,7 +122,8 @@ class LocalServer:
             if now > started + timeout:
                 raise ServerError(f"Prefect's server at {self.url} did not reply within {timeout:.0f} s")
         raise ServerError(
-            f"Prefect's server ended at its start: {self._startup_error()}; its database is {database()} (PREFECT_HOME)"
+            f"Prefect's server exited during startup: {self._startup_error()}; its database is {database()} "
+            "(PREFECT_HOME)"
         )
 
     def when_it_dies(self, act: Callable[[], None]) -> None:

@@ -12,6 +12,9 @@ import psutil
 
 POLL_INTERVAL_S: Final = 0.5
 
+SERVED_BY: Final = "MNIST_BP_SERVED_BY"
+"""Environment variable of runs: id of the serving process, whose Prefect server they need."""
+
 
 def when_process_dies(pid: int, act: Callable[[], None]) -> None:
     """Call a function in a thread once another process has ended, however it ended.

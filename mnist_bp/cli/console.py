@@ -12,8 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.text import Text
 
 from mnist_bp import results
-
-LOGGERS: Final = ("mnist_bp", "tasks", "flows")
+from mnist_bp.pipeline import LOGGERS
 
 _STYLES: Final = {logging.WARNING: "bold yellow"}
 

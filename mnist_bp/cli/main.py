@@ -16,7 +16,7 @@ COMMANDS: Final[Mapping[str, str]] = {
     "runs": "list the published runs; plot their accuracy",
     "show": "show one published run in full",
     "verify": "verify that champions or runs are intact",
-    "gc": "delete old runs, but no recent champion",
+    "gc": "delete old runs, except recent champions",
     "champion": "show the champion of each dataset and its history",
     "rollback": "make the previous champion, or another run, the champion",
     "store": "check what a store supports",

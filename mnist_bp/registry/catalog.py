@@ -90,7 +90,7 @@ class CatalogedRun:
         return "damaged" if self.damage else "complete" if self.manifest else "incomplete"
 
 
-class RunOverview(FrozenModel):
+class RunRow(FrozenModel):
     """One row in a table of runs. Facts that only a manifest states are None without an intact one."""
 
     run_id: str
@@ -206,7 +206,7 @@ def find_champions(store: Store) -> tuple[set[str], list[str]]:
     return champions, problems
 
 
-def summarize_run(run: CatalogedRun, champions: set[str]) -> RunOverview:
+def summarize_run(run: CatalogedRun, champions: set[str]) -> RunRow:
     """Describe a run in one row.
 
     Args:
@@ -214,7 +214,7 @@ def summarize_run(run: CatalogedRun, champions: set[str]) -> RunOverview:
         champions: Run ids of all champions.
     """
     listed, manifest = run.listed, run.manifest
-    return RunOverview(
+    return RunRow(
         run_id=listed.run_id,
         status=run.status,
         created=manifest and manifest.created,

@@ -118,8 +118,8 @@ def _apply(figures: GateFigures) -> GateDecision:
         (gain >= figures.minimum_gain, f"gain {gain:+.4f}", f"at least {figures.minimum_gain:g}"),
         (
             p <= figures.significance,
-            f"p = {p:.2g} from {figures.challenger_alone_right:,} images right with the challenger alone and "
-            f"{figures.champion_alone_right:,} with the champion alone",
+            f"p = {p:.2g} from {figures.challenger_alone_right:,} images that only the challenger classifies correctly "
+            f"and {figures.champion_alone_right:,} that only the champion does",
             f"at most {figures.significance:g}",
         ),
         (share >= figures.class_floor, f"class {lowest} lowest with {share:.4f}", f"at least {figures.class_floor:g}"),

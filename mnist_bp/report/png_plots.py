@@ -15,7 +15,7 @@ def orders_png(steps: Sequence[int], correct: Sequence[Sequence[int]], published
 
     Args:
         steps: The steps at which each order was evaluated.
-        correct: Images right of the first 1,000; one row per example order, one column per step.
+        correct: Images correct among the first 1,000; one row per example order, one column per step.
         published: The published counts, for the first of `steps`.
 
     Returns:
@@ -29,7 +29,7 @@ def orders_png(steps: Sequence[int], correct: Sequence[Sequence[int]], published
     axes.plot(steps, means, color="tab:blue", linewidth=2, label="mean")
     axes.plot(steps[: len(published)], published, color="tab:red", marker="o", label="published")
     title = "Lab 8-4 from its published initial weights"
-    axes.set(title=title, xlabel="step", ylabel="right of the first 1,000 test images (raw pixels)")
+    axes.set(title=title, xlabel="step", ylabel="correct among the first 1,000 test images (raw pixels)")
     axes.grid(alpha=0.3)
     axes.legend(loc="lower right")
     return _png(figure)

@@ -40,13 +40,13 @@ def dumps(document: Mapping[str, Any], *, indent: int | None = 2) -> bytes:
     return head + sha256_of_bytes(content).encode() + tail
 
 
-def loads(content: bytes, what: str, remedy: str) -> dict[str, Any]:
+def loads(content: bytes, what: str, hint: str) -> dict[str, Any]:
     """Verify the checksum of a document, then decode it.
 
     Args:
         content: Bytes as returned by `dumps`, possibly damaged since.
         what: Name of the document, for the message.
-        remedy: What the user can do about a damaged document, for the message.
+        hint: What the user can do about a damaged document, for the message.
 
     Returns:
         The document, without its checksum.
@@ -59,14 +59,14 @@ def loads(content: bytes, what: str, remedy: str) -> dict[str, Any]:
     if found is None:
         if _FORMAT_1.search(content):
             raise DataFormatError(
-                f"{what} was written by an older mnist-bp in format 1, expected format 2; "
-                "read it with that version, or choose another place (--data-dir, --artifacts)"
+                f"{what} was written by an older mnist-bp in format 1, expected format 2: read it with that version, "
+                f"choose another place (--data-dir, --artifacts), or {hint}"
             )
-        raise DataFormatError(f"{what} does not end with a checksum, as every document written here does; {remedy}")
+        raise DataFormatError(f"{what} does not end with a checksum, as every document written here does; {hint}")
     stated = found[1].decode()
     actual = sha256_of_bytes(content[: found.start(1)] + _BLANK.encode() + content[found.end(1) :])
     if actual != stated:
-        raise ChecksumError(f"{what} is damaged: its checksum is {stated}, its content's SHA-256 {actual}; {remedy}")
+        raise ChecksumError(f"{what} is damaged: its checksum is {stated}, its content's SHA-256 {actual}; {hint}")
     document: dict[str, Any] = json.loads(content)
     del document[_KEY]
     return document

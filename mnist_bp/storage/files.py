@@ -48,13 +48,13 @@ def sha256_of_bytes(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-def read_verified(path: Path, sha256: str, remedy: str = "delete it and run again") -> bytes:
+def read_verified(path: Path, sha256: str, hint: str = "delete it and run again") -> bytes:
     """Read a whole file and compare its digest before anything is parsed.
 
     Args:
         path: Path of a file that fits in memory.
         sha256: Digest recorded when the file was written, in hex.
-        remedy: What the user can do about a damaged file.
+        hint: What the user can do about a damaged file.
 
     Raises:
         ChecksumError: The bytes differ from the digest.
@@ -62,7 +62,7 @@ def read_verified(path: Path, sha256: str, remedy: str = "delete it and run agai
     """
     with reading_from(path):
         content = path.read_bytes()
-    expect_digest(str(path), sha256_of_bytes(content), sha256, remedy)
+    expect_digest(str(path), sha256_of_bytes(content), sha256, hint)
     return content
 
 
@@ -80,28 +80,28 @@ def verified_content(source: Path | bytes, sha256: str, name: str) -> bytes:
     return source
 
 
-def expect_digest(what: str, found: str, expected: str, remedy: str = "delete it and run again") -> None:
+def expect_digest(what: str, found: str, expected: str, hint: str = "delete it and run again") -> None:
     """Refuse bytes whose SHA-256 is not the recorded one.
 
     Raises:
         ChecksumError: The digests differ.
     """
     if found != expected:
-        raise ChecksumError(f"{what} is damaged: SHA-256 expected {expected}, found {found}; {remedy}")
+        raise ChecksumError(f"{what} is damaged: SHA-256 expected {expected}, found {found}; {hint}")
 
 
 @contextmanager
-def reading_from(place: Path, remedy: str = "run the pipeline again to recreate it") -> Iterator[None]:
+def reading_from(place: Path, hint: str = "run the pipeline again to recreate it") -> Iterator[None]:
     """Raise StoreError in place of any OSError of the block, which reads.
 
     Args:
         place: File or directory that is read, for the message.
-        remedy: What the user can do.
+        hint: What the user can do.
     """
     try:
         yield
     except OSError as exc:
-        raise StoreError(f"cannot read {place}: {exc.strerror or exc}; {remedy}") from exc
+        raise StoreError(f"cannot read {place}: {exc.strerror or exc}; {hint}") from exc
 
 
 @contextmanager

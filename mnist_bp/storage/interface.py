@@ -93,7 +93,7 @@ class Store(Protocol):
         ...
 
     def delete(self, key: str) -> None:
-        """Delete a file; a missing file is no error."""
+        """Delete a file; a missing file is not an error."""
         ...
 
     def read(self, key: str) -> Versioned | None:

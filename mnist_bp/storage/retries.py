@@ -1,6 +1,6 @@
 """When a request is made again: after a transient fault, within limits of number and time. No other module decides it.
 
-botocore's own retries are off, and the steps that only use a store have none either: attempts would multiply.
+botocore's own retries are off, and the tasks that only use a store have none either: attempts would multiply.
 """
 
 from __future__ import annotations

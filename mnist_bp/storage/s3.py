@@ -2,7 +2,7 @@
 
     s3.py           the methods of a store
     s3_client.py    one boto3 client for each bucket; retries around every request
-    s3_errors.py    errors of boto3, and replies of servers that are no S3 store, as StoreError
+    s3_errors.py    errors of boto3, and replies of servers that are not S3 stores, as StoreError
     retries.py      when a request is made again
 
 No other modules import boto3.

@@ -1,4 +1,4 @@
-"""Errors of boto3, and replies of servers that are no S3 store, as StoreError: one line with the cause and a hint."""
+"""Errors of boto3, and replies of servers that are not S3 stores, as StoreError: one line with the cause and a hint."""
 
 from __future__ import annotations
 
@@ -37,15 +37,15 @@ _HINTS: Final = {
 
 _TLS_HINTS: Final = {
     "CERTIFICATE_VERIFY_FAILED": "set AWS_CA_BUNDLE to the certificate of the authority that signed the store's",
-    "WRONG_VERSION_NUMBER": "the server speaks no TLS: start AWS_ENDPOINT_URL_S3 with http://, or correct its port",
+    "WRONG_VERSION_NUMBER": "the server does not use TLS: start AWS_ENDPOINT_URL_S3 with http://, or correct its port",
 }
 """What to do about TLS errors that are not transient, by OpenSSL's names."""
 
 
 class OtherServerError(aws.BotoCoreError):  # type: ignore[misc]  # botocore carries no types
-    """The reply of a server that is no S3 store."""
+    """The reply of a server that is not an S3 store."""
 
-    fmt = "{endpoint} is no S3 store: it answered with HTTP {status} and {kind}"
+    fmt = "{endpoint} is not an S3 store: it answered with HTTP {status} and {kind}"
 
 
 def code_of(exc: aws.ClientError) -> str:
@@ -87,7 +87,7 @@ def raising_store_errors(what: str) -> Iterator[None]:
         if _host_is_unknown(exc):
             raise StoreError(f"{what}: {exc}: no host has this name; check AWS_ENDPOINT_URL_S3") from exc
         raise StoreError(f"{what}: {exc}; check AWS_ENDPOINT_URL_S3 and the network", transient=True) from exc
-    except ValueError as exc:  # an endpoint that is no address
+    except ValueError as exc:  # an endpoint that is not an address
         raise StoreError(f"{what}: {exc}; check AWS_ENDPOINT_URL_S3") from exc
     except aws.BotoCoreError as exc:
         raise StoreError(f"{what}: {exc}; check the AWS_* environment") from exc
@@ -102,7 +102,7 @@ def refuse_other_server(endpoint: str, operation_model: Any, response_dict: Mapp
         response_dict: The reply that botocore is about to parse: `status_code`, `headers` and `body`.
 
     Raises:
-        OtherServerError: The server is no S3 store.
+        OtherServerError: The server is not an S3 store.
     """
     operation, status, headers = operation_model.name, int(response_dict["status_code"]), response_dict["headers"]
     body = response_dict["body"]

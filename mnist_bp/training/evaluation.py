@@ -28,7 +28,7 @@ logger = logging.getLogger(__name__)
 LAB_EXAMPLES: Final = 1_000
 """Source: the lab's evaluation loop, which scores the first 1,000 test images alone."""
 
-WORST_MISTAKES: Final = 24
+MAX_MISTAKES: Final = 24
 """Number of mistakes in an evaluation: as many as fit on a screen."""
 
 WEAK: Final = 0.90
@@ -82,7 +82,7 @@ class Evaluator:
         """Count the predictions: rows are true classes, columns predicted classes; shape (K, K)."""
         return tuple(tuple(row) for row in self._confusion(self._data.predict(model).argmax(1)).tolist())
 
-    def mistakes(self, model: Model, limit: int = WORST_MISTAKES) -> tuple[Mistake, ...]:
+    def mistakes(self, model: Model, limit: int = MAX_MISTAKES) -> tuple[Mistake, ...]:
         """List the wrongly classified images, the most confident mistakes first.
 
         Mistakes are sorted by the predicted class's output minus the true class's output, then by row.

@@ -39,13 +39,13 @@ class RunStart:
         config: The configuration as JSON; see `RunConfig.record`.
         dataset: Name of the dataset, never `auto`.
         dataset_key: Digest of what the dataset's cache was built from.
-        dataset_notice: Why the bundled sample stands in for MNIST, or None.
+        dataset_notice: Why the bundled sample replaces MNIST, or None.
         seeds: One seed for each model.
         validation_examples: Number of examples held out at the end of the training split.
         engine: Name of the engine that computes the steps.
         device: Device that it computes on.
         engine_notice: Why this is not the engine that would have been chosen, or None.
-        certificate: Proof, from before the first step, that the engine is right.
+        certificate: Gradient check of the engine before the first step.
     """
 
     run_id: str
@@ -146,7 +146,7 @@ class Journal:
         Args:
             known: What `read` returned.
             point: Step that training goes on from; the checkpoints after it are cancelled.
-            certificate: Proof that the engine is still right.
+            certificate: Gradient check of the engine at the resumption.
 
         Raises:
             StoreError: The disk is full, read-only or missing.
@@ -215,7 +215,7 @@ class Journal:
         entry = checksummed_json.loads(line + b"\n", where, _HINT)
         if entry.pop("kind", None) != "start":
             raise DataFormatError(f"{where} is not the start of a run; {_HINT}")
-        if (version := entry.pop("journal_version")) != JOURNAL_VERSION:
+        if (version := entry.pop("journal_version", None)) != JOURNAL_VERSION:
             raise DataFormatError(
                 f"{where} has journal_version {version}, expected {JOURNAL_VERSION}: another version of mnist-bp wrote "
                 f"it; resume the run with that version, or {_HINT}"

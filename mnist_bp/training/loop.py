@@ -120,11 +120,11 @@ def train(
         DivergenceError: A parameter became infinite or not a number; names the step.
     """
     advance = partial(data.advance, learning_rate=config.learning_rate, bias_gradient=config.bias_gradient)
-    stride = max(1, min(CHUNK_STEPS, _CHUNK_EXAMPLES // config.batch_size))
+    chunk = max(1, min(CHUNK_STEPS, _CHUNK_EXAMPLES // config.batch_size))
     models, step = list(models), start
     while step < config.steps:
         checkpoint_at = min(config.steps, (step // config.checkpoint_every + 1) * config.checkpoint_every)
-        stop = min(step + stride, checkpoint_at)
+        stop = min(step + chunk, checkpoint_at)
         started = time.perf_counter()
         batches = on_every_core(ExampleOrder.batches, orders, [step] * len(orders), [stop] * len(orders))
         advanced = advance(models, batches)

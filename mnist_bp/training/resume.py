@@ -25,7 +25,7 @@ class RunRequest:
     Args:
         run_id: The run's id.
         config: The run's configuration; for a resumed run, with the dataset that `auto` became.
-        notice: Why the bundled sample stands in for MNIST, or None.
+        notice: Why the bundled sample replaces MNIST, or None.
         manifest: URI of the manifest if the run is published and its promotion is decided: nothing is left to do.
         started_engine: For a resumed run, the name of the engine that it was started with; otherwise None.
     """

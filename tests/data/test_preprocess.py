@@ -94,7 +94,7 @@ def test_a_damaged_cache_is_rebuilt_and_reported(damaged: str, sample_raw: RawDa
 def test_the_manifest_of_another_cache_is_damage_and_the_cache_rebuilt(sample_raw: RawDataset, tmp_path: Path) -> None:
     first = preprocess_dataset(sample_raw, tmp_path)
     (manifest,) = tmp_path.rglob("manifest.json")
-    document = checksummed_json.loads(manifest.read_bytes(), "manifest", "no remedy")
+    document = checksummed_json.loads(manifest.read_bytes(), "manifest", "no hint")
     manifest.write_bytes(checksummed_json.dumps({**document, "key": "0123456789abcdef"}))
     second = preprocess_dataset(sample_raw, tmp_path)
     assert second.cache == "miss"
@@ -105,7 +105,7 @@ def test_the_manifest_of_another_cache_is_damage_and_the_cache_rebuilt(sample_ra
 def test_a_manifest_without_a_checksum_is_damage_and_the_cache_rebuilt(sample_raw: RawDataset, tmp_path: Path) -> None:
     preprocess_dataset(sample_raw, tmp_path)
     (manifest,) = tmp_path.rglob("manifest.json")
-    manifest.write_text(json.dumps(checksummed_json.loads(manifest.read_bytes(), "manifest", "no remedy")))
+    manifest.write_text(json.dumps(checksummed_json.loads(manifest.read_bytes(), "manifest", "no hint")))
     assert "does not end with a checksum" in str(preprocess_dataset(sample_raw, tmp_path).rebuilt)
     assert preprocess_dataset(sample_raw, tmp_path).cache == "hit"
 

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from urllib.parse import unquote
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
@@ -155,7 +156,7 @@ def test_a_download_that_is_refused_twice_is_retried_and_the_run_completes(
     for file in DATASETS["mnist"].files:
         operation.mirror.files = {
             **operation.mirror.files,
-            file.name: Path(mnist_mirrors.split()[0].removeprefix("file://"), file.name).read_bytes(),
+            file.name: Path(unquote(mnist_mirrors.split()[0].removeprefix("file://")), file.name).read_bytes(),
         }
     operation.mirror.faults[DATASETS["mnist"].files[0].name] = [status(503), status(503)]
     run = wait_for(start_run("train", {"config": {**SMALL, "dataset": "mnist"}}), "Completed")

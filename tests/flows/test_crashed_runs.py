@@ -22,7 +22,7 @@ def labelled() -> FlowRun:
     return FlowRun(flow_id=uuid4(), labels=labels)
 
 
-def test_a_run_whose_process_runs_is_no_zombie() -> None:
+def test_a_run_whose_process_runs_is_not_a_zombie() -> None:
     assert not is_zombie(labelled())
 
 
@@ -45,7 +45,7 @@ def test_a_run_whose_process_id_was_reused_is_a_zombie() -> None:
 
 
 @pytest.mark.parametrize("labels", [{}, {HOST: "another"}, {PID: "12"}, {STARTED: None}])
-def test_a_run_labelled_elsewhere_or_not_at_all_is_no_zombie(labels: dict[str, Any]) -> None:
+def test_a_run_labelled_elsewhere_or_not_at_all_is_not_a_zombie(labels: dict[str, Any]) -> None:
     run = labelled()
     run.labels.update({PID: 2**22 + 1})  # no such process
     assert is_zombie(run)

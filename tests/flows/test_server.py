@@ -52,7 +52,7 @@ def test_a_port_that_is_taken_is_named(here: Path) -> None:
 def test_a_server_that_cannot_start_is_reported_with_its_exception(here: Path) -> None:
     before = children()
     database().write_bytes(b"no database" * 1_000)
-    with pytest.raises(ServerError, match=r"ended at its start: .*file is not a database"), LocalServer():
+    with pytest.raises(ServerError, match=r"exited during startup: .*file is not a database"), LocalServer():
         pass
     assert children() == before
 
@@ -67,7 +67,7 @@ def test_the_server_waits_for_a_locked_database(lock: sqlite3.Connection) -> Non
     assert not database_is_locked()
 
 
-def test_a_database_that_stays_locked_is_named_with_a_remedy(lock: sqlite3.Connection) -> None:
+def test_a_database_that_stays_locked_is_named_with_what_to_do(lock: sqlite3.Connection) -> None:
     before = children()
     server = LocalServer()
     try:

@@ -147,7 +147,7 @@ def test_a_damaged_cache_is_rebuilt_with_a_warning(capsys: pytest.CaptureFixture
         path.write_bytes(path.read_bytes()[:-1])
     assert main([*SMALL, "--json"]) == 0
     out, err = capsys.readouterr()
-    assert "damaged and has been rebuilt" in err
+    assert "could not be used and has been rebuilt" in err
     assert json.loads(out)["cache"] == {"download": "hit", "preprocess": "miss"}
     assert json.loads(out)["checkpoints"] == first["checkpoints"]
 
@@ -309,6 +309,10 @@ def test_an_interrupted_upload_is_finished_by_resuming_the_run(monkeypatch: pyte
         train(RunConfig(dataset="mnist-sample", steps=100, checkpoint_every=50))
     (directory,) = Path("data/runs").iterdir()
     assert not list(Path("artifacts").rglob("manifest.json"))
+    failed = newest_flow_run()
+    assert (failed.name, failed.tags) == (
+        "mnist-sample-cpu-seed1", ["dataset:mnist-sample", "engine:cpu", "seed:1"]
+    )  # fmt: skip
     summary = train(RunConfig(), resume=directory.name)
     assert isinstance(summary, RunSummary)
     assert summary.run_id == directory.name

@@ -31,7 +31,7 @@ def test_seed_1_gives_the_b2_that_the_lab_published() -> None:
         ("243f6a88 85a308d3 13198a2e 03707344", "a4093822 299f31d0", "d16cfe09 94fdcceb 5001e420 24126ea1"),
     ],
 )
-def test_philox_gives_the_known_answers_of_its_authors(counter: str, key: str, expected: str) -> None:
+def test_philox_matches_the_published_test_vectors(counter: str, key: str, expected: str) -> None:
     """Source: the kat_vectors of Random123, philox4x32-10."""
     c0, c1, c2, c3 = (np.array([int(word, 16)], dtype=np.uint64) for word in counter.split())
     key0, key1 = (int(word, 16) for word in key.split())

@@ -36,7 +36,7 @@ from tests.support.s3_servers import S3Server, environment_of
 DATASET = "mnist-sample"
 CORES = 2
 
-RANDOM_MOMENTS = 40
+RANDOM_MOMENTS = 48
 STAGES = ["nothing", "training", "trained", "uploading", "published", "promoted", "decided"]
 
 NewRun = Callable[[], RunPlan]
@@ -177,11 +177,11 @@ def test_a_run_killed_while_it_builds_its_caches_builds_them_again(launcher: Run
 def test_a_run_killed_at_random_moments_ends_as_if_never_killed(launcher: RunLauncher, warm: NewRun) -> None:
     complete = finish(launcher, warm())
     seconds = max(result.seconds for result in launcher.run(*(warm() for _ in range(CORES))))  # as many as are killed
-    latest = 1.4 * seconds  # other load on the machine may grow; a run that has ended by then is not counted
+    latest = 1.2 * seconds  # other load on the machine may grow; a run that has ended by then is not counted
     moments, rng = range(RANDOM_MOMENTS), random.Random(4)
     plans = [replace(warm(), kill_after_s=latest * (each + rng.random()) / RANDOM_MOMENTS) for each in moments]
     stages = list(stages_when_killed(launcher, plans, complete))
-    assert len(stages) >= RANDOM_MOMENTS // 2
+    assert len(stages) >= 20
     assert {"nothing", "training"} < set(stages)
 
 

@@ -424,7 +424,7 @@ class TestS3Store(StoreContract):
         assert error.transient
 
     @pytest.mark.parametrize("endpoint", ["localhost:9000", "nonsense"])
-    def test_an_endpoint_that_is_no_address_is_named_and_not_transient(
+    def test_an_endpoint_that_is_not_an_address_is_named_and_not_transient(
         self, endpoint: str, address: str, refusal: Callable[..., StoreError], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setenv("AWS_ENDPOINT_URL_S3", endpoint)

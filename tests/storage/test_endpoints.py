@@ -110,9 +110,9 @@ def web_server(
 
 
 @pytest.mark.parametrize("name", ACTIONS)
-def test_a_web_server_that_is_no_store_is_an_error_at_the_first_request(name: str, web_server: WebServer) -> None:
+def test_a_web_server_that_is_not_a_store_is_an_error_at_the_first_request(name: str, web_server: WebServer) -> None:
     error = error_of(lambda: ACTIONS[name](open_store(PLACE)))
-    assert f"{web_server.endpoint} is no S3 store: it answered with HTTP {web_server.page.status}" in str(error)
+    assert f"{web_server.endpoint} is not an S3 store: it answered with HTTP {web_server.page.status}" in str(error)
     assert "set AWS_ENDPOINT_URL_S3 to the address and port of a store" in str(error)
     assert PLACE in str(error)
     assert not error.transient
@@ -124,7 +124,7 @@ def test_a_page_in_reply_to_a_deletion_is_an_error(web_server: WebServer) -> Non
     if web_server.page == Page("nothing for everything", 200):
         return
     error = error_of(lambda: open_store(PLACE).delete("key"))
-    assert f"is no S3 store: it answered with HTTP {web_server.page.status}" in str(error)
+    assert f"is not an S3 store: it answered with HTTP {web_server.page.status}" in str(error)
     assert web_server.requests == 1
 
 
@@ -133,9 +133,9 @@ def test_store_check_and_runs_report_a_web_server_in_one_line(
 ) -> None:
     assert main(["runs", "--artifacts", PLACE]) == 1
     (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith(f"error: cannot list {PLACE}/champion/: {web_server.endpoint} is no S3 store")
+    assert line.startswith(f"error: cannot list {PLACE}/champion/: {web_server.endpoint} is not an S3 store")
     assert main(["store", "check", "--artifacts", PLACE, "--json"]) == 1
-    assert "is no S3 store" in capsys.readouterr().out
+    assert "is not an S3 store" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -170,7 +170,7 @@ def test_a_password_in_the_endpoint_is_refused_and_in_no_message_traceback_or_lo
 
 
 @pytest.mark.usefixtures("_credentials")
-def test_an_endpoint_that_is_no_address_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_endpoint_that_is_not_an_address_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "127.0.0.1:9000")
     assert "127.0.0.1:9000; check AWS_ENDPOINT_URL_S3" in str(error_of(lambda: open_store(PLACE).get("key")))
     monkeypatch.setenv("AWS_ENDPOINT_URL_S3", endpoint := free_endpoint())
