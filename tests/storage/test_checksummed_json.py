@@ -61,6 +61,6 @@ def test_a_document_of_format_1_is_refused_in_one_line_that_says_what_to_do(inde
     with pytest.raises(DataFormatError) as caught:
         load(format_1(DOCUMENT, indent))
     assert str(caught.value) == (
-        "the manifest was written by an older mnist-bp in format 1, expected format 2; "
-        "read it with that version, or choose another place (--data-dir, --artifacts)"
+        "the manifest was written by an older mnist-bp in format 1, expected format 2: "
+        "read it with that version, choose another place (--data-dir, --artifacts), or restore it from a copy"
     )
