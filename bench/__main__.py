@@ -19,7 +19,7 @@ from bench.rounds import Log
 from mnist_bp.cli.flags import Command, parse
 
 MIN_WIDTH: Final = 120
-"""Columns that a table needs, also if the terminal has fewer."""
+"""Columns that a table needs, even if the terminal has fewer."""
 
 Subject = Literal["steps", "seeds", "command", "store"]
 

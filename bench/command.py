@@ -73,8 +73,8 @@ print(time.perf_counter() - started)
 """
 
 PAIRS: Final[Mapping[str, tuple[str, str]]] = {
-    "own": ("flows/train.py with its own Prefect server", "an empty Prefect flow, likewise"),
-    "running": ("flows/train.py on a running Prefect server", "an empty Prefect flow, likewise"),
+    "own": ("flows/train.py with its own Prefect server", "an empty Prefect flow with its own server"),
+    "running": ("flows/train.py on a running Prefect server", "an empty Prefect flow on a running server"),
     "local": ("mnist-bp train, less its training steps", 'python -c "import torch, pyarrow"'),
 }
 """Our commands, and the peer that each is compared with in the same round."""

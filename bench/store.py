@@ -28,7 +28,7 @@ MANY: Final = 100
 
 ACTIONS: Final[Mapping[str, str]] = {
     "publish": "publish a run",
-    "put": "put its files, once made",
+    "put": "upload its files once they exist",
     "verify": "verify --all, {many} runs",
     "swap": "move the champion",
 }

@@ -1,10 +1,10 @@
-"""The JSON documents that runs leave in a store: what is in them, and how they are checked when they are read.
+"""The JSON documents that runs leave in a store: their fields, and how they are checked when they are read.
 
     runs/<run id>/manifest.json     Manifest
     runs/<run id>/promotion.json    PromotionRecord
     champion/<dataset>.json         ChampionFile
 
-They are below the registry, which reads and writes them, because the HTML report shows a manifest too.
+This module is below the registry, which reads and writes the documents, because the HTML report also reads manifests.
 
 Every document starts with its version and ends with its checksum. `parse` checks the checksum first, then the version,
 then every field. An unknown field is refused: a change that adds a field also raises the version, so that an older

@@ -166,9 +166,7 @@ class _ProgressArtifact:
             with temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0}):
                 if self._id is None:
                     created = create_progress_artifact(percent, f"{self._stage}-progress", description)
-                    assert isinstance(
-                        created, UUID
-                    )  # a coroutine only inside an event loop, where no task of ours runs
+                    assert isinstance(created, UUID)  # a coroutine only inside an event loop
                     self._id = created
                 else:
                     update_progress_artifact(self._id, percent, description)

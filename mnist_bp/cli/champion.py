@@ -58,7 +58,7 @@ def main(arguments: Sequence[str]) -> int:
     """Show champions.
 
     Returns:
-        0, or 1 if a champion's file or manifest is damaged or missing.
+        0, or 1 if a champion file or manifest is damaged or missing.
     """
     command = parse(ChampionCommand, arguments)
     store = command.store
@@ -87,8 +87,8 @@ def report_on(store: Store, dataset: str) -> Report:
     """Collect the facts about the champion of a dataset.
 
     Raises:
-        ChecksumError, DataFormatError: The champion's file or manifest is damaged.
-        StoreError: The dataset has no champion, or the champion's file or run is missing.
+        ChecksumError, DataFormatError: The champion file or manifest is damaged.
+        StoreError: The dataset has no champion, or the champion file or run is missing.
     """
     champion = read_champion(store, dataset)
     pointer, current = store.uri(champion_key(dataset)), champion.current

@@ -17,7 +17,7 @@ from mnist_bp.registry.retention import RetentionPolicy
 
 
 class GcCommand(StoreCommand, DataCommand, cli_prog_name="mnist-bp gc"):
-    """Delete old published runs, run directories and temporary files, but no champion and no run in progress."""
+    """Delete old published runs, run directories and temporary files; keep recent champions and runs in progress."""
 
     keep: int = Field(ge=0)
     """Keep this many of the newest complete runs of each dataset."""

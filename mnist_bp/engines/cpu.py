@@ -105,9 +105,8 @@ def _pad_rows(array: FloatArray, lanes: int) -> FloatArray:
 
 
 def _pad(model: Model) -> Padded:
-    hidden = (
-        model.W2 if len(model.W2) % 2 == 0 else np.pad(model.W2, ((0, 1), (0, 0)))
-    )  # the kernel reads two rows at a time
+    # the kernel reads two rows at a time
+    hidden = model.W2 if len(model.W2) % 2 == 0 else np.pad(model.W2, ((0, 1), (0, 0)))
     return Padded(
         W1=_in_blocks(model.W1),
         b1=_pad_rows(model.b1, HIDDEN_LANES),

@@ -33,7 +33,7 @@ def check_memory(needed: int, models: int) -> None:
         models: Number of models, for the message.
 
     Raises:
-        ConfigError: It has not; states both figures.
+        ConfigError: There is too little; states both figures.
     """
     available = available_memory()
     if needed > available:

@@ -129,7 +129,7 @@ def _check_run(store: Store, expected: _Expected, run: ListedRun) -> _CheckedRun
     if not run.complete:
         if run_id in expected.champions or run.lost_manifest:
             return _CheckedRun(run_id, [FileCheck(uri, "missing", f"the run was complete; {_HINT}")])
-        return _CheckedRun(run_id, [FileCheck(uri, "incomplete", "the run is unfinished, being published, or removed")])
+        return _CheckedRun(run_id, [FileCheck(uri, "incomplete", "unfinished, or being published or removed")])
     read, check = check_file(uri, read_manifest, store, run_id)
     if read is None:
         removed = check.status == "unreadable" and MANIFEST not in _present(store, run_id, {MANIFEST})

@@ -1,4 +1,4 @@
-"""When a request is made again: after a transient fault, within limits of number and time. No other module decides it.
+"""Retries of requests: after transient faults only, limited in number and time.
 
 botocore's own retries are off, and the tasks that only use a store have none either: attempts would multiply.
 """

@@ -1,7 +1,7 @@
 """One training run: started, or resumed from its newest checkpoint; each checkpoint is written as it is reached.
 
 <data dir>/runs/<run id>/journal.jsonl
-                        /checkpoints/step-0001000.safetensors
+/checkpoints/step-0001000.safetensors
 """
 
 from __future__ import annotations

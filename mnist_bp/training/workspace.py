@@ -1,8 +1,8 @@
 """Run directories: locked by the process that works on the run, listed, and removed.
 
-<data dir>/runs/<run id>/journal.jsonl    settings, checkpoints and resumptions, see `mnist_bp.training.journal`
-                        /checkpoints/     one file of weights for each checkpoint
-                        /.lock            held by the process that works on the run
+    <data dir>/runs/<run id>/journal.jsonl    settings, checkpoints and resumptions, see `mnist_bp.training.journal`
+                            /checkpoints/     one file of weights for each checkpoint
+                            /.lock            held by the process that works on the run
 
 This module needs neither torch nor the configuration.
 """

@@ -86,7 +86,8 @@ def test_a_clearly_better_challenger_is_promoted_and_every_figure_recorded() -> 
     assert found.promoted
     assert found.reason == (
         "accuracy 0.9000, champion's 0.8000: gain +0.1000 (required: at least 0); p = 7.9e-31 from 100 images "
-        "that only the challenger classifies correctly and 0 that only the champion does (required: at most 0.05); class 0 lowest with "
+        "that only the challenger classifies correctly and 0 that only the champion does (required: at most 0.05); "
+        "class 0 lowest with "
         "0.9000 (required: at least 0.75)"
     )
     assert found.figures == GateFigures(
