@@ -65,7 +65,7 @@ class RunConfig(BaseModel):
     """Examples per step; an epoch's last partial batch is dropped."""
 
     learning_rate: float = Field(default=0.5, gt=0, le=3e38, allow_inf_nan=False)
-    """Learning rate, representable as float32; the gradient of the weights is the sum over the batch."""
+    """Learning rate, representable as float32; it multiplies sums over the batch, so it depends on --batch-size."""
 
     bias_gradient: BiasGradient = "mean"
     """Reduction of the bias gradients over the batch; the lab takes the mean for biases and the sum for weights."""
@@ -77,10 +77,10 @@ class RunConfig(BaseModel):
     """Seed of the initial weights and of the order of the examples; below 2**53, so that JSON keeps it exact."""
 
     seeds: str | None = None
-    """Train one model per seed: a range (1..64), a list (3,5,8), or a number of seeds from --seed upward."""
+    """Train one model per seed and publish the best: 1..64 (a range), 3,5,8 (a list), or 8 (eight, from --seed on)."""
 
     validation_examples: int | None = Field(default=None, ge=0)
-    """Number of last training examples held out to choose among --seeds; default: a twelfth with --seeds, else none."""
+    """Hold out the last N training examples, to choose the best of --seeds; default: a twelfth with --seeds, else 0."""
 
     checkpoint_every: int = Field(default=1_000, ge=1, validate_default=True)
     """Steps between checkpoints; the last step always has one. A run has at most 100,000 checkpoints."""
@@ -95,13 +95,13 @@ class RunConfig(BaseModel):
     """Store for finished runs, a directory or s3://bucket/prefix; default: $MNIST_BP_ARTIFACTS, else ./artifacts."""
 
     significance: float = Field(default=0.05, gt=0, le=1, allow_inf_nan=False)
-    """Largest one-sided p-value of McNemar's exact test at which a run replaces the champion of its dataset."""
+    """A run replaces the champion only if the one-sided p-value of McNemar's exact test is at most X."""
 
     minimum_gain: float = Field(default=0.0, ge=0, le=1, allow_inf_nan=False)
-    """Smallest gain in accuracy, as a share of the test images, at which a run replaces the champion."""
+    """A run replaces the champion only if it gains at least X in accuracy, as a share of the test images."""
 
     class_floor: float = Field(default=0.75, ge=0, le=1, allow_inf_nan=False)
-    """Smallest accuracy within each class at which a run replaces the champion."""
+    """A run replaces the champion only if its accuracy within every class is at least X."""
 
     allow_unsafe_promotion: bool = False
     """Promote even if the store ignores conditional writes, so that concurrent promotions can overwrite each other."""

@@ -31,7 +31,7 @@ class CertifyCommand(Command, cli_prog_name="mnist-bp certify"):
     """Examples per step in the check."""
 
     bias_gradient: BiasGradient = "mean"
-    """How the check of the weights reduces bias gradients over the batch."""
+    """Reduction of the bias gradients over the batch that the check uses."""
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -110,7 +110,7 @@ class TrainCommand(RunConfig, Command):
     model_config = Command.model_config
 
     preset: Literal["lab-8-4", "lab-8-4-sum", "smoke"] = "lab-8-4"
-    """Named set of values for the other flags; a flag that is also given overrides it."""
+    """Named set of values for the other flags, which override it; the defaults shown are those of lab-8-4."""
 
     resume: str | None = None
     """Resume the interrupted run of this id with the settings it was started with; other settings are refused."""
