@@ -21,7 +21,7 @@ from mnist_bp.summary import accuracy_rows
 
 
 class ShowCommand(StoreCommand, cli_prog_name="mnist-bp show"):
-    """Show the manifest and the promotion decision of a run; exit code 1 if that decision or a champion file is damaged."""
+    """Show the manifest and the promotion decision of a run; exit code 1 if it or a champion file is damaged."""
 
     run: CliPositionalArg[str]
     """Id of the run, as listed by mnist-bp runs."""
