@@ -60,6 +60,11 @@ def reschedule(schedule: IntervalSchedule) -> None:
         client.update_deployment(nightly.id, DeploymentUpdate(schedules=[update]))
 
 
+def since(first: FlowRun) -> list[FlowRun]:
+    """The nightly runs that were due with a run or after it."""
+    return [run for run in runs_of("nightly") if str(run.expected_start_time) >= str(first.expected_start_time)]
+
+
 def overdue() -> list[FlowRun]:
     """The nightly runs whose start is overdue, in order of their due time."""
     now = datetime.now(UTC)
@@ -242,8 +247,9 @@ def test_a_restart_leaves_the_schedule_active_and_trains_one_night_for_all_that_
     eventually(lambda: not overdue(), "missed nights are still scheduled")
     reschedule(IntervalSchedule(interval=timedelta(days=30), anchor_date=datetime.now(UTC) + timedelta(days=1)))
     states = eventually(lambda: final_states(missed), "missed nights have not ended")
-    assert "Completed" in states
     assert set(states) <= {"Completed", "Cancelled"}
+    # the night that is trained may be one that became due while serving started
+    eventually(lambda: any(run.state_name == "Completed" for run in since(missed[0])), "no night was trained")
     assert len(manifests(operation)) <= before + 1  # today's night may already be trained
 
 

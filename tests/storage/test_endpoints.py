@@ -209,7 +209,7 @@ def test_https_to_a_server_of_http_is_an_error_at_the_first_request(
 ) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL_S3", web_server.endpoint.replace("http:", "https:"))
     error = error_of(lambda: open_store(PLACE).get("key"))
-    assert "the server speaks no TLS: start AWS_ENDPOINT_URL_S3 with http://" in str(error)
+    assert "the server does not use TLS: start AWS_ENDPOINT_URL_S3 with http://" in str(error)
     assert not error.transient
 
 
