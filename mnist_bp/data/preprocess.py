@@ -36,7 +36,7 @@ PREPROCESS_VERSION: Final = 2
 MANIFEST: Final = "manifest.json"
 SPLITS: Final = ("train", "test")
 
-_HINT: Final = "the next run rebuilds the cache"
+_HINT: Final = "a run rebuilds a damaged cache"
 
 
 def preprocess_dataset(raw: RawDataset, data_dir: Path) -> CachedDataset:

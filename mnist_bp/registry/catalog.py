@@ -24,7 +24,7 @@ from mnist_bp.storage.parallel import in_parallel
 
 RunStatus = Literal["complete", "incomplete", "damaged"]
 
-HINT: Final = "restore it from a copy; mnist-bp verify lists everything that is damaged"
+HINT: Final = "restore it from a copy; mnist-bp verify --all lists everything that is damaged"
 
 _ONE_NAME: Final = re.compile(r"[\w-]+")
 """A run id has no slash and no dot, so it cannot lead to another place."""

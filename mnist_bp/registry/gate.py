@@ -122,9 +122,12 @@ def _apply(figures: GateFigures) -> GateDecision:
             f"and {figures.champion_alone_right:,} that only the champion does",
             f"at most {figures.significance:g}",
         ),
-        (share >= figures.class_floor, f"class {lowest} lowest with {share:.4f}", f"at least {figures.class_floor:g}"),
+        (
+            share >= figures.class_floor,
+            f"class {lowest} has the lowest accuracy, {share:.4f}",
+            f"at least {figures.class_floor:g}",
+        ),
     )
     promoted = all(met for met, *_ in conditions)
-    word = "required" if promoted else "expected"
-    deciding = [f"{figure} ({word}: {limit})" for met, figure, limit in conditions if met == promoted]
+    deciding = [f"{figure} (required: {limit})" for met, figure, limit in conditions if met == promoted]
     return GateDecision(promoted, f"accuracy {accuracy:.4f}, champion's {before:.4f}: {'; '.join(deciding)}", figures)

@@ -25,6 +25,10 @@ PARTIAL_SUFFIX: Final = ".partial"
 LOCK: Final = ".lock"
 """Name of the file that `locked` locks, in the directory itself."""
 
+RECREATE: Final = "run the pipeline again to recreate it"
+DELETE: Final = "delete it and run again"
+"""What the user can do about a file that is missing, and about one that is damaged."""
+
 
 def digest_of(path: Path, algorithm: str = "sha256") -> str:
     """Hash a file without holding it in memory.
@@ -48,21 +52,21 @@ def sha256_of_bytes(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-def read_verified(path: Path, sha256: str, hint: str = "delete it and run again") -> bytes:
+def read_verified(path: Path, sha256: str, hint: str | None = None) -> bytes:
     """Read a whole file and compare its digest before anything is parsed.
 
     Args:
         path: Path of a file that fits in memory.
         sha256: Digest recorded when the file was written, in hex.
-        hint: What the user can do about a damaged file.
+        hint: What follows if the file is damaged, missing or unreadable; by default, what the user can do.
 
     Raises:
         ChecksumError: The bytes differ from the digest.
         StoreError: The file is missing or unreadable.
     """
-    with reading_from(path):
+    with reading_from(path, hint or RECREATE):
         content = path.read_bytes()
-    expect_digest(str(path), sha256_of_bytes(content), sha256, hint)
+    expect_digest(str(path), sha256_of_bytes(content), sha256, hint or DELETE)
     return content
 
 
@@ -80,7 +84,7 @@ def verified_content(source: Path | bytes, sha256: str, name: str) -> bytes:
     return source
 
 
-def expect_digest(what: str, found: str, expected: str, hint: str = "delete it and run again") -> None:
+def expect_digest(what: str, found: str, expected: str, hint: str = DELETE) -> None:
     """Refuse bytes whose SHA-256 is not the recorded one.
 
     Raises:
@@ -91,7 +95,7 @@ def expect_digest(what: str, found: str, expected: str, hint: str = "delete it a
 
 
 @contextmanager
-def reading_from(place: Path, hint: str = "run the pipeline again to recreate it") -> Iterator[None]:
+def reading_from(place: Path, hint: str = RECREATE) -> Iterator[None]:
     """Raise StoreError in place of any OSError of the block, which reads.
 
     Args:

@@ -87,8 +87,7 @@ def test_a_clearly_better_challenger_is_promoted_and_every_figure_recorded() -> 
     assert found.reason == (
         "accuracy 0.9000, champion's 0.8000: gain +0.1000 (required: at least 0); p = 7.9e-31 from 100 images "
         "that only the challenger classifies correctly and 0 that only the champion does (required: at most 0.05); "
-        "class 0 lowest with "
-        "0.9000 (required: at least 0.75)"
+        "class 0 has the lowest accuracy, 0.9000 (required: at least 0.75)"
     )
     assert found.figures == GateFigures(
         test_images=1_000,
@@ -120,15 +119,15 @@ def test_a_gain_of_four_images_is_not_significant_and_one_of_five_is() -> None:
     ("settings", "deciding"),
     [
         (GateSettings(significance=2.0**-11, class_floor=0), "p = 0.00098 from 10 images"),
-        (GateSettings(minimum_gain=0.011, class_floor=0), "gain +0.0100 (expected: at least 0.011)"),
-        (GateSettings(class_floor=0.811), "class 0 lowest with 0.8100 (expected: at least 0.811)"),
+        (GateSettings(minimum_gain=0.011, class_floor=0), "gain +0.0100 (required: at least 0.011)"),
+        (GateSettings(class_floor=0.811), "class 0 has the lowest accuracy, 0.8100 (required: at least 0.811)"),
     ],
 )
 def test_a_single_condition_that_is_not_met_is_the_only_one_named(settings: GateSettings, deciding: str) -> None:
     found = decision(predictions(810), predictions(800), settings)
     assert not found.promoted
     assert deciding in found.reason
-    assert found.reason.count("expected") == 1
+    assert found.reason.count("required") == 1
 
 
 @pytest.mark.parametrize(
@@ -148,7 +147,7 @@ def test_a_class_without_correct_images_outweighs_any_gain() -> None:
     found = decide(LABELS, challenger, predictions(0), GateSettings())
     assert not found.promoted
     assert found.figures.challenger_per_class[7] == 0
-    assert "class 7 lowest with 0.0000" in found.reason
+    assert "class 7 has the lowest accuracy, 0.0000" in found.reason
 
 
 def test_a_class_without_test_images_has_no_floor() -> None:

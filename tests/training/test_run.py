@@ -171,6 +171,7 @@ def test_training_resumes_from_the_newest_checkpoint_up_to_which_all_are_intact(
     (warning,) = [record.getMessage() for record in logged.records if record.levelno == logging.WARNING]
     assert warning.startswith(f"the checkpoint of step {step} cannot be used: ")
     assert str(path) in warning
+    assert warning.endswith("; it and those after it are trained again")  # and no advice to run the pipeline again
     assert f"train       resumed from step {step - 100}" in logged.messages
     assert train_run(config_with(), sample, RUN_ID) == resumed
 
