@@ -4,7 +4,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 UV_VERSION := 0.13.9
-MINIO_VERSION := v0.0.0-20260212201848-7aac2a2c5b7c
+# S3 servers that Go builds, for tests
+GO_SERVERS := github.com/minio/minio@v0.0.0-20260212201848-7aac2a2c5b7c github.com/versity/versitygw/cmd/versitygw@v1.8.0
 # uv: the one on PATH, otherwise one that pip installs into the environment
 UV = $(shell command -v uv || echo "$(VENV)/uv/bin/uv")
 ARGS ?=
@@ -12,7 +13,7 @@ ARGS ?=
 ON_CORES := -n logical --maxprocesses 4 --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train serve test check format lock minio clean
+.PHONY: help setup train serve test check format lock servers clean
 
 help: ## show this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 16
@@ -46,11 +47,14 @@ format: setup ## format the code and fix what the linter can
 lock: setup ## update requirements.lock from pyproject.toml, keeping the versions that still fit
 	@$(COMPILE) --output-file requirements.lock
 
-minio: setup ## build the MinIO server that tests use if it exists; needs Go
-	@[ -x $(BIN)/minio ] || { command -v go > /dev/null \
-		|| { echo "error: no go on PATH: install Go, or put a minio binary on PATH or in $(BIN)"; exit 1; }; \
-		echo "building minio $(MINIO_VERSION) (some minutes)"; \
-		GOBIN="$(abspath $(BIN))" go install github.com/minio/minio@$(MINIO_VERSION); }
+servers: setup ## build the S3 servers that tests use if they exist, MinIO and versitygw; needs Go
+	@for package in $(GO_SERVERS); do \
+		name="$$(basename "$${package%@*}")"; \
+		[ ! -x "$(BIN)/$$name" ] || continue; \
+		command -v go > /dev/null || { echo "error: no go on PATH: install Go, or put $$name on PATH or in $(BIN)"; exit 1; }; \
+		echo "building $$name $${package#*@} (some minutes)"; \
+		GOBIN="$(abspath $(BIN))" go install "$$package" || exit 1; \
+	done
 
 clean: ## delete the environment and the caches of tools; data and artifacts stay
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache *.egg-info

@@ -98,7 +98,7 @@ def own_signals() -> Iterator[None]:
 
 @pytest.fixture(scope="session", params=present_servers())
 def s3_server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
-    """One real S3 server after the other: rclone, moto, and MinIO where there is one."""
+    """One real S3 server after the other: see `present_servers`."""
     with serve(request.param, tmp_path_factory.mktemp(request.param)) as server:
         yield server
 

@@ -25,6 +25,7 @@ _NETWORK: Final = (
 _HINTS: Final = {
     "NoSuchBucket": "create the bucket or correct the address",
     "InvalidAccessKeyId": "check AWS_ACCESS_KEY_ID",
+    "XAdminUserNotFound": "check AWS_ACCESS_KEY_ID",  # versitygw's
     "SignatureDoesNotMatch": "check AWS_SECRET_ACCESS_KEY",
     "ExpiredToken": "the credentials have expired: set new ones (AWS_*)",
     "AccessDenied": "check the credentials (AWS_*) and their rights to the bucket: read, write, list and delete",

@@ -5,9 +5,10 @@ with serve("rclone", directory) as server, admin_client(server) as client:
     os.environ.update(environment_of(server))
     open_store("s3://runs").put("key", b"content", sha256)
 
-rclone   keeps objects as files; ignores conditions
-moto     keeps objects in memory; honours conditions
-minio    keeps objects on disk; honours conditions; tests use it if it is installed: make minio
+rclone      keeps objects as files; ignores conditions
+moto        keeps objects in memory; honours conditions
+minio       keeps objects on disk; honours conditions; tests use it if it is installed: make servers
+versitygw   keeps objects as files, on a filesystem with extended attributes; honours conditions; likewise
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ START_TIMEOUT_S: Final = 20
 END_TIMEOUT_S: Final = 10
 
 REGION: Final = "us-east-1"
+BUILT_BY_GO: Final = ("minio", "versitygw")
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,7 @@ class S3Server:
     """A running server.
 
     Args:
-        name: `rclone`, `moto` or `minio`.
+        name: One of `present_servers`.
         endpoint: Address, such as http://127.0.0.1:43210.
         access_key: The one access key that it accepts.
         secret_key: Secret that belongs to the access key.
@@ -71,6 +73,12 @@ def _rclone(program: str, server: S3Server, address: str) -> tuple[list[str], di
 def _minio(program: str, server: S3Server, address: str) -> tuple[list[str], dict[str, str]]:
     credentials = {"MINIO_ROOT_USER": server.access_key, "MINIO_ROOT_PASSWORD": server.secret_key}
     return [program, "server", str(server.directory), "--address", address], credentials
+
+
+def _versitygw(program: str, server: S3Server, address: str) -> tuple[list[str], dict[str, str]]:
+    """Return the command; as for rclone, and ETags are extended attributes of the files."""
+    credentials = {"ROOT_ACCESS_KEY": server.access_key, "ROOT_SECRET_KEY": server.secret_key}
+    return [program, "--port", address, "--quiet", "posix", str(server.directory)], credentials
 
 
 def _moto(program: str, server: S3Server, address: str) -> tuple[list[str], dict[str, str]]:
@@ -106,6 +114,7 @@ _COMMANDS: Final[Mapping[str, Callable[[str, S3Server, str], tuple[list[str], di
     "rclone": _rclone,
     "moto": _moto,
     "minio": _minio,
+    "versitygw": _versitygw,
 }
 
 
@@ -115,15 +124,16 @@ def find_program(name: str) -> str | None:
 
 
 def present_servers() -> list[str]:
-    """List the servers to test with: those of the locked environment, and MinIO if it is installed.
+    """List the servers to test with: those of the locked environment, and those that Go builds if they are installed.
 
     Raises:
-        RuntimeError: MinIO is missing with CI=true, although Go is installed.
+        RuntimeError: One of the latter is missing with CI=true, although Go is installed.
     """
-    minio = find_program("minio") is not None
-    if not minio and os.environ.get("CI") == "true" and shutil.which("go"):
-        raise RuntimeError("minio is missing on PATH and in the interpreter's directory, and CI=true: run make minio")
-    return ["rclone", "moto", *(["minio"] if minio else [])]
+    missing = [name for name in BUILT_BY_GO if find_program(name) is None]
+    if missing and os.environ.get("CI") == "true" and shutil.which("go"):
+        names = " and ".join(missing)
+        raise RuntimeError(f"{names} not found on PATH or beside the interpreter, and CI=true: run make servers")
+    return ["rclone", "moto", *(name for name in BUILT_BY_GO if name not in missing)]
 
 
 @contextmanager
@@ -132,12 +142,13 @@ def serve(name: str, directory: Path, *, end_with: signal.Signals = signal.SIGTE
 
     Args:
         name: One of `present_servers`.
-        directory: Directory of its buckets; may hold those of an earlier server.
+        directory: Directory of its buckets; created if it is missing; may hold those of an earlier server.
         end_with: Signal that ends it; SIGKILL leaves it no time to clean up.
 
     Raises:
         RuntimeError: It is not installed, or did not start; with its log.
     """
+    directory.mkdir(parents=True, exist_ok=True)
     program = find_program(_PROGRAMS.get(name, name))
     if program is None:
         raise RuntimeError(f"{name} is missing in the directory of {sys.executable} and on PATH: run make setup")
