@@ -132,7 +132,7 @@ def present_servers() -> list[str]:
     missing = [name for name in BUILT_BY_GO if find_program(name) is None]
     if missing and os.environ.get("CI") == "true" and shutil.which("go"):
         names = " and ".join(missing)
-        raise RuntimeError(f"{names} not found on PATH or beside the interpreter, and CI=true: run make servers")
+        raise RuntimeError(f"{names} not found on PATH or in the interpreter's directory, CI=true: run make servers")
     return ["rclone", "moto", *(name for name in BUILT_BY_GO if name not in missing)]
 
 
