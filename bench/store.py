@@ -86,7 +86,7 @@ def measure(
         "dataset": data.name,
         "runs": runs,
         "run": stores[0].run_size,
-        "verified": {"runs": many, "files": stores[0].files_verified},
+        "verified": {"runs": many, "files": stores[0].run_files},
         "ratio_to": LOCAL,
         "stores": [
             {

@@ -52,7 +52,7 @@ def retrain(run: RunRequest, night: date | None = None) -> RunSummary | Finished
     raw = download(run.config, run.notice)
     data = preprocess(run.config, raw)
     name_flow_run(run, data.name, night)
-    if night and (identical := find_identical_run(run.config, data)):
+    if night and (identical := find_identical_run(run.config, data, night)):
         return identical
     with lock_run(run_directory(run.config.data_dir, run.run_id)):
         trained = train_network(run.config, data, run.run_id)

@@ -2,7 +2,7 @@
 
     runs/<run id>/manifest.json     Manifest
     runs/<run id>/promotion.json    PromotionRecord
-    champion/<dataset>.json         ChampionFile
+    champion/<dataset>/<n>.json     LogEntry
 
 This module is below the registry, which reads and writes the documents, because the HTML report also reads manifests.
 
@@ -22,7 +22,6 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, JsonValue, Pla
 from mnist_bp.errors import DataFormatError, without_secrets
 from mnist_bp.results import ResumePoint, SeedStatistics
 from mnist_bp.storage import checksummed_json
-from mnist_bp.storage.files import sha256_of_bytes
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 """64 hex digits."""
@@ -33,8 +32,10 @@ Share = Annotated[float, Field(ge=0, le=1)]
 Timestamp = Annotated[AwareDatetime, PlainSerializer(datetime.isoformat, when_used="json")]
 """ISO 8601 with a time zone."""
 
-Action = Literal["promote", "rollback"]
-"""Why a champion changed: it passed the gate, or it was chosen by hand."""
+Action = Literal["promote", "rollback", "restart", "delete", "deleted"]
+"""What an entry of a champion's log records: a run passed the gate; it was chosen by hand; it was chosen by hand, and
+the log starts again with it; runs will be deleted; they have been deleted.
+"""
 
 PromotionOutcome = Literal["promoted", "kept", "refused"]
 """The challenger became champion; the champion stays; there was no decision, or the store cannot record it safely."""
@@ -201,6 +202,13 @@ class GateFigures(FrozenModel):
     unsafe: bool = False
 
 
+class EntryReference(FrozenModel):
+    """Number and digest of an entry in the log of a dataset's champion."""
+
+    sequence: int = Field(ge=0)
+    sha256: Sha256
+
+
 class PromotionRecord(FrozenModel):
     """The result of a run's challenge to the champion of its dataset.
 
@@ -213,12 +221,14 @@ class PromotionRecord(FrozenModel):
         error: Name of the error that prevented a decision, or None.
         champion_before: Run id of the champion that was challenged; None for the first challenger.
         champion_after: Run id of the champion after the decision; None if no champion exists.
+        log_entry: The entry of the champion's log that records the promotion, or that the decision was based on; None
+            if the log had none, or could not be read.
         at: Time of the decision, in UTC, ISO 8601.
     """
 
     model_config = ConfigDict(title="promotion record")
 
-    promotion_version: Literal[2] = 2
+    promotion_version: Literal[3] = 3
     run_id: str
     dataset: str
     outcome: PromotionOutcome
@@ -227,22 +237,20 @@ class PromotionRecord(FrozenModel):
     error: str | None = None
     champion_before: str | None
     champion_after: str | None
+    log_entry: EntryReference | None = None
     at: str
 
 
 class ChampionChange(FrozenModel):
-    """One change of the champion.
+    """One change of the champion, as later entries of the log repeat it.
 
     Args:
-        sequence: From 0, without a gap.
-        action: See `Action`.
+        sequence: Number of the entry that made the change, which also has the reason and all figures.
+        action: See `Action`; never a deletion.
         run_id: The new champion.
         manifest_sha256: Digest of its manifest, which holds the digests of its files.
         at: Time of the change, in UTC, ISO 8601.
-        nonce: Never used twice.
-        reason: One sentence.
-        figures: The comparison, or None for a rollback.
-        previous: Digest of the preceding change; None for the first.
+        accuracy, p_value: Of the comparison; None for a rollback.
     """
 
     sequence: int
@@ -250,40 +258,50 @@ class ChampionChange(FrozenModel):
     run_id: str
     manifest_sha256: Sha256
     at: str
-    nonce: str
-    reason: str
-    figures: GateFigures | None
-    previous: Sha256 | None
-
-    @property
-    def digest(self) -> str:
-        """The value of `previous` in the next change."""
-        return sha256_of_bytes(json.dumps(self.model_dump(mode="json"), sort_keys=True).encode())
+    accuracy: Share | None
+    p_value: float | None
 
 
-class ChampionFile(FrozenModel):
-    """The pointer to the champion of a dataset, with all its changes; see `mnist_bp.registry.champion`.
+class LogEntry(FrozenModel):
+    """One entry in the log of a dataset's champion: an action, and the state that results; see `registry/champion.py`.
 
     Args:
         dataset: Name of the dataset.
-        nonce: Never used twice; identifies one write.
+        sequence: Number of the entry, from 0, without a gap from `start` on.
+        start: Number of the first entry that belongs to the log: 0, or that of the last restart.
+        previous: SHA-256 of the preceding entry's bytes; None for the first.
+        action: See `Action`.
+        run_id, manifest_sha256: The new champion and the digest of its manifest; None for a deletion.
+        at: Time of the entry, in UTC, ISO 8601.
+        nonce: Never used twice, so that no two entries have the same bytes.
+        reason: One sentence.
+        figures: The comparison, or None if nothing was compared.
+        champions: The last changes of the champion, oldest first; the last one made the current champion.
         pending_deletion: Runs that `registry/gc.py` is removing.
-        history: All changes, oldest first.
     """
 
-    model_config = ConfigDict(title="champion file")
+    model_config = ConfigDict(title="champion log entry")
 
-    champion_version: Literal[2] = 2
+    entry_version: Literal[1] = 1
     dataset: str
+    sequence: int = Field(ge=0)
+    start: int = Field(ge=0)
+    previous: Sha256 | None
+    action: Action
+    run_id: str | None
+    manifest_sha256: Sha256 | None
+    at: str
     nonce: str
+    reason: str
+    figures: GateFigures | None
+    champions: tuple[ChampionChange, ...]
     pending_deletion: tuple[str, ...]
-    history: tuple[ChampionChange, ...]
 
 
-DocumentT = TypeVar("DocumentT", Manifest, PromotionRecord, ChampionFile)
+DocumentT = TypeVar("DocumentT", Manifest, PromotionRecord, LogEntry)
 
 
-def dumps(document: Manifest | PromotionRecord | ChampionFile) -> bytes:
+def dumps(document: Manifest | PromotionRecord | LogEntry) -> bytes:
     """Encode a document with its checksum. Equal documents give equal bytes."""
     return checksummed_json.dumps(document.model_dump(mode="json"))
 

@@ -28,6 +28,11 @@ def created_at(run_id: str) -> datetime:
     return datetime.strptime(run_id.partition("-")[0], _TIME_FORMAT).replace(tzinfo=UTC)
 
 
+def earliest_run_id(time: datetime) -> str:
+    """Return the start of the ids that are made at a time; ids made earlier sort before it."""
+    return time.astimezone(UTC).strftime(_TIME_FORMAT)
+
+
 def run_directory(data_dir: str | Path, run_id: str) -> Path:
     """Return the absolute path of a run's directory on this machine."""
     return (Path(data_dir) / "runs" / run_id).absolute()

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Final
 
@@ -145,11 +146,12 @@ def promote(config: RunConfig, data: CachedDataset, published: PublishedRun) -> 
     return promotion
 
 
-def find_identical_run(config: RunConfig, data: CachedDataset) -> FinishedRun | None:
-    """Find a published run that a new one would only repeat; see `mnist_bp.registry.catalog`."""
+def find_identical_run(config: RunConfig, data: CachedDataset, night: date) -> FinishedRun | None:
+    """Find a published run that the run of a night would only repeat; see `mnist_bp.registry.nightly`."""
     from mnist_bp.registry import catalog
+    from mnist_bp.registry.nightly import days_of
 
-    run_id = catalog.find_identical_run(config, data.key)
+    run_id = catalog.find_identical_run(config, data.key, days_of(night, datetime.now(UTC).date()))
     if run_id is None:
         return None
     return FinishedRun(run_id=run_id, finished=f"nothing to do: {run_id} has the same data, code, settings and seed")

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from mnist_bp import documents
-from mnist_bp.documents import MAX_SHOWN, ChampionFile, Manifest, PromotionRecord
+from mnist_bp.documents import MAX_SHOWN, LogEntry, Manifest, PromotionRecord
 from mnist_bp.errors import ChecksumError, DataFormatError
 from mnist_bp.results import ResumePoint
 from mnist_bp.storage import checksummed_json
@@ -72,9 +72,9 @@ def test_another_version_is_refused_by_its_version_whatever_else_has_changed() -
     assert refusal({}, without="manifest_version") == "is not a manifest: it has no manifest_version; restore it"
 
 
-@pytest.mark.parametrize("model", [ChampionFile, PromotionRecord])
+@pytest.mark.parametrize("model", [LogEntry, PromotionRecord])
 def test_one_kind_of_document_is_not_read_as_another(model: Any) -> None:
-    with pytest.raises(DataFormatError, match=r"it has no (champion|promotion)_version"):
+    with pytest.raises(DataFormatError, match=r"it has no (entry|promotion)_version"):
         documents.parse(model, documents.dumps(MANIFEST), "", "")
 
 

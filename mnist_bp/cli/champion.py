@@ -12,14 +12,8 @@ from mnist_bp.data.datasets import DatasetName
 from mnist_bp.documents import ChampionChange, FrozenModel
 from mnist_bp.errors import ChecksumError, DataFormatError, StoreError
 from mnist_bp.registry.catalog import read_manifest
-from mnist_bp.registry.champion import (
-    CHAMPION,
-    champion_key,
-    describe_lost_champion_file,
-    list_champions,
-    read_champion,
-)
-from mnist_bp.registry.promotion_record import lost_champion_files
+from mnist_bp.registry.champion import CHAMPION, log_prefix, read_entry
+from mnist_bp.registry.promotion_record import datasets_with_champion, read_existing_log
 from mnist_bp.storage.interface import Store
 
 
@@ -35,19 +29,21 @@ class Report(FrozenModel):
 
     Args:
         dataset: Name of the dataset.
-        pointer: URI of the champion file.
+        log: URI of the log's prefix.
         run_id: The champion.
         since: Time at which it became champion.
+        reason: Why it became champion, in one sentence.
         accuracy: Share of all test images.
         dataset_key: Key of the dataset that it was trained on.
         pending_deletion: Runs that mnist-bp gc is deleting.
-        history: All changes, oldest first.
+        history: The last changes, oldest first.
     """
 
     dataset: str
-    pointer: str
+    log: str
     run_id: str
     since: str
+    reason: str
     accuracy: float
     dataset_key: str
     pending_deletion: tuple[str, ...]
@@ -58,11 +54,11 @@ def main(arguments: Sequence[str]) -> int:
     """Show champions.
 
     Returns:
-        0, or 1 if a champion file or manifest is damaged or missing.
+        0, or 1 if a log or manifest is damaged or missing.
     """
     command = parse(ChampionCommand, arguments)
     store = command.store
-    datasets = [command.dataset] if command.dataset else sorted({*list_champions(store), *lost_champion_files(store)})
+    datasets = [command.dataset] if command.dataset else datasets_with_champion(store)
     reports, problems = [], []
     for dataset in datasets:
         try:
@@ -87,45 +83,43 @@ def report_on(store: Store, dataset: str) -> Report:
     """Collect the facts about the champion of a dataset.
 
     Raises:
-        ChecksumError, DataFormatError: The champion file or manifest is damaged.
-        StoreError: The dataset has no champion, or the champion file or run is missing.
+        ChecksumError, DataFormatError: The log or manifest is damaged or missing.
+        StoreError: The dataset has no champion, or the run is missing.
     """
-    champion = read_champion(store, dataset)
-    pointer, current = store.uri(champion_key(dataset)), champion.current
+    log = read_existing_log(store, dataset)
+    uri, current = store.uri(log_prefix(dataset)), log.current
     if current is None:
-        if last := lost_champion_files(store).get(dataset):
-            raise StoreError(describe_lost_champion_file(store, dataset, last))
-        raise StoreError(f"{pointer}: {dataset} has no champion yet: the first run on it becomes its champion")
+        raise StoreError(f"{uri}: {dataset} has no champion yet: the first run on it becomes its champion")
     try:
         manifest, _ = read_manifest(store, current.run_id, current.manifest_sha256)
     except StoreError as exc:
         if exc.transient:
             raise
         raise StoreError(
-            f"{pointer} names a missing run: {exc}; restore the run, or choose another with mnist-bp rollback"
+            f"{uri} names a missing run: {exc}; restore the run, or choose another with mnist-bp rollback"
         ) from exc
     return Report(
         dataset=dataset,
-        pointer=pointer,
+        log=uri,
         run_id=current.run_id,
         since=current.at,
+        reason=read_entry(store, dataset, current.sequence)[0].reason,
         accuracy=manifest.final.accuracy,
         dataset_key=manifest.dataset.key,
-        pending_deletion=champion.pending_deletion,
-        history=champion.history,
+        pending_deletion=log.pending_deletion,
+        history=log.champions,
     )
 
 
 def _print(report: Report) -> None:
     rows = []
     for change in report.history:
-        figures = change.figures
-        accuracy = f"{figures.challenger_accuracy:.4f}" if figures else ""
-        p = f"{figures.p_value:.2g}" if figures and figures.p_value is not None else ""
+        accuracy = f"{change.accuracy:.4f}" if change.accuracy is not None else ""
+        p = f"{change.p_value:.2g}" if change.p_value is not None else ""
         rows.append((change.run_id, change.at[:19].replace("T", " "), change.action, accuracy, p))
     print(f"{report.dataset}: {report.run_id}\n")
     print_table(("run", "time (UTC)", "action", "accuracy", "p"), rows)
     print(f"\n{'accuracy':<15}{report.accuracy:.4f} on all test images")
     print(f"{'since':<15}{report.since}")
-    print(f"{'reason':<15}{report.history[-1].reason}")
-    print(f"{'file':<15}{report.pointer}\n")
+    print(f"{'reason':<15}{report.reason}")
+    print(f"{'log':<15}{report.log}\n")

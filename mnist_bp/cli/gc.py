@@ -12,6 +12,7 @@ from pydantic import Field
 from pydantic_settings import CliToggleFlag
 
 from mnist_bp.cli.flags import DataCommand, StoreCommand, parse
+from mnist_bp.registry.champion import MAX_CHAMPIONS
 from mnist_bp.registry.gc import Plan, collect, plan
 from mnist_bp.registry.retention import RetentionPolicy
 
@@ -22,7 +23,7 @@ class GcCommand(StoreCommand, DataCommand, cli_prog_name="mnist-bp gc"):
     keep: int = Field(ge=0)
     """Keep this many of the newest complete runs of each dataset."""
 
-    keep_champions: int = Field(default=3, ge=1)
+    keep_champions: int = Field(default=3, ge=1, le=MAX_CHAMPIONS)
     """Keep this many of the latest champions of each dataset, including the current one."""
 
     grace_hours: float = Field(default=24, ge=0, le=24 * 3_650)

@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict
 
-from pydantic_settings import CliPositionalArg
+from pydantic_settings import CliPositionalArg, CliToggleFlag
 
 from mnist_bp.cli.flags import StoreCommand, parse
 from mnist_bp.data.datasets import DatasetName
@@ -22,6 +22,9 @@ class RollbackCommand(StoreCommand, cli_prog_name="mnist-bp rollback"):
     dataset: DatasetName | None = None
     """Dataset whose champion changes; by default, the dataset of RUN, or the only dataset with a champion."""
 
+    restart_log: CliToggleFlag[bool] = False
+    """Start the log of the champion again with RUN, because the log is damaged or lost."""
+
     allow_unsafe_promotion: bool = False
     """Proceed on a store without conditional writes, where a promotion at the same time may be lost."""
 
@@ -29,7 +32,13 @@ class RollbackCommand(StoreCommand, cli_prog_name="mnist-bp rollback"):
 def main(arguments: Sequence[str]) -> int:
     """Roll back, and print the new champion."""
     command = parse(RollbackCommand, arguments)
-    done = roll_back(command.store, command.run, command.dataset, allow_unsafe=command.allow_unsafe_promotion)
+    done = roll_back(
+        command.store,
+        command.run,
+        command.dataset,
+        allow_unsafe=command.allow_unsafe_promotion,
+        restart_log=command.restart_log,
+    )
     if command.json_output:
         print(json.dumps(asdict(done)))
     elif done.champion_before == done.champion_after:

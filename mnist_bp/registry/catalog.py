@@ -6,7 +6,7 @@ import difflib
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import Final, Literal
 
 from pydantic import JsonValue
@@ -16,7 +16,7 @@ from mnist_bp.config import PLACES, RunConfig
 from mnist_bp.documents import FrozenModel, Manifest, Timestamp
 from mnist_bp.errors import ChecksumError, DataFormatError, StoreError
 from mnist_bp.layout import MANIFEST, PROMOTION, RUNS
-from mnist_bp.registry.champion import list_champions, read_champion
+from mnist_bp.registry.champion import list_champions, read_log
 from mnist_bp.storage.address import open_store
 from mnist_bp.storage.files import expect_digest, sha256_of_bytes
 from mnist_bp.storage.interface import Entry, Store
@@ -109,10 +109,15 @@ class RunRow(FrozenModel):
     damage: str | None
 
 
-def list_runs(store: Store) -> Iterator[ListedRun]:
-    """List every run of a store, complete or not, in order of run id, from one listing of the store."""
+def list_runs(store: Store, start: str = "") -> Iterator[ListedRun]:
+    """List runs of a store, complete or not, in order of run id, from one listing of the store.
+
+    Args:
+        store: Store with the runs.
+        start: How their ids start, for example 20261123 for a day; by default every run.
+    """
     run: ListedRun | None = None
-    for entry in store.list_entries(RUNS):
+    for entry in store.list_entries(RUNS + start):
         run_id, _, name = entry.key.removeprefix(RUNS).partition("/")
         if run is None or run.run_id != run_id:
             if run is not None:
@@ -147,7 +152,7 @@ def _catalog_run(store: Store, run: ListedRun) -> CatalogedRun:
     if found is None:  # deleted since it was listed
         return CatalogedRun(ListedRun(run.run_id, {k: v for k, v in run.files.items() if k != MANIFEST}), None)
     try:
-        return CatalogedRun(run, _parse_manifest(found.content, store.uri(key), run.run_id))
+        return CatalogedRun(run, _parse_manifest(found, store.uri(key), run.run_id))
     except (ChecksumError, DataFormatError) as exc:
         return CatalogedRun(run, None, str(exc))
 
@@ -171,10 +176,10 @@ def read_manifest(store: Store, run_id: str, sha256: str | None = None) -> tuple
     found = store.read(key) if _ONE_NAME.fullmatch(run_id) else None
     if found is None:
         raise _unknown_run(store, run_id)
-    digest = sha256_of_bytes(found.content)
+    digest = sha256_of_bytes(found)
     if sha256 is not None:
         expect_digest(store.uri(key), digest, sha256, HINT)
-    return _parse_manifest(found.content, store.uri(key), run_id), digest
+    return _parse_manifest(found, store.uri(key), run_id), digest
 
 
 def _parse_manifest(content: bytes, uri: str, run_id: str) -> Manifest:
@@ -194,11 +199,16 @@ def _unknown_run(store: Store, run_id: str) -> StoreError:
 
 
 def find_champions(store: Store) -> tuple[set[str], list[str]]:
-    """Return the run ids of all champions, and a message about each champion file that is damaged."""
-    champions, problems = set(), []
-    for dataset in list_champions(store):
+    """Return the run ids of all champions, and a message about each log that is damaged."""
+    champions: set[str] = set()
+    problems = []
+    try:
+        datasets = list_champions(store)
+    except DataFormatError as exc:
+        return champions, [str(exc)]
+    for dataset in datasets:
         try:
-            current = read_champion(store, dataset).current
+            current = read_log(store, dataset).current
         except (ChecksumError, DataFormatError) as exc:
             problems.append(str(exc))
         else:
@@ -232,11 +242,12 @@ def summarize_run(run: CatalogedRun, champions: set[str]) -> RunRow:
     )
 
 
-def find_identical_run(config: RunConfig, dataset_key: str) -> str | None:
+def find_identical_run(config: RunConfig, dataset_key: str, days: Iterable[date]) -> str | None:
     """Find the newest finished run with the same data, code and settings.
 
     Args:
         config: The settings; `artifacts` is where to look.
+        days: The days, in UTC, on which it may have started. Other runs are not read.
         dataset_key: Key of the data; see `mnist_bp.results.CachedDataset`.
 
     Returns:
@@ -248,7 +259,9 @@ def find_identical_run(config: RunConfig, dataset_key: str) -> str | None:
     from mnist_bp.registry.manifest import code_sha256  # NumPy and pyarrow, which a list of runs does not need
 
     wanted = dataset_key, code_sha256(), _settings(config.model_dump(mode="json"))
-    for run in reversed(catalog_runs(open_store(config.artifacts))):
+    store = open_store(config.artifacts)
+    listed = [run for day in sorted(set(days)) for run in list_runs(store, f"{day:%Y%m%d}")]
+    for run in reversed(catalog_runs(store, listed)):
         if (manifest := run.manifest) is None or PROMOTION not in run.listed.files:
             continue
         if (manifest.dataset.key, manifest.code.sha256, _settings(manifest.config)) == wanted:

@@ -1,158 +1,299 @@
-"""The champion of a dataset: a pointer to its best run, and the history of all changes.
+"""The champion of a dataset: the head of an append-only log.
 
-    <artifacts>/champion/<dataset>.json    ChampionFile, replaced as a whole by compare-and-swap
+    <artifacts>/champion/<dataset>/00000042.json    LogEntry; put once, never changed
 
-Each change in the history holds the digest of the change before it, so the history has no gap and no fork, and the
-current champion always belongs to the history next to it. Each write has a nonce: if the reply to a write is lost,
-reading the file shows whether the write was made.
+Every change is an entry of its own: a promotion, a rollback, or the deletion of runs. Its key is the next number, and
+a store gives a key to the first process that puts it, so of several changes at the same time one succeeds, and the
+others read the log and decide again. An entry states the digest of the entry before it and the state that results.
+So the entry with the highest number, the head, is all that a reader needs: one listing finds it.
 
-`pending_deletion` lists runs that `registry/gc.py` is removing. It is set by the same compare-and-swap before the first
-file is deleted, so no run can become champion once its removal has started.
+No reader trusts a log with a missing number, or a head that does not continue the entry before it. Such a log can be
+restarted by hand: with a further entry, whose `start` is its own number. Entries before it no longer count.
+
+Source: the logs of Delta Lake (M. Armbrust et al., "Delta Lake: High-Performance ACID Table Storage over Cloud Object
+Stores", PVLDB 13(12), 2020).
 """
 
 from __future__ import annotations
 
 import random
+import re
 import secrets
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import pairwise
 from typing import Final
 
 from mnist_bp import documents
-from mnist_bp.documents import Action, ChampionChange, ChampionFile, GateFigures
-from mnist_bp.errors import DataFormatError
+from mnist_bp.documents import Action, ChampionChange, EntryReference, GateFigures, LogEntry
+from mnist_bp.errors import ChecksumError, ConflictError, DataFormatError
+from mnist_bp.storage.files import sha256_of_bytes
 from mnist_bp.storage.interface import Store
+from mnist_bp.storage.parallel import in_parallel
 
 CHAMPION: Final = "champion/"
 
+MAX_CHAMPIONS: Final = 32
+"""Changes of the champion that an entry repeats."""
+
 MAX_ATTEMPTS: Final = 32
-"""How often a change is decided again after another process has changed the champion first."""
+"""How often a change is decided again after another process has added an entry first."""
 
 _MAX_PAUSE_S: Final = 0.5
 """Longest pause between two attempts, in seconds; the first pauses are much shorter."""
 
+_ENTRY: Final = re.compile(r"(\d{8})\.json")
+
 
 @dataclass(frozen=True)
-class Champion:
-    """The contents of a champion file, and the version of the file that they were read from.
+class ChampionLog:
+    """The log of a dataset's champion: its head, and the state after it.
 
     Args:
         dataset: Name of the dataset.
-        history: All changes, oldest first; empty before the first.
+        sequence: Number of the head; -1 if the log is empty.
+        start: Number of the first entry that belongs to the log.
+        sha256: SHA-256 of the head's bytes; None if no entry comes before the next one.
+        champions: The last changes of the champion, oldest first.
         pending_deletion: Runs that are being removed.
-        nonce: Identifies the write that made the file.
-        version: The store's version of the file, for the next swap; None if the file does not exist.
     """
 
     dataset: str
-    history: tuple[ChampionChange, ...] = ()
+    sequence: int = -1
+    start: int = 0
+    sha256: str | None = None
+    champions: tuple[ChampionChange, ...] = ()
     pending_deletion: tuple[str, ...] = ()
-    nonce: str = ""
-    version: str | None = None
 
     @property
     def current(self) -> ChampionChange | None:
-        """The last change, which made the current champion; None before the first."""
-        return self.history[-1] if self.history else None
+        """The change that made the current champion; None before the first."""
+        return self.champions[-1] if self.champions else None
 
-    def changed(
+    @property
+    def reference(self) -> EntryReference | None:
+        """Number and digest of the head."""
+        return EntryReference(sequence=self.sequence, sha256=self.sha256) if self.sha256 else None
+
+    def with_champion(
         self, action: Action, run_id: str, manifest_sha256: str, reason: str, figures: GateFigures | None = None
-    ) -> Champion:
-        """Return the champion after one more change; see `ChampionChange` for the arguments."""
-        last = self.current
+    ) -> LogEntry:
+        """Return the next entry, which makes a run champion; see `LogEntry` for the arguments."""
+        entry = self._next(action, reason)
         change = ChampionChange(
-            sequence=last.sequence + 1 if last else 0,
+            sequence=entry.sequence,
             action=action,
             run_id=run_id,
             manifest_sha256=manifest_sha256,
+            at=entry.at,
+            accuracy=figures and figures.challenger_accuracy,
+            p_value=figures and figures.p_value,
+        )
+        changes = {"run_id": run_id, "manifest_sha256": manifest_sha256, "figures": figures}
+        return entry.model_copy(update={**changes, "champions": (*self.champions, change)[-MAX_CHAMPIONS:]})
+
+    def with_pending(self, action: Action, reason: str, pending_deletion: tuple[str, ...]) -> LogEntry:
+        """Return the next entry, which changes the runs that are being removed."""
+        return self._next(action, reason).model_copy(update={"pending_deletion": pending_deletion})
+
+    def _next(self, action: Action, reason: str) -> LogEntry:
+        return LogEntry(
+            dataset=self.dataset,
+            sequence=self.sequence + 1,
+            start=self.start,
+            previous=self.sha256,
+            action=action,
+            run_id=None,
+            manifest_sha256=None,
             at=datetime.now(UTC).isoformat(),
             nonce=secrets.token_hex(16),
             reason=reason,
-            figures=figures,
-            previous=last.digest if last else None,
+            figures=None,
+            champions=self.champions,
+            pending_deletion=self.pending_deletion,
         )
-        return replace(self, history=(*self.history, change))
 
 
-def champion_key(dataset: str) -> str:
-    """Return the key of a dataset's champion file in a store."""
-    return f"{CHAMPION}{dataset}.json"
+def log_prefix(dataset: str) -> str:
+    """Return the prefix of the keys of a dataset's log."""
+    return f"{CHAMPION}{dataset}/"
 
 
-def describe_lost_champion_file(store: Store, dataset: str, run_id: str) -> str:
-    """Describe a champion file that is missing although its dataset had a champion, and how to repair it.
+def entry_key(dataset: str, sequence: int) -> str:
+    """Return the key of an entry."""
+    return f"{log_prefix(dataset)}{sequence:08}.json"
 
-    Args:
-        store: Store that had the file.
-        dataset: Name of the dataset.
-        run_id: The last known champion.
-    """
+
+def restart_hint(dataset: str) -> str:
+    """Return what the user can do about a broken log."""
     return (
-        f"{store.uri(champion_key(dataset))} is missing, and {run_id} was champion; restore it from a copy, or "
-        f"{_start_again(dataset)}"
+        "restore it from a copy, or, while no run is promoted and mnist-bp gc is not running, start the log again with "
+        f"mnist-bp rollback RUN --restart-log --dataset {dataset}"
     )
 
 
-def _start_again(dataset: str) -> str:
-    return f"start a new history with mnist-bp rollback --dataset {dataset} RUN"
-
-
 def list_champions(store: Store) -> list[str]:
-    """List the datasets that have a champion file."""
-    keys = [entry.key for entry in store.list_entries(CHAMPION) if entry.key.endswith(".json")]
-    return [key.removeprefix(CHAMPION).removesuffix(".json") for key in keys]
-
-
-def read_champion(store: Store, dataset: str) -> Champion:
-    """Read a champion file, and check it and the digests in its history.
-
-    Returns:
-        Its contents; a champion without history if the file does not exist.
+    """List the datasets that have a log.
 
     Raises:
-        ChecksumError, DataFormatError: The file is damaged; the message says how to repair it.
+        DataFormatError: An older mnist-bp wrote champion files to this store.
     """
-    key = champion_key(dataset)
-    found = store.read(key)
-    if found is None:
-        return Champion(dataset)
-    uri = store.uri(key)
-    hint = f"restore it from a copy, or delete it and then {_start_again(dataset)}"
-    file = documents.parse(ChampionFile, found.content, uri, hint)
-    digests = [None, *(change.digest for change in file.history)]
-    for place, change in enumerate(file.history):
-        if change.sequence != place or change.previous != digests[place]:
-            raise DataFormatError(f"{uri}: its history is broken at change {place}; {hint}")
-    if file.dataset != dataset:
-        raise DataFormatError(f"{uri} is the champion file of {file.dataset}, expected {dataset}; {hint}")
-    return Champion(dataset, file.history, file.pending_deletion, file.nonce, found.version)
+    datasets = dict.fromkeys(_dataset_of(store, entry.key) for entry in store.list_entries(CHAMPION))
+    return sorted(dataset for dataset in datasets if dataset)
+
+
+def _dataset_of(store: Store, key: str) -> str | None:
+    """Return the dataset that an entry belongs to, or None for a file that is not an entry."""
+    dataset, slash, name = key.removeprefix(CHAMPION).rpartition("/")
+    if not slash and name.endswith(".json"):
+        raise DataFormatError(
+            f"{store.uri(key)} was written by an older mnist-bp, which kept a champion in one file, expected a log in "
+            f"{store.uri(log_prefix(name.removesuffix('.json')))}: choose another place (--artifacts)"
+        )
+    return dataset if _ENTRY.fullmatch(name) else None
+
+
+def list_sequences(store: Store, dataset: str) -> list[int]:
+    """List the numbers of the entries in a log, in order.
+
+    Raises:
+        DataFormatError: An older mnist-bp wrote the champion file of this dataset.
+    """
+    # without the slash, so that the file of an older version is in the listing too
+    keys = [entry.key for entry in store.list_entries(f"{CHAMPION}{dataset}")]
+    ours = [key for key in keys if key == f"{CHAMPION}{dataset}.json" or key.startswith(log_prefix(dataset))]
+    return sorted(int(key[-13:-5]) for key in ours if _dataset_of(store, key) == dataset)
+
+
+def read_log(store: Store, dataset: str) -> ChampionLog:
+    """Read the head of a log, and check that the log is whole and the head continues it.
+
+    Returns:
+        The log, empty if it has no entry.
+
+    Raises:
+        ChecksumError, DataFormatError: The log is damaged; the message says how to repair it.
+    """
+    sequences = list_sequences(store, dataset)
+    if not sequences:
+        return ChampionLog(dataset)
+    head, sha256 = read_entry(store, dataset, sequences[-1])
+    check_gaps(store, head, sequences)
+    if head.sequence > head.start:
+        check_succession(store, head, sha256_of_bytes(store.get(entry_key(dataset, head.sequence - 1))))
+    return log_after(head, sha256)
+
+
+def log_after(head: LogEntry, sha256: str) -> ChampionLog:
+    """Return the log whose head is an entry of these bytes."""
+    return ChampionLog(head.dataset, head.sequence, head.start, sha256, head.champions, head.pending_deletion)
+
+
+def read_entry(store: Store, dataset: str, sequence: int) -> tuple[LogEntry, str]:
+    """Read one entry.
+
+    Returns:
+        The entry, and the SHA-256 of its bytes.
+
+    Raises:
+        ChecksumError, DataFormatError: The entry is damaged.
+        StoreError: It cannot be read.
+    """
+    key = entry_key(dataset, sequence)
+    content, uri, hint = store.get(key), store.uri(key), restart_hint(dataset)
+    entry = documents.parse(LogEntry, content, uri, hint)
+    if (entry.dataset, entry.sequence) != (dataset, sequence) or entry.start > sequence:
+        raise DataFormatError(
+            f"{uri} is entry {entry.sequence} of {entry.dataset}, in a log from {entry.start} on; expected entry "
+            f"{sequence} of {dataset}; {hint}"
+        )
+    return entry, sha256_of_bytes(content)
+
+
+def check_gaps(store: Store, head: LogEntry, sequences: Iterable[int]) -> None:
+    """Check that no entry between the start of a log and its head is missing.
+
+    Raises:
+        DataFormatError: An entry is missing.
+    """
+    missing = sorted(set(range(head.start, head.sequence)).difference(sequences))
+    if missing:
+        uri = store.uri(entry_key(head.dataset, missing[0]))
+        raise DataFormatError(f"{uri} is missing, and later entries exist; {restart_hint(head.dataset)}")
+
+
+def check_succession(store: Store, entry: LogEntry, previous: str) -> None:
+    """Compare the digest of the preceding entry with the one that an entry states.
+
+    Raises:
+        DataFormatError: They differ, so one of the two was replaced.
+    """
+    if entry.previous != previous:
+        uri = store.uri(entry_key(entry.dataset, entry.sequence))
+        raise DataFormatError(
+            f"{uri} continues an entry {entry.sequence - 1} of SHA-256 {entry.previous}, found one of {previous}: one "
+            f"of the two was replaced; {restart_hint(entry.dataset)}"
+        )
+
+
+def read_history(store: Store, log: ChampionLog) -> dict[int, tuple[LogEntry, str]]:
+    """Read every entry of a log from its start on, and check that each continues the one before it.
+
+    Returns:
+        By number, the entries and the SHA-256 of their bytes.
+
+    Raises:
+        ChecksumError, DataFormatError: An entry is damaged or was replaced.
+        StoreError: An entry cannot be read.
+    """
+    numbers = range(log.start, log.sequence + 1)
+    read = list(in_parallel(lambda sequence: read_entry(store, log.dataset, sequence), numbers))
+    for (_, before), (entry, _) in pairwise(read):
+        check_succession(store, entry, before)
+    return dict(zip(numbers, read, strict=True))
 
 
 def attempts() -> Iterator[int]:
-    """Count the attempts at a swap, with growing pauses of random length between them."""
+    """Count the attempts to add an entry, with growing pauses of random length between them."""
     for number in range(MAX_ATTEMPTS):
         if number:
             time.sleep(random.uniform(0, min(_MAX_PAUSE_S, 0.01 * 2 ** (number - 1))))  # noqa: S311 - no secret
         yield number
 
 
-def swap_champion(store: Store, champion: Champion) -> bool:
-    """Write a champion file if it is still the one that `champion` was read from.
-
-    If the reply is lost, the file is read again: the nonce shows whether it was written.
+def append(store: Store, entry: LogEntry) -> ChampionLog | None:
+    """Add an entry to a log, if its number is still free.
 
     Returns:
-        Whether it was written. If not, read the file and decide again. (If the write was made, its reply lost, and
-        another write made since, the change is in the history.)
+        The log with the entry as its head; None if another process was faster: read the log and decide again.
 
     Raises:
-        StoreError: The reply was lost and the file could not be read, so it is unknown whether it was written.
+        StoreError: It is unknown whether the entry was added, since the store could not be read after a lost reply.
     """
-    key, nonce = champion_key(champion.dataset), secrets.token_hex(16)
-    file = ChampionFile(
-        dataset=champion.dataset, nonce=nonce, pending_deletion=champion.pending_deletion, history=champion.history
-    )
-    outcome = store.compare_and_swap(key, documents.dumps(file), champion.version)
-    return outcome == "won" or (outcome == "unknown" and read_champion(store, champion.dataset).nonce == nonce)
+    content = documents.dumps(entry)
+    sha256 = sha256_of_bytes(content)
+    try:
+        store.put(entry_key(entry.dataset, entry.sequence), content, sha256)
+    except ConflictError:
+        return None
+    return log_after(entry, sha256)
+
+
+def broken_log(store: Store, dataset: str, last_recorded: int) -> ChampionLog:
+    """Return a log that was damaged or lost, such that its next entry restarts it.
+
+    Args:
+        store: Store with what is left of the log.
+        dataset: Name of the dataset.
+        last_recorded: Highest number of an entry that a promotion record names; -1 if none does. No number is used
+            twice, so that the record of a lost entry never fits another one.
+    """
+    sequences = list_sequences(store, dataset)
+    pending: tuple[str, ...] = ()
+    with suppress(ChecksumError, DataFormatError):
+        pending = read_entry(store, dataset, sequences[-1])[0].pending_deletion if sequences else ()
+    last = max(last_recorded, *sequences, -1)
+    return ChampionLog(dataset, last, start=last + 1, pending_deletion=pending)

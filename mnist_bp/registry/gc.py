@@ -5,21 +5,20 @@ than the grace period, runs in progress on this machine, and runs with a damaged
 All other runs are removed, complete or not; see `mnist_bp.registry.retention`.
 
 Why no referenced run is removed, even if runs are promoted or rolled back at the same time: a run can become referenced
-only by a change of its dataset's champion file, and every change is a compare-and-swap. Before the first file of a run
-is deleted, the run is added to `pending_deletion` by the same compare-and-swap, against the file that the decision was
-based on. If this swap is won, the run was unreferenced at that moment, and no later change makes it champion, since no
-change names a run in `pending_deletion`. If it is lost, everything is planned again. After the last file is deleted,
-the run is taken out of `pending_deletion`.
+only by an entry of its dataset's log, and the next entry belongs to one process. Before the first file of a run is
+deleted, an entry adds the run to `pending_deletion`. It is the entry after the one that the decision was based on, so
+the run was unreferenced at that moment, and no later entry makes it champion, since none names a run in
+`pending_deletion`. If another process adds its entry first, everything is planned again. After the last file is
+deleted, a further entry takes the run out of `pending_deletion`.
 
 A run found in `pending_deletion` is being removed by another collection, which may have died. Its removal is finished
 whatever the policy says, even if more runs must be kept now: some of its files may be missing already, and a run taken
 out of `pending_deletion` could be promoted while another process deletes it. A champion is never removed.
 
-A dataset without a champion has no file to swap. The file may have been deleted to repair it, and any complete run may
-be about to become champion, so all of them are kept until there is a champion. If promotion records show that there
-was a champion, nothing is collected at all. If the store ignores conditional writes, `pending_deletion` would not bind
-other processes, and writing it could undo their changes, so it is not written. There, a rollback is refused, and an
-unsafe promotion promotes a run that was just published, which the grace period protects.
+Any complete run of a dataset without a champion may be about to become champion, so all of them are kept until there is
+one. If a log lacks an entry that a promotion record names, nothing is collected at all. If the store ignores
+conditional writes, an entry would not bind other processes, and could replace theirs, so none is written. There, a
+rollback is refused, and an unsafe promotion promotes a run that was just published, which the grace period protects.
 
 The files of a run are deleted in the reverse order of publication: first the promotion record, then the manifest, then
 the others. So no reader finds a manifest that lists a missing file, and a record without a manifest shows that the
@@ -32,14 +31,15 @@ publishes the run again is noticed only by its young files.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 from mnist_bp.errors import StoreError
 from mnist_bp.layout import MANIFEST, PROMOTION, RUNS
 from mnist_bp.registry.catalog import catalog_runs
-from mnist_bp.registry.champion import attempts, read_champion, swap_champion
+from mnist_bp.registry.champion import append, attempts, read_log
+from mnist_bp.registry.promotion_record import read_promotions
 from mnist_bp.registry.retention import Removal, RetentionPlan, RetentionPolicy, plan_retention
 from mnist_bp.storage.interface import Store
 from mnist_bp.storage.local import LocalStore
@@ -76,12 +76,14 @@ def plan(store: Store, data_dir: Path, policy: RetentionPolicy, *, now: datetime
         now: The time that ages are measured from; by default the present.
 
     Raises:
-        ChecksumError, DataFormatError: A champion file is damaged or lost, so its champions are unknown.
+        ChecksumError, DataFormatError: The log of a champion is damaged or lost, so its champions are unknown.
         StoreError: The store or the data directory cannot be read.
     """
-    before = (now or datetime.now(UTC)) - policy.grace
-    directories = list_directories(data_dir)
-    retention = plan_retention(store, catalog_runs(store), policy, before, _in_progress(directories, before))
+    now = now or datetime.now(UTC)
+    before = now - policy.grace
+    directories, runs = list_directories(data_dir), catalog_runs(store)
+    records = list(read_promotions(store, [run.listed for run in runs]))
+    retention = plan_retention(store, runs, records, policy, now, _in_progress(directories, before))
     removals = tuple(removal for _, removal in _directory_removals(directories, retention, before))
     return Plan(retention.removals, removals, _leftovers(store, data_dir, before, dry_run=True), retention.kept)
 
@@ -101,12 +103,14 @@ def collect(store: Store, data_dir: Path, policy: RetentionPolicy, *, now: datet
     Raises:
         ChecksumError, DataFormatError, StoreError: See `plan`; the next collection continues where this one stopped.
     """
-    before = (now or datetime.now(UTC)) - policy.grace
+    now = now or datetime.now(UTC)
+    before = now - policy.grace
     directories = list_directories(data_dir)
-    runs = catalog_runs(store)  # once: manifests do not change, and a shorter attempt loses fewer swaps
+    runs = catalog_runs(store)  # once: manifests do not change, and a shorter attempt is overtaken less often
+    records = list(read_promotions(store, [run.listed for run in runs]))
     for _ in attempts():
-        retention = plan_retention(store, runs, policy, before, _in_progress(directories, before))
-        if _fence(store, retention):
+        retention = plan_retention(store, runs, records, policy, now, _in_progress(directories, before))
+        if _announce(store, retention):
             break
     else:
         raise StoreError("champions kept changing while the removals were decided; nothing was removed, run gc again")
@@ -118,7 +122,7 @@ def collect(store: Store, data_dir: Path, policy: RetentionPolicy, *, now: datet
         for removal in retention.removals
         if removal.run_id not in busy and _remove_run(store, removal.run_id, before)
     }
-    _lift_fences(store, retention)
+    _conclude(store, retention)
     return Plan(
         runs=tuple(removal for removal in retention.removals if removal.run_id in removed),
         directories=tuple(removal for _, removal in removals if removal.run_id not in busy),
@@ -128,25 +132,26 @@ def collect(store: Store, data_dir: Path, policy: RetentionPolicy, *, now: datet
     )
 
 
-def _fence(store: Store, retention: RetentionPlan) -> bool:
-    """Add complete runs to `pending_deletion`; return False if a champion has changed since it was read."""
+def _announce(store: Store, retention: RetentionPlan) -> bool:
+    """Add complete runs to `pending_deletion`; return False if a log has a new entry since it was read."""
     added: dict[str, list[str]] = {}
     for removal in retention.removals:
-        champion = retention.champions.get(retention.datasets.get(removal.run_id, ""))
-        if champion is not None and removal.run_id not in champion.pending_deletion:
-            added.setdefault(champion.dataset, []).append(removal.run_id)
+        log = retention.logs.get(retention.datasets.get(removal.run_id, ""))
+        if log is not None and removal.run_id not in log.pending_deletion:
+            added.setdefault(log.dataset, []).append(removal.run_id)
     if not added or not store.supports_conditional_writes():
         return True
-    champions = [(retention.champions[dataset], run_ids) for dataset, run_ids in added.items()]
-    return all(
-        swap_champion(store, replace(champion, pending_deletion=(*champion.pending_deletion, *run_ids)))
-        for champion, run_ids in champions
-    )
+    for dataset, run_ids in added.items():
+        log = retention.logs[dataset]
+        reason = f"mnist-bp gc will delete {', '.join(run_ids)}"
+        if append(store, log.with_pending("delete", reason, (*log.pending_deletion, *run_ids))) is None:
+            return False
+    return True
 
 
-def _lift_fences(store: Store, retention: RetentionPlan) -> None:
-    """Take runs without files out of `pending_deletion`; after a lost swap, the next collection does it."""
-    for dataset, seen in retention.champions.items():
+def _conclude(store: Store, retention: RetentionPlan) -> None:
+    """Take runs without files out of `pending_deletion`; if other processes are faster, the next collection does it."""
+    for dataset, seen in retention.logs.items():
         ours = {removal.run_id for removal in retention.removals if retention.datasets.get(removal.run_id) == dataset}
         removed = {
             run_id for run_id in ours.union(seen.pending_deletion) if not any(store.list_entries(f"{RUNS}{run_id}/"))
@@ -154,9 +159,10 @@ def _lift_fences(store: Store, retention: RetentionPlan) -> None:
         if not removed or not store.supports_conditional_writes():
             continue
         for _ in attempts():
-            champion = read_champion(store, dataset)
-            rest = tuple(run_id for run_id in champion.pending_deletion if run_id not in removed)
-            if rest == champion.pending_deletion or swap_champion(store, replace(champion, pending_deletion=rest)):
+            log = read_log(store, dataset)
+            rest = tuple(run_id for run_id in log.pending_deletion if run_id not in removed)
+            reason = f"mnist-bp gc has deleted {', '.join(sorted(removed))}"
+            if rest == log.pending_deletion or append(store, log.with_pending("deleted", reason, rest)):
                 break
 
 

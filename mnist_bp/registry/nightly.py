@@ -1,13 +1,13 @@
 """Nights: the date and the seed of a nightly run, and the most recent nights of a dataset.
 
-A night is a run whose seed is a date. In a store without nights, every run counts as one. As soon as there is a night,
-other runs are left out, since they may have had fewer steps or other settings.
+A night is a run whose seed is a date. If no recent run is a night, every run counts as one. As soon as there is a
+night, other runs are left out, since they may have had fewer steps or other settings.
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import date, datetime
+from datetime import UTC, date, datetime, timedelta
 from functools import partial
 from typing import Final
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -19,11 +19,14 @@ from mnist_bp.report.nights import Night
 from mnist_bp.storage.interface import Store
 from mnist_bp.storage.parallel import in_parallel
 
+_DAY: Final = timedelta(days=1)
+
 ZONE_EXPECTED: Final = "expected a name such as UTC or Europe/Zurich"
 
 NIGHTS_SHOWN: Final = 30
+DAYS_SEARCHED: Final = NIGHTS_SHOWN + 10
 RUNS_SEARCHED: Final = 4 * NIGHTS_SHOWN
-"""Number of recent runs that are searched for nights: each of them costs reading a manifest."""
+"""Days and number of recent runs that are searched for nights: each run costs reading a manifest."""
 
 
 def zone_of(name: str) -> ZoneInfo:
@@ -65,12 +68,21 @@ def night_of_seed(seed: int) -> date | None:
         return None
 
 
-def recent_nights(store: Store, dataset: str) -> list[Night]:
+def days_of(night: date, today: date) -> list[date]:
+    """Return the days, in UTC, on which the run of a night may have started.
+
+    They are the night's own and its neighbours, in any time zone, and today and yesterday, if a night is made up for.
+    """
+    return [night - _DAY, night, night + _DAY, today - _DAY, today]
+
+
+def recent_nights(store: Store, dataset: str, today: date | None = None) -> list[Night]:
     """Find the most recent nights of a dataset. Runs with a damaged manifest are left out.
 
     Args:
         store: Store with the runs.
         dataset: Name of the dataset.
+        today: The runs of the `DAYS_SEARCHED` days before it are searched; by default the present day in UTC.
 
     Returns:
         At most `NIGHTS_SHOWN` nights, in order of date.
@@ -78,7 +90,11 @@ def recent_nights(store: Store, dataset: str) -> list[Night]:
     Raises:
         StoreError: The store cannot be read.
     """
-    complete = [run for run in list_runs(store) if run.complete]
+    today = today or datetime.now(UTC).date()
+    days = [f"{today + number * _DAY:%Y%m%d}" for number in range(-DAYS_SEARCHED, 2)]
+    months = sorted({day[:6] for day in days})  # few listings, each of few pages
+    listed = [run for month in months for run in list_runs(store, month)]
+    complete = [run for run in listed if run.complete and run.run_id[:8] in days]
     searched = complete[-RUNS_SEARCHED:]
     ours = [night for run in catalog_runs(store, searched) if (night := _night(run, dataset)) is not None]
     nights = [night for night in ours if night.scheduled]

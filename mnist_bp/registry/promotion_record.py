@@ -1,14 +1,14 @@
-"""The promotion records of runs, and what they show together: champion files that were lost.
+"""The promotion records of runs, and whether the log of the champion has the entries that they name.
 
     <artifacts>/runs/<run id>/promotion.json    PromotionRecord; put once, after the manifest, which does not list it
 
-A champion file is changed before the record of the change is put. So if a record names a champion and its dataset has
-no champion file, the file was lost.
+An entry is added to the log before the record that names it is put. So if a log lacks an entry that a record names, the
+entry was lost: the log was deleted, or an older copy of it was put back.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 
 from mnist_bp import documents
@@ -16,7 +16,7 @@ from mnist_bp.documents import PromotionRecord
 from mnist_bp.errors import ChecksumError, ConflictError, DataFormatError
 from mnist_bp.layout import PROMOTION, RUNS
 from mnist_bp.registry.catalog import ListedRun, list_runs
-from mnist_bp.registry.champion import list_champions
+from mnist_bp.registry.champion import ChampionLog, entry_key, list_champions, read_log, restart_hint
 from mnist_bp.storage.files import sha256_of_bytes
 from mnist_bp.storage.interface import Store
 from mnist_bp.storage.parallel import in_parallel
@@ -55,7 +55,7 @@ def read_promotion(store: Store, run_id: str) -> PromotionRecord | None:
     if found is None:
         return None
     hint = f"restore it from a copy, or delete it and run with --resume {run_id}"
-    promotion = documents.parse(PromotionRecord, found.content, store.uri(key), hint)
+    promotion = documents.parse(PromotionRecord, found, store.uri(key), hint)
     if promotion.run_id != run_id:
         raise DataFormatError(f"{store.uri(key)} is the record of {promotion.run_id}, expected {run_id}; {hint}")
     return promotion
@@ -77,20 +77,58 @@ def read_promotions(store: Store, runs: Iterable[ListedRun]) -> Iterator[Promoti
     return (promotion for promotion in found if promotion is not None)
 
 
-def lost_champion_files(store: Store, records: Iterable[PromotionRecord] | None = None) -> dict[str, str]:
-    """Find the datasets that had a champion and have no champion file.
+def read_existing_log(store: Store, dataset: str) -> ChampionLog:
+    """Read the log of a dataset's champion; an empty log is accepted only if no promotion record names a champion.
 
-    Args:
-        store: Store with the champion files.
-        records: Promotion records in order of run id; None for all in the store.
-
-    Returns:
-        The last champion of each such dataset, according to the newest record, which may be that of another run.
+    Only while a dataset has no champion are the records of all runs read.
 
     Raises:
-        StoreError: The store cannot be listed.
+        ChecksumError, DataFormatError: The log is damaged or lost; without this check, the next run would become
+            champion even if it is worse.
     """
-    records = read_promotions(store, list_runs(store)) if records is None else records
-    champions = {each.dataset: each.champion_after for each in records if each.champion_after is not None}
-    present = set(list_champions(store)) if champions else set()  # listed after the records, which are put later
-    return {dataset: run_id for dataset, run_id in sorted(champions.items()) if dataset not in present}
+    log = read_log(store, dataset)
+    if log.sequence < 0:
+        records = read_promotions(store, list_runs(store))
+        for problem in find_contradictions(store, log, {}, records):
+            raise DataFormatError(problem)
+    return log
+
+
+def datasets_with_champion(store: Store) -> list[str]:
+    """List the datasets that have a log or, if no log exists, those that had one according to promotion records."""
+    records = [] if (found := list_champions(store)) else read_promotions(store, list_runs(store))
+    return found or sorted({record.dataset for record in records if record.log_entry is not None})
+
+
+def find_contradictions(
+    store: Store, log: ChampionLog, digests: Mapping[int, str], records: Iterable[PromotionRecord]
+) -> Iterator[str]:
+    """Find promotion records that name an entry which the log does not have: an older copy of it was put back.
+
+    Args:
+        store: Store with the log.
+        log: The log.
+        digests: SHA-256 of its entries, by number.
+        records: Promotion records, of any dataset.
+
+    Returns:
+        A line for each such record, with what to do.
+    """
+    for record in records:
+        entry = record.log_entry
+        if record.dataset != log.dataset or entry is None or entry.sequence < log.start:
+            continue
+        if digests.get(entry.sequence) != entry.sha256:
+            found = "is missing" if entry.sequence not in digests else f"has SHA-256 {digests[entry.sequence]}"
+            yield (
+                f"{store.uri(entry_key(log.dataset, entry.sequence))} {found}, expected the entry of SHA-256 "
+                f"{entry.sha256} that the promotion record of {record.run_id} names, with champion "
+                f"{record.champion_after}; {restart_hint(log.dataset)}"
+            )
+
+
+def last_recorded_entry(store: Store, dataset: str) -> int:
+    """Return the highest number of an entry in a dataset's log that a promotion record names; -1 if none does."""
+    records = read_promotions(store, list_runs(store))
+    numbers = [each.log_entry.sequence for each in records if each.dataset == dataset and each.log_entry is not None]
+    return max(numbers, default=-1)

@@ -5,13 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Final
 
+from mnist_bp.documents import PromotionRecord
 from mnist_bp.errors import DataFormatError
-from mnist_bp.layout import RUN_ID, RUNS
-from mnist_bp.registry.catalog import CatalogedRun, ListedRun
-from mnist_bp.registry.champion import Champion, describe_lost_champion_file, list_champions, read_champion
-from mnist_bp.registry.promotion_record import lost_champion_files, read_promotions
+from mnist_bp.layout import RUN_ID, RUNS, earliest_run_id
+from mnist_bp.registry.catalog import CatalogedRun
+from mnist_bp.registry.champion import ChampionLog, list_champions, read_history, read_log
+from mnist_bp.registry.promotion_record import find_contradictions
 from mnist_bp.storage.interface import Store
+
+CLOCK_SKEW: Final = timedelta(days=1)
+"""Largest difference between two clocks that is taken for normal."""
 
 
 @dataclass(frozen=True)
@@ -19,7 +24,8 @@ class RetentionPolicy:
     """What is kept.
 
     Args:
-        keep: Number of the newest complete runs of each dataset.
+        keep: Number of the newest complete runs of each dataset. A run whose id is dated more than `CLOCK_SKEW` after
+            now was made under a wrong clock, and is not one of them.
         keep_champions: Number of the latest champions of each dataset, including the current one; at least 1.
         grace: Everything younger than this is kept, since a process may be using it.
     """
@@ -55,7 +61,7 @@ class RetentionPlan:
     Args:
         removals: In order of run id.
         kept: The reason for each run that is kept.
-        champions: The champions that the plan is based on, by dataset.
+        logs: The logs that the plan is based on, by dataset.
         datasets: Dataset of every complete and intact run.
         newest: The runs that are kept as the newest of their dataset.
         damaged: Runs whose manifest is damaged or lost.
@@ -63,83 +69,99 @@ class RetentionPlan:
 
     removals: tuple[Removal, ...]
     kept: Mapping[str, str]
-    champions: Mapping[str, Champion]
+    logs: Mapping[str, ChampionLog]
     datasets: Mapping[str, str]
     newest: frozenset[str]
     damaged: frozenset[str]
 
 
 def plan_retention(
-    store: Store, runs: Sequence[CatalogedRun], policy: RetentionPolicy, before: datetime, in_progress: Iterable[str]
+    store: Store,
+    runs: Sequence[CatalogedRun],
+    records: Sequence[PromotionRecord],
+    policy: RetentionPolicy,
+    now: datetime,
+    in_progress: Iterable[str],
 ) -> RetentionPlan:
-    """Read the champions of a store, and decide about its runs.
+    """Read the logs of the champions in a store, and decide about its runs.
 
     Args:
         store: Store with the runs.
-        runs: All runs of the store. Runs that were published after they were read are younger than `before`.
+        runs: All runs of the store. Runs that were published after they were read are younger than the grace period.
+        records: The promotion records of these runs, read before this call: the logs must have their entries.
         policy: What is kept.
-        before: Everything younger than this is kept.
+        now: The time that ages are measured from.
         in_progress: Ids of the runs that are in progress on this machine.
 
     Raises:
-        ChecksumError, DataFormatError: A champion file is damaged or lost, so its champions are unknown.
+        ChecksumError, DataFormatError: A log is damaged or lost, so its champions are unknown.
         StoreError: The store cannot be read.
     """
-    champions = {dataset: read_champion(store, dataset) for dataset in list_champions(store)}
+    logs = _read_logs(store, records)
     runs = [run for run in runs if RUN_ID.fullmatch(run.listed.run_id)]
     datasets = {run.listed.run_id: run.dataset for run in runs if run.dataset is not None}
-    _refuse_lost_files(store, [run.listed for run in runs if run.dataset not in champions])
-    newest = frozenset(_newest(datasets, policy.keep))
+    newest = frozenset(_newest(datasets, policy.keep, now))
     protected = {
         **{run_id: f"one of the newest {policy.keep} of {datasets[run_id]}" for run_id in newest},
-        **_possible_champions(store, datasets, champions),
-        **{run_id: why for each in champions.values() for run_id, why in _latest(each, policy.keep_champions)},
+        **_possible_champions(datasets, logs),
+        **{run_id: why for each in logs.values() for run_id, why in _latest(each, policy.keep_champions)},
         **dict.fromkeys(in_progress, "it is in progress on this machine"),
     }
-    current = {champion.current.run_id for champion in champions.values() if champion.current}
-    started = {run_id for champion in champions.values() for run_id in champion.pending_deletion} - current
+    current = {log.current.run_id for log in logs.values() if log.current}
+    started = {run_id for log in logs.values() for run_id in log.pending_deletion} - current
     removals, kept = [], {}
     for run in runs:
         run_id = run.listed.run_id
-        if why := _reason_to_keep(run, protected, started, before):
+        if why := _reason_to_keep(run, protected, started, policy, now):
             kept[run_id] = why
         else:
             why = _reason_to_remove(run, started, policy.keep)
             removals.append(Removal(run_id, store.uri(RUNS + run_id), why, len(run.listed.files), run.listed.size))
     damaged = frozenset(run.listed.run_id for run in runs if run.damage or run.listed.lost_manifest)
-    return RetentionPlan(tuple(removals), kept, champions, datasets, newest, damaged)
+    return RetentionPlan(tuple(removals), kept, logs, datasets, newest, damaged)
 
 
-def _refuse_lost_files(store: Store, runs: Iterable[ListedRun]) -> None:
-    for dataset, run_id in lost_champion_files(store, read_promotions(store, runs)).items():
-        raise DataFormatError(describe_lost_champion_file(store, dataset, run_id))
+def _read_logs(store: Store, records: Sequence[PromotionRecord]) -> dict[str, ChampionLog]:
+    """Read every log as a whole, and refuse one that lacks an entry which a promotion record names."""
+    named = {record.dataset for record in records if record.log_entry is not None}
+    logs = {}
+    for dataset in sorted(named.union(list_champions(store))):
+        log = logs[dataset] = read_log(store, dataset)
+        digests = {sequence: sha256 for sequence, (_, sha256) in read_history(store, log).items()}
+        for problem in find_contradictions(store, log, digests, records):
+            raise DataFormatError(problem)
+    return logs
 
 
-def _newest(datasets: Mapping[str, str], keep: int) -> Iterator[str]:
+def _newest(datasets: Mapping[str, str], keep: int, now: datetime) -> Iterator[str]:
+    dated = [run_id for run_id in datasets if run_id < earliest_run_id(now + CLOCK_SKEW)]
     for dataset in set(datasets.values()):
-        yield from sorted((run_id for run_id, name in datasets.items() if name == dataset), reverse=True)[:keep]
+        yield from sorted((run_id for run_id in dated if datasets[run_id] == dataset), reverse=True)[:keep]
 
 
-def _possible_champions(
-    store: Store, datasets: Mapping[str, str], champions: Mapping[str, Champion]
-) -> Mapping[str, str]:
+def _possible_champions(datasets: Mapping[str, str], logs: Mapping[str, ChampionLog]) -> Mapping[str, str]:
     """Return the runs of datasets that have no champion, since any of them may become it at any moment."""
-    with_champion = {dataset for dataset, champion in champions.items() if champion.current}
-    found = {run_id: dataset for run_id, dataset in datasets.items() if dataset not in with_champion}
-    if not found or not store.supports_conditional_writes():
-        return {}
-    return {run_id: f"{dataset} has no champion yet: see mnist-bp rollback" for run_id, dataset in found.items()}
+    with_champion = {dataset for dataset, log in logs.items() if log.current}
+    return {
+        run_id: f"{dataset} has no champion yet: see mnist-bp rollback"
+        for run_id, dataset in datasets.items()
+        if dataset not in with_champion
+    }
 
 
-def _latest(champion: Champion, keep_champions: int) -> Sequence[tuple[str, str]]:
+def _latest(log: ChampionLog, keep_champions: int) -> Sequence[tuple[str, str]]:
     """Return the latest champions of a dataset, the current one first, each once."""
-    latest = list(dict.fromkeys(change.run_id for change in reversed(champion.history)))
-    reasons = [f"the champion of {champion.dataset}"] + [f"a former champion of {champion.dataset}"] * len(latest)
+    latest = list(dict.fromkeys(change.run_id for change in reversed(log.champions)))
+    reasons = [f"the champion of {log.dataset}"] + [f"a former champion of {log.dataset}"] * len(latest)
     return list(zip(latest[:keep_champions], reasons, strict=False))
 
 
-def _reason_to_keep(run: CatalogedRun, protected: Mapping[str, str], started: set[str], before: datetime) -> str | None:
-    if run.listed.newest >= before:
+def _reason_to_keep(
+    run: CatalogedRun, protected: Mapping[str, str], started: set[str], policy: RetentionPolicy, now: datetime
+) -> str | None:
+    if run.listed.newest > now + CLOCK_SKEW:
+        return f"its files are dated in the future, {run.listed.newest:%Y-%m-%d}: check the clocks"
+    if run.listed.newest >= now - policy.grace:
         return "it is younger than the grace period"
     if run.listed.run_id in started:
         return None

@@ -1,9 +1,10 @@
-"""Verification: follow every digest, from the champion file to the run's manifest, its files and its dataset.
+"""Verification: follow every digest, from the champion's log to the run's manifest, its files and its dataset.
 
-    champion/<dataset>.json -> runs/<run id>/manifest.json -> checkpoints, model, history, report
-                                                           -> source files, as listed in `data/datasets.py`
-                               runs/<run id>/promotion.json; if it names a champion, a champion file exists
-    <data dir>/raw, parquet    see `mnist_bp.data.verify`
+    champion/<dataset>/<n>.json -> the entry before it
+                                -> runs/<run id>/manifest.json -> checkpoints, model, history, report
+                                                               -> source files, as listed in `data/datasets.py`
+    runs/<run id>/promotion.json -> champion/<dataset>/<n>.json
+    <data dir>/raw, parquet         see `mnist_bp.data.verify`
 
 A file is parsed only if its digest is correct, and nothing is changed. A run that is removed during verification is not
 reported.
@@ -15,22 +16,27 @@ from collections.abc import Iterable, Iterator, Mapping, Set
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Final
 
 from mnist_bp.data.verify import Sources, verify_caches
-from mnist_bp.documents import DatasetEntry, PromotionRecord
+from mnist_bp.documents import DatasetEntry, LogEntry, PromotionRecord
 from mnist_bp.errors import ChecksumError, DataFormatError, StoreError
 from mnist_bp.layout import MANIFEST, PROMOTION, RUNS
 from mnist_bp.registry.catalog import ListedRun, list_runs, read_manifest
 from mnist_bp.registry.champion import (
-    Champion,
-    champion_key,
-    describe_lost_champion_file,
+    ChampionLog,
+    check_gaps,
+    check_succession,
+    entry_key,
     list_champions,
-    read_champion,
+    list_sequences,
+    log_after,
+    log_prefix,
+    read_entry,
 )
-from mnist_bp.registry.promotion_record import lost_champion_files, read_promotion, read_promotions
+from mnist_bp.registry.promotion_record import find_contradictions, read_promotion, read_promotions
 from mnist_bp.storage.file_check import FileCheck, check_file
 from mnist_bp.storage.interface import Store
 from mnist_bp.storage.parallel import in_parallel
@@ -44,13 +50,31 @@ class _Expected:
 
     Args:
         champions: The current champions.
-        manifests: For each run that is or was champion, the digests of its manifest in champion files.
+        manifests: For each run that is or was champion, the digests of its manifest in the logs.
         sources: SHA-256 of the datasets' source files.
     """
 
     champions: frozenset[str]
     manifests: Mapping[str, Set[str]]
     sources: Sources
+
+
+@dataclass(frozen=True)
+class _CheckedLog:
+    """A log whose entries are intact and continue each other.
+
+    Args:
+        log: Its head.
+        entries: All entries, by number, with the SHA-256 of their bytes.
+    """
+
+    log: ChampionLog
+    entries: Mapping[int, tuple[LogEntry, str]]
+
+    @property
+    def digests(self) -> dict[int, str]:
+        """SHA-256 of the entries, by number."""
+        return {sequence: sha256 for sequence, (_, sha256) in self.entries.items()}
 
 
 @dataclass(frozen=True)
@@ -87,10 +111,10 @@ def verify(store: Store, data_dir: Path, run_id: str | None = None, *, all_runs:
             read_manifest(store, run_id)
     caches, sources = verify_caches(data_dir)
     yield from caches
-    read = list(in_parallel(partial(_check_champion, store), list_champions(store)))
-    yield from (check for _, check in read)
-    champions = [champion for champion, _ in read if champion is not None]
-    expected = _expectations(champions, sources)
+    read = [_check_log(store, dataset) for dataset in list_champions(store)]
+    yield from (check for _, checks in read for check in checks)
+    logs = [log for log, _ in read if log is not None]
+    expected = _expectations(logs, sources)
     listed = list(list_runs(store))
     wanted = None if all_runs else expected.champions if run_id is None else {run_id}
     runs = {run.run_id: run for run in listed if wanted is None or run.run_id in wanted}
@@ -103,22 +127,52 @@ def verify(store: Store, data_dir: Path, run_id: str | None = None, *, all_runs:
     files = [(run.run_id, name, sha256) for run in checked for name, sha256 in run.digests.items()]
     if files:
         yield from (check for check in in_parallel(partial(_check_file, store), *zip(*files, strict=True)) if check)
-    yield from _check_records(store, champions, runs)
+    yield from _check_records(store, logs, runs)
     if run_id is None:
-        others = [run for run in listed if run.run_id not in expected.manifests and run.run_id not in runs]
-        yield from _check_lost_files(store, [run.promotion for run in checked if run.promotion], others)
+        others = [run for run in listed if run.run_id not in runs]
+        yield from _check_named_entries(store, logs, [run.promotion for run in checked if run.promotion], others)
 
 
-def _check_champion(store: Store, dataset: str) -> tuple[Champion | None, FileCheck]:
-    return check_file(store.uri(champion_key(dataset)), read_champion, store, dataset)
+def _check_log(store: Store, dataset: str) -> tuple[_CheckedLog | None, list[FileCheck]]:
+    """Read a log as a whole.
+
+    Returns:
+        The log, or None if it is damaged; and a result for each entry from its start on, and for each missing one.
+    """
+    sequences = list_sequences(store, dataset)
+    if not sequences:
+        return _CheckedLog(ChampionLog(dataset), {}), []
+    check = partial(_check_entry, store, dataset)
+    head, *_ = last = check(sequences[-1])
+    if head is None:
+        return None, [last[1]]
+    entry, sha256 = head
+    earlier = [sequence for sequence in sequences[:-1] if sequence >= entry.start]
+    found = dict(zip(earlier, in_parallel(check, earlier), strict=True)) | {sequences[-1]: last}
+    checks = [each for _, each in found.values()]
+    entries = {sequence: read for sequence, (read, _) in found.items() if read is not None}
+    try:
+        check_gaps(store, entry, sequences)
+        for before, after in pairwise(sorted(entries)):
+            if after == before + 1:
+                check_succession(store, entries[after][0], entries[before][1])
+    except DataFormatError as exc:
+        checks.append(FileCheck(store.uri(log_prefix(dataset)), "damaged", str(exc)))
+    whole = all(each.status == "ok" for each in checks)
+    return _CheckedLog(log_after(entry, sha256), entries) if whole else None, checks
 
 
-def _expectations(champions: list[Champion], sources: Sources) -> _Expected:
+def _check_entry(store: Store, dataset: str, sequence: int) -> tuple[tuple[LogEntry, str] | None, FileCheck]:
+    return check_file(store.uri(entry_key(dataset, sequence)), read_entry, store, dataset, sequence)
+
+
+def _expectations(logs: list[_CheckedLog], sources: Sources) -> _Expected:
     manifests: dict[str, set[str]] = {}
-    for champion in champions:
-        for change in champion.history:
-            manifests.setdefault(change.run_id, set()).add(change.manifest_sha256)
-    current = frozenset(champion.current.run_id for champion in champions if champion.current)
+    for each in logs:
+        for entry, _ in each.entries.values():
+            if entry.run_id is not None and entry.manifest_sha256 is not None:
+                manifests.setdefault(entry.run_id, set()).add(entry.manifest_sha256)
+    current = frozenset(each.log.current.run_id for each in logs if each.log.current)
     return _Expected(current, manifests, sources)
 
 
@@ -137,7 +191,7 @@ def _check_run(store: Store, expected: _Expected, run: ListedRun) -> _CheckedRun
     manifest, sha256 = read
     checks = [check]
     checks += [
-        FileCheck(uri, "damaged", f"its SHA-256 is {sha256}, in a champion file it is {digest}; {_HINT}")
+        FileCheck(uri, "damaged", f"its SHA-256 is {sha256}, in the champion's log it is {digest}; {_HINT}")
         for digest in sorted(expected.manifests.get(run_id, set()) - {sha256})
     ]
     checks += _check_sources(uri, manifest.dataset, expected.sources)
@@ -181,30 +235,37 @@ def _present(store: Store, run_id: str, otherwise: set[str]) -> set[str]:
         return otherwise
 
 
-def _check_records(store: Store, champions: list[Champion], runs: Mapping[str, ListedRun]) -> Iterator[FileCheck]:
-    """Report runs that were promoted, according to a champion's history, and have no promotion record."""
-    for champion in champions:
-        promoted = {change.run_id for change in champion.history if change.action == "promote"}
-        for run_id in sorted(promoted.intersection(runs).difference(champion.pending_deletion)):
+def _check_records(store: Store, logs: list[_CheckedLog], runs: Mapping[str, ListedRun]) -> Iterator[FileCheck]:
+    """Report runs that were promoted, according to a log, and have no promotion record."""
+    for each in logs:
+        promoted = {entry.run_id for entry, _ in each.entries.values() if entry.action == "promote" and entry.run_id}
+        for run_id in sorted(promoted.intersection(runs).difference(each.log.pending_deletion)):
             if runs[run_id].complete and PROMOTION not in runs[run_id].files:
-                detail = f"the champion's history has its promotion; --resume {run_id} puts the record as well"
+                detail = f"the champion's log has its promotion; --resume {run_id} puts the record as well"
                 yield FileCheck(store.uri(f"{RUNS}{run_id}/{PROMOTION}"), "incomplete", detail)
 
 
-def _check_lost_files(store: Store, checked: list[PromotionRecord], others: Iterable[ListedRun]) -> Iterator[FileCheck]:
-    """Report datasets without a champion file although a promotion record names a champion.
+def _check_named_entries(
+    store: Store, logs: list[_CheckedLog], checked: list[PromotionRecord], others: Iterable[ListedRun]
+) -> Iterator[FileCheck]:
+    """Report logs that lack an entry which a promotion record names.
 
     Args:
-        store: Store with the champion files.
+        store: Store with the logs.
+        logs: The intact logs.
         checked: Records that were read already.
         others: Runs whose records must still be read.
     """
     try:
         records = [*read_promotions(store, others), *checked]
-        lost = lost_champion_files(store, sorted(records, key=lambda record: record.run_id))
     except StoreError as exc:
         yield FileCheck(store.uri(RUNS), "unreadable", str(exc))
         return
-    for dataset, run_id in lost.items():
-        detail = describe_lost_champion_file(store, dataset, run_id)
-        yield FileCheck(store.uri(champion_key(dataset)), "missing", detail)
+    known = {each.log.dataset: each for each in logs}
+    for dataset in sorted({record.dataset for record in records if record.log_entry is not None}):
+        log: _CheckedLog | None = known.get(dataset)
+        if log is None or any(find_contradictions(store, log.log, log.digests, records)):
+            # read again: it may have entries that are newer than the first reading; damage was reported then
+            log = _check_log(store, dataset)[0]
+        for problem in find_contradictions(store, log.log, log.digests, records) if log else ():
+            yield FileCheck(store.uri(log_prefix(dataset)), "missing", problem)

@@ -1,4 +1,4 @@
-"""What every store offers: puts that never overwrite, reads that are verified, and one compare-and-swap."""
+"""What every store offers: puts that never overwrite, and reads that are verified."""
 
 from __future__ import annotations
 
@@ -6,9 +6,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Final, Protocol
 
 from mnist_bp.errors import ConflictError
+
+PAGE_SIZE: Final = 1_000
+"""Files that one request lists: the most that S3 allows."""
 
 
 @dataclass(frozen=True)
@@ -26,28 +29,11 @@ class Entry:
     modified: datetime
 
 
-@dataclass(frozen=True)
-class Versioned:
-    """The content of a small file that changes, at one moment.
-
-    Args:
-        content: All bytes.
-        version: Argument for `compare_and_swap`. It has a meaning only for its store, and verifies no bytes.
-    """
-
-    content: bytes
-    version: str
-
-
-SwapOutcome = Literal["won", "lost", "unknown"]
-"""`unknown`: the reply was lost. Only reading the file shows whether it was replaced before that."""
-
-
 class Store(Protocol):
     """The interface of all stores. A key is a relative path with forward slashes; file names do not start with a dot.
 
-    Files are put once and never overwritten; only `compare_and_swap` changes a pointer. Every method raises
-    StoreError, `transient` if another attempt may succeed; the retries that S3 needs have been made already.
+    Files are put once and never overwritten: no file ever changes. Every method raises StoreError, `transient` if
+    another attempt may succeed; the retries that S3 needs have been made already.
     """
 
     def uri(self, key: str) -> str:
@@ -64,6 +50,10 @@ class Store(Protocol):
 
     def put(self, key: str, source: Path | bytes, sha256: str) -> None:
         """Store a file under a free key. Readers see all of it or nothing. The same bytes may be put again.
+
+        Of several processes that put different bytes under one key at the same time, exactly one succeeds, if
+        `supports_conditional_writes`. So a log is a series of keys: its next entry belongs to whoever puts it first.
+        If the reply to a put is lost, the key is read again to find out whether the bytes were stored.
 
         Args:
             key: Key to put the file under.
@@ -88,30 +78,33 @@ class Store(Protocol):
         """Read a file in chunks, from byte `start` on."""
         ...
 
-    def list_entries(self, prefix: str = "") -> Iterator[Entry]:
-        """List all files whose keys start with a prefix, in order of key. A missing directory or prefix is empty."""
+    def list_entries(self, prefix: str = "", page_size: int = PAGE_SIZE) -> Iterator[Entry]:
+        """List all files whose keys start with a prefix, in order of key. A missing directory or prefix is empty.
+
+        Args:
+            prefix: Start of the keys.
+            page_size: Maximum number of files in one reply of a server.
+        """
         ...
 
     def delete(self, key: str) -> None:
         """Delete a file; a missing file is not an error."""
         ...
 
-    def read(self, key: str) -> Versioned | None:
-        """Read a file that may change, with its version for `compare_and_swap`; None if it is missing."""
+    def read(self, key: str) -> bytes | None:
+        """Read a whole file; None if it is missing."""
         ...
 
-    def compare_and_swap(self, key: str, content: bytes, expected: str | None) -> SwapOutcome:
-        """Replace a file if its version is still the expected one. Without retries.
+    def create(self, key: str, content: bytes) -> bool:
+        """Store bytes under a key on the condition that it is free, and return whether it was.
 
-        Args:
-            key: Key of the file.
-            content: New content. It must differ from all earlier contents, so that reading can resolve `unknown`.
-            expected: Version returned by `read`, or None for a missing file.
+        `put` is this, and safe on stores that ignore the condition. If the reply of a first attempt was lost, the
+        result may be False although the bytes were stored.
         """
         ...
 
     def supports_conditional_writes(self) -> bool:
-        """Return whether `compare_and_swap` is reliable, by trying it; some stores ignore conditions."""
+        """Return whether `create` honours its condition, by trying it; some stores ignore it."""
         ...
 
     def remove_leftovers(self, before: datetime, *, dry_run: bool = False) -> list[str]:

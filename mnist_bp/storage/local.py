@@ -18,14 +18,12 @@ from mnist_bp.storage.files import (
     check_writable,
     digest_of,
     expect_digest,
-    locked,
     reading_from,
     sha256_of_bytes,
     verified_content,
-    write_bytes,
     writing_to,
 )
-from mnist_bp.storage.interface import Entry, SwapOutcome, Versioned, conflict
+from mnist_bp.storage.interface import PAGE_SIZE, Entry, conflict
 
 _HINT: Final = "check the address and its read permissions"
 
@@ -54,12 +52,7 @@ class LocalStore:
         """Write a file under a free name; see `Store`."""
         path = self._directory / key
         content = verified_content(source, sha256, str(path))
-        if not path.exists():
-            with suppress(ConflictError):  # another process was faster, perhaps with the same bytes
-                with atomic_write(path, replace=False) as file:
-                    file.write(content)
-                return
-        if (found := digest_of(path)) != sha256:
+        if (path.exists() or not self.create(key, content)) and (found := digest_of(path)) != sha256:
             raise conflict(self.uri(key), found, sha256)
 
     def get(self, key: str, sha256: str | None = None) -> bytes:
@@ -78,7 +71,7 @@ class LocalStore:
             while chunk := file.read(CHUNK):
                 yield chunk
 
-    def list_entries(self, prefix: str = "") -> Iterator[Entry]:
+    def list_entries(self, prefix: str = "", page_size: int = PAGE_SIZE) -> Iterator[Entry]:  # noqa: ARG002 - pages are for servers
         """Walk the directory; see `Store`."""
         found = [path for path in self._walk(prefix) if not path.name.startswith(".")]  # a lock, a temporary file
         for key, path in sorted((path.relative_to(self._directory).as_posix(), path) for path in found):
@@ -97,27 +90,23 @@ class LocalStore:
                 except OSError:  # not empty, or missing
                     break
 
-    def read(self, key: str) -> Versioned | None:
-        """Read a file; its version is its digest. See `Store`."""
+    def read(self, key: str) -> bytes | None:
+        """Read a file; see `Store`."""
         path = self._directory / key
         with reading_from(path, _HINT):
-            if not path.exists():
-                return None
-            content = path.read_bytes()
-        return Versioned(content, sha256_of_bytes(content))
+            return path.read_bytes() if path.exists() else None
 
-    def compare_and_swap(self, key: str, content: bytes, expected: str | None) -> SwapOutcome:
-        """Compare and write while holding a lock; see `Store`."""
-        path = self._directory / key
-        with locked(path.parent):
-            found = self.read(key)
-            if (found.version if found else None) != expected:
-                return "lost"
-            write_bytes(path, content)
-            return "won"
+    def create(self, key: str, content: bytes) -> bool:
+        """Write a file unless the name is taken; see `Store`."""
+        try:
+            with atomic_write(self._directory / key, replace=False) as file:
+                file.write(content)
+        except ConflictError:
+            return False
+        return True
 
     def supports_conditional_writes(self) -> bool:
-        """Return True: `compare_and_swap` holds a lock."""
+        """Return True: the file system creates a name once."""
         return True
 
     def remove_leftovers(self, before: datetime, *, dry_run: bool = False) -> list[str]:

@@ -6,11 +6,18 @@ import secrets
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
+from typing import Final
 
 from mnist_bp.errors import MnistBpError, StoreError
 from mnist_bp.storage.files import TEMPORARY_SUFFIX, sha256_of_bytes
-from mnist_bp.storage.interface import Store, Versioned
-from mnist_bp.storage.retries import RetryPolicy, retry
+from mnist_bp.storage.interface import Store
+from mnist_bp.storage.parallel import in_parallel
+
+_WRITERS: Final = 8
+_ROUNDS: Final = 3
+_PAGE: Final = 4
+"""Files that one request lists, in the probe of listings."""
 
 
 @dataclass(frozen=True)
@@ -60,47 +67,79 @@ def probe(store: Store) -> list[Capability]:
     found = [_try("authentication and write", put)]
     if found[0].ok:
         try:
-            found += [_try("read back", get), _try("list after write", find), *probe_conditions(store)]
+            found += [_try("read back", get), _try("list after write", find)]
+            found.append(probe_listing(store, f"{probe_name()}/"))
+            found.append(probe_create(store))
         except StoreError as exc:
-            found.append(Capability("conditional writes", False, str(exc)))
+            found.append(Capability("conditional create", False, str(exc)))
         finally:
             found.append(_try("delete", delete))
     return found
 
 
-def probe_conditions(store: Store, directory: str = "champion/") -> list[Capability]:
-    """Try whether a write is refused if its condition does not hold: compare-and-swap depends on it.
+def probe_create(store: Store, directory: str = "champion/") -> Capability:
+    """Try whether exactly one of several writers creates a key, if all write at once; the champion's log relies on it.
+
+    A store that ignores the condition, or checks it some time before it writes, lets several of them succeed.
 
     Args:
-        store: Store whose `compare_and_swap` is tried.
-        directory: Prefix of the file to try it on; by default that of the champions' pointers.
+        store: Store whose `create` is tried.
+        directory: Prefix of the files to try it on; by default that of the champions' logs.
 
     Raises:
         StoreError: The store cannot be reached, so nothing is known.
     """
-    key = f"{directory}{probe_name()}{TEMPORARY_SUFFIX}"
-    contents = [secrets.token_bytes(16) for _ in range(4)]
+    keys = [f"{directory}{probe_name()}{TEMPORARY_SUFFIX}" for _ in range(_ROUNDS)]
+    try:
+        return _try("conditional create", lambda: _race(store, keys))
+    finally:
+        for key in keys:
+            with suppress(StoreError):  # `remove_leftovers` finds it
+                store.delete(key)
 
-    def create() -> str:
-        if not _swap(store, key, contents[0], None):
-            raise StoreError("a missing file could not be created")
-        if _swap(store, key, contents[1], None):
-            raise StoreError("If-None-Match is ignored: an existing file was replaced")
-        return "only a missing file is created"
 
-    def replace() -> str:
-        version = _read(store, key).version
-        if not _swap(store, key, contents[2], version):
-            raise StoreError("the version just read could not be replaced")
-        if _swap(store, key, contents[3], version) or _read(store, key).content != contents[2]:
-            raise StoreError("If-Match is ignored: a newer version was replaced")
-        return "only the version just read is replaced"
+def _race(store: Store, keys: list[str]) -> str:
+    for number, key in enumerate(keys, 1):
+        contents = [secrets.token_bytes(16) for _ in range(_WRITERS)]
+        created = list(in_parallel(partial(store.create, key), contents))
+        winners = [content for content, won in zip(contents, created, strict=True) if won]
+        found = store.read(key)
+        if found not in contents:
+            raise StoreError("a file just created cannot be read back")
+        # no winner: the reply to the first attempt of the winner was lost
+        if len(winners) > 1 or (winners and winners[0] != found):
+            raise StoreError(
+                f"If-None-Match is ignored or not atomic: in round {number}, {len(winners)} of {_WRITERS} writers "
+                "created the same file"
+            )
+    return f"one of {_WRITERS} writers at once creates a file, in each of {_ROUNDS} rounds"
+
+
+def probe_listing(store: Store, directory: str) -> Capability:
+    """Try whether a listing of several pages has every file once, in the order of the bytes of the keys.
+
+    Raises:
+        StoreError: The store cannot be reached, so nothing is known.
+    """
+    names = ("a-1", "a.1", "a/1", "a0", "a1", "aa", "b/1", "b/2", "b_")
+    expected = [f"{directory}{name}{TEMPORARY_SUFFIX}" for name in names]
+
+    def check() -> str:
+        content = secrets.token_bytes(16)
+        for _ in in_parallel(partial(store.put, source=content, sha256=sha256_of_bytes(content)), expected):
+            pass
+        found = [entry.key for entry in store.list_entries(directory, page_size=_PAGE)]
+        if found != expected:
+            shown = ", ".join(key.removeprefix(directory) for key in found) or "nothing"
+            raise StoreError(f"files listed out of order, twice or not at all: {shown}; expected {', '.join(names)}")
+        return f"{len(names)} files are listed in order, in pages of {_PAGE}"
 
     try:
-        return [_try("conditional create", create), _try("conditional replace", replace)]
+        return _try("list in order and pages", check)
     finally:
-        with suppress(StoreError):  # `remove_leftovers` finds it
-            store.delete(key)
+        for key in expected:
+            with suppress(StoreError):
+                store.delete(key)
 
 
 def probe_name() -> str:
@@ -115,25 +154,3 @@ def _try(name: str, action: Callable[[], str]) -> Capability:
         if exc.transient:
             raise
         return Capability(name, False, str(exc))
-
-
-def _swap(store: Store, key: str, content: bytes, expected: str | None) -> bool:
-    """Swap, and again if the reply was lost: no other process writes here, and every content is used once."""
-
-    def attempt() -> bool:
-        outcome = store.compare_and_swap(key, content, expected)
-        if outcome != "unknown":
-            return outcome == "won"
-        found = store.read(key)
-        if found is None or found.content != content:
-            raise StoreError(f"cannot write {store.uri(key)}: the reply was lost", transient=True)
-        return True
-
-    return retry(attempt, RetryPolicy())
-
-
-def _read(store: Store, key: str) -> Versioned:
-    found = store.read(key)
-    if found is None:
-        raise StoreError(f"{store.uri(key)} was written and is missing")
-    return found

@@ -27,8 +27,8 @@ from mnist_bp.storage.files import (
     sha256_of_bytes,
     verified_content,
 )
-from mnist_bp.storage.interface import Entry, SwapOutcome, Versioned, conflict
-from mnist_bp.storage.probe import probe_conditions, probe_name
+from mnist_bp.storage.interface import PAGE_SIZE, Entry, conflict
+from mnist_bp.storage.probe import probe_create, probe_name
 from mnist_bp.storage.retries import RetryPolicy
 from mnist_bp.storage.s3_client import S3Client
 from mnist_bp.storage.s3_errors import code_of, status_of
@@ -77,12 +77,12 @@ class S3Store:
         content = verified_content(source, sha256, self.uri(key))
         existing = self.read(key)
         if existing is None:
-            if self._client.with_retries("write", key, lambda: self._create(key, content)):
+            if self.create(key, content):
                 return
             existing = self.read(key)  # it may be ours: the reply to an earlier attempt may have been lost
         if existing is None:
             raise StoreError(f"{self.uri(key)} was put and deleted by another process at the same time; run again")
-        if (found := sha256_of_bytes(existing.content)) != sha256:
+        if (found := sha256_of_bytes(existing)) != sha256:
             raise conflict(self.uri(key), found, sha256)
 
     def get(self, key: str, sha256: str | None = None) -> bytes:
@@ -91,8 +91,8 @@ class S3Store:
         if found is None:
             raise StoreError(f"cannot read {self.uri(key)}: no such file; check the address")
         if sha256 is not None:
-            expect_digest(self.uri(key), sha256_of_bytes(found.content), sha256, "restore it from a copy")
-        return found.content
+            expect_digest(self.uri(key), sha256_of_bytes(found), sha256, "restore it from a copy")
+        return found
 
     def stream(self, key: str, start: int = 0) -> Iterator[bytes]:
         """Read an object in chunks; after an interruption, the caller can continue. See `Store`."""
@@ -110,9 +110,9 @@ class S3Store:
         while chunk := self._client.without_retries("read", key, lambda: body.read(CHUNK)):
             yield chunk
 
-    def list_entries(self, prefix: str = "") -> Iterator[Entry]:
+    def list_entries(self, prefix: str = "", page_size: int = PAGE_SIZE) -> Iterator[Entry]:
         """List objects, page by page; see `Store`."""
-        for entry in self._client.list_objects(prefix):
+        for entry in self._client.list_objects(prefix, page_size):
             if not entry.key.rpartition("/")[2].startswith("."):  # a probe's
                 yield entry
 
@@ -128,13 +128,13 @@ class S3Store:
 
         self._client.with_retries("delete", key, attempt)
 
-    def read(self, key: str) -> Versioned | None:
-        """Read an object; its version is its ETag. See `Store`."""
+    def read(self, key: str) -> bytes | None:
+        """Read an object; see `Store`."""
 
-        def attempt() -> Versioned | None:
+        def attempt() -> bytes | None:
             try:
-                reply = self._client.boto.get_object(**self._client.at(key))
-                return Versioned(reply["Body"].read(), reply["ETag"])
+                content: bytes = self._client.boto.get_object(**self._client.at(key))["Body"].read()
+                return content
             except aws.ClientError as exc:
                 if code_of(exc) == _MISSING:
                     return None
@@ -142,26 +142,14 @@ class S3Store:
 
         return self._client.with_retries("read", key, attempt)
 
-    def compare_and_swap(self, key: str, content: bytes, expected: str | None) -> SwapOutcome:
-        """Put on a condition, once; where conditions are known to be ignored, compare first. See `Store`."""
-        condition = _IF_ABSENT if expected is None else {"IfMatch": expected}
-        if self._supports_conditions is False:
-            found = self.read(key)
-            if (found.version if found else None) != expected:
-                return "lost"
-            condition = {}
-        try:
-            written = self._client.without_retries("write", key, lambda: self._put(key, content, **condition))
-        except StoreError as exc:
-            if exc.transient:
-                return "unknown"
-            raise
-        return "won" if written else "lost"
+    def create(self, key: str, content: bytes) -> bool:
+        """Put an object on the condition that the key is free; see `Store`."""
+        return self._client.with_retries("write", key, lambda: self._create(key, content))
 
     def supports_conditional_writes(self) -> bool:
         """Probe once for each instance; see `Store`."""
         if self._supports_conditions is None:
-            self._supports_conditions = all(capability.ok for capability in probe_conditions(self))
+            self._supports_conditions = probe_create(self).ok
         return self._supports_conditions
 
     def remove_leftovers(self, before: datetime, *, dry_run: bool = False) -> list[str]:
@@ -190,7 +178,7 @@ class S3Store:
         try:
             self._client.boto.put_object(**self._client.at(key), Body=content, ContentType=content_type, **condition)
         except aws.ClientError as exc:
-            if status_of(exc) == 412 or ("IfMatch" in condition and code_of(exc) == _MISSING):
+            if status_of(exc) == 412:
                 return False
             raise
         return True

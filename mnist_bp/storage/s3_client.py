@@ -17,14 +17,12 @@ import boto3.session
 from botocore.config import Config
 
 from mnist_bp.errors import StoreError
-from mnist_bp.storage.interface import Entry
+from mnist_bp.storage.interface import PAGE_SIZE, Entry
 from mnist_bp.storage.retries import RetryPolicy, retry
 from mnist_bp.storage.s3_errors import raising_store_errors, refuse_other_server
 
 CONNECT_TIMEOUT_S: Final = 10
 READ_TIMEOUT_S: Final = 20
-PAGE_SIZE: Final = 1_000
-"""Keys for each request of a listing; S3 returns no more."""
 
 _MAX_CONNECTIONS: Final = 16
 """Connections that are kept open; with more threads than that, some would wait."""
@@ -78,7 +76,7 @@ class S3Client:
         """Make a request again until it succeeds or the policy's limits are reached; see `without_retries`."""
         return retry(lambda: self.without_retries(action, key, call), self._policy)
 
-    def list_objects(self, prefix: str) -> Iterator[Entry]:
+    def list_objects(self, prefix: str, page_size: int = PAGE_SIZE) -> Iterator[Entry]:
         """List everything below a prefix. boto3's paginator would not survive a failed request."""
         next_page: dict[str, str] = {}
         while True:
@@ -86,7 +84,7 @@ class S3Client:
                 self.boto.list_objects_v2,
                 Bucket=self._bucket,
                 Prefix=self._prefix + prefix,
-                MaxKeys=PAGE_SIZE,
+                MaxKeys=page_size,
                 **next_page,
             )
             page = self.with_retries("list", prefix, request)

@@ -14,6 +14,7 @@ import pytest
 from mnist_bp.cli.main import COMMANDS, main
 from mnist_bp.cli.reproduce import PUBLISHED
 from mnist_bp.registry.catalog import read_manifest
+from mnist_bp.registry.champion import entry_key
 from mnist_bp.results import CachedDataset
 from mnist_bp.storage.local import LocalStore
 from tests.engines.test_certificate import Wrong, same
@@ -211,35 +212,53 @@ def test_verify_fails_where_nothing_is_published(flags: list[str], capsys: pytes
     assert "nothing is published here; check --artifacts" in finding["detail"]
 
 
-def test_a_lost_champion_file_is_reported_and_not_taken_for_a_dataset_without_champion(
+def test_a_lost_log_is_reported_and_not_taken_for_a_dataset_without_champion(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     store = LocalStore(Path("artifacts"))
     run_id = publish(store, 1)
     assert main(["champion"]) == 0
     assert "the first run on a dataset becomes its champion" in capsys.readouterr().out
-    put_promotion(store, run_id)
+    log = promote(store, run_id)
+    assert log
+    put_promotion(store, run_id, entry=log.reference)
+    assert main(["champion"]) == 0
+    assert "for a test" in capsys.readouterr().out
+    store.delete(entry_key("mnist", 0))
     for flags in ([], ["--dataset", "mnist"]):
         assert main(["champion", *flags]) == 1
         printed = capsys.readouterr()
         assert "becomes its champion" not in printed.out
         (line,) = printed.err.splitlines()
-        assert f"mnist.json is missing, and {run_id} was champion" in line
+        assert f"00000000.json is missing, expected the entry of SHA-256 {log.sha256}" in line
+    assert main(["rollback"]) == 1
+    assert "there is no champion in" in capsys.readouterr().err
+    assert main(["rollback", run_id]) == 1
+    assert "--restart-log --dataset mnist" in capsys.readouterr().err
+    assert main(["rollback", "--restart-log"]) == 1
+    assert "--restart-log: expected the run that becomes champion" in capsys.readouterr().err
+    assert main(["rollback", run_id, "--restart-log", "--dataset", "mnist"]) == 0
+    assert main(["verify", "--all"]) == 0
 
 
-def test_rollback_without_a_dataset_asks_for_one_if_another_champion_file_was_lost(
+def test_rollback_without_a_run_asks_for_a_dataset_if_several_have_a_champion(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     store = LocalStore(Path("artifacts"))
-    lost, *others = publish(store, 1), publish(store, 2, "kmnist"), publish(store, 3, "kmnist")
-    put_promotion(store, lost)
-    for run_id in others:
+    assert promote(store, publish(store, 1))
+    runs = [publish(store, number, "kmnist") for number in (2, 3)]
+    for run_id in runs:
         assert promote(store, run_id, "kmnist")
     assert main(["rollback"]) == 1
     assert "there are champions of kmnist, mnist: name one with --dataset" in capsys.readouterr().err
+    assert main(["rollback", "--dataset", "kmnist"]) == 0
+    capsys.readouterr()
     assert main(["champion", "--dataset", "kmnist", "--json"]) == 0
     (report,) = json.loads(capsys.readouterr().out)["champions"]
-    assert report["run_id"] == others[1]
+    assert (report["run_id"], [change["action"] for change in report["history"]]) == (
+        runs[0],
+        ["promote", "promote", "rollback"],
+    )
 
 
 def test_show_prints_the_manifest_and_the_promotion(capsys: pytest.CaptureFixture[str]) -> None:

@@ -196,14 +196,15 @@ def test_a_run_that_is_no_better_than_the_champion_is_notified(operation: Operat
 
 
 def test_a_promotion_without_a_decision_is_notified(operation: Operation) -> None:
-    pointer = operation.directory / "artifacts" / "champion" / "mnist-sample.json"
-    intact = pointer.read_bytes()
-    pointer.write_bytes(intact[:-9])
+    log = operation.directory / "artifacts" / "champion" / "mnist-sample"
+    head = max(log.glob("*.json"))
+    intact = head.read_bytes()
+    head.write_bytes(intact[:-9])
     try:
         run_id = start_run("train", {"config": {**SMALL, "seed": 13}})
         wait_for(run_id, "Completed")
     finally:
-        pointer.write_bytes(intact)
+        head.write_bytes(intact)
     (text,) = eventually(lambda: operation.webhook.texts, "no message was sent")
     assert "could not challenge the champion of mnist-sample" in text
     eventually(lambda: run_id in resources_of(operation, "mnist-bp.promotion.refused"), "no event was emitted")

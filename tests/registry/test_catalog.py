@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,8 @@ from mnist_bp.storage.address import open_store
 from tests.support.published_runs import publish, put_promotion
 
 KEY = "0123456789abcdef"
+DAYS = [date(2026, 11, 23)]
+"""Days of the runs; see `run_id_of`."""
 
 
 def finish(config: RunConfig, number: int, **changes: Any) -> str:
@@ -32,33 +35,33 @@ def config(tmp_path: Path) -> RunConfig:
 
 
 def test_the_newest_run_of_the_same_data_code_and_settings_is_found(config: RunConfig) -> None:
-    assert find_identical_run(config, KEY) is None
+    assert find_identical_run(config, KEY, DAYS) is None
     finish(config, 1)
     newest = finish(config, 2)
-    assert find_identical_run(config, KEY) == newest
+    assert find_identical_run(config, KEY, DAYS) == newest
 
 
 @pytest.mark.parametrize("change", [{"seed": 20261126}, {"steps": 20}, {"learning_rate": 0.25}, {"dataset": "kmnist"}])
 def test_a_run_with_other_settings_is_not_identical(config: RunConfig, change: dict[str, Any]) -> None:
     finish(config, 1)
-    assert find_identical_run(config.model_copy(update=change), KEY) is None
+    assert find_identical_run(config.model_copy(update=change), KEY, DAYS) is None
 
 
 def test_a_run_with_other_data_or_other_code_is_not_identical(config: RunConfig) -> None:
     finish(config, 1, code={"version": "0.1.0", "sha256": "0" * 64})
-    assert find_identical_run(config, KEY) is None
+    assert find_identical_run(config, KEY, DAYS) is None
     finish(config, 2)
-    assert find_identical_run(config, "fedcba9876543210") is None
+    assert find_identical_run(config, "fedcba9876543210", DAYS) is None
 
 
 def test_a_run_without_a_promotion_record_is_not_finished(config: RunConfig) -> None:
     store = open_store(config.artifacts)
     recorded = config.model_dump(mode="json")
     publish(store, 1, changes={"config": recorded, "code": {"sha256": code_sha256()}})
-    assert find_identical_run(config, KEY) is None
+    assert find_identical_run(config, KEY, DAYS) is None
 
 
 def test_a_run_with_a_damaged_manifest_is_ignored(config: RunConfig) -> None:
     first, second = finish(config, 1), finish(config, 2)
     Path(config.artifacts, "runs", second, "manifest.json").write_bytes(b"{}")
-    assert find_identical_run(config, KEY) == first
+    assert find_identical_run(config, KEY, DAYS) == first

@@ -20,6 +20,7 @@ from mnist_bp.storage.local import LocalStore
 from tests.support.published_runs import checkpoint, publish, put_promotion
 
 FIRST = date(2026, 11, 1)
+TODAY = date(2026, 11, 24)
 
 
 @pytest.fixture
@@ -45,7 +46,7 @@ def test_nights_are_listed_by_date_with_their_decisions_and_other_runs_are_left_
     put_night(store, 4, dataset="kmnist")
     caught_up = put(store, 5, 0.91, seed_of(FIRST - timedelta(days=1)))
     put_promotion(store, nights[1])
-    found = recent_nights(store, "mnist")
+    found = recent_nights(store, "mnist", TODAY)
     assert [row.run_id for row in found] == [caught_up, *nights]
     assert [row.decision for row in found] == [None, None, "promoted", None]
     assert [row.day.isoformat() for row in found] == ["2026-10-31", "2026-11-01", "2026-11-02", "2026-11-03"]
@@ -54,10 +55,10 @@ def test_nights_are_listed_by_date_with_their_decisions_and_other_runs_are_left_
 
 def test_in_a_store_without_nights_every_run_counts_as_one(store: LocalStore) -> None:
     runs = [put(store, number, 0.9, seed=number) for number in (1, 2)]
-    found = recent_nights(store, "mnist")
+    found = recent_nights(store, "mnist", TODAY)
     assert [row.run_id for row in found] == runs
     assert [row.day.isoformat() for row in found] == ["2026-11-02", "2026-11-03"]
-    assert recent_nights(store, "kmnist") == []
+    assert recent_nights(store, "kmnist", TODAY) == []
 
 
 def test_a_damaged_manifest_is_left_out_and_a_damaged_record_is_reported(store: LocalStore, tmp_path: Path) -> None:
@@ -66,7 +67,7 @@ def test_a_damaged_manifest_is_left_out_and_a_damaged_record_is_reported(store: 
         put_promotion(store, run_id)
         path = tmp_path / "artifacts" / "runs" / run_id / name
         path.write_bytes(path.read_bytes()[:-9])
-    assert [(row.run_id, row.decision) for row in recent_nights(store, "mnist")] == [
+    assert [(row.run_id, row.decision) for row in recent_nights(store, "mnist", TODAY)] == [
         (whole, None),
         (undecided, "damaged"),
     ]
@@ -74,7 +75,7 @@ def test_a_damaged_manifest_is_left_out_and_a_damaged_record_is_reported(store: 
 
 def test_only_the_most_recent_nights_are_listed(store: LocalStore) -> None:
     nights = [put_night(store, number) for number in range(NIGHTS_SHOWN + 2)]
-    assert [row.run_id for row in recent_nights(store, "mnist")] == nights[-NIGHTS_SHOWN:]
+    assert [row.run_id for row in recent_nights(store, "mnist", TODAY)] == nights[-NIGHTS_SHOWN:]
 
 
 def test_other_runs_never_count_as_nights_if_nights_may_lie_further_back(
@@ -85,9 +86,9 @@ def test_other_runs_never_count_as_nights_if_nights_may_lie_further_back(
     night = put_night(store, 1)
     for number in (2, 3):
         put(store, number, 0.5, seed=number)
-    assert [row.run_id for row in recent_nights(store, "mnist")] == [night]
+    assert [row.run_id for row in recent_nights(store, "mnist", TODAY)] == [night]
     put(store, 4, 0.5, seed=4)
-    assert recent_nights(store, "mnist") == []
+    assert recent_nights(store, "mnist", TODAY) == []
 
 
 @pytest.mark.parametrize(
@@ -103,15 +104,15 @@ def test_other_runs_never_count_as_nights_if_nights_may_lie_further_back(
 )
 def test_a_run_with_a_wrong_field_in_its_manifest_is_left_out(wrong: dict[str, Any], store: LocalStore) -> None:
     publish(store, 2, changes=wrong)
-    assert recent_nights(store, "mnist") == []
+    assert recent_nights(store, "mnist", TODAY) == []
     night = put_night(store, 1)
-    assert [row.run_id for row in recent_nights(store, "mnist")] == [night]
+    assert [row.run_id for row in recent_nights(store, "mnist", TODAY)] == [night]
 
 
 def test_a_run_whose_seed_is_not_a_number_is_not_a_night(store: LocalStore) -> None:
     night = put_night(store, 1)
     publish(store, 2, changes={"config": {"seed": "x"}})
-    assert [row.run_id for row in recent_nights(store, "mnist")] == [night]
+    assert [row.run_id for row in recent_nights(store, "mnist", TODAY)] == [night]
 
 
 @pytest.mark.parametrize("count", [1, 2, NIGHTS_SHOWN])
@@ -120,7 +121,7 @@ def test_the_chart_has_a_mark_per_night_filled_for_champions_and_names_each_day_
 ) -> None:
     nights = [put_night(store, number, 0.9 + number / 1000) for number in range(count)]
     put_promotion(store, nights[-1])
-    picture = ET.fromstring(nights_svg(recent_nights(store, "mnist")))
+    picture = ET.fromstring(nights_svg(recent_nights(store, "mnist", TODAY)))
     marks = list(picture.iter("{http://www.w3.org/2000/svg}circle"))
     assert [mark.get("class") for mark in marks] == [*[None] * (count - 1), "promoted"]
     heights = [float(str(mark.get("cy"))) for mark in marks]
@@ -132,7 +133,7 @@ def test_the_chart_has_a_mark_per_night_filled_for_champions_and_names_each_day_
 
 def test_the_markdown_contains_the_chart_and_a_table_that_starts_with_the_newest_night(store: LocalStore) -> None:
     first, last = put_night(store, 1, 0.91), put_night(store, 2, 0.92)
-    rows = recent_nights(store, "mnist")
+    rows = recent_nights(store, "mnist", TODAY)
     text = nights_markdown("mnist", rows)
     found = re.search(r"!\[.*\]\(data:image/svg\+xml;base64,(.*)\)", text)
     assert found is not None

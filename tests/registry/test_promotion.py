@@ -17,7 +17,7 @@ from mnist_bp.engines.choose import choose_engine
 from mnist_bp.errors import ChecksumError, DataFormatError, StoreError
 from mnist_bp.layout import MANIFEST, PROMOTION, RUNS
 from mnist_bp.model.parameters import Parameters, initial_parameters
-from mnist_bp.registry.champion import Champion, champion_key, read_champion, swap_champion
+from mnist_bp.registry.champion import CHAMPION, append, entry_key, read_log
 from mnist_bp.registry.comparison import MODEL, read_published_model
 from mnist_bp.registry.promotion import promote_run
 from mnist_bp.registry.promotion_record import read_promotion
@@ -26,7 +26,7 @@ from mnist_bp.results import CachedDataset, PublishedRun
 from mnist_bp.storage import checksummed_json
 from mnist_bp.storage.address import open_store
 from mnist_bp.storage.files import sha256_of_bytes
-from mnist_bp.storage.interface import Store, Versioned
+from mnist_bp.storage.interface import Store
 from mnist_bp.storage.local import LocalStore
 from mnist_bp.training.checkpoints import save_checkpoint
 from mnist_bp.training.evaluation import Evaluator
@@ -38,14 +38,11 @@ from tests.support.challenges import (
     race_promotions,
 )
 from tests.support.faulty_store import FaultyStore
+from tests.support.published_runs import champions, changes
 from tests.support.race import RACERS, exit_code_of
 
-CHAMPION_FILE = champion_key("mnist")
-
-
-def champions(store: Store) -> list[str]:
-    """List the runs that became champion, the first one first. Reading them checks the history."""
-    return [change.run_id for change in read_champion(store, "mnist").history]
+FIRST_ENTRY = entry_key("mnist", 0)
+RESTART = "mnist-bp rollback RUN --restart-log --dataset mnist"
 
 
 def recorded(store: Store, run_id: str) -> dict[str, Any]:
@@ -87,15 +84,15 @@ class PromotionContract:
         assert figures_of(found[1]).challenger_alone_right == 800
         assert figures_of(found[2]).p_value == 1
         assert champions(store) == ["a", "b"]
-        assert read_champion(store, "mnist").history[1].manifest_sha256 == better.manifest_sha256
+        assert changes(store)[1].manifest_sha256 == better.manifest_sha256
 
-    def test_the_decision_is_in_the_promotion_record_and_in_the_history(self, store: Store) -> None:
+    def test_the_decision_is_in_the_promotion_record_and_in_the_log(self, store: Store) -> None:
         for name, right in [("a", 100), ("b", 900), ("c", 500)]:
             promotion = challenge(store, publish_model(store, name, right))
             assert read_promotion(store, name) == promotion
             assert recorded(store, name)["reason"] == promotion.reason
-        for change in read_champion(store, "mnist").history:
-            promotion = read_promotion(store, change.run_id) or pytest.fail("not recorded")
+        for change in changes(store):
+            promotion = read_promotion(store, str(change.run_id)) or pytest.fail("not recorded")
             assert (promotion.figures, promotion.reason) == (change.figures, change.reason)
             assert promotion.at == change.at
 
@@ -104,12 +101,12 @@ class PromotionContract:
         before = (
             [challenge(store, run) for run in runs],
             [recorded(store, run.run_id) for run in runs],
-            store.read(CHAMPION_FILE),
+            [entry.key for entry in store.list_entries(CHAMPION)],
         )
         again = (
             [challenge(store, run) for run in runs],
             [recorded(store, run.run_id) for run in runs],
-            store.read(CHAMPION_FILE),
+            [entry.key for entry in store.list_entries(CHAMPION)],
         )
         assert before == again
 
@@ -121,46 +118,30 @@ class PromotionContract:
         assert (promotion.outcome, promotion.champion_after) == ("refused", None)
         assert "ignores conditional writes" in promotion.reason
         assert "--allow-unsafe-promotion" in promotion.reason
-        assert store.read(CHAMPION_FILE) is None
+        assert list(store.list_entries(CHAMPION)) == []
         assert recorded(store, "a")["outcome"] == "refused"
         allowed = challenge(store, publish_model(store, "b", 100), allow_unsafe=True)
         assert (allowed.outcome, figures_of(allowed).unsafe) == ("promoted", True)
 
-    def test_a_swap_that_was_made_counts_if_its_reply_is_lost(self, store: Store) -> None:
-        promotion = challenge(FaultyStore(store, lost_replies=[True]), publish_model(store, "a", 100))
-        assert promotion.outcome == "promoted"
-        assert champions(store) == ["a"]
-
-    def test_after_a_lost_reply_to_a_swap_that_was_not_made_the_decision_is_made_again(self, store: Store) -> None:
-        promotion = challenge(FaultyStore(store, lost_replies=[False, False]), publish_model(store, "a", 100))
-        assert promotion.outcome == "promoted"
-        assert champions(store) == ["a"]
-
-    def test_a_swap_with_a_lost_reply_counts_even_if_another_run_was_promoted_since(self, store: Store) -> None:
-        first, better = publish_model(store, "a", 100), publish_model(store, "b", 900)
-        overtaken = {("compare_and_swap", 0): lambda: challenge(store, better)}
-        promotion = challenge(FaultyStore(store, after=overtaken, lost_replies=[True]), first)
-        assert (promotion.outcome, promotion.champion_after) == ("promoted", "a")
-        assert champions(store) == ["a", "b"]
-
-    def test_the_loser_of_a_swap_is_compared_with_the_new_champion(self, store: Store) -> None:
+    def test_the_loser_of_an_entry_is_compared_with_the_new_champion(self, store: Store) -> None:
         if not store.supports_conditional_writes():
             pytest.skip("no process loses on a store that ignores conditional writes")
         challenge(store, publish_model(store, "a", 100))
         better, best = publish_model(store, "b", 500), publish_model(store, "c", 900)
-        overtaken = FaultyStore(store, before={("compare_and_swap", 0): lambda: challenge(store, best)})
+        overtaken = FaultyStore(store, before={("put", 0): lambda: challenge(store, best)})
         promotion = challenge(overtaken, better)
-        assert len(overtaken.keys_of("compare_and_swap")) == 1
+        assert overtaken.keys_of("put") == [entry_key("mnist", 1), f"{RUNS}b/{PROMOTION}"]
         assert (promotion.outcome, promotion.champion_before) == ("kept", "c")
         assert champions(store) == ["a", "c"]
 
     def test_a_run_that_is_being_removed_does_not_become_champion(self, store: Store) -> None:
         challenge(store, publish_model(store, "a", 100))
-        going, champion = publish_model(store, "b", 900), read_champion(store, "mnist")
-        fenced = Champion("mnist", champion.history, ("b",), "", champion.version)
-        assert swap_champion(store, fenced)
+        going = publish_model(store, "b", 900)
+        assert append(store, read_log(store, "mnist").with_pending("delete", "for a test", ("b",)))
         with pytest.raises(StoreError, match="mnist-bp gc is removing it"):
             challenge(store, going)
+        with pytest.raises(StoreError, match="mnist-bp gc is removing it"):
+            roll_back(store, "b", allow_unsafe=True)
         assert read_promotion(store, "b") is None
         assert champions(store) == ["a"]
 
@@ -180,13 +161,13 @@ class PromotionContract:
             if code == 0:
                 break
             assert code == -9
-            written = read_champion(store, "mnist").history[-1]
-            swapped = written.run_id == name
+            written = changes(store)[-1]
+            added = written.run_id == name
             promotion = challenge(store, run)
             expected.append(name)
             assert (promotion.outcome, promotion.champion_before) == ("promoted", expected[-2])
             assert champions(store) == expected
-            assert promotion.at == (written.at if swapped else read_champion(store, "mnist").history[-1].at)
+            assert promotion.at == (written.at if added else changes(store)[-1].at)
             assert read_promotion(store, name) == promotion
         assert calls > 5
 
@@ -198,7 +179,7 @@ class PromotionContract:
 
         first, better = publish_model(store, "a", 100), publish_model(store, "b", 900)
         with pytest.raises(KeyboardInterrupt):
-            challenge(FaultyStore(store, before={("put", 0): stop}), first)
+            challenge(FaultyStore(store, before={("put", 1): stop}), first)
         challenge(store, better)
         promotion = challenge(store, first)
         assert (promotion.outcome, promotion.champion_after) == ("promoted", "a")
@@ -206,52 +187,54 @@ class PromotionContract:
         assert challenge(store, first) == promotion
 
     @pytest.mark.parametrize("content", [b"{", b"[]\n", b"\x00\xff", b'{"checksum": "?"}'])
-    def test_an_invalid_champion_file_prevents_a_decision_and_the_message_says_how_to_repair_it(
+    def test_an_invalid_entry_prevents_a_decision_and_the_message_says_how_to_repair_it(
         self, content: bytes, store: Store
     ) -> None:
         run = publish_model(store, "a", 100)
-        store.put(CHAMPION_FILE, content, sha256_of_bytes(content))
+        store.put(FIRST_ENTRY, content, sha256_of_bytes(content))
         promotion = challenge(store, run)
         assert (promotion.outcome, promotion.figures, promotion.error) == ("refused", None, "DataFormatError")
-        for part in (store.uri(CHAMPION_FILE), "restore it from a copy, or delete it and then", "--resume a"):
+        for part in (store.uri(FIRST_ENTRY), "restore it from a copy, or", RESTART, "--resume a"):
             assert part in promotion.reason
-        assert store.get(CHAMPION_FILE) == content
+        assert store.get(FIRST_ENTRY) == content
         assert read_promotion(store, "a") is None
-        store.delete(CHAMPION_FILE)
-        assert challenge(store, run).outcome == "promoted"
+        assert roll_back(store, "a", restart_log=True, allow_unsafe=True).champion_after == "a"
+        assert (store.get(FIRST_ENTRY), champions(store)) == (content, ["a"])
+        assert challenge(store, publish_model(store, "b", 900)).champion_before == "a"
 
-    def test_a_lost_champion_file_makes_no_worse_run_champion(self, store: Store) -> None:
+    def test_a_lost_log_makes_no_worse_run_champion(self, store: Store) -> None:
         challenge(store, publish_model(store, "a", 900))
-        file = store.get(CHAMPION_FILE)
-        store.delete(CHAMPION_FILE)
+        entry = store.get(FIRST_ENTRY)
+        store.delete(FIRST_ENTRY)
         worse = publish_model(store, "b", 100)
         promotion = challenge(store, worse)
         assert (promotion.outcome, promotion.figures, promotion.error) == ("refused", None, "DataFormatError")
-        for part in (store.uri(CHAMPION_FILE), "a was champion", "rollback --dataset mnist RUN", "--resume b"):
+        for part in (store.uri(FIRST_ENTRY), "the promotion record of a names", RESTART, "--resume b"):
             assert part in promotion.reason
         assert read_promotion(store, "b") is None
-        replace_file(store, CHAMPION_FILE, file)
+        replace_file(store, FIRST_ENTRY, entry)
         assert challenge(store, worse).outcome == "kept"
 
-    def test_the_record_of_another_run_names_the_champion_whose_file_and_record_are_lost(self, store: Store) -> None:
+    def test_the_record_of_another_run_names_the_lost_log(self, store: Store) -> None:
         challenge(store, publish_model(store, "a", 900))
         assert challenge(store, publish_model(store, "b", 100)).outcome == "kept"
-        store.delete(CHAMPION_FILE)
+        store.delete(FIRST_ENTRY)
         store.delete(f"{RUNS}a/{PROMOTION}")
-        assert "a was champion" in challenge(store, publish_model(store, "c", 100)).reason
-        with pytest.raises(StoreError, match="a was champion; restore it"):
-            roll_back(store)
-        assert roll_back(store, "a", allow_unsafe=True).champion_after == "a"
+        assert "with champion a" in challenge(store, publish_model(store, "c", 100)).reason
+        with pytest.raises(DataFormatError, match="with champion a; restore it"):
+            roll_back(store, "a", allow_unsafe=True)
+        assert roll_back(store, "a", restart_log=True, allow_unsafe=True).champion_after == "a"
+        assert [entry.sequence for entry in changes(store)] == [1], "no number is used twice"
 
-    def test_if_the_records_cannot_be_read_a_missing_champion_file_prevents_a_decision(
+    def test_if_the_records_cannot_be_read_a_missing_log_prevents_a_decision(
         self, store: Store, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         challenge(store, publish_model(store, "a", 900))
-        store.delete(CHAMPION_FILE)
+        store.delete(FIRST_ENTRY)
         worse = publish_model(store, "b", 100)
         read = type(store).read
 
-        def refuse(self: Store, key: str) -> Versioned | None:
+        def refuse(self: Store, key: str) -> bytes | None:
             if key == f"{RUNS}a/{PROMOTION}":
                 raise StoreError("the disk says no", transient=True)
             return read(self, key)
@@ -259,15 +242,15 @@ class PromotionContract:
         monkeypatch.setattr(type(store), "read", refuse)
         with pytest.raises(StoreError, match="the disk says no"):
             challenge(store, worse)
-        assert read(store, CHAMPION_FILE) is None
+        assert read(store, FIRST_ENTRY) is None
 
-    def test_a_changed_byte_in_the_champion_file_prevents_a_decision(self, store: Store) -> None:
+    def test_a_changed_byte_in_the_head_prevents_a_decision(self, store: Store) -> None:
         challenge(store, publish_model(store, "a", 100))
-        content = store.get(CHAMPION_FILE)
-        replace_file(store, CHAMPION_FILE, content.replace(b'"run_id": "a"', b'"run_id": "b"'))
+        content = store.get(FIRST_ENTRY)
+        replace_file(store, FIRST_ENTRY, content.replace(b'"run_id": "a"', b'"run_id": "b"'))
         promotion = challenge(store, publish_model(store, "b", 900))
         assert (promotion.outcome, promotion.figures, promotion.error) == ("refused", None, "ChecksumError")
-        replace_file(store, CHAMPION_FILE, content)
+        replace_file(store, FIRST_ENTRY, content)
         assert challenge(store, read_published_model(store, "b")).outcome == "promoted"
 
     @pytest.mark.parametrize("name", [MANIFEST, MODEL])
@@ -318,7 +301,7 @@ class PromotionContract:
         started = time.perf_counter()
         rounds = race_promotions(address, levels)
         print(f"{len(rounds)} rounds of {RACERS} processes in {time.perf_counter() - started:.1f} s")
-        history = read_champion(store, "mnist").history  # proves that it has no gap and no fork
+        history = changes(store)  # proves that the log has no gap and no fork
         assert len(history) == len(rounds) == self.rounds
         for change, promotions in zip(history, rounds, strict=True):
             (winner,) = [each for each in promotions if each.outcome == "promoted"]
@@ -401,7 +384,7 @@ def test_a_damaged_challenger_is_an_error(sample: CachedDataset, published: Publ
     path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
     with pytest.raises(ChecksumError, match=str(path)):
         promote_run(RunConfig(artifacts="artifacts"), sample, run)
-    assert store.read(champion_key("mnist-sample")) is None
+    assert read_log(store, "mnist-sample").current is None
 
 
 def test_a_damaged_promotion_record_is_an_error_until_it_is_deleted(store: LocalStore) -> None:
@@ -417,4 +400,4 @@ def test_a_damaged_promotion_record_is_an_error_until_it_is_deleted(store: Local
         challenge(store, run)
     path.unlink()
     challenge(store, run)
-    assert path.read_bytes() == content, "made from the history, byte for byte"
+    assert path.read_bytes() == content, "made from the log, byte for byte"

@@ -13,19 +13,21 @@ import pytest
 from mnist_bp.data.datasets import DATASETS
 from mnist_bp.data.preprocess import find_cache, preprocess_dataset
 from mnist_bp.data.verify import verify_caches
+from mnist_bp.documents import PromotionOutcome
 from mnist_bp.errors import MnistBpError, StoreError
 from mnist_bp.layout import MANIFEST, PROMOTION, RUNS
-from mnist_bp.registry.champion import CHAMPION
+from mnist_bp.registry.champion import entry_key, log_prefix, read_log
+from mnist_bp.registry.rollback import roll_back
 from mnist_bp.registry.verify import verify
 from mnist_bp.results import CachedDataset, RawDataset
 from mnist_bp.storage import checksummed_json
 from mnist_bp.storage.file_check import FileCheck
 from mnist_bp.storage.files import sha256_of_bytes
-from mnist_bp.storage.interface import Entry, Store
+from mnist_bp.storage.interface import PAGE_SIZE, Entry, Store
 from mnist_bp.storage.local import LocalStore
 from tests.conftest import data_dir_of
 from tests.support.memory_store import without_threads
-from tests.support.published_runs import promote, publish, put_promotion, run_id_of, train_and_evaluate
+from tests.support.published_runs import champions, promote, publish, put_promotion, run_id_of, train_and_evaluate
 
 NOWHERE = Path("no-data-directory")
 
@@ -87,7 +89,7 @@ def test_each_of_1000_changed_bits_is_found(
     stored = sorted(path for path in place.rglob("*") if path.is_file() and not path.name.startswith("."))
     paths = [*stored, *sorted(cache.glob("*.[jp]*"))]
     assert {path.name for path in paths} >= {
-        f"{sample.name}.json", MANIFEST, "promotion.json", "model.safetensors", "step-0000010.safetensors",
+        "00000000.json", MANIFEST, "promotion.json", "model.safetensors", "step-0000010.safetensors",
         "history.parquet", "train.parquet", "test.parquet",
     }  # fmt: skip
     without_threads(monkeypatch)
@@ -181,7 +183,7 @@ def test_a_manifest_that_differs_from_the_promoted_one_is_damaged(store: LocalSt
     publish(store, 1, changes={"device": "another"})
     (finding,) = found_in(store)
     assert finding.status == "damaged"
-    assert "in a champion file it is" in finding.detail
+    assert "in the champion's log it is" in finding.detail
 
 
 def test_a_former_champion_that_was_collected_is_not_reported(store: LocalStore) -> None:
@@ -194,21 +196,28 @@ def test_a_former_champion_that_was_collected_is_not_reported(store: LocalStore)
     assert found_in(store, all_runs=True) == []
 
 
-def test_a_lost_champion_file_is_missing_if_a_record_names_a_champion(store: LocalStore, place: Path) -> None:
-    kept, promoted = publish(store, 1), publish(store, 2)
-    put_promotion(store, kept, outcome="kept")
-    put_promotion(store, promoted)
-    assert promote(store, promoted)
-    assert found_in(store) == []
-    (place / CHAMPION / "mnist.json").unlink()
+@pytest.mark.parametrize("named_by", ["promoted", "kept"])
+def test_a_lost_entry_that_a_record_names_is_missing(named_by: PromotionOutcome, store: LocalStore) -> None:
+    """So an older copy of a log that was put back is found, although it looks intact."""
+    other, former, champion = publish(store, 1), publish(store, 2), publish(store, 3)
+    assert promote(store, former)
+    put_promotion(store, former, entry=read_log(store, "mnist").reference)
+    assert promote(store, champion)
+    recorded = champion if named_by == "promoted" else other
+    put_promotion(store, recorded, outcome=named_by, entry=read_log(store, "mnist").reference)
+    assert [finding for finding in found_in(store) if finding.bad] == []
+    store.delete(entry_key("mnist", 1))
     for all_runs in (False, True):
-        (finding,) = found_in(store, all_runs=all_runs)
-        assert (finding.status, finding.uri) == ("missing", store.uri(CHAMPION + "mnist.json"))
-        assert f"{promoted} was champion" in finding.detail
-    assert found_in(store, promoted) == []
+        (finding,) = [finding for finding in found_in(store, all_runs=all_runs) if finding.bad]
+        assert (finding.status, finding.uri) == ("missing", store.uri(log_prefix("mnist")))
+        assert f"the promotion record of {recorded} names" in finding.detail
+    assert [finding for finding in found_in(store, champion) if finding.bad] == []
+    roll_back(store, champion, restart_log=True)
+    assert [finding for finding in found_in(store, all_runs=True) if finding.bad] == []
+    assert champions(store) == [champion]
 
 
-def test_a_missing_promotion_record_is_reported_if_the_history_has_the_promotion(store: LocalStore) -> None:
+def test_a_missing_promotion_record_is_reported_if_the_log_has_the_promotion(store: LocalStore) -> None:
     promoted, by_hand = publish(store, 1), publish(store, 2)
     assert promote(store, promoted)
     assert promote(store, by_hand, action="rollback")
@@ -235,25 +244,26 @@ def test_a_lost_manifest_is_missing_if_the_run_has_a_promotion_record(store: Loc
     assert (finding.status, finding.uri) == ("missing", store.uri(f"{RUNS}{run_id}/{MANIFEST}"))
 
 
-def test_a_promotion_during_verification_does_not_look_like_a_lost_champion_file(store: LocalStore) -> None:
+def test_a_promotion_during_verification_does_not_look_like_a_lost_entry(store: LocalStore) -> None:
     run_id = publish(store, 1)
     listed = store.list_entries
 
-    def promote_after(prefix: str = "") -> Iterator[Entry]:
-        yield from listed(prefix)
+    def promote_after(prefix: str = "", page_size: int = PAGE_SIZE) -> Iterator[Entry]:
+        yield from listed(prefix, page_size)
         if prefix == RUNS:
             store.list_entries = listed  # type: ignore[method-assign]
-            assert promote(store, run_id)
-            put_promotion(store, run_id)
+            log = promote(store, run_id)
+            assert log
+            put_promotion(store, run_id, entry=log.reference)
 
     store.list_entries = promote_after  # type: ignore[method-assign]
     assert found_in(store) == []
 
 
-def test_a_damaged_champion_file_hides_no_damaged_run(store: LocalStore, place: Path) -> None:
+def test_a_damaged_log_hides_no_damaged_run(store: LocalStore, place: Path) -> None:
     run_id = publish(store, 1)
     assert promote(store, run_id)
-    flip(place / CHAMPION / "mnist.json", random.Random(1))
+    flip(place / entry_key("mnist", 0), random.Random(1))
     flip(place / RUNS / run_id / "model.safetensors", random.Random(1))
     assert [finding.status for finding in found_in(store, all_runs=True)] == ["damaged", "damaged"]
 
@@ -355,16 +365,16 @@ def test_damaged_downloads_and_caches_are_found(sample_raw: RawDataset, tmp_path
 
 def test_a_document_of_another_kind_with_an_intact_checksum_is_damaged(store: LocalStore, place: Path) -> None:
     publish(store, 1)
-    (place / CHAMPION).mkdir()
-    (place / CHAMPION / "mnist.json").write_bytes(checksummed_json.dumps({"not": "a champion file"}))
+    (place / log_prefix("mnist")).mkdir(parents=True)
+    (place / entry_key("mnist", 0)).write_bytes(checksummed_json.dumps({"not": "an entry"}))
     (finding,) = found_in(store, all_runs=True)
-    assert (finding.status, "it has no champion_version" in finding.detail) == ("damaged", True)
+    assert (finding.status, "it has no entry_version" in finding.detail) == ("damaged", True)
 
 
-def test_a_champion_file_of_another_version_is_refused(store: LocalStore, place: Path) -> None:
+def test_an_entry_of_another_version_is_refused(store: LocalStore, place: Path) -> None:
     assert promote(store, publish(store, 1))
-    path = place / CHAMPION / "mnist.json"
+    path = place / entry_key("mnist", 0)
     document = checksummed_json.loads(path.read_bytes(), "", "")
-    path.write_bytes(checksummed_json.dumps({**document, "champion_version": 99}))
+    path.write_bytes(checksummed_json.dumps({**document, "entry_version": 99}))
     (finding,) = found_in(store)
     assert (finding.status, "another version of mnist-bp wrote it" in finding.detail) == ("damaged", True)

@@ -18,7 +18,7 @@ import pytest
 
 from mnist_bp.config import RunConfig
 from mnist_bp.layout import MANIFEST, PROMOTION, RUNS, run_directory
-from mnist_bp.registry.champion import list_champions, read_champion
+from mnist_bp.registry.champion import list_champions
 from mnist_bp.registry.comparison import MODEL
 from mnist_bp.registry.gc import collect
 from mnist_bp.registry.retention import RetentionPolicy
@@ -30,7 +30,7 @@ from mnist_bp.training.journal import Journal
 from mnist_bp.training.loop import checkpoint_steps
 from tests.conftest import data_dir_of
 from tests.support.killed_runs import RunLauncher, RunPlan
-from tests.support.published_runs import run_id_of
+from tests.support.published_runs import champions, run_id_of
 from tests.support.s3_servers import S3Server, environment_of
 
 DATASET = "mnist-sample"
@@ -111,7 +111,7 @@ def stage_of(plan: RunPlan) -> str:
 
 
 def assert_readers_find_only_complete_runs(plan: RunPlan) -> None:
-    """Check that each manifest names intact files only, and each champion file complete runs only."""
+    """Check that each manifest names intact files only, and each champion's log complete runs only."""
     bad = [
         finding for finding in verify(open_store(plan.config.artifacts), Path("nowhere"), all_runs=True) if finding.bad
     ]
@@ -123,7 +123,7 @@ def assert_as_if_never_killed(plan: RunPlan, complete: CompleteRun) -> None:
     assert model_of(plan) == complete.model
     store, data_dir = open_store(plan.config.artifacts), Path(plan.config.data_dir)
     assert [finding for finding in verify(store, data_dir, all_runs=True) if finding.status != "ok"] == []
-    assert [change.run_id for change in read_champion(store, DATASET).history] == [plan.run_id]
+    assert champions(store, DATASET) == [plan.run_id]
 
 
 def assert_gc_leaves_no_temporary_files(plan: RunPlan) -> None:

@@ -54,7 +54,7 @@ ACTIONS: dict[str, Callable[[Store], object]] = {
     "stream": lambda store: list(store.stream("key")),
     "list": lambda store: list(store.list_entries()),
     "read": lambda store: store.read("key"),
-    "swap": lambda store: store.compare_and_swap("key", b"content", None),
+    "create": lambda store: store.create("key", b"content"),
     "remove_leftovers": lambda store: store.remove_leftovers(datetime.now(UTC)),
 }
 

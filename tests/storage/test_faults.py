@@ -22,7 +22,6 @@ from tests.support.fault_proxy import (
     NOT_IMPLEMENTED,
     QUICK_FAULTS,
     RESET,
-    SLOW_DOWN,
     STALL,
     TRUNCATED,
     Fault,
@@ -129,10 +128,6 @@ def test_a_store_that_rejects_conditions_takes_files_and_overwrites_none(
     assert proxy.happened() == [NOT_IMPLEMENTED]
     with pytest.raises(ConflictError):
         put(store, "key", b"another")
-    proxy.faults = iter([NOT_IMPLEMENTED])
-    error = error_of(lambda: store.compare_and_swap("pointer", b"content", None))
-    assert "NotImplemented (HTTP 501); run mnist-bp store check" in str(error)
-    assert not error.transient
 
 
 def test_a_file_beyond_5_gib_is_refused_before_anything_is_sent(
@@ -204,25 +199,6 @@ def test_a_silent_server_is_waited_for_until_the_time_out(
     proxy.faults = iter([STALL])
     assert impatient.read("missing") is None  # S3 reports this in a body, too
     assert proxy.happened() == [STALL, STALL]
-
-
-@pytest.mark.parametrize("first", [True, False], ids=["first", "next"])
-@pytest.mark.parametrize("fault", [SLOW_DOWN, RESET, LOST_REPLY], ids=lambda fault: fault.name)
-def test_a_swap_whose_reply_is_lost_is_unknown_and_made_once(
-    store: Store, proxy: FaultProxy, fault: Fault, first: bool
-) -> None:
-    """Only reading the file shows whether it was replaced."""
-    if not first:
-        assert store.compare_and_swap("pointer", b"before", None) == "won"
-    found = store.read("pointer")
-    expected = None if found is None else found.version
-    proxy.faults = iter([fault])
-    before = len(proxy.requests)
-    assert store.compare_and_swap("pointer", b"mine", expected) == "unknown"
-    assert len(proxy.requests) == before + 1
-    found = store.read("pointer")
-    there = None if found is None else found.content
-    assert there == (b"mine" if fault.forwarded else None if first else b"before")
 
 
 @pytest.mark.parametrize("hours", [-1, 2])

@@ -1,4 +1,4 @@
-"""Compare-and-swap: of many processes that have read the same version, exactly one replaces it."""
+"""Conditional creation: of many processes that put a file under one key at the same time, exactly one succeeds."""
 
 from __future__ import annotations
 
@@ -8,37 +8,41 @@ from typing import Final
 
 import pytest
 
+from mnist_bp.errors import ConflictError
 from mnist_bp.storage.address import open_store
-from mnist_bp.storage.interface import SwapOutcome
+from mnist_bp.storage.files import sha256_of_bytes
 from tests.support.race import RACERS, TIMEOUT_S, run_race
 from tests.support.s3_servers import S3Server
 
-KEY: Final = "champion/mnist.json"
+KEY: Final = "champion/mnist/{:08}.json"
 
 
-def swap_in_rounds(place: int, barrier: Barrier, address: str, rounds: int) -> list[tuple[SwapOutcome, bytes]]:
-    """Swap one file in every round; return each round's outcome, and the content that was read after it."""
+def put_in_rounds(place: int, barrier: Barrier, address: str, rounds: int) -> list[tuple[bool, bytes]]:
+    """Put one file in every round; return whether each put succeeded, and the content that was read after it."""
     store, results = open_store(address), []
     for number in range(rounds):
-        found = store.read(KEY)
+        key, content = KEY.format(number), b"%d %d" % (number, place)
         barrier.wait(TIMEOUT_S)
-        outcome = store.compare_and_swap(KEY, b"%d %d" % (number, place), found.version if found else None)
+        try:
+            store.put(key, content, sha256_of_bytes(content))
+            won = True
+        except ConflictError:
+            won = False
         barrier.wait(TIMEOUT_S)
-        results.append((outcome, store.get(KEY)))
-        barrier.wait(TIMEOUT_S)
+        results.append((won, store.get(key)))
     return results
 
 
-def assert_one_winner_each(rounds: list[list[tuple[SwapOutcome, bytes]]]) -> None:
+def assert_one_winner_each(rounds: list[list[tuple[bool, bytes]]]) -> None:
     """Check rounds, each a list of results by place."""
     for number, results in enumerate(rounds):
         outcomes = [outcome for outcome, _ in results]
-        assert sorted(outcomes) == ["lost"] * (RACERS - 1) + ["won"]
-        assert {content for _, content in results} == {b"%d %d" % (number, outcomes.index("won"))}
+        assert sorted(outcomes) == [False] * (RACERS - 1) + [True]
+        assert {content for _, content in results} == {b"%d %d" % (number, outcomes.index(True))}
 
 
-def race(address: str, rounds: int) -> list[list[tuple[SwapOutcome, bytes]]]:
-    return [list(results) for results in zip(*run_race(swap_in_rounds, address, rounds), strict=True)]
+def race(address: str, rounds: int) -> list[list[tuple[bool, bytes]]]:
+    return [list(results) for results in zip(*run_race(put_in_rounds, address, rounds), strict=True)]
 
 
 def test_of_16_processes_one_wins_each_of_50_rounds_in_a_directory(tmp_path: Path) -> None:
@@ -55,8 +59,8 @@ def test_of_16_processes_one_wins_each_round_on_s3_where_conditions_are_honoured
 
 @pytest.mark.parametrize("winners", [0, 2])
 def test_no_winner_and_two_winners_are_found(winners: int) -> None:
-    won: tuple[SwapOutcome, bytes] = ("won", b"0 0")
-    lost: tuple[SwapOutcome, bytes] = ("lost", b"0 0")
+    won: tuple[bool, bytes] = (True, b"0 0")
+    lost: tuple[bool, bytes] = (False, b"0 0")
     with pytest.raises(AssertionError):
         assert_one_winner_each([[won] * winners + [lost] * (RACERS - winners)])
 

@@ -75,7 +75,7 @@ def promote_and_die(address: str, run_id: str, call: int, before: bool) -> None:
 
 
 class _WaitingPredictor(NumberPredictor):
-    """A predictor that waits until all racers of a round have read the champion file."""
+    """A predictor that waits until all racers of a round have read the champion's log."""
 
     def __init__(self, store: Store, challenger: str, barrier: Barrier) -> None:
         super().__init__(store)

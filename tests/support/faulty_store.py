@@ -1,13 +1,13 @@
 """A store whose calls fail, are interrupted, or are overtaken by other processes; wraps any store.
 
-store = FaultyStore(LocalStore(directory), before={("put", 2): fail}, lost_replies=[True])
+store = FaultyStore(LocalStore(directory), before={("put", 2): fail})
 publish(store)                       # `fail` is called just before the third put
 assert len(store.keys_of("put")) == 3
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from threading import Lock
 from typing import Any
 
@@ -35,7 +35,6 @@ class FaultyStore:
         store: The store that does the work.
         before: Actions to run just before calls. If an action raises, the call is not made.
         after: Actions to run just after calls. If an action raises, the call was made, and its reply is lost.
-        lost_replies: For each of the first swaps, whether it is made; its reply is lost in any case.
         check: Called after every action and every call.
     """
 
@@ -44,13 +43,11 @@ class FaultyStore:
         store: Store,
         before: Actions | None = None,
         after: Actions | None = None,
-        lost_replies: Sequence[bool] = (),
         check: Action = lambda: None,
     ) -> None:
         self._store, self._check = store, check
         self._before: dict[Any, Action] = dict(before or {})
         self._after: dict[Any, Action] = dict(after or {})
-        self._lost_replies = list(lost_replies)
         self._counting = Lock()
         self.calls: list[tuple[str, str]] = []
         """Method and key of each call."""
@@ -69,7 +66,9 @@ class FaultyStore:
                 here: list[Call] = [len(self.calls), (name, len(self.keys_of(name)))]
                 self.calls.append((name, str(args[0]) if args else ""))
             self._act(self._before, here)
-            result = self._call(name, method, *args, **kwargs)
+            result = method(*args, **kwargs)
+            if name == "list_entries":
+                result = iter(list(result))  # the files of one moment
             self._check()
             self._act(self._after, here)
             return result
@@ -81,11 +80,3 @@ class FaultyStore:
             if each in actions:
                 actions[each]()
                 self._check()
-
-    def _call(self, name: str, method: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        if name == "compare_and_swap" and self._lost_replies:
-            if self._lost_replies.pop(0):
-                method(*args, **kwargs)
-            return "unknown"
-        result = method(*args, **kwargs)
-        return iter(list(result)) if name == "list_entries" else result  # the files of one moment

@@ -10,7 +10,7 @@ import pytest
 
 from mnist_bp.errors import StoreError
 from mnist_bp.storage.files import sha256_of_bytes
-from mnist_bp.storage.interface import Entry, SwapOutcome, Versioned, conflict
+from mnist_bp.storage.interface import PAGE_SIZE, Entry, conflict
 
 
 class MemoryStore:
@@ -18,7 +18,7 @@ class MemoryStore:
 
     Args:
         clock: Returns the time of a file that is put.
-        conditional: Whether swaps honour their condition; otherwise all win.
+        conditional: Whether `create` honours its condition; otherwise it replaces.
     """
 
     def __init__(self, clock: Callable[[], datetime] = lambda: datetime.now(UTC), *, conditional: bool = True) -> None:
@@ -50,7 +50,7 @@ class MemoryStore:
     def stream(self, key: str, start: int = 0) -> Iterator[bytes]:
         yield self.get(key)[start:]
 
-    def list_entries(self, prefix: str = "") -> Iterator[Entry]:
+    def list_entries(self, prefix: str = "", page_size: int = PAGE_SIZE) -> Iterator[Entry]:
         for key in sorted(self.files):
             if key.startswith(prefix):
                 content, modified = self.files[key]
@@ -59,18 +59,14 @@ class MemoryStore:
     def delete(self, key: str) -> None:
         self.files.pop(key, None)
 
-    def read(self, key: str) -> Versioned | None:
-        if key not in self.files:
-            return None
-        content, _ = self.files[key]
-        return Versioned(content, sha256_of_bytes(content))
+    def read(self, key: str) -> bytes | None:
+        return self.files[key][0] if key in self.files else None
 
-    def compare_and_swap(self, key: str, content: bytes, expected: str | None) -> SwapOutcome:
-        found = self.read(key)
-        if self._conditional and (found.version if found else None) != expected:
-            return "lost"
+    def create(self, key: str, content: bytes) -> bool:
+        if self._conditional and key in self.files:
+            return False
         self.files[key] = content, self._clock()
-        return "won"
+        return True
 
     def supports_conditional_writes(self) -> bool:
         return self._conditional

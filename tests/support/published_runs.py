@@ -26,7 +26,9 @@ from mnist_bp.documents import (
     CheckpointEntry,
     CodeEntry,
     DatasetEntry,
+    EntryReference,
     FileEntry,
+    LogEntry,
     Manifest,
     ParquetFiles,
     PromotionOutcome,
@@ -34,7 +36,7 @@ from mnist_bp.documents import (
 )
 from mnist_bp.layout import MANIFEST, PROMOTION, RUNS
 from mnist_bp.registry.catalog import read_manifest
-from mnist_bp.registry.champion import read_champion, swap_champion
+from mnist_bp.registry.champion import ChampionLog, append, read_history, read_log
 from mnist_bp.results import CachedDataset, Evaluation, PublishedRun, RawDataset, SeedStatistics, TrainedRun
 from mnist_bp.storage import checksummed_json
 from mnist_bp.storage.files import sha256_of_bytes
@@ -158,7 +160,13 @@ def checkpoint(step: int, accuracy: float, seed: int = 1) -> CheckpointEntry:
     )
 
 
-def put_promotion(store: Store, run_id: str, dataset: str = "mnist", outcome: PromotionOutcome = "promoted") -> None:
+def put_promotion(
+    store: Store,
+    run_id: str,
+    dataset: str = "mnist",
+    outcome: PromotionOutcome = "promoted",
+    entry: EntryReference | None = None,
+) -> None:
     """Put the promotion record of a run."""
     record = PromotionRecord(
         run_id=run_id,
@@ -167,23 +175,35 @@ def put_promotion(store: Store, run_id: str, dataset: str = "mnist", outcome: Pr
         reason="it is better by 12 of 10,000 images",
         champion_before=None,
         champion_after=run_id if outcome == "promoted" else None,
+        log_entry=entry,
         at="2026-11-23T18:15:00+00:00",
     )
     content = documents.dumps(record)
     store.put(f"{RUNS}{run_id}/{PROMOTION}", content, sha256_of_bytes(content))
 
 
-def promote(store: Store, run_id: str, dataset: str = "mnist", action: Action = "promote") -> bool:
-    """Make a run champion unless it is being removed or another process changes the champion first.
+def promote(store: Store, run_id: str, dataset: str = "mnist", action: Action = "promote") -> ChampionLog | None:
+    """Make a run champion, without a record, unless it is being removed or another process changes the log first.
 
     Returns:
-        Whether it became champion.
+        The log after it, or None.
     """
-    champion = read_champion(store, dataset)
+    log = read_log(store, dataset)
     _, sha256 = read_manifest(store, run_id)
-    if run_id in champion.pending_deletion:
-        return False
-    return swap_champion(store, champion.changed(action, run_id, sha256, "for a test"))
+    if run_id in log.pending_deletion:
+        return None
+    return append(store, log.with_champion(action, run_id, sha256, "for a test"))
+
+
+def changes(store: Store, dataset: str = "mnist") -> list[LogEntry]:
+    """Read the whole log of a champion, which checks it, and return the entries that made a run champion."""
+    entries = read_history(store, read_log(store, dataset)).values()
+    return [entry for entry, _ in entries if entry.run_id is not None]
+
+
+def champions(store: Store, dataset: str = "mnist") -> list[str]:
+    """List the runs that became champion, the first one first."""
+    return [str(entry.run_id) for entry in changes(store, dataset)]
 
 
 # ---------------------------------------------------------------------------------------------------------------------

@@ -1,0 +1,223 @@
+"""The log of a champion: what readers refuse, and how many requests the commands make as a store grows."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from mnist_bp.cli.champion import report_on
+from mnist_bp.config import RunConfig
+from mnist_bp.errors import DataFormatError, StoreError
+from mnist_bp.registry.catalog import find_champions, find_identical_run
+from mnist_bp.registry.champion import (
+    MAX_CHAMPIONS,
+    append,
+    entry_key,
+    list_champions,
+    read_history,
+    read_log,
+)
+from mnist_bp.registry.nightly import days_of, recent_nights
+from mnist_bp.registry.rollback import roll_back
+from mnist_bp.storage import checksummed_json
+from mnist_bp.storage.files import sha256_of_bytes
+from mnist_bp.storage.interface import PAGE_SIZE, Entry, Store
+from tests.support.challenges import challenge, publish_model
+from tests.support.memory_store import MemoryStore
+from tests.support.published_runs import changes, promote, publish, put_promotion, run_id_of
+
+
+@pytest.fixture
+def store() -> MemoryStore:
+    return MemoryStore()
+
+
+def with_changes(store: Store, number: int) -> None:
+    """Promote runs in turn."""
+    for each in range(number):
+        assert promote(store, publish(store, each, steps=(10,)))
+
+
+def edit(store: MemoryStore, number: int, **values: object) -> None:
+    """Change an entry, and give it the right checksum."""
+    key = entry_key("mnist", number)
+    document = checksummed_json.loads(store.get(key), "", "")
+    store.delete(key)
+    content = checksummed_json.dumps({**document, **values})
+    store.put(key, content, sha256_of_bytes(content))
+
+
+def test_an_empty_log_has_no_champion(store: MemoryStore) -> None:
+    assert read_log(store, "mnist").current is None
+    assert list_champions(store) == []
+
+
+def test_an_entry_is_added_once_and_the_loser_reads_the_log_again(store: MemoryStore) -> None:
+    with_changes(store, 1)
+    log = read_log(store, "mnist")
+    first, second = (log.with_champion("rollback", run_id_of(0), "0" * 64, why) for why in ("first", "second"))
+    after = append(store, first)
+    assert after == read_log(store, "mnist")
+    assert append(store, second) is None
+    assert append(store, first) == after, "its own entry, of which the reply was lost"
+    assert [entry.reason for entry in changes(store)] == ["for a test", "first"]
+
+
+@pytest.mark.parametrize("missing", [0, 2, 3])
+def test_no_reader_builds_on_a_log_with_a_gap(missing: int, store: MemoryStore) -> None:
+    with_changes(store, 5)
+    store.delete(entry_key("mnist", missing))
+    with pytest.raises(DataFormatError, match=rf"0000000{missing}\.json is missing, and later entries exist; restore"):
+        read_log(store, "mnist")
+    assert_nothing_is_built_on(store)
+
+
+def test_no_reader_builds_on_a_head_that_does_not_continue_the_entry_before_it(store: MemoryStore) -> None:
+    """As after a race on a store that creates a key twice: the second writer replaced the entry of the first."""
+    with_changes(store, 5)
+    edit(store, 3, nonce="of the other writer")
+    with pytest.raises(DataFormatError, match=r"00000004\.json continues an entry 3 .*: one of the two was replaced"):
+        read_log(store, "mnist")
+    assert_nothing_is_built_on(store)
+
+
+def test_an_entry_deep_in_the_log_that_was_replaced_is_found_by_reading_all_of_it(store: MemoryStore) -> None:
+    with_changes(store, 5)
+    edit(store, 1, nonce="of the other writer")
+    with pytest.raises(DataFormatError, match=r"00000002\.json continues an entry 1 "):
+        read_history(store, read_log(store, "mnist"))
+
+
+@pytest.mark.parametrize("values", [{"sequence": 7}, {"dataset": "kmnist"}, {"start": 9}])
+def test_an_entry_in_the_wrong_place_is_refused(values: dict[str, object], store: MemoryStore) -> None:
+    with_changes(store, 5)
+    edit(store, 4, **values)
+    with pytest.raises(DataFormatError, match="expected entry 4 of mnist"):
+        read_log(store, "mnist")
+
+
+def assert_nothing_is_built_on(store: MemoryStore) -> None:
+    """Check that a broken log stays as it is until it is restarted."""
+    before = dict(store.files)
+    run = publish_model(store, "better", 900)
+    assert challenge(store, run).outcome == "refused"
+    with pytest.raises(DataFormatError):
+        roll_back(store, "better")
+    assert find_champions(store)[0] == set()
+    logs = {key for key in store.files if key.startswith("champion/")}
+    assert logs == {key for key in before if key.startswith("champion/")}
+    assert roll_back(store, "better", restart_log=True).champion_after == "better"
+    assert [(entry.action, entry.sequence, entry.start) for entry in changes(store)] == [("restart", 5, 5)]
+    assert challenge(store, publish_model(store, "best", 999)).champion_before == "better"
+
+
+def test_a_restart_keeps_the_runs_that_are_being_removed(store: MemoryStore) -> None:
+    with_changes(store, 3)
+    assert append(store, read_log(store, "mnist").with_pending("delete", "for a test", (run_id_of(0),)))
+    store.delete(entry_key("mnist", 1))
+    with pytest.raises(StoreError, match="mnist-bp gc is removing it"):
+        roll_back(store, run_id_of(0), restart_log=True)
+    roll_back(store, run_id_of(2), restart_log=True)
+    assert read_log(store, "mnist").pending_deletion == (run_id_of(0),)
+
+
+def test_an_entry_repeats_the_last_champions_only(store: MemoryStore) -> None:
+    with_changes(store, MAX_CHAMPIONS + 3)
+    log = read_log(store, "mnist")
+    assert [change.sequence for change in log.champions] == list(range(3, MAX_CHAMPIONS + 3))
+    assert len(changes(store)) == MAX_CHAMPIONS + 3
+
+
+def test_other_files_next_to_a_log_are_no_entries(store: MemoryStore) -> None:
+    with_changes(store, 2)
+    for key in ("champion/mnist/notes.txt", "champion/mnist/00000009.json.bak", "champion/mnist-sample/00000000.json"):
+        store.put(key, b"x", sha256_of_bytes(b"x"))
+    assert read_log(store, "mnist").sequence == 1
+    assert list_champions(store) == ["mnist", "mnist-sample"]
+
+
+def test_the_champion_file_of_an_older_version_is_refused_in_one_line(store: MemoryStore) -> None:
+    store.put("champion/mnist.json", b"{}", sha256_of_bytes(b"{}"))
+    for read in (lambda: read_log(store, "mnist"), lambda: list_champions(store)):
+        with pytest.raises(DataFormatError, match=r"mnist\.json was written by an older mnist-bp.*--artifacts"):
+            read()
+    assert read_log(store, "kmnist").sequence == -1
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# requests
+
+REQUESTS = {
+    "champion": (2, 4, 0),
+    "find champions": (2, 2, 0),
+    "nightly: search": (3, 3, 0),
+    "nightly: report": (2, 72, 0),
+    "rollback": (1, 6, 1),
+    "promote": (1, 8, 2),
+}
+"""Listings (a page each), reads and writes of each action; those of docs/stores.md."""
+
+
+class CountingStore(MemoryStore):
+    """A store that counts the requests which S3 would need."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.requests: Counter[str] = Counter()
+
+    def list_entries(self, prefix: str = "", page_size: int = PAGE_SIZE) -> Iterator[Entry]:
+        entries = list(super().list_entries(prefix, page_size))
+        self.requests["list"] += max(1, -(-len(entries) // page_size))
+        return iter(entries)
+
+    def get(self, key: str, sha256: str | None = None) -> bytes:
+        self.requests["read"] += 1
+        return super().get(key, sha256)
+
+    def read(self, key: str) -> bytes | None:
+        self.requests["read"] += 1
+        return super().read(key)
+
+    def put(self, key: str, source: Path | bytes, sha256: str) -> None:
+        self.requests.update({"read": 1, "write": 1})
+        super().put(key, source, sha256)
+
+
+def grown(runs: int) -> CountingStore:
+    """Return a store with a run of each day until the 23rd of November, of which some became champion in turn."""
+    store = CountingStore()
+    for number in range(runs):
+        day = datetime(2026, 11, 23, 2, tzinfo=UTC) - timedelta(days=runs - 1 - number)
+        run_id = f"{day:%Y%m%dT%H%M%SZ}-00000000"
+        publish_model(store, run_id, 500)
+        if promoted := number % 20 == 0:
+            promote(store, run_id)
+        reference = read_log(store, "mnist").reference
+        put_promotion(store, run_id, outcome="promoted" if promoted else "kept", entry=reference)
+    return store
+
+
+@pytest.mark.parametrize("runs", [100, 2_000])
+def test_the_requests_of_a_command_do_not_grow_with_the_store(runs: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = grown(runs)
+    config, night = RunConfig(dataset="mnist", seed=20261123), date(2026, 11, 23)
+    monkeypatch.setattr("mnist_bp.registry.catalog.open_store", lambda _: store)
+    run = publish_model(store, "20261123T030000Z-00000000", 1_000)
+    actions: dict[str, Callable[[], object]] = {
+        "champion": lambda: [report_on(store, dataset) for dataset in list_champions(store)],
+        "find champions": lambda: find_champions(store),
+        "nightly: search": lambda: find_identical_run(config, "0" * 16, days_of(night, night)),
+        "nightly: report": lambda: recent_nights(store, "mnist", night),
+        "rollback": lambda: roll_back(store, dataset="mnist"),
+        "promote": lambda: challenge(store, run),
+    }
+    counted = {}
+    for name, action in actions.items():
+        store.requests.clear()
+        action()
+        counted[name] = tuple(store.requests[kind] for kind in ("list", "read", "write"))
+    assert counted == REQUESTS
