@@ -6,7 +6,7 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Literal
 
 from pydantic import Field
 from pydantic_settings import CliPositionalArg, SettingsConfigDict
@@ -16,10 +16,8 @@ from rich.text import Text
 
 from bench import command, seeds, steps, steps_report, store
 from bench.rounds import Log
-from mnist_bp.cli.flags import Command, parse
-
-MIN_WIDTH: Final = 120
-"""Columns that a table needs, even if the terminal has fewer."""
+from mnist_bp.cli.flags import Command, PngOrSvgFile, parse
+from mnist_bp.cli.tables import print_whole
 
 Subject = Literal["steps", "seeds", "command", "store"]
 
@@ -42,7 +40,7 @@ class BenchCommand(Command):
     only: str = ""
     """For `steps`, the implementations to measure, separated by commas; all by default."""
 
-    plot: str = Field(default="", pattern=r"^$|\.(png|svg)$")
+    plot: PngOrSvgFile = ""
     """For `steps`, also draw a bar chart to this file (.png or .svg)."""
 
     artifacts: str = ""
@@ -64,9 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.json_output:
         print(json.dumps(result))
     else:
-        output = Console()
-        output.width = max(output.width, MIN_WIDTH)
-        output.print(table)
+        print_whole(table)
     return 0
 
 

@@ -25,6 +25,7 @@ from pydantic import Field, field_validator
 from flows.runtime.choose_server import check_health
 from flows.runtime.server import LocalServer, ServerError
 from flows.runtime.watch import SERVED_BY, when_process_dies
+from mnist_bp.cli import alive
 from mnist_bp.cli.flags import Command, parse
 from mnist_bp.cli.process import print_error
 from mnist_bp.config import RunConfig
@@ -37,13 +38,10 @@ if TYPE_CHECKING:
 
 # Prefect is imported late: it reads its settings when it is imported, and a flag may name its server.
 
-_CRON_FIELDS: Final = 5
-"""Minute, hour, day of the month, month, day of the week; a sixth field would be seconds."""
+_CRON_FIELDS: Final = ("minute", "hour", "day of the month", "month", "day of the week")
+"""A sixth field would be seconds."""
 
-_CRON_EXPECTED: Final = (
-    "expected five fields, each within its range: minute, hour, day of the month, month, day of the week, as in "
-    "'0 2 * * *'"
-)
+_CRON_EXPECTED: Final = f"expected five fields, each within its range: {', '.join(_CRON_FIELDS)}, as in '0 2 * * *'"
 
 
 class ServeCommand(RunConfig, Command, cli_prog_name="serve.py"):
@@ -72,8 +70,8 @@ class ServeCommand(RunConfig, Command, cli_prog_name="serve.py"):
     @field_validator("cron")
     @classmethod
     def _has_five_fields(cls, value: str) -> str:
-        if len(value.split()) != _CRON_FIELDS:
-            raise ValueError(_CRON_EXPECTED)
+        if (found := len(value.split())) != len(_CRON_FIELDS):
+            raise ValueError(f"{_CRON_EXPECTED}; found {found}")
         return value
 
     @field_validator("timezone")
@@ -111,7 +109,7 @@ def create_deployments(command: ServeCommand) -> list[RunnerDeployment]:
     try:
         schedule = CronSchedule(cron=command.cron, timezone=command.timezone)
     except ValueError as exc:
-        raise ConfigError(f"--cron {command.cron!r}: {_CRON_EXPECTED}") from exc
+        raise ConfigError(f"--cron {command.cron!r}: {_cron_problem(command.cron)}{_CRON_EXPECTED}") from exc
     common: dict[str, Any] = {
         # PENDING runs of a process that has ended hold their slot for one minute
         "concurrency_limit": ConcurrencyLimitConfig(
@@ -125,6 +123,19 @@ def create_deployments(command: ServeCommand) -> list[RunnerDeployment]:
         RunnerDeployment.from_flow(train, "train", **common),
         RunnerDeployment.from_flow(nightly, "nightly", schedules=[schedule], parameters=parameters, **common),
     ]
+
+
+def _cron_problem(cron: str) -> str:
+    """Return which field of a schedule is invalid by itself, for a message; nothing if each is valid."""
+    from prefect.client.schemas.schedules import CronSchedule
+
+    for position, (name, field) in enumerate(zip(_CRON_FIELDS, cron.split(), strict=True)):
+        alone = [field if index == position else "*" for index in range(len(_CRON_FIELDS))]
+        try:
+            CronSchedule(cron=" ".join(alone))
+        except ValueError:
+            return f"its {name}, {field!r}, is invalid; "
+    return ""
 
 
 def export_settings(command: ServeCommand) -> ServeCommand:
@@ -158,6 +169,7 @@ def _serve(command: ServeCommand, deployments: list[RunnerDeployment]) -> None:
         print(json.dumps(about), flush=True)
     _print(f"serving     {FLOW}/train, and {FLOW}/nightly at {command.cron!r} in {command.timezone}")
     _print(f"see         {about['ui']}")
+    alive.stop()
     for number in (signal.SIGINT, signal.SIGTERM):  # until Prefect's runner installs its handlers
         signal.signal(number, signal.default_int_handler)
     # a paused schedule would stay paused when a new process serves it
@@ -182,6 +194,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         it serves exits with 130.
     """
     command = export_settings(parse(ServeCommand, arguments))
+    alive.start("starting")
     try:
         if command.end_with is not None:
             when_process_dies(command.end_with, lambda: os.kill(os.getpid(), signal.SIGTERM))
@@ -193,7 +206,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         check_webhook()
         if PREFECT_API_URL.value() is None:
             raise ServerError("no Prefect server is configured: set PREFECT_API_URL, or start one with --with-server")
-        with LocalServer(command.port, with_ui=True) if command.with_server else nullcontext() as server:
+        server = LocalServer(command.port, with_ui=True) if command.with_server else None
+        if server is not None:
+            _print(f"starting    Prefect's server on port {command.port}")
+        with server or nullcontext():
             if server is not None:
                 server.when_it_dies(_exit_without_server)
             _serve(command, deployments)

@@ -5,9 +5,17 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
-from typing import Any, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationInfo,
+    field_validator,
+)
 
 from mnist_bp.data.datasets import DatasetName
 from mnist_bp.errors import ConfigError
@@ -27,6 +35,15 @@ def artifacts_from_environment() -> str:
     """Return `$MNIST_BP_ARTIFACTS`, or `artifacts` in the working directory."""
     return os.environ.get("MNIST_BP_ARTIFACTS") or "artifacts"
 
+
+def _check_address(value: str) -> str:
+    if problem := address_problem(value):
+        raise ValueError(problem)
+    return value
+
+
+StoreAddress = Annotated[str, StringConstraints(min_length=1), AfterValidator(_check_address)]
+"""Address of a store: a directory or s3://bucket/prefix."""
 
 VALIDATION_SHARE: Final = 12
 """With several seeds, one in this many training examples is held out: 5,000 of MNIST's 60,000."""
@@ -91,7 +108,7 @@ class RunConfig(BaseModel):
     data_dir: str = Field(default_factory=data_dir_from_environment, min_length=1)
     """Directory of downloads, caches and runs in progress; default: $MNIST_BP_DATA_DIR, else ./data."""
 
-    artifacts: str = Field(default_factory=artifacts_from_environment, min_length=1)
+    artifacts: StoreAddress = Field(default_factory=artifacts_from_environment)
     """Store for finished runs, a directory or s3://bucket/prefix; default: $MNIST_BP_ARTIFACTS, else ./artifacts."""
 
     significance: float = Field(default=0.05, gt=0, le=1, allow_inf_nan=False)
@@ -105,13 +122,6 @@ class RunConfig(BaseModel):
 
     allow_unsafe_promotion: bool = False
     """Promote even if the store ignores conditional writes, so that concurrent promotions can overwrite each other."""
-
-    @field_validator("artifacts")
-    @classmethod
-    def _check_artifacts(cls, value: str) -> str:
-        if problem := address_problem(value):
-            raise ValueError(problem)
-        return value
 
     @field_validator("checkpoint_every")
     @classmethod
@@ -164,9 +174,12 @@ class RunConfig(BaseModel):
             count = examples // VALIDATION_SHARE if several else 0
         if several and count == 0:
             raise ConfigError("--validation-examples 0: expected at least 1, to choose one of the models of --seeds")
+        if self.batch_size > examples:
+            raise ConfigError(f"--batch-size {self.batch_size}: expected at most the {examples} training examples")
         if self.batch_size > examples - count:
             raise ConfigError(
-                f"--batch-size {self.batch_size}: expected at most the {examples - count} training examples"
+                f"--validation-examples {count}: expected at most {examples - self.batch_size}, which leaves one batch "
+                f"of {self.batch_size} of the {examples} training examples"
             )
         return count
 
@@ -201,6 +214,8 @@ def parse_seeds(text: str, first: int) -> tuple[int, ...]:
         start, count = first, int(counted[0])
     elif limits := re.fullmatch(r"(\d+)\.\.(\d+)", text):
         start, count = int(limits[1]), int(limits[2]) - int(limits[1]) + 1
+        if count < 1:
+            raise ValueError(f"expected the lower seed first, as in {limits[2]}..{limits[1]}")
     elif re.fullmatch(r"\d+(,\d+)+", text):
         seeds = tuple(map(int, text.split(",")))
         if repeated := sorted({seed for seed in seeds if seeds.count(seed) > 1}):
@@ -209,7 +224,7 @@ def parse_seeds(text: str, first: int) -> tuple[int, ...]:
     else:
         raise ValueError("expected a range such as 1..64, a list such as 3,5,8, or a count such as 64")
     if not 1 <= count <= MAX_SEEDS:
-        raise ValueError(f"expected 1 to {MAX_SEEDS:,} seeds, got {max(count, 0):,}")
+        raise ValueError(f"expected 1 to {MAX_SEEDS:,} seeds, got {count:,}")
     return _checked(tuple(range(start, start + count)))
 
 

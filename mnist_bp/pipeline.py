@@ -37,7 +37,7 @@ from mnist_bp.results import (
 )
 from mnist_bp.storage.address import open_store
 from mnist_bp.storage.files import check_writable
-from mnist_bp.summary import FinishedRun, RunSummary, summarize
+from mnist_bp.summary import FinishedRun, RunSummary, decision, summarize
 from mnist_bp.training.resume import RunRequest, load_resumable_run
 from mnist_bp.training.workspace import lock_run
 
@@ -142,7 +142,7 @@ def promote(config: RunConfig, data: CachedDataset, published: PublishedRun) -> 
     promotion = promote_run(config, data, published)
     unsafe = promotion.figures is not None and promotion.figures.unsafe
     level = logging.WARNING if promotion.outcome == "refused" or unsafe else logging.INFO
-    logger.log(level, f"promote     {promotion.outcome}: {promotion.reason}")
+    logger.log(level, f"promote     {decision(promotion)}")
     return promotion
 
 

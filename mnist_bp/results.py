@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-CacheOutcome = Literal["hit", "miss"]
+CacheOutcome = Literal["hit", "miss", "rebuilt"]
 
 Progress = Callable[[float, float | None, str], None]
 """Called while a stage runs, with the amount completed, the total (None if it is unknown) and a short note."""

@@ -157,6 +157,21 @@ def accuracy_rows(scores: Sequence[Score | CheckpointScore]) -> list[dict[str, s
     ]
 
 
+def decision(promotion: PromotionRecord) -> str:
+    """Describe a promotion decision in one short line; the record and `mnist-bp show` have the whole reason."""
+    figures, outcome = promotion.figures, promotion.outcome
+    if figures is None or figures.champion_accuracy is None or figures.p_value is None or figures.gain is None:
+        return f"{outcome}: {promotion.reason}"
+    compared = f"accuracy {figures.challenger_accuracy:.4f}, champion's {figures.champion_accuracy:.4f}"
+    lowest = min(share for share in figures.challenger_per_class if share is not None)
+    conditions = (
+        (figures.gain >= figures.minimum_gain, f"gain {figures.gain:+.4f}, required {figures.minimum_gain:g}"),
+        (figures.p_value <= figures.significance, f"p {figures.p_value:.2g}, required {figures.significance:g}"),
+        (lowest >= figures.class_floor, f"worst class {lowest:.4f}, required {figures.class_floor:g}"),
+    )
+    return f"{outcome}: {compared}{''.join(f'; {text}' for met, text in conditions if not met)}"
+
+
 def headline(summary: RunSummary) -> str:
     """Describe in one line how good a run is and how it was made, the most important words first."""
     made = f"{summary.dataset}, {summary.engine} engine, seed {summary.seed}"
@@ -228,7 +243,7 @@ def print_summary(console: Console, summary: RunSummary) -> None:
         "run directory": summary.run_directory,
         "published to": summary.artifacts,
         "manifest": summary.manifest,
-        "champion": f"{summary.promotion.outcome}: {summary.promotion.reason}",
+        "champion": decision(summary.promotion),
     }
     for name, value in facts.items():
         console.print(Text(f"{name:<15}{value}"), soft_wrap=True)  # a path is not wrapped, so that it can be copied

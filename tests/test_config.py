@@ -17,8 +17,8 @@ BAD_FLAGS = [
     ("--bias-gradient", "max", "'mean' or 'sum'"),
     ("--steps", "0", "at least 1"),
     ("--steps", "-5", "at least 1"),
-    ("--steps", "many", "valid integer"),
-    ("--steps", "1.5", "valid integer"),
+    ("--steps", "many", "an integer"),
+    ("--steps", "1.5", "an integer"),
     ("--steps", "1000000000001", "at most 1000000000000"),
     ("--batch-size", "0", "at least 1"),
     ("--hidden", "0", "at least 1"),
@@ -28,13 +28,13 @@ BAD_FLAGS = [
     ("--learning-rate", "inf", "finite number"),
     ("--learning-rate", "0", "more than 0"),
     ("--learning-rate", "-0.5", "more than 0"),
-    ("--learning-rate", "1e39", "at most 3000"),
+    ("--learning-rate", "1e39", "at most 3e+38"),
     ("--seed", "-1", "at least 0"),
     ("--seed", str(2**53), "less than"),
     ("--artifacts", "gs://bucket/prefix", "s3://bucket/prefix"),
     ("--artifacts", "s3:///prefix", "s3://bucket/prefix"),
-    ("--artifacts", "", "at least 1 character"),
-    ("--data-dir", "", "at least 1 character"),
+    ("--artifacts", "", "a value that is not empty"),
+    ("--data-dir", "", "a value that is not empty"),
 ]
 
 

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 from flows.runtime.choose_server import prestart, use_server
 from flows.runtime.server import LocalServer
+from mnist_bp.cli import alive
 from mnist_bp.cli.flags import TrainCommand, parse
 from mnist_bp.cli.process import FastExit, exit_when_interrupted, raise_when_interrupted, reduce_garbage_collection
 from mnist_bp.config import RunConfig
@@ -46,6 +47,7 @@ class Script:
         reduce_garbage_collection()
         exit_when_interrupted()
         parse(TrainCommand)
+        alive.start("starting")
         self._exit = FastExit()
         self._server = prestart()
 

@@ -12,6 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.text import Text
 
 from mnist_bp import results
+from mnist_bp.cli import alive
 from mnist_bp.pipeline import LOGGERS
 
 _STYLES: Final = {logging.WARNING: "bold yellow"}
@@ -27,6 +28,7 @@ class ConsoleHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """Print a record."""
         self._console.print(Text(record.getMessage(), style=_STYLES.get(record.levelno, "")), soft_wrap=True)
+        alive.printed(record.getMessage())
 
 
 @contextmanager
@@ -61,7 +63,7 @@ def progress_bar(console: Console, stage: str) -> Iterator[results.Progress | No
         TextColumn("{task.fields[note]}"),
         TimeElapsedColumn(),
     )
-    with Progress(*columns, console=console, transient=True) as progress:
+    with alive.paused(), Progress(*columns, console=console, transient=True) as progress:
         bar = progress.add_task(stage, total=None, note="")
 
         def move(completed: float, total: float | None, note: str) -> None:

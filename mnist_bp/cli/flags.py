@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 import sys
 from argparse import ArgumentParser, HelpFormatter
-from collections.abc import Mapping, Sequence
-from typing import Any, Final, Literal, TypeVar, get_args
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal, TypeVar, get_args
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import AfterValidator, Field, ValidationError, model_validator
 from pydantic_settings import (
     BaseSettings,
     CliApp,
@@ -20,9 +21,15 @@ from pydantic_settings import (
 )
 
 from mnist_bp.cli.process import print_error
-from mnist_bp.config import PRESETS, RunConfig, artifacts_from_environment, data_dir_from_environment
+from mnist_bp.config import (
+    PRESETS,
+    RunConfig,
+    StoreAddress,
+    artifacts_from_environment,
+    data_dir_from_environment,
+)
 from mnist_bp.errors import without_secrets
-from mnist_bp.storage.address import open_store
+from mnist_bp.storage.address import open_existing_store
 from mnist_bp.storage.interface import Store
 
 AnyCommand = TypeVar("AnyCommand", bound="Command")
@@ -44,15 +51,47 @@ _PLACEHOLDERS: Final = {
 _UNSTATED_DEFAULT: Final = re.compile(r" \(default( factory: .*|: (null|False)?)\)$")
 """Defaults that `--help` omits: the flag's text states them where they matter."""
 
-_WORDING: Final = {
-    "Value error, ": "",
-    "Input should be": "expected",
-    "String should have": "expected",
-    "greater than or equal to": "at least",
-    "less than or equal to": "at most",
-    "greater than": "more than",
+_EXPECTED: Final = {
+    "int_parsing": "expected an integer",
+    "int_parsing_size": "expected an integer of fewer digits",
+    "int_from_float": "expected an integer",
+    "float_parsing": "expected a number",
+    "finite_number": "expected a finite number",
+    "bool_parsing": "expected true or false",
+    "string_too_short": "expected a value that is not empty",
+    "greater_than": "expected more than {gt}",
+    "greater_than_equal": "expected at least {ge}",
+    "less_than": "expected less than {lt}",
+    "less_than_equal": "expected at most {le}",
+    "literal_error": "expected {expected}",
 }
-"""The words of pydantic's errors, and those of ours."""
+"""What was expected, by the type of pydantic's error; its `ctx` fills the braces."""
+
+_ARGPARSE: Final = {
+    r"argument (?P<flag>[^\s/:]+)[^:]*: expected (one|at least one) argument": "{flag}: expected a value",
+    r"argument (?P<flag>[^\s/:]+)[^:]*: ignored explicit argument .*": "{flag}: expected no value",
+    r"ambiguous option: (?P<flag>[^\s=]+)[^ ]* could match (?P<flags>.*)": "{flag}: expected one of {flags}",
+    r"unrecognized arguments: (?P<flag>[^\s=]+).*": "{flag}: no such flag or argument",
+}
+"""The messages of argparse, and ours. No value is repeated: it may be a secret."""
+
+
+def _check_plot(*suffixes: str) -> Callable[[str], str]:
+    """Return a validator of the name of a picture: work is not begun whose plot cannot be written."""
+
+    def check(name: str) -> str:
+        if name and Path(name).suffix not in suffixes:
+            raise ValueError(f"expected a name that ends in {' or '.join(suffixes)}")
+        if not (directory := Path(name).absolute().parent).is_dir():
+            raise ValueError(f"expected a file in an existing directory, and {directory} is none")
+        return name
+
+    return check
+
+
+PngFile = Annotated[str, AfterValidator(_check_plot(".png"))]
+PngOrSvgFile = Annotated[str, AfterValidator(_check_plot(".png", ".svg"))]
+"""Name of a picture in an existing directory; an empty string for none."""
 
 
 class Command(BaseSettings):
@@ -88,13 +127,17 @@ class Command(BaseSettings):
 class StoreCommand(Command):
     """A command that reads or changes published runs."""
 
-    artifacts: str = Field(default_factory=artifacts_from_environment, min_length=1)
+    artifacts: StoreAddress = Field(default_factory=artifacts_from_environment, validate_default=True)
     """Store of published runs, a directory or s3://bucket/prefix; default: $MNIST_BP_ARTIFACTS, else ./artifacts."""
 
     @property
     def store(self) -> Store:
-        """The store, not yet contacted."""
-        return open_store(self.artifacts)
+        """The store.
+
+        Raises:
+            StoreError: It does not exist: nothing was ever published there.
+        """
+        return open_existing_store(self.artifacts)
 
 
 class DataCommand(Command):
@@ -154,8 +197,10 @@ def parse(command: type[AnyCommand], arguments: Sequence[str] | None = None) -> 
         raise SystemExit(2) from exc
     except SettingsError as exc:
         problem = str(exc).removeprefix("error parsing CLI: ")
-        unknown = re.match(r"unrecognized arguments: ([^\s=]+)", problem)  # without values, which may be secret
-        print_error(f"{f'{unknown[1]}: no such flag or argument' if unknown else problem}; see --help")
+        for theirs, ours in _ARGPARSE.items():
+            if found := re.fullmatch(theirs, problem, re.DOTALL):
+                problem = ours.format(**found.groupdict())
+        print_error(f"{problem}; see --help")
         raise SystemExit(2) from exc
 
 
@@ -164,13 +209,16 @@ def _add_argument(parser: ArgumentParser, *names: str, **settings: Any) -> None:
     if metavar := settings.get("metavar"):
         settings["metavar"] = _PLACEHOLDERS.get(names[0], _PLACEHOLDERS.get(metavar, metavar))
     settings["help"] = _UNSTATED_DEFAULT.sub("", settings["help"])
+    if names[0].startswith("--"):
+        names = names[:1]  # the others are names of the field in Python
     parser.add_argument(*names, **settings)
 
 
 def _describe(command: type[Command], error: Mapping[str, Any]) -> str:
-    expectation = error["msg"]
-    for theirs, ours in _WORDING.items():
-        expectation = expectation.replace(theirs, ours, 1)
+    expectation = error["msg"].removeprefix("Value error, ")
+    if ours := _EXPECTED.get(error["type"]):
+        context = error.get("ctx", {})
+        expectation = ours.format(**{key: f"{x:g}" if isinstance(x, float) else x for key, x in context.items()})
     if not error["loc"]:
         return without_secrets(f"{expectation}; see --help")
     name = str(error["loc"][0])

@@ -12,6 +12,7 @@ from pydantic import Field
 from pydantic_settings import CliToggleFlag
 
 from mnist_bp.cli.flags import DataCommand, StoreCommand, parse
+from mnist_bp.cli.tables import counted
 from mnist_bp.registry.champion import MAX_CHAMPIONS
 from mnist_bp.registry.gc import Plan, collect, plan
 from mnist_bp.registry.retention import RetentionPolicy
@@ -26,7 +27,7 @@ class GcCommand(StoreCommand, DataCommand, cli_prog_name="mnist-bp gc"):
     keep_champions: int = Field(default=3, ge=1, le=MAX_CHAMPIONS)
     """Keep this many of the latest champions of each dataset, including the current one."""
 
-    grace_hours: float = Field(default=24, ge=0, le=24 * 3_650)
+    grace_hours: float = Field(default=24, ge=0, le=24 * 3_650, allow_inf_nan=False)
     """Keep everything younger than this many hours, so that interrupted runs can still be resumed."""
 
     dry_run: CliToggleFlag[bool] = False
@@ -48,7 +49,7 @@ def main(arguments: Sequence[str]) -> int:
 def _print(done: Plan, verb: str) -> None:
     removals = (*done.runs, *done.directories)
     for each in removals:
-        print(f"{verb:<14}{each.uri}: {each.why} ({each.files} files, {each.size:,} bytes)")
+        print(f"{verb:<14}{each.uri}: {each.why} ({counted(each.files, 'file')}, {counted(each.size, 'byte')})")
     for uri in done.leftovers:
         print(f"{verb:<14}{uri}: temporary file of a process that died")
     for run_id, why in done.kept.items():
@@ -56,5 +57,6 @@ def _print(done: Plan, verb: str) -> None:
     for run_id in done.in_use:
         print(f"{'kept':<14}{run_id}: another process is using it")
     size = sum(each.size for each in removals)
-    counts = f"{len(done.runs)} runs, {len(done.directories)} run directories, {len(done.leftovers)} temporary files"
-    print(f"{verb} {counts}; {size:,} bytes")
+    directories = f"{len(done.directories):,} run director{'y' if len(done.directories) == 1 else 'ies'}"
+    counts = f"{counted(len(done.runs), 'run')}, {directories}, {counted(len(done.leftovers), 'temporary file')}"
+    print(f"{verb} {counts}; {counted(size, 'byte')}")

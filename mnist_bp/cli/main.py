@@ -6,10 +6,12 @@ import difflib
 import importlib
 import sys
 from collections.abc import Mapping, Sequence
+from importlib import metadata
 from typing import Final
 
+from mnist_bp.cli import alive
 from mnist_bp.cli.process import INTERRUPTED, FastExit, print_error, reduce_garbage_collection
-from mnist_bp.errors import MnistBpError
+from mnist_bp.errors import ConfigError, MnistBpError
 
 COMMANDS: Final[Mapping[str, str]] = {
     "train": "run the whole pipeline without Prefect",
@@ -27,6 +29,18 @@ COMMANDS: Final[Mapping[str, str]] = {
 """What each command does. Its `main` is in the module of its name, imported when the command runs: `--help` is fast,
 and nothing here imports `bench`, which only a checkout has."""
 
+_SYNONYMS: Final[Mapping[str, str]] = {
+    "history": "runs",
+    "list": "runs",
+    "plot": "runs",
+    "check": "verify",
+    "clean": "gc",
+    "delete": "gc",
+    "promote": "rollback",
+    "resume": "train",
+}
+"""Other words for commands, to suggest the right one."""
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command.
@@ -43,10 +57,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for command, purpose in COMMANDS.items():
             print(f"  {command:<10} {purpose}")
         print("\nmnist-bp COMMAND --help lists the flags of a command")
+        print("mnist-bp --version prints the version")
+        return 0
+    if name == "--version":
+        print(f"mnist-bp {metadata.version('mnist-bp')}")
         return 0
     if name not in COMMANDS:
-        near = difflib.get_close_matches(name, COMMANDS, n=1, cutoff=0.7)
-        expected = f"did you mean {near[0]}?" if near else f"expected one of {', '.join(COMMANDS)};"
+        near = difflib.get_close_matches(name, [*COMMANDS, *_SYNONYMS], n=1, cutoff=0.7)
+        meant = _SYNONYMS.get(near[0], near[0]) if near else None
+        expected = f"did you mean {meant}?" if meant else f"expected one of {', '.join(COMMANDS)};"
         print_error(f"mnist-bp {name}: no such command; {expected} see mnist-bp --help")
         return 2
     try:
@@ -54,7 +73,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         code: int = module.main(rest)
     except MnistBpError as exc:
         print_error(str(exc))
-        return 1
+        return 2 if isinstance(exc, ConfigError) else 1
     except KeyboardInterrupt:
         print_error("interrupted")
         return INTERRUPTED
@@ -64,4 +83,5 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def script() -> None:
     """Run the command of this process, and end the process with its exit code."""
     reduce_garbage_collection()
+    alive.start(sys.argv[1] if len(sys.argv) > 1 else "mnist-bp")
     FastExit().run(main)

@@ -63,7 +63,7 @@ def raise_when_interrupted(hint: Callable[[], str], grace: float = 10) -> Callab
     exception is lost in a destructor or in a callback of the garbage collector.
 
     Args:
-        hint: Returns what is kept and how to resume, for the message.
+        hint: Returns what is kept, and on a second line the command to resume, for the message.
         grace: Seconds for cleaning up.
 
     Returns:
@@ -74,7 +74,9 @@ def raise_when_interrupted(hint: Callable[[], str], grace: float = 10) -> Callab
         _interrupted.set()
         for number in _SIGNALS:
             signal.signal(number, signal.SIG_DFL)
-        print_error(f"interrupted; {hint()}")
+        first, *others = hint().splitlines()
+        print_error(f"interrupted; {first}")
+        print(*others, sep="\n", end="\n" if others else "", file=sys.stderr)
         last_resort = threading.Timer(grace, os._exit, (INTERRUPTED,))
         last_resort.daemon = True
         last_resort.start()

@@ -8,6 +8,7 @@ those weights under many orders, and the published counts are placed in the resu
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean, stdev
@@ -15,8 +16,10 @@ from typing import Any, Final, Literal
 
 from pydantic import Field
 from pydantic_settings import CliPositionalArg
+from rich.console import Console
 
-from mnist_bp.cli.flags import DataCommand, parse
+from mnist_bp.cli.console import logging_to, progress_bar
+from mnist_bp.cli.flags import DataCommand, PngFile, parse
 from mnist_bp.cli.tables import print_table
 from mnist_bp.config import PRESETS, EngineChoice
 from mnist_bp.data.download import fetch_dataset
@@ -26,9 +29,12 @@ from mnist_bp.engines.choose import choose_engine
 from mnist_bp.engines.parallel import check_memory, memory_needed, on_every_core
 from mnist_bp.model.parameters import CLASSES, PIXELS, initial_parameters
 from mnist_bp.report.png_plots import orders_png
-from mnist_bp.storage.files import check_writable, write_bytes
+from mnist_bp.results import Progress
+from mnist_bp.storage.files import write_bytes
 from mnist_bp.training.evaluation import LAB_EXAMPLES, Evaluator
 from mnist_bp.training.loop import ExampleOrder, train
+
+logger = logging.getLogger(__name__)
 
 PUBLISHED: Final = (752, 858, 882, 868, 891, 889, 905, 896, 897)
 """Correct of 1,000 after 1,000, 2,000, ... 9,000 steps; Source: the lab's printed output, without its tenth line."""
@@ -46,16 +52,16 @@ class ReproduceCommand(DataCommand, cli_prog_name="mnist-bp reproduce"):
     engine: EngineChoice = "auto"
     """Engine that computes the steps; auto = cuda if there is a GPU, else cpu, else reference."""
 
-    plot: str = "reproduce-lab-8-4.png"
+    plot: PngFile = "reproduce-lab-8-4.png"
     """PNG file for the plot; an empty string for none."""
 
 
 def main(arguments: Sequence[str]) -> int:
     """Reproduce, then print and plot the distribution."""
     command = parse(ReproduceCommand, arguments)
-    if command.plot:
-        check_writable(Path(command.plot).absolute().parent)
-    report = reproduce(command.engine, command.orders, Path(command.data_dir))
+    console = Console(stderr=True)
+    with logging_to(console), progress_bar(console, "train") as on_progress:
+        report = reproduce(command.engine, command.orders, Path(command.data_dir), on_progress)
     if command.plot:
         write_bytes(Path(command.plot), orders_png(report["steps"], report["correct"], PUBLISHED))
     if command.json_output:
@@ -77,8 +83,16 @@ def main(arguments: Sequence[str]) -> int:
     return 0
 
 
-def reproduce(engine_name: EngineChoice, orders: int, data_dir: Path) -> dict[str, Any]:
+def reproduce(
+    engine_name: EngineChoice, orders: int, data_dir: Path, on_progress: Progress | None = None
+) -> dict[str, Any]:
     """Train under many example orders, and place the published counts in their distribution.
+
+    Args:
+        engine_name: Engine that computes the steps.
+        orders: Number of example orders.
+        data_dir: Data directory.
+        on_progress: Called with the steps taken, the steps of the run, and a note.
 
     Returns:
         A JSON-ready report: among others, `correct` (of 1,000; one row per order, one column per step), `rows` (one
@@ -86,8 +100,10 @@ def reproduce(engine_name: EngineChoice, orders: int, data_dir: Path) -> dict[st
     """
     config = PRESETS["lab-8-4"]
     check_memory(memory_needed(orders, PIXELS, config.hidden, CLASSES, 60_000), orders)
+    logger.info(f"reproduce   reading or downloading mnist in {data_dir}")
     data = preprocess_dataset(fetch_dataset("mnist", data_dir), data_dir)
     engine, notice = choose_engine(engine_name)
+    logger.info(f"reproduce   training {orders} networks for {config.steps:,} steps, {engine.name} engine")
     images, labels = load_split(data.train)
     test_images, test_labels = load_split(data.test)
     evaluator = Evaluator(engine, test_images[:LAB_EXAMPLES], test_labels[:LAB_EXAMPLES])
@@ -97,6 +113,9 @@ def reproduce(engine_name: EngineChoice, orders: int, data_dir: Path) -> dict[st
     for point in train(config, engine.load(images, labels), models, shuffles):
         steps.append(point.step)
         correct.append(on_every_core(evaluator.lab_correct, point.models))
+        logger.info(f"reproduce   step {point.step:>9,} of {config.steps:,}")
+        if on_progress:
+            on_progress(point.step, config.steps, f"{orders} networks")
     rows = [_row(*row) for row in zip(steps, correct, (*PUBLISHED, None), strict=True)]
     squares = [row["z"] ** 2 for row in rows if row["z"] is not None]
     return {

@@ -46,9 +46,9 @@ class ResumeHint:
 
     def text(self) -> str:
         """Return what is kept and how to resume."""
-        return (
-            f"the run is kept; resume it with: {self.command}" if self.command else "caches are kept for the next run"
-        )
+        if self.command is None:
+            return "caches are kept for the next run"
+        return f"the run is kept; resume it with:\n{self.command}"  # on a line of its own, to be copied
 
 
 def run_command(command: TrainCommand, run: Run, hint: ResumeHint, console: Console) -> int:
@@ -61,14 +61,14 @@ def run_command(command: TrainCommand, run: Run, hint: ResumeHint, console: Cons
         console: On stderr, for log lines.
 
     Returns:
-        The exit code: 0, 1 (failed) or 130 (interrupted).
+        The exit code: 0, 1 (failed), 2 (a setting that cannot work) or 130 (interrupted).
     """
     try:
         with logging_to(console):
             result = _run(command, run, hint)
     except MnistBpError as exc:
         print_error(str(exc))
-        return 1
+        return 2 if isinstance(exc, ConfigError) else 1
     except KeyboardInterrupt:
         return INTERRUPTED
     if command.json_output:
@@ -92,5 +92,6 @@ def _run(command: TrainCommand, run: Run, hint: ResumeHint) -> RunSummary | Fini
         return run(config, command.resume)
     except Exception as exc:
         if not isinstance(exc, ConfigError | CertificateError | DivergenceError) and hint.command:
-            logger.warning(f"interrupted {hint.text()}")
+            for line in f"interrupted {hint.text()}".splitlines():
+                logger.warning(line)
         raise

@@ -3,25 +3,30 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Literal
 
 from pydantic import JsonValue
 from pydantic_settings import CliPositionalArg
 
-from mnist_bp.cli.flags import StoreCommand, parse
-from mnist_bp.cli.tables import print_table
+from mnist_bp.cli.flags import DataCommand, StoreCommand, parse
+from mnist_bp.cli.tables import counted, print_table
 from mnist_bp.documents import FrozenModel, Manifest, PromotionRecord
-from mnist_bp.errors import ChecksumError, DataFormatError
+from mnist_bp.errors import ChecksumError, DataFormatError, StoreError
 from mnist_bp.layout import RUNS
 from mnist_bp.registry.catalog import find_champions, read_manifest
 from mnist_bp.registry.promotion_record import read_promotion
+from mnist_bp.storage.address import absolute_address
 from mnist_bp.storage.interface import Store
 from mnist_bp.summary import accuracy_rows
+from mnist_bp.training.interrupted import InterruptedRun, find_interrupted_run
+from mnist_bp.training.resume import resume_flags
 
 
-class ShowCommand(StoreCommand, cli_prog_name="mnist-bp show"):
-    """Show the manifest and the promotion decision of a run; exit code 1 if it or a champion file is damaged."""
+class ShowCommand(StoreCommand, DataCommand, cli_prog_name="mnist-bp show"):
+    """Show the manifest and the decision on a run, or how far an interrupted run came; exit code 1 if it is damaged."""
 
     run: CliPositionalArg[str]
     """Id of the run, as listed by mnist-bp runs."""
@@ -53,7 +58,16 @@ def main(arguments: Sequence[str]) -> int:
         0, or 1 if its promotion record or the file of a champion is damaged.
     """
     command = parse(ShowCommand, arguments)
-    report = report_on(command.store, command.run)
+    try:
+        report = report_on(command.store, command.run)
+    except StoreError as exc:
+        interrupted = find_interrupted_run(command.data_dir, command.run)
+        if exc.transient or interrupted is None:
+            raise
+        if interrupted.artifacts != absolute_address(command.artifacts):
+            raise StoreError(f"{exc}; the run was started with --artifacts {interrupted.artifacts}") from exc
+        _show_interrupted(interrupted, command)
+        return 0
     if command.json_output:
         print(json.dumps(report.model_dump(mode="json")))
     else:
@@ -87,6 +101,23 @@ def report_on(store: Store, run_id: str) -> Report:
     )
 
 
+def _show_interrupted(run: InterruptedRun, command: ShowCommand) -> None:
+    resume = shlex.join(["mnist-bp", "train", *resume_flags(run.run_id, command.data_dir)])
+    if command.json_output:
+        print(json.dumps({**asdict(run), "status": run.status, "resume": resume}))
+        return
+    facts = {
+        "run": run.run_id,
+        "status": f"{run.status}; not published",
+        "dataset": run.dataset,
+        "engine": f"{run.engine}, seed{'s' if len(run.seeds) > 1 else ''} {', '.join(map(str, run.seeds))}",
+        "run directory": run.directory,
+    }
+    for name, value in facts.items():
+        print(f"{name:<15}{value}")
+    print(f"\nresume it with:\n{resume}")
+
+
 def _print(report: Report) -> None:
     manifest = report.manifest
     for name, value in _facts(report).items():
@@ -115,7 +146,7 @@ def _facts(report: Report) -> dict[str, str]:
         **({"notice": dataset.notice} if dataset.notice else {}),
         "engine": f"{manifest.engine} on {manifest.device}, seed {manifest.seed}",
         "training": f"{manifest.final.step:,} steps in {manifest.train_seconds:.2f} s",
-        **({"resumed": f"{len(resumed)} times: {resumes}"} if resumed else {}),
+        **({"resumed": f"{counted(len(resumed), 'time')}: {resumes}"} if resumed else {}),
         "certificate": "passed" if certificate.get("passed") else _text(certificate),
         "promotion": f"{promotion.outcome}: {promotion.reason}" if promotion else "not decided: no promotion.json",
         "code": f"mnist-bp {code.version}, SHA-256 {code.sha256[:16]}",
@@ -124,4 +155,6 @@ def _facts(report: Report) -> dict[str, str]:
 
 
 def _text(value: JsonValue) -> str:
+    if value is None:
+        return "not set"
     return value if isinstance(value, str) else json.dumps(value)

@@ -12,7 +12,7 @@ from pydantic_settings import CliPositionalArg
 from mnist_bp.cli.flags import StoreCommand, parse
 from mnist_bp.cli.tables import print_table
 from mnist_bp.errors import StoreError
-from mnist_bp.storage.address import open_store
+from mnist_bp.storage.address import open_existing_store
 from mnist_bp.storage.probe import Capability, probe
 
 _CONDITIONAL: Final = "conditional"
@@ -34,8 +34,9 @@ def main(arguments: Sequence[str]) -> int:
         change champions safely.
     """
     command = parse(StoreCheckCommand, arguments)
+    store = open_existing_store(command.artifacts, attempts=3, empty=True)
     try:
-        findings = probe(open_store(command.artifacts, attempts=3))
+        findings = probe(store)
     except StoreError as exc:  # the store cannot be reached
         findings = [Capability("authentication and write", False, str(exc))]
     runs = all(finding.ok for finding in findings if not finding.name.startswith(_CONDITIONAL))
@@ -45,7 +46,7 @@ def main(arguments: Sequence[str]) -> int:
         print(json.dumps({**report, "takes_runs": runs, "takes_champions": champions}))
         return 0 if champions else 1
     rows = [(finding.name, "yes" if finding.ok else "NO", finding.detail) for finding in findings]
-    print_table(("capability", "supported", "detail"), rows)
+    print_table(("capability", "supported", "detail"), rows, prose=("detail",))
     print(f"\nruns {'can' if runs else 'CANNOT'} be published to {command.artifacts}")
     if runs and not champions:
         print(

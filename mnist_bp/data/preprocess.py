@@ -36,7 +36,7 @@ PREPROCESS_VERSION: Final = 2
 MANIFEST: Final = "manifest.json"
 SPLITS: Final = ("train", "test")
 
-_HINT: Final = "a run rebuilds a damaged cache"
+_HINT: Final = "the next run rebuilds it"
 
 
 def preprocess_dataset(raw: RawDataset, data_dir: Path) -> CachedDataset:
@@ -58,7 +58,8 @@ def preprocess_dataset(raw: RawDataset, data_dir: Path) -> CachedDataset:
     with locked(directory):  # of two concurrent runs, one builds and the other finds the cache
         found = _find_or_explain(directory)[0]
         if found is None:
-            return _describe(raw, key, build_cache(raw, key, directory), "miss", damage)
+            outcome: CacheOutcome = "rebuilt" if damage else "miss"
+            return _describe(raw, key, build_cache(raw, key, directory), outcome, damage)
     return _describe(raw, key, found, "hit")
 
 
@@ -106,7 +107,7 @@ def _find_or_explain(directory: Path) -> tuple[Splits | None, str | None]:
     try:
         return find_cache(directory), None
     except MnistBpError as exc:
-        return None, str(exc)
+        return None, str(exc).removesuffix(f"; {_HINT}")  # this run does
 
 
 def find_cache(directory: Path) -> Splits | None:

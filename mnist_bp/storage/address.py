@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import unquote
 
-from mnist_bp.errors import ConfigError
+from mnist_bp.errors import ConfigError, StoreError
 from mnist_bp.storage.interface import Store
 from mnist_bp.storage.local import LocalStore
 from mnist_bp.storage.retries import RetryPolicy
@@ -34,6 +34,31 @@ def open_store(uri: str, *, attempts: int = RetryPolicy.attempts) -> Store:
         bucket, _, prefix = rest.partition("/")
         return S3Store(bucket, prefix.strip("/"), RetryPolicy(attempts))
     return LocalStore(Path(unquote(rest) if scheme == "file" else rest))
+
+
+def open_existing_store(uri: str, *, attempts: int = RetryPolicy.attempts, empty: bool = False) -> Store:
+    """Open a store in which something should be found: a mistyped address is an error, not an empty store.
+
+    Args:
+        uri: See `open_store`.
+        attempts: See `open_store`.
+        empty: Whether a bucket may have no files under the prefix. A directory must exist in any case.
+
+    Raises:
+        ConfigError: See `open_store`.
+        StoreError: The directory is missing, or the bucket has nothing under the prefix.
+    """
+    store = open_store(uri, attempts=attempts)
+    if isinstance(store, LocalStore):
+        found = Path(store.uri("")).exists()
+    else:
+        found = empty or any(True for _ in store.list_entries())
+    if not found:
+        raise StoreError(
+            f"there is no store at {store.uri('')}: nothing was published there; check --artifacts "
+            "($MNIST_BP_ARTIFACTS), or publish a run first"
+        )
+    return store
 
 
 def absolute_address(uri: str) -> str:

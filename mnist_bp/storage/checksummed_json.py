@@ -62,7 +62,7 @@ def loads(content: bytes, what: str, hint: str) -> dict[str, Any]:
                 f"{what} was written by an older mnist-bp in format 1, expected format 2: read it with that version, "
                 f"choose another place (--data-dir, --artifacts), or {hint}"
             )
-        raise DataFormatError(f"{what} does not end with a checksum, as every document written here does; {hint}")
+        raise DataFormatError(f"{what} has no checksum at its end: it is cut off, or mnist-bp did not write it; {hint}")
     stated = found[1].decode()
     actual = sha256_of_bytes(content[: found.start(1)] + _BLANK.encode() + content[found.end(1) :])
     if actual != stated:

@@ -51,6 +51,13 @@ def check_file(
     try:
         return read(*args, **kwargs), FileCheck(uri, "ok")
     except (ChecksumError, DataFormatError) as exc:
-        return None, FileCheck(uri, "damaged", str(exc))
+        return None, FileCheck(uri, "damaged", _without(uri, str(exc)))
     except MnistBpError as exc:
-        return None, FileCheck(uri, "unreadable", str(exc))
+        return None, FileCheck(uri, "unreadable", _without(uri, str(exc)))
+
+
+def _without(uri: str, message: str) -> str:
+    """Remove what a result states already from a message: the address, and that it is damaged or unreadable."""
+    for known in (f"{uri} is damaged: ", f"cannot read {uri}: ", f"{uri}: ", f"{uri} "):
+        message = message.removeprefix(known)
+    return message

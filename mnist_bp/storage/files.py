@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import secrets
@@ -24,6 +25,8 @@ PARTIAL_SUFFIX: Final = ".partial"
 
 LOCK: Final = ".lock"
 """Name of the file that `locked` locks, in the directory itself."""
+
+_NO_SPACE: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 RECREATE: Final = "run the pipeline again to recreate it"
 DELETE: Final = "delete it and run again"
@@ -118,10 +121,16 @@ def writing_to(place: Path) -> Iterator[None]:
     try:
         yield
     except OSError as exc:
-        raise StoreError(
-            f"cannot write {place}: {exc.strerror or exc}; free space or choose another place "
-            "(--data-dir, --artifacts); earlier files are unchanged"
-        ) from exc
+        raise StoreError(f"cannot write {place}: {_write_problem(exc, place)}; earlier files are unchanged") from exc
+
+
+def _write_problem(exc: OSError, place: Path) -> str:
+    if isinstance(exc, FileExistsError | NotADirectoryError):
+        in_the_way = [path for path in (place, *place.parents) if path.exists() and not path.is_dir()]
+        if in_the_way:
+            return f"{in_the_way[0]} is a file, expected a directory; choose another place (--data-dir, --artifacts)"
+    remedy = "free space or choose" if exc.errno in _NO_SPACE else "choose"
+    return f"{exc.strerror or exc}; {remedy} another place (--data-dir, --artifacts)"
 
 
 @contextmanager

@@ -69,6 +69,10 @@ def train_run(
             known.start.refuse_changes(config.record)
             known.start.refuse_other_data(data.name, data.key)
             checkpoints = _intact_checkpoints(config, known)
+            if config.steps in checkpoints:
+                logger.info(f"train       all {config.steps:,} steps are trained already")
+            else:
+                logger.info(f"train       resumed from step {max(checkpoints, default=0):,} of {config.steps:,}")
         if config.steps not in checkpoints:
             if known is None:
                 engine = _start(config, data, journal, run_id)
@@ -151,7 +155,6 @@ def _resume(config: RunConfig, journal: Journal, known: JournalState, checkpoint
     sha256 = checkpoints[step].file.sha256 if step else None
     point = ResumePoint(step, sha256, datetime.now(UTC).isoformat(timespec="seconds"))
     journal.resume(known, point, certificate.record)
-    logger.info(f"train       resumed from step {step:,}")
     return engine
 
 

@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from mnist_bp.cli.reproduce import PUBLISHED
 from mnist_bp.registry.catalog import read_manifest
 from mnist_bp.registry.champion import entry_key
 from mnist_bp.results import CachedDataset
+from mnist_bp.storage.address import open_store
 from mnist_bp.storage.local import LocalStore
 from tests.engines.test_certificate import Wrong, same
 from tests.support.published_runs import promote, publish, put_promotion
@@ -46,17 +48,24 @@ def test_the_environment_is_read_when_a_command_runs(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for place in ("here", "there"):
+        Path(place).mkdir()
         monkeypatch.setenv("MNIST_BP_ARTIFACTS", place)
         assert main(["runs", "--json"]) == 0
         assert json.loads(capsys.readouterr().out)["artifacts"] == place
 
 
 def test_an_unknown_command_is_answered_with_the_nearest_or_all(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["certfy"]) == 2
-    assert main(["xyz"]) == 2
-    first, second = capsys.readouterr().err.splitlines()
+    for command in ("certfy", "histor", "xyz"):
+        assert main([command]) == 2
+    first, second, third = capsys.readouterr().err.splitlines()
     assert first == "error: mnist-bp certfy: no such command; did you mean certify? see mnist-bp --help"
-    assert f"expected one of {', '.join(COMMANDS)}" in second
+    assert second == "error: mnist-bp histor: no such command; did you mean runs? see mnist-bp --help"
+    assert f"expected one of {', '.join(COMMANDS)}" in third
+
+
+def test_version_prints_the_version_of_the_package(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"mnist-bp {metadata.version('mnist-bp')}\n"
 
 
 @pytest.mark.parametrize(
@@ -71,6 +80,19 @@ def test_an_unknown_command_is_answered_with_the_nearest_or_all(capsys: pytest.C
         (["bench", "everything"], "'everything': expected 'steps', "),
         (["bench", "--runs", "0"], "--runs '0': expected at least 1"),
         (["bench", "--plot", "picture.gif"], "--plot 'picture.gif': "),
+        (["train", "--steps", "many"], "--steps 'many': expected an integer"),
+        (["train", "--steps", "1.5"], "--steps '1.5': expected an integer"),
+        (["train", "--steps"], "--steps: expected a value"),
+        (["train", "--json=3"], "--json: expected no value"),
+        (["train", "--learning-rate", "fast"], "--learning-rate 'fast': expected a number"),
+        (["train", "--learning-rate", "nan"], "--learning-rate 'nan': expected a finite number"),
+        (["train", "--learning-rate", "0"], "--learning-rate '0': expected more than 0;"),
+        (["train", "--hidden", "20000"], "--hidden '20000': expected at most 16384"),
+        (["train", "--seeds", "5..1"], "--seeds '5..1': expected the lower seed first, as in 1..5"),
+        (["train", "--artifacts", "s3:/bucket"], "--artifacts 's3:/bucket': expected a directory or s3://bucket"),
+        (["gc", "--keep", "1", "--grace-hours", "nan"], "--grace-hours 'nan': expected a finite number"),
+        (["runs", "--artifacts", "s3:/bucket"], "--artifacts 's3:/bucket': expected a directory or s3://bucket/prefix"),
+        (["runs", "--artifacts", ""], "--artifacts '': expected a value that is not empty"),
     ],
 )
 def test_bad_usage_is_one_line_and_exit_code_2(
@@ -84,11 +106,46 @@ def test_bad_usage_is_one_line_and_exit_code_2(
     assert expected in line
 
 
-def test_a_refusal_is_one_line_and_exit_code_1(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["bench", "--only", "magic"]) == 1
+@pytest.mark.parametrize(
+    ("arguments", "value"),
+    [
+        (["bench", "--only", "magic"], "magic"),
+        (["train", "--dataset", "mnist-sample", "--validation-examples", "4000"], "--validation-examples 4000: "),
+        (["train", "--dataset", "mnist-sample", "--batch-size", "4001"], "--batch-size 4001: "),
+        (["train", "--resume", "20261123T181500Z-1a2b3c4d"], "--resume 20261123T181500Z-1a2b3c4d: "),
+    ],
+)
+def test_a_setting_that_cannot_work_is_one_line_that_blames_it_and_exit_code_2(
+    arguments: list[str], value: str, own_signals: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(arguments) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("error: ")
-    assert "magic" in line
+    assert value in line
+
+
+@pytest.mark.parametrize(
+    "command",
+    [["runs"], ["show", "RUN"], ["verify"], ["champion"], ["rollback"], ["gc", "--keep", "1"], ["store", "check"]],
+    ids=lambda command: command[0],
+)
+def test_a_missing_store_is_the_same_error_for_every_command_and_is_not_created(
+    command: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*command, "--artifacts", "mistyped"]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line == (
+        f"error: there is no store at {Path('mistyped').absolute()}: nothing was published there; "
+        "check --artifacts ($MNIST_BP_ARTIFACTS), or publish a run first"
+    )
+    assert not Path("mistyped").exists()
+
+
+def test_a_mistyped_prefix_of_a_bucket_is_an_error(s3_bucket: str, capsys: pytest.CaptureFixture[str]) -> None:
+    publish(open_store(f"s3://{s3_bucket}/right"), 1)
+    for prefix, code in (("right", 0), ("wrong", 1)):
+        assert main(["runs", "--artifacts", f"s3://{s3_bucket}/{prefix}"]) == code
+    assert f"error: there is no store at s3://{s3_bucket}/wrong/: " in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("engine", ["reference", "cpu"])
@@ -144,7 +201,9 @@ def test_reproduce_prints_a_table_and_the_path_of_its_plot(
 
 def test_a_plot_that_cannot_be_written_is_refused_before_training(capsys: pytest.CaptureFixture[str]) -> None:
     Path("file").touch()
-    assert main(["reproduce", "lab-8-4", "--plot", "file/picture.png", "--data-dir", "nowhere"]) == 1
+    with pytest.raises(SystemExit) as ended:
+        main(["reproduce", "lab-8-4", "--plot", "file/picture.png", "--data-dir", "nowhere"])
+    assert ended.value.code == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert "file" in line
     assert not Path("nowhere").exists()
@@ -154,6 +213,7 @@ def test_a_plot_that_cannot_be_written_is_refused_before_training(capsys: pytest
 @pytest.mark.parametrize("unbuffered", ["", "1"])
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
 def test_output_that_cannot_be_written_is_an_error(unbuffered: str, flags: list[str]) -> None:
+    Path("artifacts").mkdir()
     with Path("/dev/full").open("w") as full:
         done = subprocess.run(
             [sys.executable, "-m", "mnist_bp", "runs", *flags],
@@ -164,6 +224,7 @@ def test_output_that_cannot_be_written_is_an_error(unbuffered: str, flags: list[
 
 
 def test_a_command_with_a_closed_stdout_prints_nothing() -> None:
+    Path("artifacts").mkdir()
     done = subprocess.run(
         ["/bin/sh", "-c", '"$0" -m mnist_bp runs >&-', sys.executable], capture_output=True, text=True
     )  # fmt: skip
@@ -249,7 +310,7 @@ def test_rollback_without_a_run_asks_for_a_dataset_if_several_have_a_champion(
     runs = [publish(store, number, "kmnist") for number in (2, 3)]
     for run_id in runs:
         assert promote(store, run_id, "kmnist")
-    assert main(["rollback"]) == 1
+    assert main(["rollback"]) == 2
     assert "there are champions of kmnist, mnist: name one with --dataset" in capsys.readouterr().err
     assert main(["rollback", "--dataset", "kmnist"]) == 0
     capsys.readouterr()

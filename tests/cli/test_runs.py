@@ -69,8 +69,8 @@ def published() -> list[Published]:
     return [put_run(store, number) for number in (1, 2, 3)]
 
 
-def runs(capsys: pytest.CaptureFixture[str], *flags: str) -> dict[str, Any]:
-    assert main(["runs", "--json", *flags]) == 0
+def runs(capsys: pytest.CaptureFixture[str], *flags: str, code: int = 0) -> dict[str, Any]:
+    assert main(["runs", "--json", *flags]) == code
     report: dict[str, Any] = json.loads(capsys.readouterr().out)
     return report
 
@@ -100,7 +100,7 @@ def test_the_champion_is_marked(published: list[Published], capsys: pytest.Captu
     assert [run["champion"] for run in runs(capsys)["runs"]] == [False, True, False, False, False]
     assert main(["runs"]) == 0
     lines = [line.split() for line in capsys.readouterr().out.splitlines() if "20261123T" in line]
-    assert lines[1] == [published[1].run_id, "mnist", "cpu", "2", "2,000", "0.9200", "*", "1.25"]
+    assert lines[1] == [published[1].run_id, "*", "mnist", "cpu", "2", "2,000", "0.9200", "1.25"]
     assert ["*" in line for line in lines] == [False, True, False, False, False]
 
 
@@ -115,6 +115,7 @@ def test_the_accuracy_is_plotted_in_the_named_file(
 
 
 def test_without_runs_nothing_is_plotted_and_the_exit_code_is_0(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("artifacts").mkdir()
     assert main(["runs", "--dataset", "kmnist", "--plot", "runs.png"]) == 0
     assert capsys.readouterr().out == "no runs of kmnist in artifacts yet\n"
     assert not Path("runs.png").exists()
@@ -125,11 +126,13 @@ def test_a_run_with_a_damaged_manifest_is_listed_as_damaged_and_not_plotted(
 ) -> None:
     path = Path("artifacts/runs", published[0].run_id, "manifest.json")
     path.write_bytes(path.read_bytes().replace(b"cpu", b"gpu", 1))
-    report = runs(capsys)
+    report = runs(capsys, code=1)
     assert [run["status"] for run in report["runs"]] == ["damaged", *["complete"] * 3, "incomplete"]
     (problem,) = report["problems"]
     assert published[0].run_id in problem
-    assert problem in runs(capsys, "--dataset", "kmnist", "--plot", "runs.png")["problems"]
+    assert problem in runs(capsys, "--dataset", "kmnist", "--plot", "runs.png", code=1)["problems"]
+    assert main(["runs"]) == 1
+    assert capsys.readouterr().err == f"error: {problem}\n"
     assert not Path("runs.png").exists()
 
 
@@ -173,4 +176,27 @@ def test_a_line_fits_80_columns_with_the_whole_run_id(
     monkeypatch.setenv("COLUMNS", "80")
     assert main(["runs"]) == 0
     (line,) = [line for line in capsys.readouterr().out.splitlines() if "20261123T" in line]
-    assert line.split() == [run_id_of(number), dataset, engine, "99", "10,000", "1.0000", "*", "11.12"]
+    assert len(line) <= 80
+    assert line.split() == [run_id_of(number), "*", dataset, engine, "99", "10,000", "1.0000", "11.12"]
+
+
+@pytest.mark.parametrize("name", ["runs.xyz", "runs", "runs.svg"])
+def test_a_picture_of_an_unknown_format_is_refused_before_the_store_is_read(
+    name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["runs", "--plot", name, "--artifacts", "missing"])
+    assert ended.value.code == 2
+    assert capsys.readouterr().err == f"error: --plot {name!r}: expected a name that ends in .png; see --help\n"
+
+
+@pytest.mark.parametrize("command", [["runs"], ["reproduce", "lab-8-4"], ["bench"]])
+def test_a_missing_directory_of_a_picture_is_named_and_not_created(
+    command: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main([*command, "--plot", "missing/runs.png"])
+    assert ended.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert str(Path("missing").absolute()) in line
+    assert not Path("missing").exists()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 import signal
 import subprocess
@@ -55,7 +56,9 @@ def test_stderr_shows_each_stage_and_stdout_a_table(capsys: pytest.CaptureFixtur
     assert "lab correct of 1,000" in out
 
 
-def test_an_interrupted_run_is_resumed_by_the_command_in_its_message() -> None:
+def test_an_interrupted_run_is_found_and_is_resumed_by_the_command_in_its_message(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     command = [sys.executable, "-m", "mnist_bp", "train", *SMALL, "--engine", "reference", "--steps", "30000"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as run:
         assert run.stderr is not None
@@ -65,13 +68,24 @@ def test_an_interrupted_run_is_resumed_by_the_command_in_its_message() -> None:
         run.send_signal(signal.SIGINT)
         _, err = run.communicate(timeout=30)
     assert run.returncode == 130
-    (line,) = [line for line in err.splitlines() if line.startswith("error: ")]
-    kept, named = line.split("; resume it with: ")
-    assert kept == "error: interrupted; the run is kept"
-    continued = subprocess.run([*shlex.split(named), "--json"], capture_output=True, text=True, check=True, timeout=60)
+    kept, named = err.splitlines()[-2:]
+    assert kept == "error: interrupted; the run is kept; resume it with:"
     (directory,) = Path("data/runs").iterdir()
+    assert main(["runs"]) == 0
+    listed = capsys.readouterr().out
+    assert re.search(rf"{directory.name} +mnist-sample +reference +interrupted after step [\d,]+ of 30,000\n", listed)
+    assert listed.endswith("\nresume an interrupted run with:\nmnist-bp train --resume RUN\n")
+    assert main(["show", directory.name]) == 0
+    shown = capsys.readouterr().out
+    assert "of 30,000; not published\n" in shown
+    assert shown.endswith(f"\nresume it with:\nmnist-bp train --resume {directory.name}\n")
+    continued = subprocess.run([*shlex.split(named), "--json"], capture_output=True, text=True, check=True, timeout=60)
     assert json.loads(continued.stdout)["run_id"] == directory.name
-    assert "train       resumed from step" in continued.stderr
+    lines = [line for line in continued.stderr.splitlines() if line.startswith("train ")]
+    assert re.fullmatch(r"train       resumed from step [\d,]+ of 30,000", lines[1])  # before the engine is checked
+    assert main(["runs", "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert ([run["run_id"] for run in report["runs"]], report["interrupted"]) == ([directory.name], [])
 
 
 def test_a_published_run_is_not_repeated(capsys: pytest.CaptureFixture[str]) -> None:

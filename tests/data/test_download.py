@@ -202,7 +202,7 @@ def test_full_disk_is_one_clear_line_and_the_old_file_stays(
 @pytest.mark.usefixtures("server")
 def test_data_directory_that_is_a_file_is_one_clear_line(data_dir: Path) -> None:
     data_dir.write_bytes(b"")
-    with pytest.raises(StoreError, match=r"cannot write .*; free space or choose another place") as caught:
+    with pytest.raises(StoreError, match=r"cannot write .* is a file, expected a directory; choose") as caught:
         fetch(data_dir)
     assert_one_line(str(caught.value))
 

@@ -84,7 +84,7 @@ def test_a_damaged_cache_is_rebuilt_and_reported(damaged: str, sample_raw: RawDa
     (path,) = tmp_path.rglob(damaged)
     flip_a_byte(path)
     second = preprocess_dataset(sample_raw, tmp_path)
-    assert second.cache == "miss"
+    assert second.cache == "rebuilt"
     assert second.rebuilt is not None
     assert str(path.parent) in second.rebuilt
     assert (second.train, second.test) == (first.train, first.test)
@@ -97,7 +97,7 @@ def test_the_manifest_of_another_cache_is_damage_and_the_cache_rebuilt(sample_ra
     document = checksummed_json.loads(manifest.read_bytes(), "manifest", "no hint")
     manifest.write_bytes(checksummed_json.dumps({**document, "key": "0123456789abcdef"}))
     second = preprocess_dataset(sample_raw, tmp_path)
-    assert second.cache == "miss"
+    assert second.cache == "rebuilt"
     assert f"belongs to the cache 0123456789abcdef, expected {first.key}" in str(second.rebuilt)
     assert preprocess_dataset(sample_raw, tmp_path).cache == "hit"
 
@@ -106,7 +106,7 @@ def test_a_manifest_without_a_checksum_is_damage_and_the_cache_rebuilt(sample_ra
     preprocess_dataset(sample_raw, tmp_path)
     (manifest,) = tmp_path.rglob("manifest.json")
     manifest.write_text(json.dumps(checksummed_json.loads(manifest.read_bytes(), "manifest", "no hint")))
-    assert "does not end with a checksum" in str(preprocess_dataset(sample_raw, tmp_path).rebuilt)
+    assert "has no checksum at its end" in str(preprocess_dataset(sample_raw, tmp_path).rebuilt)
     assert preprocess_dataset(sample_raw, tmp_path).cache == "hit"
 
 
@@ -122,7 +122,7 @@ def test_a_cache_with_a_missing_file_is_rebuilt_and_reported(sample_raw: RawData
     preprocess_dataset(sample_raw, tmp_path)
     next(tmp_path.rglob("test.parquet")).unlink()
     rebuilt = preprocess_dataset(sample_raw, tmp_path)
-    assert rebuilt.cache == "miss"
+    assert rebuilt.cache == "rebuilt"
     assert "test.parquet" in str(rebuilt.rebuilt)
     assert len(load_split(rebuilt.test)[0]) == 1_000
 

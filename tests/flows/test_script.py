@@ -112,7 +112,7 @@ def test_ctrl_c_and_sigterm_end_the_script_with_one_line_and_leave_no_process_an
     process.send_signal(number)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert "error: interrupted; the run is kept; resume it with: " in err
+    assert "error: interrupted; the run is kept; resume it with:\n" in err
     assert "Traceback" not in err
     assert_ended(children)
     assert not Path("artifacts/runs").exists()

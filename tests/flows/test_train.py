@@ -147,8 +147,10 @@ def test_a_damaged_cache_is_rebuilt_with_a_warning(capsys: pytest.CaptureFixture
         path.write_bytes(path.read_bytes()[:-1])
     assert main([*SMALL, "--json"]) == 0
     out, err = capsys.readouterr()
-    assert "could not be used and has been rebuilt" in err
-    assert json.loads(out)["cache"] == {"download": "hit", "preprocess": "miss"}
+    (warning,) = [line for line in err.splitlines() if "could not be used and has been rebuilt" in line]
+    assert re.search(r" found [0-9a-f]{64}$", warning)  # and nothing about what a later run does
+    assert "\npreprocess  mnist-sample: rebuilt, 4,000 + 1,000 images" in err
+    assert json.loads(out)["cache"] == {"download": "hit", "preprocess": "rebuilt"}
     assert json.loads(out)["checkpoints"] == first["checkpoints"]
 
 
@@ -239,18 +241,19 @@ def test_mnist_never_falls_back_and_every_mirror_is_listed_with_its_reason(
 
 
 @pytest.mark.parametrize(
-    ("flags", "parts"),
+    ("flags", "code", "parts"),
     [
-        (["--batch-size", "4001"], ["--batch-size 4001", "4000"]),
-        (["--artifacts", "/dev/null/artifacts"], ["/dev/null/artifacts", "Not a directory"]),
-        (["--data-dir", "/dev/null/data"], ["/dev/null/data", "Not a directory"]),
-        (["--artifacts", "s3://bucket/prefix"], ["s3://bucket/prefix", "credentials"]),
+        (["--batch-size", "4001"], 2, ["--batch-size 4001", "4000"]),
+        (["--validation-examples", "4000"], 2, ["--validation-examples 4000", "at most 3990"]),
+        (["--artifacts", "/dev/null/artifacts"], 1, ["write /dev/null/artifacts: /dev/null is a file"]),
+        (["--data-dir", "/dev/null/data"], 1, ["write /dev/null/data: /dev/null is a file"]),
+        (["--artifacts", "s3://bucket/prefix"], 1, ["s3://bucket/prefix", "credentials"]),
     ],
 )
 def test_a_run_that_cannot_succeed_is_refused_before_any_task_runs(
-    flags: list[str], parts: list[str], capsys: pytest.CaptureFixture[str]
+    flags: list[str], code: int, parts: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main([*SMALL, *flags]) == 1
+    assert main([*SMALL, *flags]) == code
     out, err = capsys.readouterr()
     first, line = err.splitlines()  # no line of a download
     assert (out, first) == ("", "starting    the Prefect flow mnist-bp")

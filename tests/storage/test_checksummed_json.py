@@ -52,7 +52,7 @@ def test_a_flipped_bit_in_any_byte_is_found() -> None:
 
 @pytest.mark.parametrize("content", [b"", b"{}\n", b"[]\n", b"\x00\xff", json.dumps(DOCUMENT).encode()])
 def test_a_document_without_a_checksum_is_refused(content: bytes) -> None:
-    with pytest.raises(DataFormatError, match="the manifest does not end with a checksum"):
+    with pytest.raises(DataFormatError, match="the manifest has no checksum at its end"):
         load(content)
 
 

@@ -243,3 +243,11 @@ def test_the_error_for_a_directory_that_cannot_be_locked_is_one_line(tmp_path: P
     with pytest.raises(StoreError) as caught, locked(tmp_path / "file"):
         pytest.fail("it was locked")
     assert str(caught.value).startswith(f"cannot write {tmp_path / 'file'}: ")
+
+
+@pytest.mark.parametrize("name", ["file", "file/below"])
+def test_a_file_in_place_of_a_directory_is_named_and_no_space_is_asked_for(tmp_path: Path, name: str) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(StoreError, match=f"{tmp_path}/file is a file, expected a directory") as caught:
+        check_writable(tmp_path / name)
+    assert "free space" not in str(caught.value)

@@ -1,0 +1,97 @@
+"""Interrupted runs: those that have a journal in a data directory, and are not published."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+
+from mnist_bp.errors import MnistBpError
+from mnist_bp.layout import RUN_ID, run_directory
+from mnist_bp.storage.files import is_locked
+from mnist_bp.training.journal import Journal
+
+
+@dataclass(frozen=True)
+class InterruptedRun:
+    """A run that is not finished.
+
+    Args:
+        run_id: Its id.
+        directory: Its directory on this machine.
+        artifacts: Address of the store that it will be published to.
+        dataset: Name of its dataset.
+        engine: Name of its engine.
+        seeds: Its seeds.
+        step: Step of its newest checkpoint; 0 before the first.
+        steps: Its last step.
+        in_progress: Whether a process is working on it.
+    """
+
+    run_id: str
+    directory: str
+    artifacts: str
+    dataset: str
+    engine: str
+    seeds: tuple[int, ...]
+    step: int
+    steps: int
+    in_progress: bool
+
+    @property
+    def status(self) -> str:
+        """Describe how far the run came."""
+        state = "in progress, newest checkpoint" if self.in_progress else "interrupted after"
+        return f"{state} step {self.step:,} of {self.steps:,}"
+
+
+def find_interrupted_run(data_dir: str | Path, run_id: str) -> InterruptedRun | None:
+    """Find the journal of a run; None if there is none. Whether the run was published is not checked.
+
+    Raises:
+        ChecksumError, DataFormatError, StoreError: The journal cannot be read.
+    """
+    if not RUN_ID.fullmatch(run_id):
+        return None
+    directory = run_directory(data_dir, run_id)
+    known = Journal(directory).read()
+    if known is None:
+        return None
+    return InterruptedRun(
+        run_id=run_id,
+        directory=str(directory),
+        artifacts=known.start.config["artifacts"],
+        dataset=known.start.dataset,
+        engine=known.start.engine,
+        seeds=known.start.seeds,
+        step=max(known.checkpoints, default=0),
+        steps=known.start.config["steps"],
+        in_progress=is_locked(directory),
+    )
+
+
+def list_interrupted_runs(
+    data_dir: str | Path, artifacts: str, published: Collection[str]
+) -> tuple[list[InterruptedRun], list[str]]:
+    """List the runs that were started for a store and are not published there, in order of run id.
+
+    Args:
+        data_dir: Data directory; it may be missing.
+        artifacts: Absolute address of the store.
+        published: Ids of its complete runs, whose journals are not read.
+
+    Returns:
+        The runs, and a message about each journal that cannot be read.
+    """
+    runs, problems = [], []
+    for path in sorted(Path(data_dir, "runs").glob("*/")):
+        if path.name in published:
+            continue
+        try:
+            run = find_interrupted_run(data_dir, path.name)
+        except MnistBpError as exc:
+            problems.append(str(exc))
+        else:
+            if run is not None and run.artifacts == artifacts:
+                runs.append(run)
+    return runs, problems
