@@ -48,7 +48,7 @@ class ResumeHint:
         """Return what is kept and how to resume."""
         if self.command is None:
             return "caches are kept for the next run"
-        return f"the run is kept; resume it with:\n{self.command}"  # on a line of its own, to be copied
+        return f"the run is kept; resume it with:\n{self.command}"  # a separate line can be copied
 
 
 def run_command(command: TrainCommand, run: Run, hint: ResumeHint, console: Console) -> int:

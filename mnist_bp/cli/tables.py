@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
-from typing import Final
+from typing import Final, Literal
 
 from rich.box import SIMPLE_HEAD
+from rich.cells import cell_len
 from rich.console import Console
 from rich.measure import Measurement
 from rich.table import Table
@@ -31,20 +32,30 @@ def print_table(
         prose: Headings of the columns whose text is wrapped between words where the terminal is too narrow. Where the
             output is not a terminal, nothing is wrapped, so that a row stays a line.
     """
+    lines = [list(row) for row in rows]
     table = Table(box=SIMPLE_HEAD, show_edge=False, padding=0)
-    for heading in headings:
-        table.add_column(heading, justify="right" if heading in right else "left", no_wrap=heading not in prose)
-    for row in rows:
-        table.add_row(*map(Text, row))
-    print_whole(table)
+    for index, heading in enumerate(headings):
+        whole = max(cell_len(cell) for cell in (heading, *(line[index] for line in lines)))
+        justify: Literal["left", "right"] = "right" if heading in right else "left"
+        table.add_column(heading, justify=justify, min_width=None if heading in prose else max(1, whole))
+    for line in lines:
+        table.add_row(*map(Text, line))
+    print_whole(table, wrap=bool(prose))
 
 
-def print_whole(table: Table) -> None:
-    """Print a table on stdout that is wider than the terminal if it must be, rather than cut."""
+def print_whole(table: Table, *, wrap: bool = False) -> None:
+    """Print a table on stdout that is wider than the terminal if it must be, rather than cut.
+
+    Args:
+        table: The table.
+        wrap: Whether cells may be wrapped where the terminal is too narrow; columns that must not have a `min_width`.
+    """
     console = Console()
-    wide = console.options.update(width=_UNLIMITED)
-    width, spare = Measurement.get(console, wide, table), len(table.columns)  # an empty column measures 0, and takes 1
-    console.width = spare + (max(console.width - spare, width.minimum) if console.is_terminal else width.maximum)
+    needed = Measurement.get(console, console.options.update(width=_UNLIMITED), table)
+    if wrap and console.is_terminal:
+        console.width = max(console.width, needed.minimum)
+    else:
+        console.width = max(1, needed.maximum)
     console.print(table)
 
 

@@ -46,7 +46,7 @@ class InterruptedRun:
 
 
 def find_interrupted_run(data_dir: str | Path, run_id: str) -> InterruptedRun | None:
-    """Find the journal of a run; None if there is none. Whether the run was published is not checked.
+    """Find the journal of a run; None if it is missing. Whether the run was published is not checked.
 
     Raises:
         ChecksumError, DataFormatError, StoreError: The journal cannot be read.

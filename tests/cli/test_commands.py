@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from deployments.serve import ServeCommand
+from mnist_bp.cli.flags import Command, TrainCommand, parse
 from mnist_bp.cli.main import COMMANDS, main
 from mnist_bp.cli.reproduce import PUBLISHED
 from mnist_bp.registry.catalog import read_manifest
@@ -30,6 +32,14 @@ def test_help_lists_every_command(capsys: pytest.CaptureFixture[str]) -> None:
     assert max(map(len, printed.splitlines())) <= 80
 
 
+PYTHON_WORDS = re.compile(r"\b(?:factory|null|None|False|int|float|str)\b|\(default: \)|--json-output|--all-runs")
+
+
+def assert_plain_help(printed: str) -> None:
+    assert max(map(len, printed.splitlines())) <= 80
+    assert PYTHON_WORDS.findall(" ".join(printed.split())) == []  # "default factory" may be on two lines
+
+
 @pytest.mark.parametrize("command", COMMANDS)
 def test_help_fits_80_columns_and_has_no_words_of_python(
     command: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
@@ -40,8 +50,17 @@ def test_help_fits_80_columns_and_has_no_words_of_python(
     assert ended.value.code == 0
     printed = capsys.readouterr().out
     assert printed.startswith(f"usage: mnist-bp {command} ")
-    assert max(map(len, printed.splitlines())) <= 80
-    assert re.findall(r"\b(?:factory|null|None|False|int|float|str)\b|\(default: \)", printed) == []
+    assert_plain_help(printed)
+
+
+@pytest.mark.parametrize("command", [TrainCommand, ServeCommand])
+def test_help_of_the_scripts_is_as_plain(
+    command: type[Command], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    with pytest.raises(SystemExit):
+        parse(command, ["--help"])
+    assert_plain_help(capsys.readouterr().out)
 
 
 def test_the_environment_is_read_when_a_command_runs(
@@ -352,3 +371,29 @@ def test_show_names_a_damaged_promotion_record_with_exit_code_1(capsys: pytest.C
     assert report["promotion"]["outcome"] == "damaged"
     assert report["problems"] == [report["promotion"]["reason"]]
     assert "promotion.json" in report["promotion"]["reason"]
+
+
+def test_verify_counts_the_runs_that_it_did_not_read(capsys: pytest.CaptureFixture[str]) -> None:
+    store = LocalStore(Path("artifacts"))
+    first, *_ = (publish(store, number) for number in (1, 2, 3))
+    assert promote(store, first)
+    put_promotion(store, first)
+    assert main(["verify"]) == 0
+    assert capsys.readouterr().out.endswith("\n2 of 3 runs were not read: mnist-bp verify --all reads every run\n")
+    assert main(["verify", "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert (report["runs"], report["runs_not_read"]) == (3, 2)
+    assert main(["verify", "--all"]) == 0
+    assert "not read" not in capsys.readouterr().out
+
+
+def test_a_finding_of_verify_names_its_file_once(capsys: pytest.CaptureFixture[str]) -> None:
+    store = LocalStore(Path("artifacts"))
+    run_id = publish(store, 1)
+    for name, content in (("model.safetensors", b"damaged"), ("manifest.json", b"{}")):
+        path = Path("artifacts/runs", run_id, name).absolute()
+        path.write_bytes(content)
+        assert main(["verify", "--all"]) == 1
+        out = capsys.readouterr().out
+        assert out.count(str(path)) == 1
+        assert f"damaged     {path}\n" in out
