@@ -167,6 +167,13 @@ def test_a_mistyped_prefix_of_a_bucket_is_an_error(s3_bucket: str, capsys: pytes
     assert f"error: there is no store at s3://{s3_bucket}/wrong/: " in capsys.readouterr().err
 
 
+def test_store_check_leaves_nothing_that_it_created(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("artifacts").mkdir()
+    assert main(["store", "check"]) == 0
+    assert list(Path("artifacts").iterdir()) == []
+    assert "runs can be published to artifacts" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("engine", ["reference", "cpu"])
 def test_certify_prints_every_error_with_its_limit(engine: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["certify", "--engine", engine]) == 0
