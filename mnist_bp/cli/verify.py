@@ -16,7 +16,7 @@ from pydantic_settings import CliPositionalArg, CliToggleFlag
 from mnist_bp.cli.flags import DataCommand, StoreCommand, parse
 from mnist_bp.cli.tables import counted
 from mnist_bp.layout import RUNS
-from mnist_bp.registry.catalog import list_runs
+from mnist_bp.registry.catalog import SEE_VERIFY, list_runs
 from mnist_bp.registry.champion import CHAMPION
 from mnist_bp.registry.verify import verify
 from mnist_bp.storage.file_check import FileCheck
@@ -62,7 +62,7 @@ def main(arguments: Sequence[str]) -> int:
         print(json.dumps({**report, "findings": [asdict(finding) for finding in findings]}))
     else:
         for finding in findings:
-            print(f"{finding.status:<12}{finding.uri}\n{'':<12}{finding.detail}")
+            print(f"{finding.status:<12}{finding.uri}\n{'':<12}{finding.detail.removesuffix(SEE_VERIFY)}")
         files = counted(counts["ok"], "file")
         print(f"{files} intact, {bad:,} damaged, missing or unreadable ({seconds:.1f} s)")
         if unread:

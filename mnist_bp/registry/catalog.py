@@ -24,7 +24,8 @@ from mnist_bp.storage.parallel import in_parallel
 
 RunStatus = Literal["complete", "incomplete", "damaged"]
 
-HINT: Final = "restore it from a copy; mnist-bp verify --all lists everything that is damaged"
+SEE_VERIFY: Final = "; mnist-bp verify --all lists everything that is damaged"
+HINT: Final = f"restore it from a copy{SEE_VERIFY}"
 
 _ONE_NAME: Final = re.compile(r"[\w-]+")
 """A run id has no slash and no dot, so it cannot lead to another place."""

@@ -41,8 +41,11 @@ class InterruptedRun:
     @property
     def status(self) -> str:
         """Describe how far the run came."""
-        state = "in progress, newest checkpoint" if self.in_progress else "interrupted after"
-        return f"{state} step {self.step:,} of {self.steps:,}"
+        if self.in_progress:
+            return f"in progress, newest checkpoint step {self.step:,} of {self.steps:,}"
+        if self.step == self.steps:
+            return f"trained, all {self.steps:,} steps"
+        return f"interrupted after step {self.step:,} of {self.steps:,}"
 
 
 def find_interrupted_run(data_dir: str | Path, run_id: str) -> InterruptedRun | None:

@@ -404,3 +404,4 @@ def test_a_finding_of_verify_names_its_file_once(capsys: pytest.CaptureFixture[s
         out = capsys.readouterr().out
         assert out.count(str(path)) == 1
         assert f"damaged     {path}\n" in out
+        assert "mnist-bp verify --all" not in out  # which is this command
