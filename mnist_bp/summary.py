@@ -165,9 +165,12 @@ def decision(promotion: PromotionRecord) -> str:
     compared = f"accuracy {figures.challenger_accuracy:.4f}, champion's {figures.champion_accuracy:.4f}"
     lowest = min(share for share in figures.challenger_per_class if share is not None)
     conditions = (
-        (figures.gain >= figures.minimum_gain, f"gain {figures.gain:+.4f}, required {figures.minimum_gain:g}"),
-        (figures.p_value <= figures.significance, f"p {figures.p_value:.2g}, required {figures.significance:g}"),
-        (lowest >= figures.class_floor, f"worst class {lowest:.4f}, required {figures.class_floor:g}"),
+        (figures.gain >= figures.minimum_gain, f"gain {figures.gain:+.4f}, required at least {figures.minimum_gain:g}"),
+        (
+            figures.p_value <= figures.significance,
+            f"p = {figures.p_value:.2g}, required at most {figures.significance:g}",
+        ),
+        (lowest >= figures.class_floor, f"worst class {lowest:.4f}, required at least {figures.class_floor:g}"),
     )
     return f"{outcome}: {compared}{''.join(f'; {text}' for met, text in conditions if not met)}"
 
