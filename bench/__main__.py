@@ -16,6 +16,7 @@ from rich.text import Text
 
 from bench import command, seeds, steps, steps_report, store
 from bench.rounds import Log
+from mnist_bp.cli import alive
 from mnist_bp.cli.flags import Command, PngOrSvgFile, parse
 from mnist_bp.cli.tables import print_whole
 
@@ -55,6 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     def log(line: str) -> None:
         console.print(Text(line), soft_wrap=True)
+        alive.printed(line)
 
     result, table = _measure(options, log)
     if options.plot and options.what == "steps":
