@@ -32,7 +32,7 @@ def print_table(
         prose: Headings of the columns whose text is wrapped between words where the terminal is too narrow. Where the
             output is not a terminal, nothing is wrapped, so that a row stays a line.
     """
-    lines = [list(row) for row in rows]
+    lines = [[*row, *[""] * len(headings)][: len(headings)] for row in rows]  # a row may end early
     table = Table(box=SIMPLE_HEAD, show_edge=False, padding=0)
     for index, heading in enumerate(headings):
         whole = max(cell_len(cell) for cell in (heading, *(line[index] for line in lines)))

@@ -318,7 +318,7 @@ def test_a_lost_log_is_reported_and_not_taken_for_a_dataset_without_champion(
         assert "becomes its champion" not in printed.out
         (line,) = printed.err.splitlines()
         assert f"00000000.json is missing, expected the entry of SHA-256 {log.sha256}" in line
-    assert main(["rollback"]) == 1
+    assert main(["rollback"]) == 2
     assert "there is no champion in" in capsys.readouterr().err
     assert main(["rollback", run_id]) == 1
     assert "--restart-log --dataset mnist" in capsys.readouterr().err
