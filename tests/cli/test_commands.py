@@ -322,7 +322,7 @@ def test_a_lost_log_is_reported_and_not_taken_for_a_dataset_without_champion(
     assert "there is no champion in" in capsys.readouterr().err
     assert main(["rollback", run_id]) == 1
     assert "--restart-log --dataset mnist" in capsys.readouterr().err
-    assert main(["rollback", "--restart-log"]) == 1
+    assert main(["rollback", "--restart-log"]) == 2
     assert "--restart-log: expected the run that becomes champion" in capsys.readouterr().err
     assert main(["rollback", run_id, "--restart-log", "--dataset", "mnist"]) == 0
     assert main(["verify", "--all"]) == 0
