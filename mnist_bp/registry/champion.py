@@ -2,7 +2,7 @@
 
     <artifacts>/champion/<dataset>/00000042.json    LogEntry; put once, never changed
 
-Every change is an entry of its own: a promotion, a rollback, or the deletion of runs. Its key is the next number, and
+Every change is a separate entry: a promotion, a rollback, or the deletion of runs. Its key is the next number, and
 a store gives a key to the first process that puts it, so of several changes at the same time one succeeds, and the
 others read the log and decide again. An entry states the digest of the entry before it and the state that results.
 So the entry with the highest number, the head, is all that a reader needs: one listing finds it.

@@ -71,7 +71,7 @@ def night_of_seed(seed: int) -> date | None:
 def days_of(night: date, today: date) -> list[date]:
     """Return the days, in UTC, on which the run of a night may have started.
 
-    They are the night's own and its neighbours, in any time zone, and today and yesterday, if a night is made up for.
+    They are the night's date and its neighbours, in any time zone, and today and yesterday, for a missed night.
     """
     return [night - _DAY, night, night + _DAY, today - _DAY, today]
 

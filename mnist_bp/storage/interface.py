@@ -52,7 +52,7 @@ class Store(Protocol):
         """Store a file under a free key. Readers see all of it or nothing. The same bytes may be put again.
 
         Of several processes that put different bytes under one key at the same time, exactly one succeeds, if
-        `supports_conditional_writes`. So a log is a series of keys: its next entry belongs to whoever puts it first.
+        `supports_conditional_writes`. So a log is a series of keys, and the first process to put a key adds the entry.
         If the reply to a put is lost, the key is read again to find out whether the bytes were stored.
 
         Args:
