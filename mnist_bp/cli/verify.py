@@ -7,6 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
+from itertools import chain
 from pathlib import Path
 from typing import Self
 
@@ -16,11 +17,10 @@ from pydantic_settings import CliPositionalArg, CliToggleFlag
 from mnist_bp.cli.flags import DataCommand, StoreCommand, parse
 from mnist_bp.cli.tables import counted
 from mnist_bp.layout import RUNS
-from mnist_bp.registry.catalog import SEE_VERIFY, list_runs
+from mnist_bp.registry.catalog import SEE_VERIFY
 from mnist_bp.registry.champion import CHAMPION
 from mnist_bp.registry.verify import verify
 from mnist_bp.storage.file_check import FileCheck
-from mnist_bp.storage.interface import Store
 
 
 class VerifyCommand(StoreCommand, DataCommand, cli_prog_name="mnist-bp verify"):
@@ -49,30 +49,21 @@ def main(arguments: Sequence[str]) -> int:
     begin = time.perf_counter()
     store = command.store
     checks = list(verify(store, Path(command.data_dir), command.run, all_runs=command.all_runs))
-    runs = [run.run_id for run in list_runs(store)]
-    if not runs and not any(store.list_entries(CHAMPION)):
+    if not any(chain(store.list_entries(RUNS), store.list_entries(CHAMPION))):
         checks.append(FileCheck(store.uri(""), "missing", "nothing is published here; check --artifacts"))
-    unread = _unread(store, runs, checks)
     seconds = time.perf_counter() - begin
     counts = Counter(check.status for check in checks)
     bad = sum(check.bad for check in checks)
-    findings = [check for check in checks if check.status != "ok"]
+    findings = [check for check in checks if check.status not in ("ok", "not read")]
     if command.json_output:
-        report = {"intact": not bad, "counts": counts, "seconds": seconds, "runs": len(runs), "runs_not_read": unread}
+        report = {"intact": not bad, "counts": counts, "seconds": seconds, "runs_not_read": counts["not read"]}
         print(json.dumps({**report, "findings": [asdict(finding) for finding in findings]}))
     else:
         for finding in findings:
             print(f"{finding.status:<12}{finding.uri}\n{'':<12}{finding.detail.removesuffix(SEE_VERIFY)}")
         files = counted(counts["ok"], "file")
         print(f"{files} intact, {bad:,} damaged, missing or unreadable ({seconds:.1f} s)")
-        if unread:
-            others = f"{unread:,} of {counted(len(runs), 'run')} {'was' if unread == 1 else 'were'} not read"
-            print(f"{others}: mnist-bp verify --all reads every run")
+        if others := counts["not read"]:
+            verb = "was" if others == 1 else "were"
+            print(f"{counted(others, 'other run')} {verb} not read: mnist-bp verify --all reads every run")
     return 1 if bad else 0
-
-
-def _unread(store: Store, runs: Sequence[str], checks: Sequence[FileCheck]) -> int:
-    """Count the runs of which no file was checked."""
-    runs_uri = store.uri(RUNS)
-    read = {check.uri.removeprefix(runs_uri).strip("/").partition("/")[0] for check in checks}
-    return len(set(runs) - read)

@@ -130,6 +130,7 @@ def verify(store: Store, data_dir: Path, run_id: str | None = None, *, all_runs:
     yield from _check_records(store, logs, runs)
     if run_id is None:
         others = [run for run in listed if run.run_id not in runs]
+        yield from (FileCheck(store.uri(RUNS + run.run_id), "not read") for run in others)
         yield from _check_named_entries(store, logs, [run.promotion for run in checked if run.promotion], others)
 
 

@@ -8,7 +8,7 @@ from typing import Literal, ParamSpec, TypeVar
 
 from mnist_bp.errors import ChecksumError, DataFormatError, MnistBpError
 
-Status = Literal["ok", "damaged", "missing", "unreadable", "incomplete", "foreign"]
+Status = Literal["ok", "damaged", "missing", "unreadable", "incomplete", "foreign", "not read"]
 Result = TypeVar("Result")
 Arguments = ParamSpec("Arguments")
 
@@ -20,7 +20,7 @@ class FileCheck:
     Args:
         uri: Address of the file or run.
         status: `unreadable` if reading was refused, which shows nothing about the bytes; `incomplete` if it was never
-            finished, and `foreign` if mnist-bp did not write it: neither is damage.
+            finished, `foreign` if mnist-bp did not write it, and `not read` for a run that was left out: none is damage.
         detail: One line for the user; may be empty.
     """
 

@@ -43,8 +43,9 @@ def store(place: Path) -> LocalStore:
 
 
 def found_in(store: Store, run_id: str | None = None, *, all_runs: bool = False) -> list[FileCheck]:
-    """Verify, and return the results that are not `ok`."""
-    return [each for each in verify(store, NOWHERE, run_id, all_runs=all_runs) if each.status != "ok"]
+    """Verify, and return the results that are neither `ok` nor `not read`."""
+    checks = verify(store, NOWHERE, run_id, all_runs=all_runs)
+    return [check for check in checks if check.status not in ("ok", "not read")]
 
 
 def flip(path: Path, draw: random.Random) -> None:
