@@ -20,7 +20,7 @@ class FileCheck:
     Args:
         uri: Address of the file or run.
         status: `unreadable` if reading was refused, which shows nothing about the bytes; `incomplete` if it was never
-            finished, `foreign` if mnist-bp did not write it, and `not read` for a run that was left out: none is damage.
+            finished, `foreign` if mnist-bp did not write it, `not read` for a run left out: none is damage.
         detail: One line for the user; may be empty.
     """
 
