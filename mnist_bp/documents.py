@@ -13,23 +13,32 @@ mnist-bp refuses the document by its version and does not ignore a part of it.
 
 from __future__ import annotations
 
-import json
 from datetime import datetime
-from typing import Annotated, Any, Final, Literal, TypeVar
+from typing import Annotated, Final, Literal, TypeVar
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, JsonValue, PlainSerializer, ValidationError
+from pydantic import AfterValidator, AwareDatetime, ConfigDict, Field, JsonValue, PlainSerializer
 
-from mnist_bp.errors import DataFormatError, without_secrets
+from mnist_bp.errors import DataFormatError
 from mnist_bp.results import ResumePoint, SeedStatistics
 from mnist_bp.storage import checksummed_json
+from mnist_bp.storage.schema import Count, FileName, FrozenModel, Seconds, Sha256, Size, shown, validate
 
-Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-"""64 hex digits."""
+_FIRST_YEAR: Final = 1970
+_LAST_YEAR: Final = 9998
 
 Share = Annotated[float, Field(ge=0, le=1)]
 """In [0, 1]."""
 
-Timestamp = Annotated[AwareDatetime, PlainSerializer(datetime.isoformat, when_used="json")]
+
+def _in_calendar(value: datetime) -> datetime:
+    if not _FIRST_YEAR <= value.year <= _LAST_YEAR:  # in any time zone, it can still be represented
+        raise ValueError(f"a year from {_FIRST_YEAR} to {_LAST_YEAR}")
+    return value
+
+
+Timestamp = Annotated[
+    AwareDatetime, AfterValidator(_in_calendar), PlainSerializer(datetime.isoformat, when_used="json")
+]
 """ISO 8601 with a time zone."""
 
 Action = Literal["promote", "rollback", "restart", "delete", "deleted"]
@@ -40,29 +49,18 @@ the log starts again with it; runs will be deleted; they have been deleted.
 PromotionOutcome = Literal["promoted", "kept", "refused"]
 """The challenger became champion; the champion stays; there was no decision, or the store cannot record it safely."""
 
-MAX_SHOWN: Final = 80
-"""Characters of a wrong value that a message repeats."""
+RunId = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,100}$")]
+"""Id of a run. It has no slash and no dot, so a key made from it cannot lead to another place."""
 
-_JSON_TYPES: Final = {
-    "model_type": "an object",
-    "dataclass_type": "an object",
-    "dict_type": "an object",
-    "tuple_type": "a list",
-}
-"""Expected values that pydantic describes in Python's terms, by type of error."""
-
-
-class FrozenModel(BaseModel):
-    """Base of the documents and their parts: immutable, without unknown fields."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
+DatasetKey = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,63}$")]
+"""Name of a dataset, a part of keys."""
 
 
 class FileEntry(FrozenModel):
     """Digest and size (in bytes) of a file."""
 
     sha256: Sha256
-    size: int = Field(ge=0)
+    size: Size
 
 
 class ParquetFiles(FrozenModel):
@@ -84,22 +82,22 @@ class DatasetEntry(FrozenModel):
         parquet: The preprocessed files.
     """
 
-    name: str
+    name: DatasetKey
     notice: str | None
     key: str
-    train_examples: int
-    test_examples: int
-    sources: dict[str, FileEntry]
+    train_examples: Count
+    test_examples: Count
+    sources: dict[FileName, FileEntry]
     parquet: ParquetFiles
 
 
 class Score(FrozenModel):
     """The scores of one model at one checkpoint; see `mnist_bp.results.CheckpointScore`."""
 
-    seed: int
-    step: int
+    seed: Count
+    step: Count
     accuracy: Share
-    lab_correct_of_1000: int
+    lab_correct_of_1000: Count
     loss: float
 
 
@@ -112,8 +110,8 @@ class CheckpointEntry(Score):
         accuracy_per_class, validation_accuracy: See `mnist_bp.results.CheckpointScore`.
     """
 
-    file: str
-    train_seconds: float
+    file: FileName
+    train_seconds: Seconds
     accuracy_per_class: tuple[Share, ...]
     validation_accuracy: Share | None
 
@@ -144,23 +142,23 @@ class Manifest(FrozenModel):
     model_config = ConfigDict(title="manifest")
 
     manifest_version: Literal[2] = 2
-    run_id: str
+    run_id: RunId
     created: Timestamp
     config: dict[str, JsonValue]
     dataset: DatasetEntry
-    seed: int
-    seeds: tuple[int, ...]
+    seed: Count
+    seeds: tuple[Count, ...] = Field(min_length=1)
     seed_statistics: SeedStatistics
-    validation_examples: int
+    validation_examples: Count
     engine: str
     device: str
     certificate: dict[str, JsonValue]
-    train_seconds: float
+    train_seconds: Seconds
     resumed: tuple[ResumePoint, ...]
     steps_per_second: float
     checkpoints: tuple[CheckpointEntry, ...] = Field(min_length=1)
-    confusion: tuple[tuple[int, ...], ...]
-    files: dict[str, FileEntry]
+    confusion: tuple[tuple[Count, ...], ...]
+    files: dict[FileName, FileEntry]
     code: CodeEntry
     environment: dict[str, str]
 
@@ -205,7 +203,7 @@ class GateFigures(FrozenModel):
 class EntryReference(FrozenModel):
     """Number and digest of an entry in the log of a dataset's champion."""
 
-    sequence: int = Field(ge=0)
+    sequence: Count
     sha256: Sha256
 
 
@@ -229,14 +227,14 @@ class PromotionRecord(FrozenModel):
     model_config = ConfigDict(title="promotion record")
 
     promotion_version: Literal[3] = 3
-    run_id: str
-    dataset: str
+    run_id: RunId
+    dataset: DatasetKey
     outcome: PromotionOutcome
     reason: str
     figures: GateFigures | None = None
     error: str | None = None
-    champion_before: str | None
-    champion_after: str | None
+    champion_before: RunId | None
+    champion_after: RunId | None
     log_entry: EntryReference | None = None
     at: str
 
@@ -253,9 +251,9 @@ class ChampionChange(FrozenModel):
         accuracy, p_value: Of the comparison; None for a rollback.
     """
 
-    sequence: int
+    sequence: Count
     action: Action
-    run_id: str
+    run_id: RunId
     manifest_sha256: Sha256
     at: str
     accuracy: Share | None
@@ -283,19 +281,19 @@ class LogEntry(FrozenModel):
     model_config = ConfigDict(title="champion log entry")
 
     entry_version: Literal[1] = 1
-    dataset: str
-    sequence: int = Field(ge=0)
-    start: int = Field(ge=0)
+    dataset: DatasetKey
+    sequence: Count
+    start: Count
     previous: Sha256 | None
     action: Action
-    run_id: str | None
+    run_id: RunId | None
     manifest_sha256: Sha256 | None
     at: str
     nonce: str
     reason: str
     figures: GateFigures | None
     champions: tuple[ChampionChange, ...]
-    pending_deletion: tuple[str, ...]
+    pending_deletion: tuple[RunId, ...]
 
 
 DocumentT = TypeVar("DocumentT", Manifest, PromotionRecord, LogEntry)
@@ -321,35 +319,12 @@ def parse(model: type[DocumentT], content: bytes, what: str, hint: str) -> Docum
     """
     document = checksummed_json.loads(content, what, hint)
     version, field = next(iter(model.model_fields.items()))
+    title = str(model.model_config["title"])
     if version not in document:
-        raise DataFormatError(f"{what} is not a {model.model_config['title']}: it has no {version}; {hint}")
+        raise DataFormatError(f"{what} is not a {title}: it has no {version}; {hint}")
     if document[version] != field.default:
         raise DataFormatError(
-            f"{what} has {version} {_shown(document[version])}, expected {field.default}: another version of mnist-bp "
+            f"{what} has {version} {shown(document[version])}, expected {field.default}: another version of mnist-bp "
             "wrote it; read it with that version"
         )
-    try:
-        return model.model_validate(document)
-    except ValidationError as exc:
-        first, *others = exc.errors(include_url=False, include_context=False)
-        more = f" (and {len(others)} more)" if others else ""
-        title = model.model_config["title"]
-        raise DataFormatError(f"{what} is not a valid {title}: {_problem(first)}{more}; {hint}") from exc
-
-
-def _problem(error: Any) -> str:
-    """Describe one of pydantic's errors: the field, its value, and the expected value."""
-    name = ".".join(map(str, error["loc"]))
-    if error["type"] == "missing":
-        return f"{name} is missing"
-    if error["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
-        return f"{name} is not a known field"
-    expected = _JSON_TYPES.get(error["type"]) or error["msg"].removeprefix("Input should be ")
-    return f"{name} is {_shown(error['input'])}, expected {expected}"
-
-
-def _shown(value: object) -> str:
-    text = without_secrets(
-        json.dumps(value, default=str)
-    )  # before it is shortened: a part of a secret would not be recognized
-    return text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}..."
+    return validate(model, document, what, title, hint)

@@ -19,7 +19,10 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal
+
+UNPRINTABLE: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+"""Characters with which a text can control a terminal, reorder the text around it, or fail to be encoded."""
 
 
 def without_secrets(text: str) -> str:
@@ -27,15 +30,26 @@ def without_secrets(text: str) -> str:
     return re.sub(r"://([^\s/]*:\S*|[^\s/]*)@", "://***@", text)
 
 
+def printable(text: str) -> str:
+    """Return a text with every control character except line feeds escaped, as Python shows it in a string."""
+    return UNPRINTABLE.sub(lambda found: found[0] if found[0] == "\n" else ascii(found[0])[1:-1], text)
+
+
+def one_line(text: str) -> str:
+    """Return a text with line breaks replaced by spaces, and other control characters escaped."""
+    return printable(re.sub(r"\s*\n\s*", " ", text))
+
+
 class MnistBpError(Exception):
     """Base of all errors raised on purpose.
 
     Args:
-        message: Text for the user. Line breaks become spaces, and secrets in addresses are hidden.
+        message: Text for the user. Line breaks become spaces, secrets in addresses are hidden, and control characters
+            are escaped, because parts of it may come from outside.
     """
 
     def __init__(self, message: str) -> None:
-        super().__init__(without_secrets(re.sub(r"\s*\n\s*", " ", message)))
+        super().__init__(without_secrets(one_line(message)))
 
     @property
     def transient(self) -> bool:

@@ -11,7 +11,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from mnist_bp.documents import FrozenModel, PromotionRecord, Score, Sha256
+from mnist_bp.documents import PromotionRecord, Score
 from mnist_bp.results import (
     CachedDataset,
     CacheOutcome,
@@ -22,6 +22,7 @@ from mnist_bp.results import (
     SeedStatistics,
     TrainedRun,
 )
+from mnist_bp.storage.schema import FrozenModel, Sha256
 from mnist_bp.training.evaluation import seed_statistics
 from mnist_bp.training.resume import RunRequest
 

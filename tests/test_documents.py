@@ -7,10 +7,11 @@ from typing import Any
 import pytest
 
 from mnist_bp import documents
-from mnist_bp.documents import MAX_SHOWN, LogEntry, Manifest, PromotionRecord
+from mnist_bp.documents import LogEntry, Manifest, PromotionRecord
 from mnist_bp.errors import ChecksumError, DataFormatError
 from mnist_bp.results import ResumePoint
 from mnist_bp.storage import checksummed_json
+from mnist_bp.storage.schema import MAX_SHOWN
 from tests.support.published_runs import manifest_of, merged
 
 MANIFEST = manifest_of("a", "mnist", [1_000], {"model.safetensors": b"weights"})

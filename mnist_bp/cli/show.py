@@ -13,13 +13,14 @@ from pydantic_settings import CliPositionalArg
 
 from mnist_bp.cli.flags import DataCommand, StoreCommand, parse
 from mnist_bp.cli.tables import counted, print_table
-from mnist_bp.documents import FrozenModel, Manifest, PromotionRecord
+from mnist_bp.documents import Manifest, PromotionRecord
 from mnist_bp.errors import ChecksumError, DataFormatError, StoreError
 from mnist_bp.layout import RUNS
 from mnist_bp.registry.catalog import find_champions, read_manifest
 from mnist_bp.registry.promotion_record import read_promotion
 from mnist_bp.storage.address import absolute_address
 from mnist_bp.storage.interface import Store
+from mnist_bp.storage.schema import FrozenModel
 from mnist_bp.summary import accuracy_rows
 from mnist_bp.training.interrupted import InterruptedRun, find_interrupted_run
 from mnist_bp.training.resume import resume_flags

@@ -16,6 +16,10 @@ DatasetName = Literal["mnist", "fashion-mnist", "kmnist", "mnist-sample"]
 """The keys of `DATASETS`, as `--dataset` and `RunConfig` take them."""
 
 
+MAX_SOURCE_SIZE: Final = 64 << 20
+"""Bytes of the largest source file that is read or downloaded; the largest known one has 30 million."""
+
+
 @dataclass(frozen=True)
 class SourceFile:
     """One file of a dataset and its digest: SHA-256 if it is known, else MD5.

@@ -6,16 +6,17 @@ request. It is renamed only once its digest is right; the length that a server s
 
 from __future__ import annotations
 
+import os
 import time
 from dataclasses import replace
 from pathlib import Path
 
-from mnist_bp.data.datasets import DATASETS, DatasetSpec, SourceFile
+from mnist_bp.data.datasets import DATASETS, MAX_SOURCE_SIZE, DatasetSpec, SourceFile
 from mnist_bp.data.mirrors import DEFAULT_LIMITS, MIRRORS_VARIABLE, Limits, MirrorError, mirrors_of, open_mirror
 from mnist_bp.data.sample import write_sample
 from mnist_bp.errors import ChecksumError, DownloadError, MirrorFailure
 from mnist_bp.results import FileDigest, Progress, RawDataset
-from mnist_bp.storage.files import PARTIAL_SUFFIX, commit, digest_of, locked, reading_from, writing_to
+from mnist_bp.storage.files import PARTIAL_SUFFIX, commit, digest_of, locked, open_regular, reading_from, writing_to
 
 
 def fetch(choice: str, data_dir: Path, *, last_attempt: bool, on_progress: Progress | None = None) -> RawDataset:
@@ -102,7 +103,7 @@ def _intact_file(directory: Path, file: SourceFile) -> FileDigest | None:
         if not path.is_file():
             return None
         size = path.stat().st_size
-    if digest_of(path, file.algorithm) != file.digest:
+    if size > MAX_SOURCE_SIZE or digest_of(path, file.algorithm) != file.digest:
         return None
     return FileDigest(str(path), file.digest if file.algorithm == "sha256" else digest_of(path), size)
 
@@ -128,6 +129,9 @@ def _fetch(spec: DatasetSpec, file: SourceFile, directory: Path, limits: Limits,
 
 def _fetch_from(mirror: str, file: SourceFile, partial: Path, limits: Limits, on_progress: Progress) -> None:
     """Complete `partial` from one mirror; if it cannot be continued, fetch it once more from the start."""
+    if not partial.is_file() or partial.stat().st_size > limits.size:
+        with writing_to(partial):
+            partial.unlink(missing_ok=True)
     for start in (partial.stat().st_size if partial.exists() else 0, 0):
         try:
             content_type = _receive(mirror, file.name, partial, start, limits, on_progress)
@@ -160,7 +164,9 @@ def _receive(mirror: str, name: str, partial: Path, start: int, limits: Limits, 
     deadline = time.monotonic() + limits.total
     with open_mirror(mirror, name, start, limits) as response:
         received = response.start
-        with writing_to(partial), partial.open("ab" if received else "wb") as file:
+        with writing_to(partial), open_regular(partial, os.O_RDWR | os.O_CREAT) as file:
+            file.truncate(received)
+            file.seek(received)
             for chunk in response.chunks:
                 received += len(chunk)
                 if received > limits.size:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+import socket
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final, Self
 from urllib.parse import urlsplit
 
 import httpx
 
-from mnist_bp.data.datasets import DatasetSpec
+from mnist_bp.data.datasets import MAX_SOURCE_SIZE, DatasetSpec
 from mnist_bp.errors import ConfigError, FailureKind, StoreError
 from mnist_bp.storage.address import address_problem, open_store
 
@@ -26,14 +28,14 @@ class Limits:
     Args:
         connect: Seconds until the connection is established.
         silence: Seconds without a byte.
-        total: Seconds in all.
-        size: Bytes; the largest known file has 30 million.
+        total: Seconds in all: connections, redirects, headers and body.
+        size: Bytes.
     """
 
     connect: float = 10
     silence: float = 20
     total: float = 600
-    size: int = 64 << 20
+    size: int = MAX_SOURCE_SIZE
 
 
 DEFAULT_LIMITS: Final = Limits()
@@ -121,40 +123,113 @@ def _stream(mirror: str, name: str, start: int) -> Iterator[bytes]:
         raise MirrorError("interrupted" if exc.transient else "refused", str(exc)) from exc
 
 
+class _Deadline:
+    """Ends the connections of a request when its time is over, whatever its server sends to keep them busy.
+
+    The time-outs of HTTP clients are those of one read, so a server that sends a byte of a header now and then, or
+    `100 Continue` without end, would never meet one.
+
+    Args:
+        seconds: Time of the whole request.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self.passed = False
+        self._sockets: list[socket.socket] = []
+        self._adding = threading.Lock()
+        self._timer = threading.Timer(seconds, self._end)
+        self._timer.daemon = True
+
+    def __enter__(self) -> Self:
+        self._timer.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._timer.cancel()
+
+    def follow(self, event: str, info: Mapping[str, Any]) -> None:
+        """Keep the socket of a new connection; an HTTPX `trace` extension."""
+        if not event.endswith((".connect_tcp.complete", ".start_tls.complete")):
+            return
+        with self._adding:
+            self._sockets.append(info["return_value"].get_extra_info("socket"))
+        if self.passed:
+            self._end()
+
+    @property
+    def error(self) -> MirrorError:
+        """The error of a request whose time is over."""
+        return MirrorError("interrupted", f"not finished after {self._seconds:g} s")
+
+    def until_passed(self, chunks: Iterator[bytes]) -> Iterator[bytes]:
+        """Yield chunks; a body that ends because its time is over raises MirrorError."""
+        yield from chunks
+        if self.passed:
+            raise self.error
+
+    def _end(self) -> None:
+        self.passed = True
+        with self._adding:
+            for each in self._sockets:
+                with suppress(OSError):  # closed already
+                    socket.socket.shutdown(each, socket.SHUT_RDWR)  # wakes the thread that reads, unlike close
+
+
 @contextmanager
 def _open_http(url: str, start: int, limits: Limits) -> Iterator[MirrorResponse]:
     headers = {"Accept-Encoding": "identity"}  # the digest is that of the stored file
     if start:
         headers["Range"] = f"bytes={start}-"
     timeout = httpx.Timeout(limits.silence, connect=limits.connect)
+    with ExitStack() as stack:
+        deadline = stack.enter_context(_Deadline(limits.total))
+        stack.enter_context(_raising_mirror_errors(limits, deadline))
+        try:
+            client = stack.enter_context(httpx.Client(timeout=timeout, follow_redirects=True))
+            request = client.stream("GET", url, headers=headers, extensions={"trace": deadline.follow})
+            response = stack.enter_context(request)
+        except (OSError, ValueError, ImportError) as exc:  # an invalid host, proxy or certificate file
+            raise MirrorError("refused", f"cannot be requested ({_missing_certificates() or exc})") from exc
+        yield _read_response(response, start, deadline)
+
+
+@contextmanager
+def _raising_mirror_errors(limits: Limits, deadline: _Deadline) -> Iterator[None]:
+    """Raise MirrorError in place of whatever HTTPX raises inside."""
     try:
-        with ExitStack() as stack:
-            try:
-                client = stack.enter_context(httpx.Client(timeout=timeout, follow_redirects=True))
-                response = stack.enter_context(client.stream("GET", url, headers=headers))
-            except (OSError, ValueError, ImportError) as exc:  # an invalid host, proxy or certificate file
-                raise MirrorError("refused", f"cannot be requested ({exc})") from exc
-            yield _read_response(response, start)
-    except (httpx.ConnectError, httpx.ConnectTimeout) as exc:
-        raise MirrorError("unreachable", f"cannot be reached ({exc or 'timed out'})") from exc
-    except httpx.ReadTimeout as exc:
-        raise MirrorError("interrupted", f"no data for {limits.silence:g} s") from exc
-    except (httpx.UnsupportedProtocol, httpx.TooManyRedirects, httpx.InvalidURL) as exc:
-        raise MirrorError("refused", str(exc)) from exc
-    except httpx.TransportError as exc:
-        raise MirrorError("interrupted", f"interrupted ({exc or type(exc).__name__})") from exc
+        yield
+    except (httpx.TransportError, httpx.TooManyRedirects, httpx.InvalidURL) as exc:
+        if deadline.passed:  # the cause of the error
+            raise deadline.error from exc
+        if isinstance(exc, httpx.ConnectError | httpx.ConnectTimeout):
+            raise MirrorError("unreachable", f"cannot be reached ({exc or 'timed out'})") from exc
+        if isinstance(exc, httpx.ReadTimeout):
+            raise MirrorError("interrupted", f"no data for {limits.silence:g} s") from exc
+        if isinstance(exc, httpx.UnsupportedProtocol | httpx.TooManyRedirects | httpx.InvalidURL):
+            raise MirrorError("refused", str(exc)) from exc
+        raise MirrorError("interrupted", f"interrupted ({str(exc) or type(exc).__name__})") from exc
 
 
-def _read_response(response: httpx.Response, start: int) -> MirrorResponse:
+def _missing_certificates() -> str | None:
+    """Name a variable whose file of certificates, which HTTPX reads, is missing, or return None."""
+    for name, exists in (("SSL_CERT_FILE", os.path.isfile), ("SSL_CERT_DIR", os.path.isdir)):
+        if (place := os.environ.get(name)) and not exists(place):
+            return f"{name} is {place}, which does not exist; correct or unset it"
+    return None
+
+
+def _read_response(response: httpx.Response, start: int, deadline: _Deadline) -> MirrorResponse:
     status = response.status_code
     length = int(response.headers.get("Content-Length", 0)) or None
     content_type = response.headers.get("Content-Type", "")
+    chunks = deadline.until_passed(response.iter_raw())
     if status == httpx.codes.OK:
-        return MirrorResponse(0, length, response.iter_raw(), content_type)
+        return MirrorResponse(0, length, chunks, content_type)
     if status == httpx.codes.PARTIAL_CONTENT and response.headers.get("Content-Range", "").startswith(
         f"bytes {start}-"
     ):
-        return MirrorResponse(start, length and start + length, response.iter_raw(), content_type)
+        return MirrorResponse(start, length and start + length, chunks, content_type)
     if status == httpx.codes.REQUESTED_RANGE_NOT_SATISFIABLE and start:
         return MirrorResponse(start, start, iter(()))  # the partial file has all bytes; its digest decides
     transient = status >= 500 or status in (httpx.codes.REQUEST_TIMEOUT, httpx.codes.TOO_MANY_REQUESTS)

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,9 +18,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mnist_bp.errors import DataFormatError
-from mnist_bp.model.parameters import PIXELS, UInt8Array
+from mnist_bp.model.parameters import CLASSES, PIXELS, UInt8Array
 from mnist_bp.results import FileDigest
-from mnist_bp.storage.files import read_verified
+from mnist_bp.storage.files import DELETE, read_verified
 
 LAYOUT: Final[Mapping[str, Any]] = {
     "row_group_size": 6_000,
@@ -39,6 +40,9 @@ LAYOUT: Final[Mapping[str, Any]] = {
 
 MAX_READERS: Final = 4
 """Row groups decompressed in parallel, given as many cores; each is in memory twice while it is copied."""
+
+MAX_ROWS: Final = 1_000_000
+"""Rows of the largest split; MNIST has 60,000."""
 
 _SCHEMA: Final = pa.schema(
     [pa.field("pixels", pa.binary(PIXELS), nullable=False), pa.field("label", pa.uint8(), nullable=False)]
@@ -72,11 +76,37 @@ def load_split(file: FileDigest) -> tuple[UInt8Array, UInt8Array]:
         DataFormatError: It is not a split of the cache.
         StoreError: It is missing or unreadable.
     """
-    content = read_verified(Path(file.path), file.sha256)
-    try:
+    content = read_verified(Path(file.path), file.sha256, size=file.size)
+    with _as_format_error(file.path, DELETE):
         return decode_split(content)
-    except (pa.ArrowException, OSError, ValueError) as exc:  # Arrow also raises OSError if decoding fails
-        raise DataFormatError(f"{file.path} is not a split of the cache: {exc}; delete it and run again") from exc
+
+
+def count_rows(content: bytes, what: str, hint: str) -> int:
+    """Check the metadata of a verified split, and return its number of rows.
+
+    Raises:
+        DataFormatError: It is not a split of the cache.
+    """
+    with _as_format_error(what, hint):
+        return int(_metadata(content).num_rows)
+
+
+@contextmanager
+def _as_format_error(what: str, hint: str) -> Iterator[None]:
+    try:
+        yield
+    except (pa.ArrowException, OSError, ValueError, MemoryError) as exc:  # Arrow raises OSError if decoding fails
+        raise DataFormatError(f"{what} is not a split of the cache: {exc}; {hint}") from exc
+
+
+def _metadata(content: bytes) -> Any:
+    metadata = pq.read_metadata(pa.BufferReader(content))
+    found = metadata.schema.to_arrow_schema()
+    if not found.equals(_SCHEMA):  # metadata is not compared
+        raise ValueError(f"its columns are {_describe(found)}, expected {_describe(_SCHEMA)}")
+    if not 0 <= metadata.num_rows <= MAX_ROWS:
+        raise ValueError(f"it has {metadata.num_rows:,} rows, expected at most {MAX_ROWS:,}")
+    return metadata
 
 
 def decode_split(content: bytes) -> tuple[UInt8Array, UInt8Array]:
@@ -93,12 +123,9 @@ def decode_split(content: bytes) -> tuple[UInt8Array, UInt8Array]:
 
     Raises:
         pyarrow.ArrowException, OSError: It is not Parquet.
-        ValueError: It has other columns.
+        ValueError: It has other columns, too many rows, or labels that are no classes.
     """
-    metadata = pq.read_metadata(pa.BufferReader(content))
-    found = metadata.schema.to_arrow_schema()
-    if not found.equals(_SCHEMA):  # metadata is not compared
-        raise ValueError(f"its columns are {_describe(found)}, expected {_describe(_SCHEMA)}")
+    metadata = _metadata(content)
     sizes = [metadata.row_group(group).num_rows for group in range(metadata.num_row_groups)]
     images, labels = np.empty((sum(sizes), PIXELS), np.uint8), np.empty(sum(sizes), np.uint8)
 
@@ -113,6 +140,8 @@ def decode_split(content: bytes) -> tuple[UInt8Array, UInt8Array]:
     with ThreadPoolExecutor(min(MAX_READERS, pa.cpu_count())) as readers:
         for _ in readers.map(read_group, range(len(sizes))):
             pass  # iterating raises a reader's exception
+    if (largest := labels.max(initial=0)) >= CLASSES:  # an engine would write outside of its arrays
+        raise ValueError(f"it has the label {largest}, expected at most {CLASSES - 1}")
     return images, labels
 
 

@@ -15,17 +15,27 @@ import json
 import shutil
 import tempfile
 import zlib
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import pyarrow.parquet as pq
 
-from mnist_bp.data.parquet import LAYOUT, split_table
+from mnist_bp.data.parquet import LAYOUT, count_rows, split_table
 from mnist_bp.errors import DataFormatError, MnistBpError
 from mnist_bp.results import CachedDataset, CacheOutcome, FileDigest, RawDataset
 from mnist_bp.storage import checksummed_json
-from mnist_bp.storage.files import atomic_write, digest_of, locked, read_verified, reading_from, write_bytes, writing_to
+from mnist_bp.storage.files import (
+    atomic_write,
+    digest_of,
+    locked,
+    open_regular,
+    read_document,
+    read_verified,
+    reading_from,
+    write_bytes,
+    writing_to,
+)
+from mnist_bp.storage.schema import FrozenModel, Sha256, Size, validate
 
 if TYPE_CHECKING:  # a cache is found, and proved intact, without the 2 s of importing torch
     from torch import Tensor
@@ -37,6 +47,28 @@ MANIFEST: Final = "manifest.json"
 SPLITS: Final = ("train", "test")
 
 _HINT: Final = "the next run rebuilds it"
+
+
+class _SplitEntry(FrozenModel):
+    sha256: Sha256
+    size: Size
+
+
+class _Splits(FrozenModel):
+    train: _SplitEntry
+    test: _SplitEntry
+
+
+class CacheManifest(FrozenModel):
+    """The manifest of a cache.
+
+    Args:
+        key: See `cache_key`.
+        files: Digests and sizes of the Parquet files.
+    """
+
+    key: str
+    files: _Splits
 
 
 def preprocess_dataset(raw: RawDataset, data_dir: Path) -> CachedDataset:
@@ -82,11 +114,10 @@ def decode_idx(path: Path) -> Tensor:
     import torch
     from torchvision.datasets.mnist import read_sn3_pascalvincent_tensor  # 2 s, needed only on a cache miss
 
-    opener: Callable[..., Any] = gzip.open if path.suffix == ".gz" else Path.open
     room = Path(tempfile.gettempdir())
-    with reading_from(path), opener(path, "rb") as source, writing_to(room), tempfile.NamedTemporaryFile() as file:
+    with reading_from(path), open_regular(path) as stored, writing_to(room), tempfile.NamedTemporaryFile() as file:
         try:
-            shutil.copyfileobj(source, file)
+            shutil.copyfileobj(gzip.GzipFile(fileobj=stored) if path.suffix == ".gz" else stored, file)
         except (gzip.BadGzipFile, EOFError, zlib.error) as exc:
             raise DataFormatError(f"{path} is not gzipped: {exc}; delete it and run again") from exc
         file.flush()
@@ -123,18 +154,15 @@ def find_cache(directory: Path) -> Splits | None:
     with reading_from(manifest):
         if not manifest.exists():
             return None
-        content = manifest.read_bytes()
-    document = checksummed_json.loads(content, str(manifest), _HINT)
-    try:
-        recorded, digests = document["key"], {split: str(document["sha256"][split]) for split in SPLITS}
-    except (KeyError, TypeError) as exc:
-        raise DataFormatError(f"{manifest} is not the manifest of a cache ({exc!r}); {_HINT}") from exc
-    if recorded != key:
-        raise DataFormatError(f"{manifest} belongs to the cache {recorded}, expected {key}; {_HINT}")
+    document = checksummed_json.loads(read_document(manifest, _HINT), str(manifest), _HINT)
+    recorded = validate(CacheManifest, document, str(manifest), "manifest of a cache", _HINT)
+    if recorded.key != key:
+        raise DataFormatError(f"{manifest} belongs to the cache {recorded.key}, expected {key}; {_HINT}")
     found = {}
-    for split, digest in digests.items():
-        path = directory / f"{split}.parquet"
-        found[split] = FileDigest(str(path), digest, len(read_verified(path, digest, _HINT)))
+    for split in SPLITS:
+        path, entry = directory / f"{split}.parquet", getattr(recorded.files, split)
+        count_rows(read_verified(path, entry.sha256, _HINT, size=entry.size), str(path), _HINT)
+        found[split] = FileDigest(str(path), entry.sha256, entry.size)
     return found
 
 
@@ -154,8 +182,10 @@ def build_cache(raw: RawDataset, key: str, directory: Path) -> Splits:
         with atomic_write(path) as file:
             pq.write_table(split_table(images.contiguous().numpy(), labels.numpy(), about), file, **LAYOUT)
         splits[split] = FileDigest(str(path), digest_of(path), path.stat().st_size)
-    digests = {split: file.sha256 for split, file in splits.items()}
-    write_bytes(directory / MANIFEST, checksummed_json.dumps({"key": key, "sha256": digests}))
+    files = _Splits.model_validate(
+        {split: {"sha256": file.sha256, "size": file.size} for split, file in splits.items()}
+    )
+    write_bytes(directory / MANIFEST, checksummed_json.dumps(CacheManifest(key=key, files=files).model_dump()))
     return splits
 
 

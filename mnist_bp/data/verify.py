@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from mnist_bp.data.datasets import DATASETS, SourceFile
+from mnist_bp.data.datasets import DATASETS, MAX_SOURCE_SIZE, SourceFile
 from mnist_bp.data.preprocess import find_cache
 from mnist_bp.errors import ChecksumError
 from mnist_bp.storage.file_check import FileCheck, check_file
@@ -43,7 +43,7 @@ def _verify_source(path: Path, file: SourceFile) -> tuple[str | None, FileCheck 
 
 
 def _intact_sha256(path: Path, file: SourceFile) -> str:
-    found = digest_of(path, file.algorithm)
+    found = digest_of(path, file.algorithm, limit=MAX_SOURCE_SIZE)
     if found != file.digest:
         raise ChecksumError(
             f"{path} is damaged: {file.algorithm.upper()} expected {file.digest}, found {found}; "

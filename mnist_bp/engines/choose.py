@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 
 from mnist_bp.engines.interface import Engine
-from mnist_bp.errors import ConfigError
+from mnist_bp.errors import ConfigError, one_line
 from mnist_bp.model.parameters import CLASSES, PIXELS
 
 
@@ -37,7 +37,7 @@ def choose_engine(name: str, hidden: int = 30, batch_size: int = 10) -> tuple[En
 
         return compiled_engine(), None
     except Exception as exc:  # a library is missing, or incompatible with the others
-        problem = f"numba cannot be used ({type(exc).__name__}: {exc})"
+        problem = f"numba cannot be used ({type(exc).__name__}: {one_line(str(exc))})"
         if name == "cpu":
             raise ConfigError(
                 f"--engine cpu: {problem}; expected numba as in requirements.lock: run make setup, "

@@ -13,7 +13,7 @@ from pydantic import JsonValue
 
 from mnist_bp import documents
 from mnist_bp.config import PLACES, RunConfig
-from mnist_bp.documents import FrozenModel, Manifest, Timestamp
+from mnist_bp.documents import Manifest, Timestamp
 from mnist_bp.errors import ChecksumError, DataFormatError, StoreError
 from mnist_bp.layout import MANIFEST, PROMOTION, RUNS
 from mnist_bp.registry.champion import list_champions, read_log
@@ -21,6 +21,7 @@ from mnist_bp.storage.address import open_store
 from mnist_bp.storage.files import expect_digest, sha256_of_bytes
 from mnist_bp.storage.interface import Entry, Store
 from mnist_bp.storage.parallel import in_parallel
+from mnist_bp.storage.schema import FrozenModel
 
 RunStatus = Literal["complete", "incomplete", "damaged"]
 

@@ -10,6 +10,7 @@ from mnist_bp.data.parquet import load_split
 from mnist_bp.documents import Manifest
 from mnist_bp.engines.choose import choose_engine
 from mnist_bp.engines.interface import ResidentData
+from mnist_bp.errors import DataFormatError
 from mnist_bp.layout import RUNS
 from mnist_bp.registry.catalog import read_manifest
 from mnist_bp.registry.gate import Classes
@@ -92,8 +93,13 @@ class EnginePredictor:
         """See `Predictor`. The model is checked against the digest in its manifest."""
         if model.run_id not in self._predicted:
             key = f"{RUNS}{model.run_id}/{MODEL}"
-            content = self._store.get(key, model.manifest.files[MODEL].sha256)
-            (parameters,) = decode_checkpoint(content, self._store.uri(key))
+            file = model.manifest.files.get(MODEL)
+            if file is None:
+                raise DataFormatError(f"the manifest of {model.run_id} lists no {MODEL}; restore it from a copy")
+            models = decode_checkpoint(self._store.get(key, file.sha256, file.size), self._store.uri(key))
+            if len(models) != 1:
+                raise DataFormatError(f"{self._store.uri(key)} has {len(models)} models, expected one")
+            (parameters,) = models
             self._predicted[model.run_id] = self._test[0].predict(parameters).argmax(1)
         return self._predicted[model.run_id]
 

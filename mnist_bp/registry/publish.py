@@ -12,6 +12,7 @@ interrupted publication is repeated with the same bytes.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final
@@ -26,7 +27,7 @@ from mnist_bp.registry.manifest import build_manifest, file_entries, history_par
 from mnist_bp.report.page import report_html
 from mnist_bp.results import CachedDataset, Evaluation, FileDigest, PublishedRun, RawDataset, TrainedRun
 from mnist_bp.storage.address import open_store
-from mnist_bp.storage.files import read_verified, reading_from, sha256_of_bytes, write_bytes
+from mnist_bp.storage.files import read_document, read_verified, sha256_of_bytes, write_bytes
 from mnist_bp.storage.interface import Store
 from mnist_bp.training.checkpoints import load_checkpoint, save_checkpoint
 from mnist_bp.training.run import checkpoint_metadata
@@ -75,18 +76,16 @@ def _find_written(config: RunConfig, trained: TrainedRun) -> dict[str, FileDiges
     if not path.exists():
         return None
     try:
-        with reading_from(path):
-            content = path.read_bytes()
+        content = read_document(path)
         manifest = documents.parse(Manifest, content, str(path), "it is written again")
         files = {
             name: FileDigest(str(path.parent / name), entry.sha256, entry.size)
             for name, entry in manifest.files.items()
         }
-        for file in files.values():
-            read_verified(Path(file.path), file.sha256)
+        _verify(files)
     except MnistBpError:
         return None
-    if (manifest.run_id, manifest.config["artifacts"]) != (trained.run_id, config.record["artifacts"]):
+    if (manifest.run_id, manifest.config.get("artifacts")) != (trained.run_id, config.record["artifacts"]):
         return None
     return {**files, MANIFEST: FileDigest(str(path), sha256_of_bytes(content), len(content))}
 
@@ -102,13 +101,17 @@ def _write_files(
     files = {f"checkpoints/{Path(point.file.path).name}": point.file for point in trained.checkpoints}
     files["model.safetensors"] = save_checkpoint(directory / "model.safetensors", [model], metadata)
     files["history.parquet"] = _write(directory / "history.parquet", history_parquet(trained, data.name, evaluation))
-    for file in files.values():
-        read_verified(Path(file.path), file.sha256)
+    _verify(files)
     manifest = build_manifest(config.record["artifacts"], raw, data, trained, evaluation, files)
     images, _ = load_split(data.test)
     files["report.html"] = _write(directory / "report.html", report_html(manifest, evaluation, model, images))
     manifest = manifest.model_copy(update={"files": file_entries(files)})
     return {**files, MANIFEST: _write(directory / MANIFEST, documents.dumps(manifest))}
+
+
+def _verify(files: Mapping[str, FileDigest]) -> None:
+    for file in files.values():
+        read_verified(Path(file.path), file.sha256, size=file.size)
 
 
 def _put_all(store: Store, prefix: str, files: dict[str, FileDigest]) -> None:

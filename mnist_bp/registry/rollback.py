@@ -114,7 +114,7 @@ def check_files(store: Store, run: PublishedModel) -> None:
         StoreError: A file is missing.
     """
     for name, file in run.manifest.files.items():
-        store.get(f"{RUNS}{run.run_id}/{name}", file.sha256)
+        store.get(f"{RUNS}{run.run_id}/{name}", file.sha256, file.size)
 
 
 def _only_dataset(store: Store) -> str:

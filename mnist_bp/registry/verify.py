@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Final
 
 from mnist_bp.data.verify import Sources, verify_caches
-from mnist_bp.documents import DatasetEntry, LogEntry, PromotionRecord
+from mnist_bp.documents import DatasetEntry, FileEntry, LogEntry, PromotionRecord
 from mnist_bp.errors import ChecksumError, DataFormatError, StoreError
 from mnist_bp.layout import MANIFEST, PROMOTION, RUNS
 from mnist_bp.registry.catalog import ListedRun, list_runs, read_manifest
@@ -84,13 +84,13 @@ class _CheckedRun:
     Args:
         run_id: Its id.
         checks: The results.
-        digests: SHA-256 of its other files, by name.
+        files: Digest and size of its other files, by name.
         promotion: Its promotion record, if it is intact.
     """
 
     run_id: str
     checks: list[FileCheck]
-    digests: Mapping[str, str] = field(default_factory=dict)
+    files: Mapping[str, FileEntry] = field(default_factory=dict)
     promotion: PromotionRecord | None = None
 
 
@@ -124,7 +124,7 @@ def verify(store: Store, data_dir: Path, run_id: str | None = None, *, all_runs:
     for run in in_parallel(partial(_check_run, store, expected), runs.values()):
         yield from run.checks
         checked.append(run)
-    files = [(run.run_id, name, sha256) for run in checked for name, sha256 in run.digests.items()]
+    files = [(run.run_id, name, entry) for run in checked for name, entry in run.files.items()]
     if files:
         yield from (check for check in in_parallel(partial(_check_file, store), *zip(*files, strict=True)) if check)
     yield from _check_records(store, logs, runs)
@@ -202,7 +202,7 @@ def _check_run(store: Store, expected: _Expected, run: ListedRun) -> _CheckedRun
         checks.append(check)
     foreign = sorted(set(run.files) - set(manifest.files) - {MANIFEST, PROMOTION})
     checks += [FileCheck(store.uri(prefix + name), "foreign", "no manifest lists it") for name in foreign]
-    return _CheckedRun(run_id, checks, {name: file.sha256 for name, file in manifest.files.items()}, promotion)
+    return _CheckedRun(run_id, checks, manifest.files, promotion)
 
 
 def _check_sources(uri: str, dataset: DatasetEntry, sources: Sources) -> Iterator[FileCheck]:
@@ -215,10 +215,10 @@ def _check_sources(uri: str, dataset: DatasetEntry, sources: Sources) -> Iterato
             yield FileCheck(uri, "damaged", detail)
 
 
-def _check_file(store: Store, run_id: str, name: str, sha256: str) -> FileCheck | None:
+def _check_file(store: Store, run_id: str, name: str, entry: FileEntry) -> FileCheck | None:
     """Check one file of a run; return None if the whole run was removed in the meantime."""
     key = f"{RUNS}{run_id}/{name}"
-    _, check = check_file(store.uri(key), store.get, key, sha256)
+    _, check = check_file(store.uri(key), store.get, key, entry.sha256, entry.size)
     if check.status != "unreadable":
         return check
     present = _present(store, run_id, {MANIFEST, name})

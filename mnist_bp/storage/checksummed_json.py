@@ -13,11 +13,12 @@ The checksum finds damage. It is not a signature: anyone who can write the file 
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
-from mnist_bp.errors import ChecksumError, DataFormatError
+from mnist_bp.errors import UNPRINTABLE, ChecksumError, DataFormatError
 from mnist_bp.storage.files import sha256_of_bytes
 
 _KEY: Final = "checksum"
@@ -25,6 +26,12 @@ _BLANK: Final = "0" * 64
 _CHECKSUM: Final = re.compile(rb'"checksum": "([0-9a-f]{64})"\s*}\s*\Z')
 _FORMAT_1: Final = re.compile(rb'"seal": "[0-9a-f]{64}"\s*}\s*\Z')
 """How documents ended before format 2."""
+
+MAX_DEPTH: Final = 32
+"""Levels of objects and lists in a document; those written here have at most 6."""
+
+_MAX_DIGITS: Final = 18
+"""Digits of an integer, so that it fits in 64 bits."""
 
 
 def dumps(document: Mapping[str, Any], *, indent: int | None = 2) -> bytes:
@@ -53,7 +60,8 @@ def loads(content: bytes, what: str, hint: str) -> dict[str, Any]:
 
     Raises:
         ChecksumError: A byte differs; nothing was parsed.
-        DataFormatError: The document has no checksum, or was written in format 1.
+        DataFormatError: The document has no checksum, was written in format 1, or is not JSON of our kind; see
+            `decode`.
     """
     found = _CHECKSUM.search(content)
     if found is None:
@@ -67,6 +75,71 @@ def loads(content: bytes, what: str, hint: str) -> dict[str, Any]:
     actual = sha256_of_bytes(content[: found.start(1)] + _BLANK.encode() + content[found.end(1) :])
     if actual != stated:
         raise ChecksumError(f"{what} is damaged: its checksum is {stated}, its content's SHA-256 {actual}; {hint}")
-    document: dict[str, Any] = json.loads(content)
-    del document[_KEY]
+    try:
+        document = decode(content)
+        del document[_KEY]
+    except (ValueError, LookupError, RecursionError) as exc:
+        raise DataFormatError(f"{what} has a valid checksum and senseless content: {exc}; {hint}") from exc
     return document
+
+
+def decode(content: bytes) -> dict[str, Any]:
+    """Decode a JSON object that every later step can handle: print, compare, convert to a time or a float, encode.
+
+    Raises:
+        ValueError: It is not a JSON object in UTF-8, a name is repeated, or a value is one that no document here has: a
+            number that is infinite, NaN or has more than 18 digits, a string with control characters, or more than
+            `MAX_DEPTH` levels. JSONDecodeError and UnicodeDecodeError are ValueErrors.
+        RecursionError: It has far more levels.
+    """
+    document = json.loads(
+        content.decode(),
+        parse_int=_integer,
+        parse_float=_finite,
+        parse_constant=_refuse_constant,
+        object_pairs_hook=_unique,
+    )
+    if not isinstance(document, dict):
+        raise ValueError(f"it is a {type(document).__name__}, expected an object")
+    _check(document)
+    return document
+
+
+def _integer(text: str) -> int:
+    if len(text.removeprefix("-")) > _MAX_DIGITS:
+        raise ValueError(f"an integer has {len(text):,} digits, expected at most {_MAX_DIGITS}")
+    return int(text)
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(f"the number {text[:_MAX_DIGITS]} is too large")
+    return value
+
+
+def _refuse_constant(text: str) -> NoReturn:
+    raise ValueError(f"{text} is not a number of JSON")
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError("a name is repeated in an object")
+    return found
+
+
+def _check(document: dict[str, Any]) -> None:
+    """Check depth and strings, level by level and without recursion."""
+    level: list[Any] = [document]
+    for _ in range(MAX_DEPTH):
+        objects = [value for value in level if isinstance(value, dict)]
+        inner = [each for value in objects for each in value.values()]
+        inner += [each for value in level if isinstance(value, list) for each in value]
+        strings = [each for each in level if isinstance(each, str)] + [name for value in objects for name in value]
+        if found := next(filter(None, map(UNPRINTABLE.search, strings)), None):
+            raise ValueError(f"a string contains the control character {found[0]!a}")
+        if not inner:
+            return
+        level = inner
+    raise ValueError(f"it has more than {MAX_DEPTH} levels")

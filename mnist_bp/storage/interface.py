@@ -66,11 +66,17 @@ class Store(Protocol):
         """
         ...
 
-    def get(self, key: str, sha256: str | None = None) -> bytes:
-        """Read a whole file, and verify it if its digest is known.
+    def get(self, key: str, sha256: str | None = None, size: int | None = None) -> bytes:
+        """Read a whole file, and verify it if its digest is known; a file of another size is not read.
+
+        Args:
+            key: Key of the file.
+            sha256: Recorded digest; None for a document of at most `mnist_bp.storage.files.MAX_DOCUMENT_SIZE`.
+            size: Recorded size in bytes.
 
         Raises:
-            ChecksumError: The bytes differ from the digest.
+            ChecksumError: The bytes differ from the digest, or their number from the size.
+            DataFormatError: The document is too large, or it is no regular file.
         """
         ...
 
@@ -120,12 +126,16 @@ class Store(Protocol):
         ...
 
 
+UNREAD_DIGEST: Final = "not that of the new file, as its size differs"
+"""In place of the digest of a file that was not read."""
+
+
 def conflict(uri: str, found: str, sha256: str) -> ConflictError:
     """Return the error for a key that holds other bytes.
 
     Args:
         uri: Address of the key.
-        found: SHA-256 of the stored bytes.
+        found: SHA-256 of the stored bytes, or `UNREAD_DIGEST`.
         sha256: SHA-256 of the bytes to put.
     """
     return ConflictError(

@@ -17,15 +17,17 @@ from mnist_bp.storage.files import (
     atomic_write,
     check_writable,
     digest_of,
-    expect_digest,
+    open_regular,
+    read_document,
+    read_verified,
     reading_from,
-    sha256_of_bytes,
     verified_content,
     writing_to,
 )
-from mnist_bp.storage.interface import PAGE_SIZE, Entry, conflict
+from mnist_bp.storage.interface import PAGE_SIZE, UNREAD_DIGEST, Entry, conflict
 
 _HINT: Final = "check the address and its read permissions"
+_RESTORE: Final = "restore it from a copy"
 
 
 class LocalStore:
@@ -52,21 +54,23 @@ class LocalStore:
         """Write a file under a free name; see `Store`."""
         path = self._directory / key
         content = verified_content(source, sha256, str(path))
-        if (path.exists() or not self.create(key, content)) and (found := digest_of(path)) != sha256:
+        if not path.exists() and self.create(key, content):
+            return
+        with reading_from(path, _HINT):
+            same_size = path.stat().st_size == len(content)
+        if (found := digest_of(path) if same_size else UNREAD_DIGEST) != sha256:
             raise conflict(self.uri(key), found, sha256)
 
-    def get(self, key: str, sha256: str | None = None) -> bytes:
+    def get(self, key: str, sha256: str | None = None, size: int | None = None) -> bytes:
         """Read a file; see `Store`."""
-        with reading_from(self._directory / key, _HINT):
-            content = (self._directory / key).read_bytes()
-        if sha256 is not None:
-            expect_digest(self.uri(key), sha256_of_bytes(content), sha256, "restore it from a copy")
-        return content
+        if sha256 is None:
+            return read_document(self._directory / key, _HINT)
+        return read_verified(self._directory / key, sha256, _RESTORE, size=size)
 
     def stream(self, key: str, start: int = 0) -> Iterator[bytes]:
         """Read a file in chunks; see `Store`."""
         path = self._directory / key
-        with reading_from(path, _HINT), path.open("rb") as file:
+        with reading_from(path, _HINT), open_regular(path) as file:
             file.seek(start)
             while chunk := file.read(CHUNK):
                 yield chunk
@@ -94,7 +98,7 @@ class LocalStore:
         """Read a file; see `Store`."""
         path = self._directory / key
         with reading_from(path, _HINT):
-            return path.read_bytes() if path.exists() else None
+            return read_document(path, _HINT) if path.exists() else None
 
     def create(self, key: str, content: bytes) -> bool:
         """Write a file unless the name is taken; see `Store`."""

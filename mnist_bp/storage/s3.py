@@ -10,7 +10,9 @@ No other modules import boto3.
 
 from __future__ import annotations
 
+import hashlib
 import mimetypes
+from base64 import b64encode
 from collections.abc import Iterator
 from datetime import datetime
 from io import BytesIO
@@ -19,15 +21,17 @@ from typing import Any, Final
 
 from botocore import exceptions as aws
 
-from mnist_bp.errors import StoreError
+from mnist_bp.errors import ChecksumError, DataFormatError, StoreError
 from mnist_bp.storage.files import (
     CHUNK,
+    MAX_DOCUMENT_SIZE,
     TEMPORARY_SUFFIX,
     expect_digest,
+    expect_size,
     sha256_of_bytes,
     verified_content,
 )
-from mnist_bp.storage.interface import PAGE_SIZE, Entry, conflict
+from mnist_bp.storage.interface import PAGE_SIZE, UNREAD_DIGEST, Entry, conflict
 from mnist_bp.storage.probe import probe_create, probe_name
 from mnist_bp.storage.retries import RetryPolicy
 from mnist_bp.storage.s3_client import S3Client
@@ -38,6 +42,7 @@ MAX_FILE_SIZE: Final = 5 << 30
 
 _IF_ABSENT: Final = {"IfNoneMatch": "*"}
 _MISSING: Final = "NoSuchKey"
+_RESTORE: Final = "restore it from a copy"
 
 
 class S3Store:
@@ -75,23 +80,31 @@ class S3Store:
                 "(5 GiB), S3's limit for one request; publish to a directory (--artifacts)"
             )
         content = verified_content(source, sha256, self.uri(key))
-        existing = self.read(key)
-        if existing is None:
+        found = self._stored_digest(key, len(content))
+        if found is None:
             if self.create(key, content):
                 return
-            existing = self.read(key)  # it may be ours: the reply to an earlier attempt may have been lost
-        if existing is None:
+            found = self._stored_digest(key, len(content))  # it may be ours: an earlier reply may have been lost
+        if found is None:
             raise StoreError(f"{self.uri(key)} was put and deleted by another process at the same time; run again")
-        if (found := sha256_of_bytes(existing)) != sha256:
+        if found != sha256:
             raise conflict(self.uri(key), found, sha256)
 
-    def get(self, key: str, sha256: str | None = None) -> bytes:
+    def _stored_digest(self, key: str, size: int) -> str | None:
+        """Return the SHA-256 of an object; None if it is missing. An object of another size is not read."""
+        try:
+            found = self._read(key, size=size)
+        except ChecksumError:
+            return UNREAD_DIGEST
+        return None if found is None else sha256_of_bytes(found)
+
+    def get(self, key: str, sha256: str | None = None, size: int | None = None) -> bytes:
         """Read an object; see `Store`."""
-        found = self.read(key)
+        found = self._read(key, size=size, limit=MAX_DOCUMENT_SIZE if sha256 is None else None)
         if found is None:
             raise StoreError(f"cannot read {self.uri(key)}: no such file; check the address")
         if sha256 is not None:
-            expect_digest(self.uri(key), sha256_of_bytes(found), sha256, "restore it from a copy")
+            expect_digest(self.uri(key), sha256_of_bytes(found), sha256, _RESTORE)
         return found
 
     def stream(self, key: str, start: int = 0) -> Iterator[bytes]:
@@ -130,21 +143,55 @@ class S3Store:
 
     def read(self, key: str) -> bytes | None:
         """Read an object; see `Store`."""
+        return self._read(key, limit=MAX_DOCUMENT_SIZE)
 
-        def attempt() -> bytes | None:
+    def _read(self, key: str, *, size: int | None = None, limit: int | None = None) -> bytes | None:
+        """Read an object; None if it is missing.
+
+        Args:
+            key: Key of the object.
+            size: Its recorded size; if the store states another one, the body is not read.
+            limit: Size above which the body is not read.
+        """
+
+        def begin() -> dict[str, Any] | None:
             try:
-                content: bytes = self._client.boto.get_object(**self._client.at(key))["Body"].read()
-                return content
+                return dict(self._client.boto.get_object(**self._client.at(key)))
             except aws.ClientError as exc:
                 if code_of(exc) == _MISSING:
                     return None
                 raise
 
-        return self._client.with_retries("read", key, attempt)
+        def attempt() -> bytes | None:
+            reply = self._client.without_retries("read", key, begin)
+            if reply is None:
+                return None
+            body, stated = reply["Body"], reply.get("ContentLength")
+            try:
+                if stated is None:  # then no more is read than is needed to refuse it
+                    most = size if size is not None else limit
+                    content: bytes = self._client.without_retries(
+                        "read", key, lambda: body.read(None if most is None else most + 1), most or 0
+                    )
+                    self._check_size(key, len(content), size, limit)
+                else:
+                    self._check_size(key, stated, size, limit)
+                    content = self._client.without_retries("read", key, body.read, stated)
+            except (ChecksumError, DataFormatError):
+                body.close()  # its connection would be kept until it is read
+                raise
+            return content
+
+        return self._client.repeated(attempt)
+
+    def _check_size(self, key: str, found: int, size: int | None, limit: int | None) -> None:
+        expect_size(self.uri(key), found, size, _RESTORE)
+        if limit is not None and found > limit:
+            raise DataFormatError(f"{self.uri(key)} has {found:,} bytes, expected at most {limit:,}; {_RESTORE}")
 
     def create(self, key: str, content: bytes) -> bool:
         """Put an object on the condition that the key is free; see `Store`."""
-        return self._client.with_retries("write", key, lambda: self._create(key, content))
+        return self._client.with_retries("write", key, lambda: self._create(key, content), len(content))
 
     def supports_conditional_writes(self) -> bool:
         """Probe once for each instance; see `Store`."""
@@ -174,9 +221,13 @@ class S3Store:
 
     def _put(self, key: str, content: bytes, **condition: str) -> bool:
         """Put an object, and return whether the condition held."""
-        content_type = mimetypes.guess_type(key)[0] or "application/octet-stream"
+        about = {
+            "ContentType": mimetypes.guess_type(key)[0] or "application/octet-stream",
+            # a bucket with Object Lock takes no object without a checksum, and MD5 is the one that every store knows
+            "ContentMD5": b64encode(hashlib.md5(content, usedforsecurity=False).digest()).decode(),
+        }
         try:
-            self._client.boto.put_object(**self._client.at(key), Body=content, ContentType=content_type, **condition)
+            self._client.boto.put_object(**self._client.at(key), Body=content, **about, **condition)
         except aws.ClientError as exc:
             if status_of(exc) == 412:
                 return False

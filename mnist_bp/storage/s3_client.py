@@ -1,28 +1,35 @@
 """How requests reach a bucket: one boto3 client without retries, and our own retries around every request.
 
 Credentials, region and endpoint come from the standard AWS_* environment and files; AWS_ENDPOINT_URL_S3 selects a
-store other than Amazon's. They are never arguments, so they reach no configuration, manifest or log.
+store other than Amazon's. They are never arguments, so they reach no configuration, manifest or log. The address style
+and checksum settings of that environment are honoured.
 """
 
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable, Iterator
 from datetime import UTC
 from functools import partial
+from pathlib import Path
 from threading import Lock
 from typing import Any, Final, TypeVar
 
 import boto3.session
+import botocore.session
 from botocore.config import Config
 
 from mnist_bp.errors import StoreError
 from mnist_bp.storage.interface import PAGE_SIZE, Entry
-from mnist_bp.storage.retries import RetryPolicy, retry
+from mnist_bp.storage.retries import RetryPolicy, retry, within
 from mnist_bp.storage.s3_errors import raising_store_errors, refuse_other_server
 
 CONNECT_TIMEOUT_S: Final = 10
 READ_TIMEOUT_S: Final = 20
+
+MIN_SPEED: Final = 64 << 10
+"""Bytes per second; a request that moves fewer is abandoned."""
 
 _MAX_CONNECTIONS: Final = 16
 """Connections that are kept open; with more threads than that, some would wait."""
@@ -61,20 +68,30 @@ class S3Client:
         """Return boto3's arguments that locate an object."""
         return {"Bucket": self._bucket, "Key": self._prefix + key}
 
-    def without_retries(self, action: str, key: str, call: Callable[[], T]) -> T:
-        """Make a request once; raise StoreError for whatever boto3 raises.
+    def without_retries(self, action: str, key: str, call: Callable[[], T], size: int = 0) -> T:
+        """Make a request once; raise StoreError for whatever boto3 raises, and if it takes too long.
 
         Args:
             action: Verb for the message: cannot `action` s3://...
             key: Object that the request is about.
             call: Function that makes the request.
+            size: Bytes that are sent or received.
         """
-        with raising_store_errors(f"cannot {action} {self.uri(key)}"):
-            return call()
+        what = f"cannot {action} {self.uri(key)}"
 
-    def with_retries(self, action: str, key: str, call: Callable[[], T]) -> T:
+        def attempt() -> T:
+            with raising_store_errors(what):
+                return call()
+
+        return within(self._policy.attempt_seconds + size / MIN_SPEED, attempt, what)
+
+    def with_retries(self, action: str, key: str, call: Callable[[], T], size: int = 0) -> T:
         """Make a request again until it succeeds or the policy's limits are reached; see `without_retries`."""
-        return retry(lambda: self.without_retries(action, key, call), self._policy)
+        return self.repeated(lambda: self.without_retries(action, key, call, size))
+
+    def repeated(self, call: Callable[[], T]) -> T:
+        """Call again what makes several requests by `without_retries`; see `with_retries`."""
+        return retry(call, self._policy, self.uri(""))
 
     def list_objects(self, prefix: str, page_size: int = PAGE_SIZE) -> Iterator[Entry]:
         """List everything below a prefix. boto3's paginator would not survive a failed request."""
@@ -93,7 +110,40 @@ class S3Client:
                 yield Entry(key, found["Size"], found["LastModified"].astimezone(UTC))
             if not page.get("IsTruncated"):
                 return
-            next_page = {"ContinuationToken": page["NextContinuationToken"]}
+            token = page.get("NextContinuationToken")
+            if not token or next_page == {"ContinuationToken": token}:
+                raise StoreError(
+                    f"cannot list {self.uri(prefix)}: the store says that its listing goes on, and not where (no new "
+                    "NextContinuationToken); see mnist-bp store check"
+                )
+            next_page = {"ContinuationToken": token}
+
+
+def _options(session: Any) -> dict[str, Any]:
+    """Choose options of boto3's client that most stores accept, where the user's environment and files choose none.
+
+    Args:
+        session: botocore's session, which reads the files.
+    """
+    profile = session.get_scoped_config()
+    options: dict[str, Any] = {}
+    # CRC headers are on by default since boto3 1.36, and several S3-compatible stores reject them
+    for name in ("request_checksum_calculation", "response_checksum_validation"):
+        if not (os.environ.get(f"AWS_{name.upper()}") or profile.get(name)):
+            options[name] = "when_required"
+    if not (profile.get("s3") or {}).get("addressing_style"):
+        options["s3"] = {"addressing_style": "path"}
+    return options
+
+
+def _check_certificates(session: Any) -> None:
+    """Refuse a file of certificates that does not exist; botocore would report it as a fault of the network."""
+    place = session.get_config_variable("ca_bundle")
+    if place and not Path(place).exists():
+        raise StoreError(
+            f"the certificates in {place} cannot be read: no such file; correct or unset AWS_CA_BUNDLE (or ca_bundle "
+            "in the AWS configuration file)"
+        )
 
 
 def _open_boto_client() -> Any:
@@ -103,17 +153,16 @@ def _open_boto_client() -> Any:
     client = None
     try:
         # not boto3's process-wide session, which would keep the first credentials that it found
-        client = boto3.session.Session().client(
+        session = botocore.session.Session()
+        _check_certificates(session)
+        client = boto3.session.Session(botocore_session=session).client(
             "s3",
             config=Config(
                 connect_timeout=CONNECT_TIMEOUT_S,
                 read_timeout=READ_TIMEOUT_S,
                 retries={"mode": "standard", "total_max_attempts": 1},
                 max_pool_connections=_MAX_CONNECTIONS,
-                s3={"addressing_style": "path"},
-                # CRC headers are on by default since boto3 1.36, and several S3-compatible stores reject them
-                request_checksum_calculation="when_required",
-                response_checksum_validation="when_required",
+                **_options(session),
             ),
         )
     except ValueError as exc:

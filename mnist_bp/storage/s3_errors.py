@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 import socket
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -12,8 +14,9 @@ from botocore import exceptions as aws
 
 from mnist_bp.errors import StoreError
 
-_TRANSIENT_CODES: Final = frozenset({"ConditionalRequestConflict", "OperationAborted", "RequestTimeout"})
-_TRANSIENT_STATUS: Final = frozenset({408, 429})
+_TRANSIENT_CODES: Final = frozenset({"RequestTimeout"})
+_TRANSIENT_STATUS: Final = frozenset({408, 409, 429})
+"""409 is a conflict with a write at the same time, under a name of each store's own."""
 _NETWORK: Final = (
     aws.ConnectionError,
     aws.HTTPClientError,
@@ -28,13 +31,24 @@ _HINTS: Final = {
     "XAdminUserNotFound": "check AWS_ACCESS_KEY_ID",  # versitygw's
     "SignatureDoesNotMatch": "check AWS_SECRET_ACCESS_KEY",
     "ExpiredToken": "the credentials have expired: set new ones (AWS_*)",
-    "AccessDenied": "check the credentials (AWS_*) and their rights to the bucket: read, write, list and delete",
+    "AccessDenied": "check the credentials (AWS_*) and their rights to the bucket: read, write, list and delete; "
+    "if its policy requires encryption headers, set the bucket's default encryption in their place",
     "AuthorizationHeaderMalformed": "check AWS_DEFAULT_REGION",
     "PermanentRedirect": "check AWS_DEFAULT_REGION",
     "RequestTimeTooSkewed": "this machine's clock is wrong: set it (timedatectl set-ntp true)",
     "NotImplemented": "run mnist-bp store check to see what this store supports",
 }
-"""What to do about common errors, by S3's code; for others, the message of the store is shown."""
+"""What to do about common errors, by S3's code."""
+
+_MAX_MESSAGE: Final = 200
+"""Characters of a store's own message that are shown."""
+
+_SECRETS: Final = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_SECURITY_TOKEN")
+_TOKEN: Final = re.compile(r"[A-Za-z0-9+/=_-]{40,}|AKIA\w+|ASIA\w+")
+"""What looks like a key, a signature or a token."""
+
+_QUERY: Final = re.compile(r"(https?://[^\s?\"']*)\?[^\s\"']*")
+"""An address with a query string, which says nothing to a user and may hold a signature."""
 
 _TLS_HINTS: Final = {
     "CERTIFICATE_VERIFY_FAILED": "set AWS_CA_BUNDLE to the certificate of the authority that signed the store's",
@@ -73,9 +87,9 @@ def raising_store_errors(what: str) -> Iterator[None]:
         yield
     except aws.ClientError as exc:
         code, status = code_of(exc), status_of(exc)
-        hint = _HINTS.get(code) or exc.response.get("Error", {}).get("Message") or "try again"
+        message, advice = _message_of(exc), _HINTS.get(code, "try again")
         transient = (status >= 500 and status != 501) or status in _TRANSIENT_STATUS or code in _TRANSIENT_CODES
-        raise StoreError(f"{what}: {code} (HTTP {status}); {hint}", transient=transient) from exc
+        raise StoreError(f"{what}: {code} (HTTP {status}){message}; {advice}", transient=transient) from exc
     except (aws.NoCredentialsError, aws.PartialCredentialsError, aws.CredentialRetrievalError) as exc:
         raise StoreError(f"{what}: {exc}; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY") from exc
     except aws.SSLError as exc:
@@ -85,13 +99,26 @@ def raising_store_errors(what: str) -> Iterator[None]:
         hint = "set AWS_ENDPOINT_URL_S3 to the address and port of a store, without another server in between"
         raise StoreError(f"{what}: {exc}; {hint}") from exc
     except _NETWORK as exc:
+        text = _QUERY.sub(r"\1", str(exc))
         if _host_is_unknown(exc):
-            raise StoreError(f"{what}: {exc}: no host has this name; check AWS_ENDPOINT_URL_S3") from exc
-        raise StoreError(f"{what}: {exc}; check AWS_ENDPOINT_URL_S3 and the network", transient=True) from exc
+            raise StoreError(f"{what}: {text}: no host has this name; check AWS_ENDPOINT_URL_S3") from exc
+        raise StoreError(f"{what}: {text}; check AWS_ENDPOINT_URL_S3 and the network", transient=True) from exc
     except ValueError as exc:  # an endpoint that is not an address
         raise StoreError(f"{what}: {exc}; check AWS_ENDPOINT_URL_S3") from exc
     except aws.BotoCoreError as exc:
         raise StoreError(f"{what}: {exc}; check the AWS_* environment") from exc
+
+
+def _message_of(exc: aws.ClientError) -> str:
+    """Return the first line of the store's own message, shortened and without secrets; empty if it sent none."""
+    lines = str(exc.response.get("Error", {}).get("Message") or "").strip().splitlines()
+    if not lines:
+        return ""
+    text = _QUERY.sub(r"\1", lines[0])
+    for secret in filter(None, (os.environ.get(name, "").strip() for name in _SECRETS)):
+        text = text.replace(secret, "***")
+    text = _TOKEN.sub("***", text)
+    return f": {text if len(text) <= _MAX_MESSAGE else text[:_MAX_MESSAGE] + '...'}".rstrip(". ")
 
 
 def refuse_other_server(endpoint: str, operation_model: Any, response_dict: Mapping[str, Any], **_: object) -> None:

@@ -14,7 +14,7 @@ import numpy as np
 import safetensors.numpy
 
 from mnist_bp.errors import DataFormatError
-from mnist_bp.model.parameters import Model, Parameters
+from mnist_bp.model.parameters import CLASSES, PIXELS, Model, Parameters
 from mnist_bp.results import FileDigest
 from mnist_bp.storage.files import read_verified, write_bytes
 
@@ -45,7 +45,7 @@ def load_checkpoint(file: FileDigest) -> list[Model]:
         DataFormatError: The bytes are intact, but not a checkpoint of this network.
         StoreError: The file is missing or unreadable.
     """
-    return decode_checkpoint(read_verified(Path(file.path), file.sha256), file.path)
+    return decode_checkpoint(read_verified(Path(file.path), file.sha256, size=file.size), file.path)
 
 
 def decode_checkpoint(content: bytes, what: str) -> list[Model]:
@@ -58,10 +58,18 @@ def decode_checkpoint(content: bytes, what: str) -> list[Model]:
     Raises:
         DataFormatError: The content is not a checkpoint of this network.
     """
+    hint = "train the run again"
     try:
-        stacked: Model = Parameters(**safetensors.numpy.load(content))
-    except (safetensors.SafetensorError, TypeError) as exc:
-        raise DataFormatError(f"{what} is not a checkpoint of this network: {exc}; train the run again") from exc
-    if stacked.b1.ndim == 1:
+        tensors = safetensors.numpy.load(content)
+    except Exception as exc:  # safetensors raises errors of many types, some of them undocumented
+        raise DataFormatError(f"{what} is not a safetensors file: {exc}; {hint}") from exc
+    found = {name: (tensor.dtype.name, tensor.shape) for name, tensor in tensors.items()}
+    hidden = tensors["b1"].shape[-1] if "b1" in tensors and tensors["b1"].ndim else 0
+    shapes = {"W1": (PIXELS, hidden), "b1": (hidden,), "W2": (hidden, CLASSES), "b2": (CLASSES,)}
+    many = tensors["b1"].shape[:1] if hidden and tensors["b1"].ndim == 2 else ()
+    if found != {name: ("float32", (*many, *shape)) for name, shape in shapes.items()} or 0 in many:
+        raise DataFormatError(f"{what} is not a checkpoint of this network: it has {found or 'no tensors'}; {hint}")
+    stacked: Model = Parameters(**tensors)
+    if not many:
         return [stacked]
     return [Parameters(*model) for model in zip(*stacked, strict=True)]

@@ -19,7 +19,7 @@ from mnist_bp.errors import ChecksumError, ConfigError, DataFormatError, StoreEr
 from mnist_bp.layout import checkpoint_path
 from mnist_bp.results import CheckpointFile, FileDigest, ResumePoint
 from mnist_bp.storage import checksummed_json
-from mnist_bp.storage.files import reading_from, write_bytes, writing_to
+from mnist_bp.storage.files import open_regular, read_document, reading_from, write_bytes, writing_to
 
 JOURNAL: Final = "journal.jsonl"
 JOURNAL_VERSION: Final = 2
@@ -162,7 +162,7 @@ class Journal:
         """
         about = {"step": point.step, "sha256": point.file.sha256, "size": point.file.size, "seconds": point.seconds}
         line = checksummed_json.dumps({"kind": "checkpoint", **about}, indent=None)
-        with writing_to(self.path), self.path.open("r+b") as file:
+        with writing_to(self.path), open_regular(self.path, os.O_RDWR) as file:
             file.seek(0, os.SEEK_END)
             file.write(line)
             file.flush()
@@ -187,7 +187,10 @@ class Journal:
         with reading_from(self.path):
             if not self.path.exists():
                 return None
-            first, *others = self.path.read_bytes().removesuffix(b"\n").split(b"\n")
+            content = read_document(self.path, _HINT)
+        first, *others = content.removesuffix(b"\n").split(b"\n")
+        from mnist_bp.training.journal_lines import CheckpointLine, parse_line
+
         start, intact, damage = self._start(first), [first], None
         checkpoints: CheckpointsByStep = {}
         resumed: list[ResumePoint] = []
@@ -195,18 +198,18 @@ class Journal:
         for number, line in enumerate(others, start=2):
             where = f"{self.path}, line {number},"
             try:
-                entry = checksummed_json.loads(line + b"\n", where, "what it and later lines record is trained again")
+                entry = parse_line(line, where)
             except (ChecksumError, DataFormatError) as exc:
                 damage = str(exc)
                 break
             intact.append(line)
-            if entry["kind"] == "checkpoint":
-                file = FileDigest(str(checkpoint_path(self.directory, entry["step"])), entry["sha256"], entry["size"])
-                checkpoints[entry["step"]] = CheckpointFile(entry["step"], file, entry["seconds"])
+            if isinstance(entry, CheckpointLine):
+                file = FileDigest(str(checkpoint_path(self.directory, entry.step)), entry.sha256, entry.size)
+                checkpoints[entry.step] = CheckpointFile(entry.step, file, entry.seconds)
             else:
-                resumed.append(ResumePoint(entry["step"], entry["sha256"], entry["at"]))
-                certificate = entry["certificate"]
-                checkpoints = {step: point for step, point in checkpoints.items() if step <= entry["step"]}
+                resumed.append(ResumePoint(entry.step, entry.sha256, entry.at))
+                certificate = entry.certificate
+                checkpoints = {step: point for step, point in checkpoints.items() if step <= entry.step}
         content = b"\n".join(intact) + b"\n"
         return JournalState(start, checkpoints, tuple(resumed), certificate, content, damage)
 
@@ -220,4 +223,9 @@ class Journal:
                 f"{where} has journal_version {version}, expected {JOURNAL_VERSION}: another version of mnist-bp wrote "
                 f"it; resume the run with that version, or {_HINT}"
             )
-        return RunStart(**{**entry, "seeds": tuple(entry["seeds"])})
+        from mnist_bp.training.journal_lines import check_start  # pydantic, which a new run does not need
+
+        start = check_start(RunStart, entry, where, _HINT)
+        if start.run_id != self.directory.name:
+            raise DataFormatError(f"{where} is the start of {start.run_id}, expected {self.directory.name}; {_HINT}")
+        return start

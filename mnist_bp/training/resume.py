@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from mnist_bp.config import RunConfig, data_dir_from_environment
 from mnist_bp.engines.choose import choose_engine
-from mnist_bp.errors import ConfigError
+from mnist_bp.errors import ConfigError, DataFormatError
 from mnist_bp.layout import MANIFEST, PROMOTION, RUN_ID, RUNS, run_directory
 from mnist_bp.storage.address import open_store
 from mnist_bp.training.journal import Journal, RunStart
@@ -102,10 +102,16 @@ def _unknown(run_id: str, data_dir: str) -> ConfigError:
 
 def _recorded_config(start: RunStart, data_dir: str) -> RunConfig:
     try:
-        return RunConfig.model_validate({**start.config, "dataset": start.dataset, "data_dir": data_dir})
+        config = RunConfig.model_validate({**start.config, "dataset": start.dataset, "data_dir": data_dir})
     except ValidationError as exc:
         fields = ", ".join(str(error["loc"][0]) for error in exc.errors() if error["loc"])
         raise ConfigError(
             f"run {start.run_id} was started by another version of mnist-bp, with settings that this one does not "
             f"know ({fields}): resume it with that version, or start a new run"
         ) from exc
+    if config.seed_list != start.seeds:
+        raise DataFormatError(
+            f"the journal of run {start.run_id} has the seeds {start.seeds[:3]}..., expected those of its "
+            f"configuration, {config.seeds_range}; start a new run, without --resume"
+        )
+    return config

@@ -18,7 +18,7 @@ from mnist_bp.engines.certificate import Certificate, certify
 from mnist_bp.engines.choose import choose_engine, same_engine
 from mnist_bp.engines.interface import Engine
 from mnist_bp.engines.parallel import on_every_core
-from mnist_bp.errors import ChecksumError, ConfigError, DivergenceError, StoreError
+from mnist_bp.errors import ChecksumError, ConfigError, DataFormatError, DivergenceError, StoreError
 from mnist_bp.layout import checkpoint_path, new_run_id, run_directory
 from mnist_bp.model.parameters import CLASSES, PIXELS, Model, initial_parameters
 from mnist_bp.results import CachedDataset, CheckpointFile, Progress, ResumePoint, TrainedRun
@@ -131,8 +131,9 @@ def _intact_checkpoints(config: RunConfig, known: JournalState) -> CheckpointsBy
         if (point := known.checkpoints.get(step)) is None:
             break
         try:
-            read_verified(Path(point.file.path), point.file.sha256, "it and those after it are trained again")
-        except (ChecksumError, StoreError) as exc:
+            hint = "it and those after it are trained again"
+            read_verified(Path(point.file.path), point.file.sha256, hint, size=point.file.size)
+        except (ChecksumError, DataFormatError, StoreError) as exc:
             logger.warning(f"the checkpoint of step {step:,} cannot be used: {exc}")
             break
         intact[step] = point

@@ -145,7 +145,7 @@ def test_other_sources_or_another_version_give_another_key(
 
 def test_a_split_with_a_wrong_digest_is_not_parsed(sample: CachedDataset, tmp_path: Path) -> None:
     path = tmp_path / "train.parquet"
-    path.write_bytes(b"not what was written")
+    path.write_bytes(bytes(sample.train.size))
     with pytest.raises(ChecksumError, match=sample.train.sha256):
         load_split(replace(sample.train, path=str(path)))
 

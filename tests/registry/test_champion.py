@@ -174,9 +174,9 @@ class CountingStore(MemoryStore):
         self.requests["list"] += max(1, -(-len(entries) // page_size))
         return iter(entries)
 
-    def get(self, key: str, sha256: str | None = None) -> bytes:
+    def get(self, key: str, sha256: str | None = None, size: int | None = None) -> bytes:
         self.requests["read"] += 1
-        return super().get(key, sha256)
+        return super().get(key, sha256, size)
 
     def read(self, key: str) -> bytes | None:
         self.requests["read"] += 1

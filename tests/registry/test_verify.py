@@ -124,10 +124,10 @@ def test_a_file_that_cannot_be_read_is_unreadable_and_not_missing(store: LocalSt
     run_id = publish(store, 1)
     path = place / RUNS / run_id / "model.safetensors"
 
-    def refuse(key: str, sha256: str | None = None) -> bytes:
+    def refuse(key: str, sha256: str | None = None, size: int | None = None) -> bytes:
         if key.endswith("model.safetensors"):
             raise StoreError("the disk says no")
-        return LocalStore.get(store, key, sha256)
+        return LocalStore.get(store, key, sha256, size)
 
     store.get = refuse  # type: ignore[method-assign]
     (finding,) = found_in(store, run_id)

@@ -40,7 +40,7 @@ class MemoryStore:
         elif (found := sha256_of_bytes(self.files[key][0])) != sha256:
             raise conflict(key, found, sha256)
 
-    def get(self, key: str, sha256: str | None = None) -> bytes:
+    def get(self, key: str, sha256: str | None = None, size: int | None = None) -> bytes:
         if key not in self.files:
             raise StoreError(f"no {key}")
         content, _ = self.files[key]

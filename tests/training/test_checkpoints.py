@@ -15,12 +15,12 @@ import safetensors.numpy
 from safetensors import safe_open
 
 from mnist_bp.errors import ChecksumError, DataFormatError, StoreError
-from mnist_bp.model.parameters import initial_parameters
+from mnist_bp.model.parameters import CLASSES, PIXELS, initial_parameters
 from mnist_bp.results import FileDigest
 from mnist_bp.storage.files import digest_of, write_bytes
 from mnist_bp.training.checkpoints import METADATA_KEY, load_checkpoint, save_checkpoint
 
-PARAMETERS = initial_parameters(1, 20, 5, 3)
+PARAMETERS = initial_parameters(1, PIXELS, 5, CLASSES)
 METADATA = {"step": 1000, "config": {"seed": 1, "learning_rate": 0.5}}
 
 
@@ -34,19 +34,19 @@ def test_a_checkpoint_is_read_back_bit_for_bit_with_its_metadata(tmp_path: Path)
 
 
 def test_several_models_are_read_back_bit_for_bit(tmp_path: Path) -> None:
-    models = [initial_parameters(seed, 20, 5, 3) for seed in (1, 2, 3)]
+    models = [initial_parameters(seed, PIXELS, 5, CLASSES) for seed in (1, 2, 3)]
     file = save_checkpoint(tmp_path / "a.safetensors", models, METADATA)
     for found, expected in zip(load_checkpoint(file), models, strict=True):
         assert all(np.array_equal(a, b) for a, b in zip(found, expected, strict=True))
     with safe_open(file.path, "numpy") as opened:
-        assert opened.get_slice("W1").get_shape() == [3, 20, 5]
+        assert opened.get_slice("W1").get_shape() == [3, PIXELS, 5]
 
 
 def test_equal_weights_give_equal_files_in_other_processes(tmp_path: Path) -> None:
     script = (
         "import sys; from pathlib import Path; from mnist_bp.training.checkpoints import *\n"
         "from mnist_bp.model.parameters import *\n"
-        f"print(save_checkpoint(Path(sys.argv[1]), [initial_parameters(1, 20, 5, 3)], {METADATA!r}).sha256)"
+        f"print(save_checkpoint(Path(sys.argv[1]), [initial_parameters(1, PIXELS, 5, CLASSES)], {METADATA!r}).sha256)"
     )
     here = save_checkpoint(tmp_path / "here", [PARAMETERS], METADATA).sha256
     command = [sys.executable, "-c", script, str(tmp_path / "there")]
@@ -69,7 +69,7 @@ def test_a_pickle_in_place_of_a_checkpoint_runs_no_code(tmp_path: Path) -> None:
 
     path = tmp_path / "a.safetensors"
     digest = write_bytes(path, pickle.dumps(Malicious()))
-    with pytest.raises(DataFormatError, match="not a checkpoint"):
+    with pytest.raises(DataFormatError, match="not a safetensors file"):
         load_checkpoint(FileDigest(str(path), digest, path.stat().st_size))
     assert not (tmp_path / "was-run").exists()
 
@@ -81,7 +81,7 @@ def test_a_file_that_replaces_a_checkpoint_is_refused_and_never_parsed(
     file = save_checkpoint(tmp_path / "a.safetensors", [PARAMETERS], METADATA)
     Path(file.path).write_bytes(hostile)
     monkeypatch.setattr(safetensors.numpy, "load", lambda content: pytest.fail("it was parsed"))
-    with pytest.raises(ChecksumError, match=file.sha256):
+    with pytest.raises(ChecksumError, match=f"it has {len(hostile)} bytes, expected {file.size:,}"):
         load_checkpoint(file)
 
 

@@ -125,13 +125,13 @@ def test_same_seed_gives_the_same_bits_in_another_process(engine: Engine, sample
         "from mnist_bp.results import FileDigest\n"
         "from mnist_bp.data.parquet import load_split\n"
         "from tests.training.test_loop import *\n"
-        "images, labels = load_split(FileDigest(sys.argv[2], sys.argv[3], 0))\n"
+        "images, labels = load_split(FileDigest(sys.argv[2], sys.argv[3], int(sys.argv[4])))\n"
         "engine, _ = choose_engine(sys.argv[1])\n"
         "start, order = initial_parameters(1, 784, 30, 10), ExampleOrder(1, len(images), 10)\n"
         "print(sha256_of(list(train(settings_of(), engine.load(images, labels), [start], [order]))[-1].models))\n"
     )
     other = subprocess.run(
-        [sys.executable, "-c", script, engine.name, sample.train.path, sample.train.sha256],
+        [sys.executable, "-c", script, engine.name, sample.train.path, sample.train.sha256, str(sample.train.size)],
         capture_output=True,
         text=True,
         check=True,

@@ -1,0 +1,57 @@
+"""The lines of a journal as pydantic checks them when they are read; see `mnist_bp.training.journal`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import Field, JsonValue
+
+from mnist_bp.storage import checksummed_json
+from mnist_bp.storage.schema import Count, FrozenModel, Sha256, Size, validate
+
+StartT = TypeVar("StartT")
+
+
+class CheckpointLine(FrozenModel):
+    """A checkpoint whose file is durable; see `mnist_bp.results.CheckpointFile`."""
+
+    kind: Literal["checkpoint"]
+    step: Annotated[Count, Field(gt=0)]
+    sha256: Sha256
+    size: Size
+    seconds: Annotated[float, Field(gt=0, le=1e12)]
+
+
+class ResumptionLine(FrozenModel):
+    """A resumption; see `mnist_bp.results.ResumePoint`."""
+
+    kind: Literal["resumption"]
+    step: Count
+    sha256: Sha256 | None
+    at: str
+    certificate: dict[str, JsonValue]
+
+
+Line = Annotated[CheckpointLine | ResumptionLine, Field(discriminator="kind")]
+
+
+def check_start(model: type[StartT], entry: Mapping[str, Any], where: str, hint: str) -> StartT:
+    """Check the first line, without its kind and version.
+
+    Raises:
+        DataFormatError: A field is wrong.
+    """
+    return validate(model, entry, where, "start of a run", hint)
+
+
+def parse_line(line: bytes, where: str) -> CheckpointLine | ResumptionLine:
+    """Parse any line but the first.
+
+    Raises:
+        ChecksumError: The line is damaged.
+        DataFormatError: It is neither a checkpoint nor a resumption.
+    """
+    hint = "what it and later lines record is trained again"
+    entry = checksummed_json.loads(line + b"\n", where, hint)
+    return validate(Line, entry, where, "line of a journal", hint)  # type: ignore[arg-type]
