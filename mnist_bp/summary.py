@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from mnist_bp.documents import PromotionRecord, Score
+from mnist_bp.errors import printable
 from mnist_bp.results import (
     CachedDataset,
     CacheOutcome,
@@ -232,7 +233,9 @@ def _seeds(summary: RunSummary) -> str:
 def print_summary(console: Console, summary: RunSummary) -> None:
     """Print a run for a person: accuracy per checkpoint, the figures, where everything is."""
     rows = accuracy_rows(summary.checkpoints)
-    table = Table(*rows[0], title=f"{summary.dataset}, {summary.engine} engine, seed {summary.seed}")
+    table = Table(
+        *rows[0], title=Text(f"{summary.dataset}, {summary.engine} engine, seed {summary.seed}", style="table.title")
+    )
     for column in table.columns:
         column.justify = "right"
     for row in rows:
@@ -250,6 +253,8 @@ def print_summary(console: Console, summary: RunSummary) -> None:
         "champion": decision(summary.promotion),
     }
     for name, value in facts.items():
-        console.print(Text(f"{name:<15}{value}"), soft_wrap=True)  # a path is not wrapped, so that it can be copied
+        console.print(
+            Text(printable(f"{name:<15}{value}")), soft_wrap=True
+        )  # a path is not wrapped, so that it can be copied
     if summary.notice:
-        console.print(Panel(Text(summary.notice), title="NOT MNIST", border_style="bold yellow"))
+        console.print(Panel(Text(printable(summary.notice)), title="NOT MNIST", border_style="bold yellow"))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from pydantic import Field
 
 from mnist_bp.cli.flags import Command, parse
+from mnist_bp.cli.output import say
 from mnist_bp.cli.tables import print_table
 from mnist_bp.config import EngineChoice
 from mnist_bp.engines.choose import choose_engine
@@ -52,11 +53,11 @@ def main(arguments: Sequence[str]) -> int:
         precisions=("float32", "float64"),
     )
     if command.json_output:
-        print(json.dumps({**certificate.record, "notice": notice}))
+        say(json.dumps({**certificate.record, "notice": notice}))
     else:
         _print(certificate)
         summary = f"{certificate.summary}, in {certificate.seconds:.2f} s"
-        print("", *([notice] if notice else []), *certificate.failures, summary, sep="\n")
+        say("", *([notice] if notice else []), *certificate.failures, summary, sep="\n")
     return 1 if certificate.failures else 0
 
 
@@ -71,5 +72,5 @@ def _print(certificate: Certificate) -> None:
         limit = f"{certificate.max_drift(errors):.0e}"
         rows.append((f"{name} after {certificate.steps} steps", "float32", "", f"{errors['engine']:.1e}", limit))
     headings = ("quantity", "precision", "vs. autograd", "vs. reference", "limit")
-    print(f"{certificate.engine} engine, relative errors ({shape})\n")
+    say(f"{certificate.engine} engine, relative errors ({shape})\n")
     print_table(headings, rows)

@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 
 from mnist_bp.cli.flags import StoreCommand, parse
+from mnist_bp.cli.output import say
 from mnist_bp.cli.process import print_error
 from mnist_bp.cli.tables import print_table
 from mnist_bp.data.datasets import DatasetName
@@ -69,12 +70,12 @@ def main(arguments: Sequence[str]) -> int:
                 raise
             problems.append(str(exc))
     if command.json_output:
-        print(json.dumps({"champions": [report.model_dump(mode="json") for report in reports], "problems": problems}))
+        say(json.dumps({"champions": [report.model_dump(mode="json") for report in reports], "problems": problems}))
     else:
         for report in reports:
             _print(report)
         if not reports and not problems:
-            print(f"no champion in {store.uri(CHAMPION)} yet: the first run on a dataset becomes its champion")
+            say(f"no champion in {store.uri(CHAMPION)} yet: the first run on a dataset becomes its champion")
     for problem in problems:
         print_error(problem)
     return 1 if problems else 0
@@ -118,9 +119,9 @@ def _print(report: Report) -> None:
         accuracy = f"{change.accuracy:.4f}" if change.accuracy is not None else ""
         p = f"{change.p_value:.2g}" if change.p_value is not None else ""
         rows.append((change.run_id, change.at[:19].replace("T", " "), change.action, accuracy, p))
-    print(f"{report.dataset}: {report.run_id}\n")
+    say(f"{report.dataset}: {report.run_id}\n")
     print_table(("run", "time (UTC)", "action", "accuracy", "p"), rows)
-    print(f"\n{'accuracy':<15}{report.accuracy:.4f} on all test images")
-    print(f"{'since':<15}{report.since}")
-    print(f"{'reason':<15}{report.reason}")
-    print(f"{'log':<15}{report.log}\n")
+    say(f"\n{'accuracy':<15}{report.accuracy:.4f} on all test images")
+    say(f"{'since':<15}{report.since}")
+    say(f"{'reason':<15}{report.reason}")
+    say(f"{'log':<15}{report.log}\n")

@@ -13,6 +13,7 @@ from rich.text import Text
 
 from mnist_bp import results
 from mnist_bp.cli import alive
+from mnist_bp.errors import printable
 from mnist_bp.pipeline import LOGGERS
 
 _STYLES: Final = {logging.WARNING: "bold yellow"}
@@ -27,7 +28,7 @@ class ConsoleHandler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Print a record."""
-        self._console.print(Text(record.getMessage(), style=_STYLES.get(record.levelno, "")), soft_wrap=True)
+        self._console.print(Text(printable(record.getMessage()), style=_STYLES.get(record.levelno, "")), soft_wrap=True)
         alive.printed(record.getMessage())
 
 
@@ -57,10 +58,10 @@ def progress_bar(console: Console, stage: str) -> Iterator[results.Progress | No
         yield None
         return
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
-        TextColumn("{task.fields[note]}"),
+        TextColumn("{task.fields[note]}", markup=False),
         TimeElapsedColumn(),
     )
     with alive.paused(), Progress(*columns, console=console, transient=True) as progress:

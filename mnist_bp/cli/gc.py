@@ -12,6 +12,7 @@ from pydantic import Field
 from pydantic_settings import CliToggleFlag
 
 from mnist_bp.cli.flags import DataCommand, StoreCommand, parse
+from mnist_bp.cli.output import say
 from mnist_bp.cli.tables import counted
 from mnist_bp.registry.champion import MAX_CHAMPIONS
 from mnist_bp.registry.gc import Plan, collect, plan
@@ -40,7 +41,7 @@ def main(arguments: Sequence[str]) -> int:
     policy = RetentionPolicy(command.keep, command.keep_champions, timedelta(hours=command.grace_hours))
     done = (plan if command.dry_run else collect)(command.store, Path(command.data_dir), policy)
     if command.json_output:
-        print(json.dumps({"dry_run": command.dry_run, **asdict(done)}))
+        say(json.dumps({"dry_run": command.dry_run, **asdict(done)}))
     else:
         _print(done, "would delete" if command.dry_run else "deleted")
     return 0
@@ -49,14 +50,14 @@ def main(arguments: Sequence[str]) -> int:
 def _print(done: Plan, verb: str) -> None:
     removals = (*done.runs, *done.directories)
     for each in removals:
-        print(f"{verb:<14}{each.uri}: {each.why} ({counted(each.files, 'file')}, {counted(each.size, 'byte')})")
+        say(f"{verb:<14}{each.uri}: {each.why} ({counted(each.files, 'file')}, {counted(each.size, 'byte')})")
     for uri in done.leftovers:
-        print(f"{verb:<14}{uri}: temporary file of a process that died")
+        say(f"{verb:<14}{uri}: temporary file of a process that died")
     for run_id, why in done.kept.items():
-        print(f"{'kept':<14}{run_id}: {why}")
+        say(f"{'kept':<14}{run_id}: {why}")
     for run_id in done.in_use:
-        print(f"{'kept':<14}{run_id}: another process is using it")
+        say(f"{'kept':<14}{run_id}: another process is using it")
     size = sum(each.size for each in removals)
     directories = f"{len(done.directories):,} run director{'y' if len(done.directories) == 1 else 'ies'}"
     counts = f"{counted(len(done.runs), 'run')}, {directories}, {counted(len(done.leftovers), 'temporary file')}"
-    print(f"{verb} {counts}; {counted(size, 'byte')}")
+    say(f"{verb} {counts}; {counted(size, 'byte')}")

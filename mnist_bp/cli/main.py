@@ -10,6 +10,7 @@ from importlib import metadata
 from typing import Final
 
 from mnist_bp.cli import alive
+from mnist_bp.cli.output import say
 from mnist_bp.cli.process import INTERRUPTED, FastExit, print_error, reduce_garbage_collection
 from mnist_bp.errors import ConfigError, MnistBpError
 
@@ -53,14 +54,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     name, *rest = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
     if name in ("-h", "--help"):
-        print("usage: mnist-bp COMMAND [flags]\n\ncommands:")
+        say("usage: mnist-bp COMMAND [flags]\n\ncommands:")
         for command, purpose in COMMANDS.items():
-            print(f"  {command:<10} {purpose}")
-        print("\nmnist-bp COMMAND --help lists the flags of a command")
-        print("mnist-bp --version prints the version")
+            say(f"  {command:<10} {purpose}")
+        say("\nmnist-bp COMMAND --help lists the flags of a command")
+        say("mnist-bp --version prints the version")
         return 0
     if name == "--version":
-        print(f"mnist-bp {metadata.version('mnist-bp')}")
+        say(f"mnist-bp {metadata.version('mnist-bp')}")
         return 0
     if name not in COMMANDS:
         near = difflib.get_close_matches(name, [*COMMANDS, *_SYNONYMS], n=1, cutoff=0.7)

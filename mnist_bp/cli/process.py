@@ -1,6 +1,6 @@
 """How a process of this project starts and ends: fast, with an exit code, and with one line for an error.
 
-Exit codes: 0, 1 (failed), 2 (bad usage), 130 (interrupted). Only the standard library is imported.
+Exit codes: 0, 1 (failed), 2 (bad usage), 130 (interrupted). Only the standard library and `errors` are imported.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from types import FrameType
 from typing import Final
+
+from mnist_bp.errors import printable
 
 INTERRUPTED: Final = 130
 """Exit code: 128 plus the number of SIGINT, as shells have it."""
@@ -42,7 +44,7 @@ def reduce_garbage_collection() -> None:
 
 def print_error(message: str) -> None:
     """Print an error on stderr."""
-    print(f"error: {message}", file=sys.stderr)
+    print(f"error: {printable(message)}", file=sys.stderr)
 
 
 def exit_when_interrupted() -> None:

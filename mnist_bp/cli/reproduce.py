@@ -20,6 +20,7 @@ from rich.console import Console
 
 from mnist_bp.cli.console import logging_to, progress_bar
 from mnist_bp.cli.flags import DataCommand, PngFile, parse
+from mnist_bp.cli.output import say
 from mnist_bp.cli.tables import print_table
 from mnist_bp.config import PRESETS, EngineChoice
 from mnist_bp.data.download import fetch_dataset
@@ -65,7 +66,7 @@ def main(arguments: Sequence[str]) -> int:
     if command.plot:
         write_bytes(Path(command.plot), orders_png(report["steps"], report["correct"], PUBLISHED))
     if command.json_output:
-        print(json.dumps({**report, "plot": command.plot or None}))
+        say(json.dumps({**report, "plot": command.plot or None}))
         return 0
     rows = []
     for row in report["rows"]:
@@ -73,13 +74,13 @@ def main(arguments: Sequence[str]) -> int:
         counts = (f"{row['mean']:.1f}", f"{row['standard_deviation']:.1f}", str(row["minimum"]), str(row["maximum"]))
         rows.append((f"{row['step']:,}", *counts, *published))
     headings = ("step", "mean", "std", "min", "max", "published", "z")
-    print(report["title"], end="\n\n")
+    say(report["title"], end="\n\n")
     print_table(headings, rows, right=headings)
-    print(f"\nroot mean square z of the {len(PUBLISHED)} published counts: {report['rms_z']:.2f}")
+    say(f"\nroot mean square z of the {len(PUBLISHED)} published counts: {report['rms_z']:.2f}")
     if report["notice"]:
-        print(report["notice"])
+        say(report["notice"])
     if command.plot:
-        print(f"plot: {command.plot}")
+        say(f"plot: {command.plot}")
     return 0
 
 

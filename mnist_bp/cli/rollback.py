@@ -9,6 +9,7 @@ from dataclasses import asdict
 from pydantic_settings import CliPositionalArg, CliToggleFlag
 
 from mnist_bp.cli.flags import StoreCommand, parse
+from mnist_bp.cli.output import say
 from mnist_bp.data.datasets import DatasetName
 from mnist_bp.registry.rollback import roll_back
 
@@ -40,10 +41,10 @@ def main(arguments: Sequence[str]) -> int:
         restart_log=command.restart_log,
     )
     if command.json_output:
-        print(json.dumps(asdict(done)))
+        say(json.dumps(asdict(done)))
     elif done.champion_before == done.champion_after:
-        print(f"{done.champion_after} is already the champion of {done.dataset}; nothing changed")
+        say(f"{done.champion_after} is already the champion of {done.dataset}; nothing changed")
     else:
         replaced = f", replacing {done.champion_before}" if done.champion_before else ""
-        print(f"{done.champion_after} is now the champion of {done.dataset}{replaced}")
+        say(f"{done.champion_after} is now the champion of {done.dataset}{replaced}")
     return 0

@@ -11,6 +11,7 @@ from rich.console import Console
 
 from mnist_bp.cli.console import logging_to
 from mnist_bp.cli.flags import TrainCommand
+from mnist_bp.cli.output import say
 from mnist_bp.cli.process import INTERRUPTED, print_error
 from mnist_bp.config import RunConfig
 from mnist_bp.errors import CertificateError, ConfigError, DivergenceError, MnistBpError
@@ -72,7 +73,7 @@ def run_command(command: TrainCommand, run: Run, hint: ResumeHint, console: Cons
     except KeyboardInterrupt:
         return INTERRUPTED
     if command.json_output:
-        print(json.dumps(result.model_dump(mode="json")))
+        say(json.dumps(result.model_dump(mode="json")))
     elif not isinstance(result, FinishedRun):
         print_summary(Console(), result)
     return 0

@@ -9,6 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from mnist_bp.cli.flags import DataCommand, PngFile, StoreCommand, parse
+from mnist_bp.cli.output import say
 from mnist_bp.cli.process import print_error
 from mnist_bp.cli.tables import print_table
 from mnist_bp.data.datasets import DatasetName
@@ -54,17 +55,17 @@ def main(arguments: Sequence[str]) -> int:
         rows = [summarize_run(run, champions).model_dump(mode="json") for run in listed]
         unfinished = [asdict(run) for run in interrupted]
         report = {"artifacts": command.artifacts, "runs": rows, "interrupted": unfinished, "plot": plot}
-        print(json.dumps({**report, "problems": problems}))
+        say(json.dumps({**report, "problems": problems}))
         return 1 if problems else 0
     if listed:
         _print(listed, champions)
     else:
         of = f" of {command.dataset}" if command.dataset else ""
-        print(f"no runs{of} in {command.artifacts} yet")
+        say(f"no runs{of} in {command.artifacts} yet")
     if interrupted:
         _print_interrupted(interrupted, command.data_dir)
     if plot:
-        print(f"plot: {plot}")
+        say(f"plot: {plot}")
     for problem in problems:
         print_error(problem)
     return 1 if problems else 0
@@ -85,7 +86,7 @@ def _print(runs: Sequence[CatalogedRun], champions: Collection[str]) -> None:
 
 def _print_interrupted(runs: Sequence[InterruptedRun], data_dir: str) -> None:
     rows = [(run.run_id, run.dataset, run.engine, run.status) for run in runs]
-    print("\nnot published:\n")
+    say("\nnot published:\n")
     print_table(("run", "dataset", "engine", "status"), rows)
-    print("\nresume an interrupted run with:")
-    print(shlex.join(["mnist-bp", "train", *resume_flags("RUN", data_dir)]))
+    say("\nresume an interrupted run with:")
+    say(shlex.join(["mnist-bp", "train", *resume_flags("RUN", data_dir)]))

@@ -12,6 +12,7 @@ from pydantic import JsonValue
 from pydantic_settings import CliPositionalArg
 
 from mnist_bp.cli.flags import DataCommand, StoreCommand, parse
+from mnist_bp.cli.output import say
 from mnist_bp.cli.tables import counted, print_table
 from mnist_bp.documents import Manifest, PromotionRecord
 from mnist_bp.errors import ChecksumError, DataFormatError, StoreError
@@ -70,7 +71,7 @@ def main(arguments: Sequence[str]) -> int:
         _show_interrupted(interrupted, command)
         return 0
     if command.json_output:
-        print(json.dumps(report.model_dump(mode="json")))
+        say(json.dumps(report.model_dump(mode="json")))
     else:
         _print(report)
     return 1 if report.problems else 0
@@ -105,7 +106,7 @@ def report_on(store: Store, run_id: str) -> Report:
 def _show_interrupted(run: InterruptedRun, command: ShowCommand) -> None:
     resume = shlex.join(["mnist-bp", "train", *resume_flags(run.run_id, command.data_dir)])
     if command.json_output:
-        print(json.dumps({**asdict(run), "status": run.status, "resume": resume}))
+        say(json.dumps({**asdict(run), "status": run.status, "resume": resume}))
         return
     facts = {
         "run": run.run_id,
@@ -115,25 +116,25 @@ def _show_interrupted(run: InterruptedRun, command: ShowCommand) -> None:
         "run directory": run.directory,
     }
     for name, value in facts.items():
-        print(f"{name:<15}{value}")
-    print(f"\nresume it with:\n{resume}")
+        say(f"{name:<15}{value}")
+    say(f"\nresume it with:\n{resume}")
 
 
 def _print(report: Report) -> None:
     manifest = report.manifest
     for name, value in _facts(report).items():
-        print(f"{name:<15}{value}")
-    print("\nconfiguration")
+        say(f"{name:<15}{value}")
+    say("\nconfiguration")
     for name, setting in manifest.config.items():
-        print(f"  {name:<24}{_text(setting)}")
-    print("\ncheckpoints")
+        say(f"  {name:<24}{_text(setting)}")
+    say("\ncheckpoints")
     rows = accuracy_rows(manifest.checkpoints)
     print_table(rows[0], [row.values() for row in rows], right=rows[0])
-    print("\nfiles, with size in bytes and start of SHA-256")
+    say("\nfiles, with size in bytes and start of SHA-256")
     for name, file in manifest.files.items():
-        print(f"  {name:<40}{file.size:>10,}  {file.sha256[:16]}")
+        say(f"  {name:<40}{file.size:>10,}  {file.sha256[:16]}")
     for problem in report.problems:
-        print(problem)
+        say(problem)
 
 
 def _facts(report: Report) -> dict[str, str]:

@@ -10,6 +10,7 @@ from typing import Final, Literal
 from pydantic_settings import CliPositionalArg
 
 from mnist_bp.cli.flags import StoreCommand, parse
+from mnist_bp.cli.output import say
 from mnist_bp.cli.tables import print_table
 from mnist_bp.errors import StoreError
 from mnist_bp.storage.address import open_existing_store
@@ -43,13 +44,13 @@ def main(arguments: Sequence[str]) -> int:
     champions = runs and all(finding.ok for finding in findings)
     if command.json_output:
         report = {"artifacts": command.artifacts, "findings": [asdict(each) for each in findings]}
-        print(json.dumps({**report, "takes_runs": runs, "takes_champions": champions}))
+        say(json.dumps({**report, "takes_runs": runs, "takes_champions": champions}))
         return 0 if champions else 1
     rows = [(finding.name, "yes" if finding.ok else "NO", finding.detail) for finding in findings]
     print_table(("capability", "supported", "detail"), rows, prose=("detail",))
-    print(f"\nruns {'can' if runs else 'CANNOT'} be published to {command.artifacts}")
+    say(f"\nruns {'can' if runs else 'CANNOT'} be published to {command.artifacts}")
     if runs and not champions:
-        print(
+        say(
             "changing champions is not safe on this store: promotion and mnist-bp rollback refuse it without "
             "--allow-unsafe-promotion"
         )

@@ -12,6 +12,8 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
+from mnist_bp.errors import printable
+
 _UNLIMITED: Final = 10_000
 """Columns of a console that wraps nothing."""
 
@@ -32,7 +34,7 @@ def print_table(
         prose: Headings of the columns whose text is wrapped between words where the terminal is too narrow. Where the
             output is not a terminal, nothing is wrapped, so that a row stays a line.
     """
-    lines = [[*row, *[""] * len(headings)][: len(headings)] for row in rows]  # a row may end early
+    lines = [[*map(printable, row), *[""] * len(headings)][: len(headings)] for row in rows]  # a row may end early
     table = Table(box=SIMPLE_HEAD, show_edge=False, padding=0)
     for index, heading in enumerate(headings):
         whole = max(cell_len(cell) for cell in (heading, *(line[index] for line in lines)))

@@ -15,6 +15,7 @@ from pydantic import Field, model_validator
 from pydantic_settings import CliPositionalArg, CliToggleFlag
 
 from mnist_bp.cli.flags import DataCommand, StoreCommand, parse
+from mnist_bp.cli.output import say
 from mnist_bp.cli.tables import counted
 from mnist_bp.layout import RUNS
 from mnist_bp.registry.catalog import SEE_VERIFY
@@ -57,13 +58,13 @@ def main(arguments: Sequence[str]) -> int:
     findings = [check for check in checks if check.status not in ("ok", "not read")]
     if command.json_output:
         report = {"intact": not bad, "counts": counts, "seconds": seconds, "runs_not_read": counts["not read"]}
-        print(json.dumps({**report, "findings": [asdict(finding) for finding in findings]}))
+        say(json.dumps({**report, "findings": [asdict(finding) for finding in findings]}))
     else:
         for finding in findings:
-            print(f"{finding.status:<12}{finding.uri}\n{'':<12}{finding.detail.removesuffix(SEE_VERIFY)}")
+            say(f"{finding.status:<12}{finding.uri}\n{'':<12}{finding.detail.removesuffix(SEE_VERIFY)}")
         files = counted(counts["ok"], "file")
-        print(f"{files} intact, {bad:,} damaged, missing or unreadable ({seconds:.1f} s)")
+        say(f"{files} intact, {bad:,} damaged, missing or unreadable ({seconds:.1f} s)")
         if others := counts["not read"]:
             verb = "was" if others == 1 else "were"
-            print(f"{counted(others, 'other run')} {verb} not read: mnist-bp verify --all reads every run")
+            say(f"{counted(others, 'other run')} {verb} not read: mnist-bp verify --all reads every run")
     return 1 if bad else 0

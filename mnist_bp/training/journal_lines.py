@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import Field, JsonValue
+from pydantic import BaseModel, Field, JsonValue
 
 from mnist_bp.storage import checksummed_json
 from mnist_bp.storage.schema import Count, FrozenModel, Sha256, Size, validate
@@ -33,6 +33,13 @@ class ResumptionLine(FrozenModel):
     certificate: dict[str, JsonValue]
 
 
+class _Settings(BaseModel):
+    """The settings that are read without the others, which may be those of another version."""
+
+    artifacts: str = Field(min_length=1)
+    steps: Annotated[Count, Field(gt=0)]
+
+
 Line = Annotated[CheckpointLine | ResumptionLine, Field(discriminator="kind")]
 
 
@@ -42,7 +49,10 @@ def check_start(model: type[StartT], entry: Mapping[str, Any], where: str, hint:
     Raises:
         DataFormatError: A field is wrong.
     """
-    return validate(model, entry, where, "start of a run", hint)
+    title = "start of a run"
+    start = validate(model, entry, where, title, hint)
+    validate(_Settings, entry["config"], where, title, hint)
+    return start
 
 
 def parse_line(line: bytes, where: str) -> CheckpointLine | ResumptionLine:
