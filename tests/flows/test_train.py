@@ -46,7 +46,7 @@ def run_json(capsys: pytest.CaptureFixture[str], *flags: str) -> dict[str, Any]:
 
 DIFFERS_BY_TIME = {
     "run_id", "checksum", "created", "seconds", "train_seconds", "steps_per_second", "at", "manifest_sha256",
-    "champion_after", "history.parquet", "report.html",
+    "champion_after", "log_entry", "history.parquet", "report.html",
 }  # fmt: skip
 """Keys whose values differ between two equal runs: ids, times, durations, and what contains them."""
 
