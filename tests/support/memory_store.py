@@ -23,7 +23,7 @@ class MemoryStore:
 
     def __init__(self, clock: Callable[[], datetime] = lambda: datetime.now(UTC), *, conditional: bool = True) -> None:
         self.files: dict[str, tuple[bytes, datetime]] = {}
-        self._clock = clock
+        self.clock = clock
         self._conditional = conditional
 
     def uri(self, key: str) -> str:
@@ -36,7 +36,7 @@ class MemoryStore:
         content = source if isinstance(source, bytes) else source.read_bytes()
         assert sha256_of_bytes(content) == sha256
         if key not in self.files:
-            self.files[key] = content, self._clock()
+            self.files[key] = content, self.clock()
         elif (found := sha256_of_bytes(self.files[key][0])) != sha256:
             raise conflict(key, found, sha256)
 
@@ -65,7 +65,7 @@ class MemoryStore:
     def create(self, key: str, content: bytes) -> bool:
         if self._conditional and key in self.files:
             return False
-        self.files[key] = content, self._clock()
+        self.files[key] = content, self.clock()
         return True
 
     def supports_conditional_writes(self) -> bool:
