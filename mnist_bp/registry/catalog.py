@@ -16,7 +16,8 @@ from mnist_bp.config import PLACES, RunConfig
 from mnist_bp.documents import Manifest, Timestamp
 from mnist_bp.errors import ChecksumError, DataFormatError, StoreError
 from mnist_bp.layout import MANIFEST, PROMOTION, RUNS
-from mnist_bp.registry.champion import list_champions, read_log
+from mnist_bp.registry.champion import read_log
+from mnist_bp.registry.log_entries import list_champions
 from mnist_bp.storage.address import open_store
 from mnist_bp.storage.files import expect_digest, sha256_of_bytes
 from mnist_bp.storage.interface import Entry, Store

@@ -17,10 +17,9 @@ Stores", PVLDB 13(12), 2020).
 from __future__ import annotations
 
 import random
-import re
 import secrets
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -30,11 +29,16 @@ from typing import Final
 from mnist_bp import documents
 from mnist_bp.documents import Action, ChampionChange, EntryReference, GateFigures, LogEntry
 from mnist_bp.errors import ChecksumError, ConflictError, DataFormatError
+from mnist_bp.registry.log_entries import (
+    check_gaps,
+    check_succession,
+    entry_key,
+    list_sequences,
+    read_entry,
+)
 from mnist_bp.storage.files import sha256_of_bytes
 from mnist_bp.storage.interface import Store
 from mnist_bp.storage.parallel import in_parallel
-
-CHAMPION: Final = "champion/"
 
 MAX_CHAMPIONS: Final = 32
 """Changes of the champion that an entry repeats."""
@@ -44,8 +48,6 @@ MAX_ATTEMPTS: Final = 32
 
 _MAX_PAUSE_S: Final = 0.5
 """Longest pause between two attempts, in seconds; the first pauses are much shorter."""
-
-_ENTRY: Final = re.compile(r"(\d{8})\.json")
 
 
 @dataclass(frozen=True)
@@ -117,57 +119,6 @@ class ChampionLog:
         )
 
 
-def log_prefix(dataset: str) -> str:
-    """Return the prefix of the keys of a dataset's log."""
-    return f"{CHAMPION}{dataset}/"
-
-
-def entry_key(dataset: str, sequence: int) -> str:
-    """Return the key of an entry."""
-    return f"{log_prefix(dataset)}{sequence:08}.json"
-
-
-def restart_hint(dataset: str) -> str:
-    """Return what the user can do about a broken log."""
-    return (
-        "restore it from a copy, or, while no run is promoted and mnist-bp gc is not running, start the log again with "
-        f"mnist-bp rollback RUN --restart-log --dataset {dataset}"
-    )
-
-
-def list_champions(store: Store) -> list[str]:
-    """List the datasets that have a log.
-
-    Raises:
-        DataFormatError: An older mnist-bp wrote champion files to this store.
-    """
-    datasets = dict.fromkeys(_dataset_of(store, entry.key) for entry in store.list_entries(CHAMPION))
-    return sorted(dataset for dataset in datasets if dataset)
-
-
-def _dataset_of(store: Store, key: str) -> str | None:
-    """Return the dataset that an entry belongs to, or None for a file that is not an entry."""
-    dataset, slash, name = key.removeprefix(CHAMPION).rpartition("/")
-    if not slash and name.endswith(".json"):
-        raise DataFormatError(
-            f"{store.uri(key)} was written by an older mnist-bp, which kept a champion in one file, expected a log in "
-            f"{store.uri(log_prefix(name.removesuffix('.json')))}: choose another place (--artifacts)"
-        )
-    return dataset if _ENTRY.fullmatch(name) else None
-
-
-def list_sequences(store: Store, dataset: str) -> list[int]:
-    """List the numbers of the entries in a log, in order.
-
-    Raises:
-        DataFormatError: An older mnist-bp wrote the champion file of this dataset.
-    """
-    # without the slash, so that the file of an older version is in the listing too
-    keys = [entry.key for entry in store.list_entries(f"{CHAMPION}{dataset}")]
-    ours = [key for key in keys if key == f"{CHAMPION}{dataset}.json" or key.startswith(log_prefix(dataset))]
-    return sorted(int(key[-13:-5]) for key in ours if _dataset_of(store, key) == dataset)
-
-
 def read_log(store: Store, dataset: str) -> ChampionLog:
     """Read the head of a log, and check that the log is whole and the head continues it.
 
@@ -190,53 +141,6 @@ def read_log(store: Store, dataset: str) -> ChampionLog:
 def log_after(head: LogEntry, sha256: str) -> ChampionLog:
     """Return the log whose head is an entry of these bytes."""
     return ChampionLog(head.dataset, head.sequence, head.start, sha256, head.champions, head.pending_deletion)
-
-
-def read_entry(store: Store, dataset: str, sequence: int) -> tuple[LogEntry, str]:
-    """Read one entry.
-
-    Returns:
-        The entry, and the SHA-256 of its bytes.
-
-    Raises:
-        ChecksumError, DataFormatError: The entry is damaged.
-        StoreError: It cannot be read.
-    """
-    key = entry_key(dataset, sequence)
-    content, uri, hint = store.get(key), store.uri(key), restart_hint(dataset)
-    entry = documents.parse(LogEntry, content, uri, hint)
-    if (entry.dataset, entry.sequence) != (dataset, sequence) or entry.start > sequence:
-        raise DataFormatError(
-            f"{uri} is entry {entry.sequence} of {entry.dataset}, in a log from {entry.start} on; expected entry "
-            f"{sequence} of {dataset}; {hint}"
-        )
-    return entry, sha256_of_bytes(content)
-
-
-def check_gaps(store: Store, head: LogEntry, sequences: Iterable[int]) -> None:
-    """Check that no entry between the start of a log and its head is missing.
-
-    Raises:
-        DataFormatError: An entry is missing.
-    """
-    missing = sorted(set(range(head.start, head.sequence)).difference(sequences))
-    if missing:
-        uri = store.uri(entry_key(head.dataset, missing[0]))
-        raise DataFormatError(f"{uri} is missing, and later entries exist; {restart_hint(head.dataset)}")
-
-
-def check_succession(store: Store, entry: LogEntry, previous: str) -> None:
-    """Compare the digest of the preceding entry with the one that an entry states.
-
-    Raises:
-        DataFormatError: They differ, so one of the two was replaced.
-    """
-    if entry.previous != previous:
-        uri = store.uri(entry_key(entry.dataset, entry.sequence))
-        raise DataFormatError(
-            f"{uri} continues an entry {entry.sequence - 1} of SHA-256 {entry.previous}, found one of {previous}: one "
-            f"of the two was replaced; {restart_hint(entry.dataset)}"
-        )
 
 
 def read_history(store: Store, log: ChampionLog) -> dict[int, tuple[LogEntry, str]]:

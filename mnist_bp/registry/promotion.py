@@ -18,9 +18,10 @@ from typing import TYPE_CHECKING, Final
 
 from mnist_bp.documents import EntryReference, GateFigures, LogEntry, PromotionOutcome, PromotionRecord
 from mnist_bp.errors import ChampionError, ChecksumError, DataFormatError, StoreError
-from mnist_bp.registry.champion import MAX_ATTEMPTS, ChampionLog, append, attempts, log_prefix, read_entry
+from mnist_bp.registry.champion import MAX_ATTEMPTS, ChampionLog, append, attempts
 from mnist_bp.registry.comparison import EnginePredictor, Predictor, PublishedModel, read_published_model
 from mnist_bp.registry.gate import GateDecision, GateSettings, decide
+from mnist_bp.registry.log_entries import log_prefix, read_entry
 from mnist_bp.registry.promotion_record import read_existing_log, read_promotion, record_promotion
 from mnist_bp.results import CachedDataset, PublishedRun
 from mnist_bp.storage.address import open_store

@@ -16,7 +16,8 @@ from mnist_bp.documents import PromotionRecord
 from mnist_bp.errors import ChecksumError, ConflictError, DataFormatError
 from mnist_bp.layout import PROMOTION, RUNS
 from mnist_bp.registry.catalog import ListedRun, list_runs
-from mnist_bp.registry.champion import ChampionLog, entry_key, list_champions, read_log, restart_hint
+from mnist_bp.registry.champion import ChampionLog, read_log
+from mnist_bp.registry.log_entries import entry_key, list_champions, restart_hint
 from mnist_bp.storage.files import sha256_of_bytes
 from mnist_bp.storage.interface import Store
 from mnist_bp.storage.parallel import in_parallel

@@ -11,7 +11,8 @@ from mnist_bp.documents import PromotionRecord
 from mnist_bp.errors import DataFormatError
 from mnist_bp.layout import RUN_ID, RUNS, earliest_run_id
 from mnist_bp.registry.catalog import CatalogedRun
-from mnist_bp.registry.champion import ChampionLog, list_champions, read_history, read_log
+from mnist_bp.registry.champion import ChampionLog, read_history, read_log
+from mnist_bp.registry.log_entries import list_champions
 from mnist_bp.registry.promotion_record import find_contradictions
 from mnist_bp.storage.interface import Store
 

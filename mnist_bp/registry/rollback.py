@@ -11,17 +11,9 @@ from dataclasses import dataclass
 from mnist_bp.documents import Action
 from mnist_bp.errors import ConfigError, StoreError
 from mnist_bp.layout import RUNS
-from mnist_bp.registry.champion import (
-    CHAMPION,
-    ChampionLog,
-    append,
-    attempts,
-    broken_log,
-    list_champions,
-    log_prefix,
-    read_log,
-)
+from mnist_bp.registry.champion import ChampionLog, append, attempts, broken_log, read_log
 from mnist_bp.registry.comparison import PublishedModel, read_published_model
+from mnist_bp.registry.log_entries import CHAMPION, list_champions, log_prefix
 from mnist_bp.registry.promotion_record import last_recorded_entry, read_existing_log
 from mnist_bp.storage.interface import Store
 

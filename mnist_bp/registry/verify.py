@@ -25,14 +25,13 @@ from mnist_bp.documents import DatasetEntry, FileEntry, LogEntry, PromotionRecor
 from mnist_bp.errors import ChecksumError, DataFormatError, StoreError
 from mnist_bp.layout import MANIFEST, PROMOTION, RUNS
 from mnist_bp.registry.catalog import ListedRun, list_runs, read_manifest
-from mnist_bp.registry.champion import (
-    ChampionLog,
+from mnist_bp.registry.champion import ChampionLog, log_after
+from mnist_bp.registry.log_entries import (
     check_gaps,
     check_succession,
     entry_key,
     list_champions,
     list_sequences,
-    log_after,
     log_prefix,
     read_entry,
 )

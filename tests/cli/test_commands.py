@@ -17,7 +17,7 @@ from mnist_bp.cli.flags import Command, TrainCommand, parse
 from mnist_bp.cli.main import COMMANDS, main
 from mnist_bp.cli.reproduce import PUBLISHED
 from mnist_bp.registry.catalog import read_manifest
-from mnist_bp.registry.champion import entry_key
+from mnist_bp.registry.log_entries import entry_key
 from mnist_bp.results import CachedDataset
 from mnist_bp.storage.address import open_store
 from mnist_bp.storage.local import LocalStore

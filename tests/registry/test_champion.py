@@ -13,14 +13,8 @@ from mnist_bp.cli.champion import report_on
 from mnist_bp.config import RunConfig
 from mnist_bp.errors import DataFormatError, StoreError
 from mnist_bp.registry.catalog import find_champions, find_identical_run
-from mnist_bp.registry.champion import (
-    MAX_CHAMPIONS,
-    append,
-    entry_key,
-    list_champions,
-    read_history,
-    read_log,
-)
+from mnist_bp.registry.champion import MAX_CHAMPIONS, append, read_history, read_log
+from mnist_bp.registry.log_entries import entry_key, list_champions
 from mnist_bp.registry.nightly import days_of, recent_nights
 from mnist_bp.registry.rollback import roll_back
 from mnist_bp.storage import checksummed_json

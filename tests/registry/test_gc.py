@@ -22,8 +22,9 @@ from hypothesis import strategies as st
 from mnist_bp.errors import ChecksumError, DataFormatError, StoreError
 from mnist_bp.layout import MANIFEST, PROMOTION, RUNS
 from mnist_bp.registry.catalog import catalog_runs, list_runs, read_manifest
-from mnist_bp.registry.champion import append, entry_key, list_champions, read_log
+from mnist_bp.registry.champion import append, read_log
 from mnist_bp.registry.gc import collect, plan
+from mnist_bp.registry.log_entries import entry_key, list_champions
 from mnist_bp.registry.retention import RetentionPolicy
 from mnist_bp.registry.rollback import roll_back
 from mnist_bp.storage.address import open_store

@@ -16,7 +16,8 @@ from mnist_bp.data.verify import verify_caches
 from mnist_bp.documents import PromotionOutcome
 from mnist_bp.errors import MnistBpError, StoreError
 from mnist_bp.layout import MANIFEST, PROMOTION, RUNS
-from mnist_bp.registry.champion import entry_key, log_prefix, read_log
+from mnist_bp.registry.champion import read_log
+from mnist_bp.registry.log_entries import entry_key, log_prefix
 from mnist_bp.registry.rollback import roll_back
 from mnist_bp.registry.verify import verify
 from mnist_bp.results import CachedDataset, RawDataset

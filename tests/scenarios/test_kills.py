@@ -18,9 +18,9 @@ import pytest
 
 from mnist_bp.config import RunConfig
 from mnist_bp.layout import MANIFEST, PROMOTION, RUNS, run_directory
-from mnist_bp.registry.champion import list_champions
 from mnist_bp.registry.comparison import MODEL
 from mnist_bp.registry.gc import collect
+from mnist_bp.registry.log_entries import list_champions
 from mnist_bp.registry.retention import RetentionPolicy
 from mnist_bp.registry.verify import verify
 from mnist_bp.results import CachedDataset, RawDataset
