@@ -14,13 +14,13 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from bench import command, seeds, steps, steps_report, store
+from bench import command, long_run, seeds, steps, steps_report, store
 from bench.rounds import Log
 from mnist_bp.cli import alive
 from mnist_bp.cli.flags import Command, PngOrSvgFile, parse
 from mnist_bp.cli.tables import print_whole
 
-Subject = Literal["steps", "seeds", "command", "store"]
+Subject = Literal["steps", "seeds", "long", "command", "store"]
 
 
 class BenchCommand(Command):
@@ -29,14 +29,14 @@ class BenchCommand(Command):
     model_config = SettingsConfigDict(cli_prog_name="mnist-bp bench")
 
     what: CliPositionalArg[Subject] = "steps"
-    """`steps`: training steps of our engines and of other implementations; `seeds`: 64 models side by side; `command`:
-    the whole command, split into parts; `store`: publishing and verifying runs."""
+    """`steps`: training steps of our engines and of other implementations; `seeds`: 64 models side by side; `long`: the
+    parts of a long run; `command`: the whole command, split into parts; `store`: publishing and verifying runs."""
 
     runs: int = Field(default=7, ge=1)
     """Counted rounds; one warm-up round comes before them."""
 
     steps: int = Field(default=10_000, ge=1)
-    """Training steps of a round; slow implementations take a fraction."""
+    """Training steps of a round; slow implementations take a fraction. For `long`, of each of ten parts."""
 
     only: str = ""
     """For `steps`, the implementations to measure, separated by commas; all by default."""
@@ -77,6 +77,9 @@ def _measure(options: BenchCommand, log: Log) -> tuple[dict[str, Any], Table]:
         case "seeds":
             result = seeds.measure(options.runs, options.steps, log)
             return result, seeds.table(result)
+        case "long":
+            result = long_run.measure(options.runs, options.steps, log)
+            return result, long_run.table(result)
         case "command":
             result = command.measure(options.runs, log)
             return result, command.table(result)

@@ -34,6 +34,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from numba import from_dtype, njit, types
 
+from mnist_bp.engines.flush_to_zero import FLUSH, read_control, write_control
 from mnist_bp.engines.numba_cache import compile_cached
 from mnist_bp.engines.numba_vectors import fma, prefetch, sigmoid, store, store_row, vector_ops
 from mnist_bp.model.parameters import FloatArray, UInt8Array
@@ -50,6 +51,7 @@ load_h, load_row, broadcast_h, zeros_h = vector_ops(HIDDEN_LANES)
 load_k, _, broadcast_k, zeros_k = vector_ops(CLASS_LANES)
 
 _ONE, _TWO, _BYTE = np.uint64(1), np.uint64(2), np.uint64(255)
+_FLUSH: Final = np.uint64(FLUSH)
 _MAX_DISTANCE: Final = np.uint64(247)
 """Largest distance to the first of eight pixels, so that each of the eight is at most 255 away."""
 
@@ -161,6 +163,8 @@ def train_kernel(
     a1 = np.empty((batch_size, H_), x.dtype)
     # Gradients are linear in dz2: with minus the learning rate multiplied in there, each one is the update itself.
     dz1, dz2 = np.empty_like(a1), np.empty((batch_size, K_), x.dtype)
+    control = read_control()
+    write_control(control | _FLUSH)  # nothing raises from here on; out of memory, np.empty does
     for step in range(steps):
         for i in range(batch_size):  # a1 = sigmoid(x W1 + b1)
             if step + PREFETCH_STEPS < steps:
@@ -208,6 +212,7 @@ def train_kernel(
             image = np.uint64(batches[step, i])
             for block in range(0, H_, HIDDEN_LANES):
                 _add_outer(model.W1, words, starts[image], starts[image + np.uint64(1)], x, dz1, i, block, D)
+    write_control(control)
 
 
 @njit
@@ -234,6 +239,8 @@ def predict_kernel(model: Any, words: Any, starts: Any, x: Any, a2: Any) -> None
         a2: Receives the predictions, shape (N, K_).
     """
     D, a1 = _input_count(model), np.empty((PREDICT_BLOCK, model.b1.shape[1]), x.dtype)
+    control = read_control()
+    write_control(control | _FLUSH)
     for first in range(0, len(a2), PREDICT_BLOCK):
         count = min(PREDICT_BLOCK, len(a2) - first)
         for i in range(count):
@@ -241,6 +248,7 @@ def predict_kernel(model: Any, words: Any, starts: Any, x: Any, a2: Any) -> None
         for i in range(count):
             for block in range(0, a2.shape[1], CLASS_LANES):
                 store(a2, first + i, block, _predicted(model, a1, i, block))
+    write_control(control)
 
 
 def pack_kernel(eights: Any, pairs: Any, starts: Any) -> None:

@@ -1,9 +1,10 @@
 """A cache of machine code on disk: the first process that needs a kernel compiles it, later processes load it.
 
 numba has such a cache, with three gaps: it checks one source file for changes, although a kernel may be made from
-several; two processes that compile at once can each register the other's code as their own; and a damaged file is an
-exception. Therefore the directory's name contains a digest of all sources, one process compiles at a time, and code
-that cannot be loaded is compiled again.
+several; two processes that compile at once can each register the other's code as their own; and what it finds is
+unpickled and executed unproved, so that one flipped bit can end the process by a signal. Therefore the directory's name
+contains a digest of all sources, one process at a time compiles or loads, and the digests of the files are kept next to
+them: files that do not match are deleted before numba sees them, and the code is compiled again.
 """
 
 from __future__ import annotations
@@ -19,12 +20,14 @@ from typing import Any, Final
 import numba
 
 from mnist_bp.errors import StoreError
-from mnist_bp.storage.files import check_writable, locked
+from mnist_bp.storage.files import check_writable, digest_of, locked, write_bytes
 
 Kernel = Callable[..., Any]
 Signature = tuple[Any, ...]
 
 SOURCES: Final = Path(__file__).parent
+DIGESTS: Final = "SHA256SUMS"
+"""Name of the file with the digests, in the format of `sha256sum`."""
 
 
 def compile_cached(variant: str, *functions: tuple[Kernel, Signature]) -> list[Kernel]:
@@ -45,27 +48,70 @@ def compile_cached(variant: str, *functions: tuple[Kernel, Signature]) -> list[K
     if parent is not None:
         directory = parent / f"{sources_digest()}-{variant}"
         with suppress(StoreError, OSError), locked(directory):  # the disk is full, or has become read-only
+            before = proved_files(directory)
             try:
-                return compile_functions(functions, directory)
-            except OSError:
-                raise
-            except Exception:  # whatever unpickling damaged files may raise
-                for file in directory.glob("*/*.nb?"):
-                    file.unlink()
-                return compile_functions(functions, directory)
+                compiled = compile_functions(functions, directory)
+            except Exception:  # intact, but of another installation; or the disk is full
+                delete_files(directory)
+                return compile_functions(functions, None)
+            with suppress(StoreError):  # without digests, the next process compiles again
+                if (after := digest_list(directory)) != before:
+                    write_bytes(directory / DIGESTS, after)
+            return compiled
     return compile_functions(functions, None)
 
 
+def proved_files(directory: Path) -> bytes:
+    """Compare the cached files with their digests, and delete all of them if anything differs.
+
+    Returns:
+        The digests; empty if there are no files.
+
+    Raises:
+        OSError: A file cannot be read or deleted.
+        StoreError: A file cannot be read.
+    """
+    found = digest_list(directory)
+    with suppress(FileNotFoundError):
+        if (directory / DIGESTS).read_bytes() == found:
+            return found
+    delete_files(directory)
+    return b""
+
+
+def delete_files(directory: Path) -> None:
+    """Delete the cached files."""
+    for file in cached_files(directory):
+        file.unlink()
+
+
+def digest_list(directory: Path) -> bytes:
+    """Return the digests of the cached files as the file `DIGESTS` has them."""
+    names = [file.relative_to(directory).as_posix() for file in cached_files(directory)]
+    return "".join(f"{digest_of(directory / name)}  {name}\n" for name in names).encode()
+
+
+def cached_files(directory: Path) -> list[Path]:
+    """List the files that numba reads: indexes (.nbi) and machine code (.nbc)."""
+    return sorted(directory.glob("*/*.nb?"))
+
+
 def compile_functions(functions: tuple[tuple[Kernel, Signature], ...], directory: Path | None) -> list[Kernel]:
-    """Compile functions with numba's cache in a directory, or without a cache if it is None."""
-    before, numba.config.CACHE_DIR = numba.config.CACHE_DIR, str(directory or "")  # type: ignore[attr-defined]
+    """Compile functions with numba's cache in a directory, or without a cache if it is None.
+
+    Raises:
+        OSError: The directory cannot be written to.
+    """
+    config: Any = numba.config
+    before = config.CACHE_DIR, config.CACHE_LOCATOR_CLASSES
+    config.CACHE_DIR, config.CACHE_LOCATOR_CLASSES = str(directory or ""), "UserProvidedCacheLocator"
     try:
         return [
             numba.njit([signature], nogil=True, cache=directory is not None)(function)
             for function, signature in functions
         ]
     finally:
-        numba.config.CACHE_DIR = before  # type: ignore[attr-defined]
+        config.CACHE_DIR, config.CACHE_LOCATOR_CLASSES = before
 
 
 @lru_cache
