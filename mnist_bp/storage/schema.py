@@ -32,6 +32,7 @@ MAX_SHOWN: Final = 80
 """Characters of a wrong value that a message repeats."""
 
 _JSON_TYPES: Final = {
+    "int_parsing_size": "a smaller number",
     "model_type": "an object",
     "dataclass_type": "an object",
     "dict_type": "an object",

@@ -7,6 +7,7 @@ import random
 import shutil
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,7 +19,7 @@ import pytest
 from mnist_bp.data.datasets import DATASETS, DatasetSpec, SourceFile
 from mnist_bp.data.download import fetch_dataset, fetch_mnist_or_sample
 from mnist_bp.data.mirrors import Limits
-from mnist_bp.errors import ConfigError, DownloadError, StoreError
+from mnist_bp.errors import UNPRINTABLE, ConfigError, DownloadError, StoreError
 from mnist_bp.results import RawDataset
 from tests.conftest import data_dir_of
 from tests.support.bad_http import (
@@ -37,6 +38,9 @@ from tests.support.bad_http import (
     status,
     truncate,
 )
+from tests.support.raw_http import RawHttp, Send, http, whole
+from tests.support.raw_http import drip as drip_bytes
+from tests.support.senseless import STRANGE_FILES
 
 IMAGES, LABELS, *_ = NAMES = ("train-images", "train-labels", "test-images", "test-labels")
 SIZES = (300_000, 100, 20_000, 100)
@@ -257,6 +261,73 @@ def test_slow_mirror_is_abandoned_after_the_total_time(data_dir: Path, server: B
     assert time.monotonic() - started < 3
     assert [failure.kind for failure in error.failures] == ["interrupted"]
     assert "not finished after 0.5 s" in str(error)
+
+
+@pytest.mark.parametrize(
+    ("start", "piece"),
+    [
+        (b"HTTP/1.1 200 OK\r\nX-Long: ", b"a"),
+        (b"HTTP/1.1 200 OK\r\n", b"X-Filler: a\r\n"),
+        (b"", b"HTTP/1.1 100 Continue\r\n\r\n"),
+        (b"HTTP/1.1 200 OK\r\n\r\n", b"a"),
+    ],
+    ids=["a header", "headers", "100 Continue", "a body"],
+)
+def test_one_deadline_covers_headers_and_body_of_a_reply_that_drips(
+    start: bytes, piece: bytes, data_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with RawHttp(drip_bytes(start, piece)) as server:
+        monkeypatch.setenv("MNIST_BP_MIRRORS", server.endpoint)
+        begin = time.monotonic()
+        error = failure(data_dir, Limits(connect=2, silence=5, total=0.5))
+        assert time.monotonic() - begin < 60  # the reply has no end
+    assert error.transient
+    assert "not finished after 0.5 s" in str(error)
+
+
+def test_one_deadline_covers_all_redirects(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    again = http("302 Found", b"", Location="/again")
+
+    def reply_late(send: Send, closing: threading.Event) -> None:
+        closing.wait(0.1)
+        again(send, closing)
+
+    with RawHttp(reply_late) as server:
+        monkeypatch.setenv("MNIST_BP_MIRRORS", server.endpoint)
+        error = failure(data_dir, Limits(connect=2, silence=5, total=0.5))
+        assert len(server.requests) < 20
+    assert "not finished after 0.5 s" in str(error)
+
+
+def test_escape_sequences_of_a_mirror_reach_no_message(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    reply = b"HTTP/1.1 200 OK\r\nContent-Type: \x9b31mred\r\nContent-Length: 4\r\n\r\nnope"
+    with RawHttp(whole(reply)) as server:
+        monkeypatch.setenv("MNIST_BP_MIRRORS", server.endpoint)
+        message = str(failure(data_dir))
+    assert "delivered 4 bytes of \\x9b31mred" in message
+    assert not UNPRINTABLE.search(message)
+
+
+def test_a_missing_file_of_certificates_is_named_by_its_variable(
+    data_dir: Path, server: BadHttp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", "/no/such/file.pem")
+    error = failure(data_dir)
+    assert "SSL_CERT_FILE is /no/such/file.pem, which does not exist" in str(error)
+    assert not error.transient
+
+
+@pytest.mark.parametrize("strange", STRANGE_FILES)
+@pytest.mark.parametrize("suffix", ["", ".partial"])
+def test_a_strange_file_in_place_of_a_download_is_replaced_and_not_waited_for(
+    suffix: str, strange: str, data_dir: Path, server: BadHttp
+) -> None:
+    path = data_dir / "raw" / "tiny" / f"{IMAGES}{suffix}"
+    path.parent.mkdir(parents=True)
+    path.touch()
+    STRANGE_FILES[strange](path)
+    fetch(data_dir)
+    assert path.with_name(IMAGES).read_bytes() == CONTENT
 
 
 def test_complete_body_with_a_longer_content_length_is_accepted(data_dir: Path, server: BadHttp) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 import os
 import select
+import signal
 import stat
 import subprocess
 import sys
@@ -15,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from mnist_bp.errors import ChecksumError, StoreError
+from mnist_bp.storage import locks
 from mnist_bp.storage.files import (
     atomic_write,
     check_writable,
@@ -251,3 +254,26 @@ def test_a_file_in_place_of_a_directory_is_named_and_no_space_is_asked_for(tmp_p
     with pytest.raises(StoreError, match=f"{tmp_path}/file is a file, expected a directory") as caught:
         check_writable(tmp_path / name)
     assert "free space" not in str(caught.value)
+
+
+def test_a_lock_held_by_a_stopped_process_is_reported_and_then_an_error_that_names_the_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(locks, "NOTICE_S", 0.2)
+    with process_that_locks(tmp_path) as holder:
+        assert prints(holder, "asks")
+        assert prints(holder, "holds")
+        holder.send_signal(signal.SIGSTOP)
+        os.waitid(os.P_PID, holder.pid, os.WSTOPPED)
+        with pytest.raises(StoreError) as caught, locked(tmp_path, timeout=1):
+            pytest.fail("it was locked")
+    (line,) = [record.getMessage() for record in caplog.records]
+    for text in (line, str(caught.value)):
+        assert str(tmp_path) in text
+        assert f"process {holder.pid} (" in text
+        assert "which is stopped" in text
+
+
+def test_no_lock_is_waited_for_without_end_and_a_notice_comes_within_5_seconds() -> None:
+    assert locks.NOTICE_S <= 5
+    assert inspect.signature(locked).parameters["timeout"].default == locks.MAX_WAIT_S < float("inf")
