@@ -20,7 +20,7 @@ from pydantic import (
 from mnist_bp.data.datasets import DatasetName
 from mnist_bp.errors import ConfigError
 from mnist_bp.model.parameters import BiasGradient
-from mnist_bp.storage.address import absolute_address, address_problem
+from mnist_bp.storage.address import absolute_address, address_problem, clean_address
 
 DatasetChoice = Literal["auto", DatasetName]
 EngineChoice = Literal["auto", "reference", "cpu", "cuda"]
@@ -28,12 +28,12 @@ EngineChoice = Literal["auto", "reference", "cpu", "cuda"]
 
 def data_dir_from_environment() -> str:
     """Return `$MNIST_BP_DATA_DIR`, or `data` in the working directory."""
-    return os.environ.get("MNIST_BP_DATA_DIR") or "data"
+    return clean_address(os.environ.get("MNIST_BP_DATA_DIR", "")) or "data"
 
 
 def artifacts_from_environment() -> str:
     """Return `$MNIST_BP_ARTIFACTS`, or `artifacts` in the working directory."""
-    return os.environ.get("MNIST_BP_ARTIFACTS") or "artifacts"
+    return clean_address(os.environ.get("MNIST_BP_ARTIFACTS", "")) or "artifacts"
 
 
 def _check_address(value: str) -> str:
@@ -42,7 +42,17 @@ def _check_address(value: str) -> str:
     return value
 
 
-StoreAddress = Annotated[str, StringConstraints(min_length=1), AfterValidator(_check_address)]
+def _cleaned(value: str) -> str:
+    address = clean_address(value)
+    if address.startswith("~"):
+        raise ValueError("~ cannot be expanded: expected a user with a home directory; set HOME, or write out the path")
+    return address
+
+
+Directory = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1), AfterValidator(_cleaned)]
+"""A directory as a user writes it; see `clean_address`."""
+
+StoreAddress = Annotated[Directory, AfterValidator(_check_address)]
 """Address of a store: a directory or s3://bucket/prefix."""
 
 VALIDATION_SHARE: Final = 12
@@ -105,7 +115,7 @@ class RunConfig(BaseModel):
     engine: EngineChoice = "auto"
     """Engine that computes the steps; auto = cuda if there is a GPU, else cpu, else reference."""
 
-    data_dir: str = Field(default_factory=data_dir_from_environment, min_length=1)
+    data_dir: Directory = Field(default_factory=data_dir_from_environment)
     """Directory of downloads, caches and runs in progress; default: $MNIST_BP_DATA_DIR, else ./data."""
 
     artifacts: StoreAddress = Field(default_factory=artifacts_from_environment)

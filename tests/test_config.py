@@ -162,3 +162,34 @@ def test_the_training_record_contains_neither_directories_nor_the_number_of_step
 )
 def test_a_label_names_the_seeds_that_are_trained_and_no_others(seeds: str | None, label: str) -> None:
     assert RunConfig(seed=7, seeds=seeds).seeds_label == label
+
+
+@pytest.mark.parametrize("written", ["~/some data", " ~/some data ", "~/some data\r", "~/some data\n"])
+def test_a_place_is_the_same_however_it_is_written(written: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`~` in `--flag=~/data`, blanks and line ends, in flags and in variables."""
+    monkeypatch.setenv("HOME", "/home/user")
+    expected = ["/home/user/some data"] * 2
+    command = parse(TrainCommand, [f"--data-dir={written}", f"--artifacts={written}"])
+    assert [command.data_dir, command.artifacts] == expected
+    config = RunConfig(data_dir=written, artifacts=written)
+    assert [config.data_dir, config.artifacts] == expected
+    for variable in ("MNIST_BP_DATA_DIR", "MNIST_BP_ARTIFACTS"):
+        monkeypatch.setenv(variable, written)
+    command = parse(TrainCommand, [])
+    assert [command.data_dir, command.artifacts] == expected
+
+
+def test_a_bucket_may_end_in_a_carriage_return() -> None:
+    assert RunConfig(artifacts="s3://bucket/prefix\r").artifacts == "s3://bucket/prefix"
+
+
+@pytest.mark.parametrize(
+    ("flag", "value"), [("--data-dir", "  "), ("--artifacts", "\r"), ("--artifacts", "~nosuchuser/a")]
+)
+def test_a_place_of_blanks_or_of_an_unknown_user_is_refused(
+    flag: str, value: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        parse(TrainCommand, [flag, value])
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"error: {flag}")

@@ -16,6 +16,7 @@ import threading
 from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from flows.runtime.choose_server import prestart, use_server
@@ -54,6 +55,17 @@ class Script:
     def run(self, flow: Flow[..., Any]) -> None:
         """Run a flow, and exit with its exit code."""
         self._exit.run(lambda: main(flow, server=self._server))
+
+
+def ensure_home(data_dir: str) -> None:
+    """Set HOME to the data directory if the user has no home directory: Prefect cannot be imported without one.
+
+    A container that runs under a number for which it has no user is an example.
+    """
+    try:
+        Path.home()
+    except RuntimeError:
+        os.environ["HOME"] = str(Path(data_dir).absolute())
 
 
 def main(flow: Flow[..., Any], arguments: Sequence[str] | None = None, server: LocalServer | None = None) -> int:

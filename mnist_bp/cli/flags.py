@@ -23,6 +23,7 @@ from pydantic_settings import (
 from mnist_bp.cli.process import print_error
 from mnist_bp.config import (
     PRESETS,
+    Directory,
     RunConfig,
     StoreAddress,
     artifacts_from_environment,
@@ -143,7 +144,7 @@ class StoreCommand(Command):
 class DataCommand(Command):
     """A command that uses the local data directory."""
 
-    data_dir: str = Field(default_factory=data_dir_from_environment, min_length=1)
+    data_dir: Directory = Field(default_factory=data_dir_from_environment, validate_default=True)
     """Directory of downloads, caches and runs in progress; default: $MNIST_BP_DATA_DIR, else ./data."""
 
 

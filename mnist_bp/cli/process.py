@@ -8,6 +8,7 @@ from __future__ import annotations
 import atexit
 import errno
 import gc
+import io
 import os
 import signal
 import sys
@@ -30,6 +31,9 @@ _GC_THRESHOLD: Final = 100_000
 _OUTPUT_ERRORS: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EPIPE})
 """Errors of printing. An error of a file has the file's name, and is already a StoreError."""
 
+_NO_TEMPORARY_DIRECTORY: Final = "No usable temporary directory"
+"""What Python's tempfile raises, under this project, torch or Prefect: each directory is missing, full or read-only."""
+
 _interrupted: Final = threading.Event()
 
 
@@ -45,6 +49,13 @@ def reduce_garbage_collection() -> None:
 def print_error(message: str) -> None:
     """Print an error on stderr."""
     print(f"error: {printable(message)}", file=sys.stderr)
+
+
+def escape_unencodable() -> None:
+    r"""Print characters that the encoding of stdout or stderr lacks as escapes such as \u2026, instead of raising."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # not if the process was started without it
+            stream.reconfigure(errors="backslashreplace")
 
 
 def exit_when_interrupted() -> None:
@@ -95,6 +106,8 @@ def raise_when_interrupted(hint: Callable[[], str], grace: float = 10) -> Callab
 class FastExit:
     """Ends a process after all other exit handlers have run, without unloading its libraries.
 
+    Its output never fails for a character that the encoding of a stream lacks; see `escape_unencodable`.
+
     Unloading torch reads 110 MB of it into memory first. Exit handlers run in reverse order, so create this object
     before anything else registers one.
     """
@@ -102,6 +115,7 @@ class FastExit:
     def __init__(self) -> None:
         self._code = 1
         self._output_lost = False
+        escape_unencodable()
         atexit.register(self._exit)
 
     def run(self, main: Callable[[], int]) -> None:
@@ -115,6 +129,8 @@ class FastExit:
                 self._code = INTERRUPTED
             elif isinstance(exc, OSError) and exc.errno in _OUTPUT_ERRORS and exc.filename is None:
                 self._report_lost_output(exc)
+            elif isinstance(exc, FileNotFoundError) and _NO_TEMPORARY_DIRECTORY in str(exc):
+                print_error(f"{exc.strerror}; set TMPDIR to a directory that is writable and has free space")
             else:
                 raise
 

@@ -13,7 +13,6 @@ import gzip
 import hashlib
 import json
 import shutil
-import tempfile
 import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -32,8 +31,8 @@ from mnist_bp.storage.files import (
     read_document,
     read_verified,
     reading_from,
+    temporary_file,
     write_bytes,
-    writing_to,
 )
 from mnist_bp.storage.schema import FrozenModel, Sha256, Size, validate
 
@@ -109,13 +108,12 @@ def decode_idx(path: Path) -> Tensor:
 
     Raises:
         DataFormatError: It is not an IDX file of bytes.
-        StoreError: It is missing or unreadable, or the disk has no space for it unzipped.
+        StoreError: It is missing or unreadable, or there is no space for it unzipped, as a temporary file.
     """
     import torch
     from torchvision.datasets.mnist import read_sn3_pascalvincent_tensor  # 2 s, needed only on a cache miss
 
-    room = Path(tempfile.gettempdir())
-    with reading_from(path), open_regular(path) as stored, writing_to(room), tempfile.NamedTemporaryFile() as file:
+    with reading_from(path), open_regular(path) as stored, temporary_file() as file:
         try:
             shutil.copyfileobj(gzip.GzipFile(fileobj=stored) if path.suffix == ".gz" else stored, file)
         except (gzip.BadGzipFile, EOFError, zlib.error) as exc:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -13,6 +14,11 @@ from mnist_bp.errors import ConfigError
 Result = TypeVar("Result")
 
 CONTROL_GROUP: Final = Path("/sys/fs/cgroup")
+CONTROL_GROUP_FILES: Final = (
+    ("memory.max", "memory.current"),
+    ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"),
+)
+"""Limit and use of memory in bytes, as versions 2 and 1 of control groups have them."""
 
 
 def memory_needed(models: int, inputs: int, hidden: int, classes: int, examples: int) -> int:
@@ -48,11 +54,12 @@ def available_memory() -> int:
     import psutil  # 20 ms, and not installed on every machine that trains
 
     free: int = psutil.virtual_memory().available
-    try:
-        limit, used = ((CONTROL_GROUP / name).read_text().strip() for name in ("memory.max", "memory.current"))
-    except OSError:
-        return free
-    return free if limit == "max" else min(free, int(limit) - int(used))
+    for limit_file, used_file in CONTROL_GROUP_FILES:
+        with suppress(OSError):
+            limit, used = ((CONTROL_GROUP / name).read_text().strip() for name in (limit_file, used_file))
+            if limit != "max":  # version 1 has a limit of 2**63 instead, more than is free
+                free = min(free, int(limit) - int(used))
+    return free
 
 
 def usable_cores() -> int:

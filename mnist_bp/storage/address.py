@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 from typing import Final
@@ -59,6 +60,15 @@ def open_existing_store(uri: str, *, attempts: int = RetryPolicy.attempts, empty
             "($MNIST_BP_ARTIFACTS), or publish a run first"
         )
     return store
+
+
+def clean_address(text: str) -> str:
+    """Return an address without the blanks and line ends around it, and with the home directory for a leading `~`.
+
+    A shell does not expand `~` in `--flag=~/data` or in quotes, and a file with Windows line ends adds a carriage
+    return to each value. Without a home directory, `~` is returned as it is.
+    """
+    return os.path.expanduser(text.strip())  # noqa: PTH111 - Path.expanduser raises RuntimeError without a home
 
 
 def absolute_address(uri: str) -> str:

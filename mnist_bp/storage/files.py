@@ -230,6 +230,23 @@ def _write_problem(exc: OSError, place: Path) -> str:
 
 
 @contextmanager
+def temporary_file() -> Iterator[IO[bytes]]:
+    """Open a file in the directory for temporary files that has a name, and is deleted at the end of the block.
+
+    Raises:
+        StoreError: The directory is missing, full or read-only.
+    """
+    try:
+        with tempfile.NamedTemporaryFile() as file:
+            yield file
+    except OSError as exc:
+        raise StoreError(
+            f"cannot write a temporary file in {tempfile.tempdir or 'any directory'}: {exc.strerror or exc}; "
+            "set TMPDIR to a directory that has free space"
+        ) from exc
+
+
+@contextmanager
 def atomic_write(path: Path, *, replace: bool = True) -> Iterator[IO[bytes]]:
     """Open a file for writing that appears under its name completely or not at all.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -62,3 +63,42 @@ FastExit().run(main)
         [sys.executable, "-c", script], capture_output=True, text=True, env={**os.environ, "PYTHONUNBUFFERED": ""}
     )
     assert (done.returncode, "unexpected error" in done.stderr) == (1, True)
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
+@pytest.mark.parametrize("stream", ["stdout", "stderr"])
+def test_characters_that_the_encoding_lacks_are_printed_as_escapes(stream: str, encoding: str) -> None:
+    """Also half of a character, which is what Python makes of a file name with damaged bytes."""
+    script = f"""
+import sys
+from mnist_bp.cli.process import FastExit
+
+def main():
+    print("caf\u00e9 \u2026 \udce9", file=sys.{stream})
+    return 0
+
+FastExit().run(main)
+"""
+    environment = {**os.environ, "PYTHONIOENCODING": f"{encoding}:strict"}
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, env=environment)
+    shown = {
+        "ascii": rb"caf\xe9 \u2026 \udce9",
+        "latin-1": b"caf\xe9 \\u2026 \\udce9",
+        "utf-8": "café … \\udce9".encode(),
+    }
+    assert done.returncode == 0, done.stderr
+    assert getattr(done, stream) == shown[encoding] + b"\n"
+
+
+def test_without_a_temporary_directory_one_line_names_the_variable_that_sets_it(tmp_path: Path) -> None:
+    script = """
+import tempfile
+from mnist_bp.cli.process import FastExit
+
+tempfile._candidate_tempdir_list = lambda: ["/missing/tmp"]  # it tries /tmp and the working directory, too
+FastExit().run(lambda: tempfile.TemporaryFile())
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("error: No usable temporary directory found in ['/missing/tmp']; set TMPDIR to ")

@@ -96,6 +96,19 @@ def test_the_memory_limit_of_a_control_group_counts(tmp_path: Path, monkeypatch:
         assert available_memory() == expected
 
 
+def test_the_memory_limit_of_a_control_group_of_version_1_counts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    free = psutil.virtual_memory().available
+    monkeypatch.setattr(parallel, "CONTROL_GROUP", tmp_path)
+    group = tmp_path / "memory"
+    group.mkdir()
+    (group / "memory.usage_in_bytes").write_text("300\n")
+    for limit, expected in (("1000\n", 700), (f"{2**63 - 4096}\n", pytest.approx(free, rel=0.2))):
+        (group / "memory.limit_in_bytes").write_text(limit)
+        assert available_memory() == expected
+
+
 def memory_taken(config: RunConfig, data: CachedDataset) -> int:
     """Train many models, and return by how many bytes the process grew beyond its size after two models."""
     process = psutil.Process()

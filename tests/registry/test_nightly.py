@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import base64
+import os
 import re
+import subprocess
+import sys
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -174,3 +177,10 @@ def test_a_seed_that_is_not_a_date_has_no_night(seed: int) -> None:
 def test_an_unknown_time_zone_is_refused_by_name(name: str) -> None:
     with pytest.raises(ConfigError, match="expected a name such as"):
         zone_of(name)
+
+
+def test_time_zones_are_known_on_a_system_without_their_data() -> None:
+    script = "from mnist_bp.registry.nightly import zone_of; print(zone_of('Europe/Zurich'))"
+    environment = {**os.environ, "PYTHONTZPATH": ""}
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, env=environment)
+    assert done.stdout == "Europe/Zurich\n", done.stderr

@@ -10,6 +10,7 @@ import signal
 import stat
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,6 +26,7 @@ from mnist_bp.storage.files import (
     locked,
     read_verified,
     sha256_of_bytes,
+    temporary_file,
     write_bytes,
 )
 
@@ -277,3 +279,14 @@ def test_a_lock_held_by_a_stopped_process_is_reported_and_then_an_error_that_nam
 def test_no_lock_is_waited_for_without_end_and_a_notice_comes_within_5_seconds() -> None:
     assert locks.NOTICE_S <= 5
     assert inspect.signature(locked).parameters["timeout"].default == locks.MAX_WAIT_S < float("inf")
+
+
+def test_a_full_temporary_directory_is_named_with_the_variable_that_sets_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    with (
+        pytest.raises(StoreError, match=f"cannot write a temporary file in {tmp_path}: .*full.*; set TMPDIR"),
+        temporary_file(),
+    ):
+        raise OSError(28, "the disk is full")
