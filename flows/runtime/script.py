@@ -47,7 +47,7 @@ class Script:
         os.environ.setdefault("DO_NOT_TRACK", "1")
         reduce_garbage_collection()
         exit_when_interrupted()
-        parse(TrainCommand)
+        ensure_home(parse(TrainCommand).data_dir)
         alive.start("starting")
         self._exit = FastExit()
         self._server = prestart()

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import sqlite3
 import subprocess
+import sys
 import time
 from contextlib import closing
 from pathlib import Path
@@ -227,3 +229,27 @@ def test_a_prefect_server_that_does_not_run_is_one_line_that_offers_mnist_bp_tra
     assert line.startswith("error: cannot reach the Prefect server at http://127.0.0.1:9/api")
     assert "empty PREFECT_API_URL" in line
     assert "mnist-bp train" in line
+
+
+WITHOUT_HOME = """
+import os, pwd, runpy, sys
+
+def unknown(_):
+    raise KeyError("uid not found")
+
+pwd.getpwuid = unknown  # as in a container that runs under a number for which it has no user
+for name in ("HOME", "LOGNAME", "USER", "LNAME", "USERNAME"):
+    os.environ.pop(name, None)
+sys.argv = sys.argv[1:]
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+
+@pytest.mark.slow
+def test_a_user_without_a_home_directory_trains(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", WITHOUT_HOME, str(SCRIPT), *SMALL]
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=False, env={**os.environ, "PYTHONPATH": str(SCRIPT.parents[1])}
+    )
+    assert done.returncode == 0, done.stderr
+    assert list(tmp_path.glob("artifacts/runs/*/manifest.json"))
