@@ -139,7 +139,9 @@ def test_a_run_with_a_damaged_manifest_is_listed_as_damaged_and_not_plotted(
 @pytest.mark.parametrize("zone", ["UTC", "Pacific/Auckland", "America/Los_Angeles"])
 def test_the_query_of_the_page_reads_all_complete_runs_as_one_table(published: list[Published], zone: str) -> None:
     """With the same dates in every time zone of the reader."""
-    with duckdb.connect(config={"TimeZone": zone}) as connection:
+    with duckdb.connect() as connection:
+        connection.execute("LOAD icu")
+        connection.execute(f"SET TimeZone = '{zone}'")
         rows = connection.execute(from_page("SELECT strftime")).fetchall()
     assert [(date, run_id, accuracy) for date, run_id, _, accuracy in rows] == published
 
