@@ -74,7 +74,7 @@ import sys
 from mnist_bp.cli.process import FastExit
 
 def main():
-    print("caf\u00e9 \u2026 \udce9", file=sys.{stream})
+    print("caf\\u00e9 \\u2026 \\udce9", file=sys.{stream})
     return 0
 
 FastExit().run(main)

@@ -1,4 +1,4 @@
-"""Subnormal numbers are flushed in the kernels, and in nobody else's thread."""
+"""Subnormal numbers are flushed in the kernels, and the caller's setting is restored."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def subnormal(dtype: type) -> float:
 
 @needs_register
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("models", [1, 3], ids=["in the caller's thread", "in threads of their own"])
+@pytest.mark.parametrize("models", [1, 3], ids=["in the caller's thread", "in separate threads"])
 def test_training_flushes_subnormal_numbers(dtype: type, models: int) -> None:
     """A learning rate of 0 changes no weight, so they are all kept without flush-to-zero, on every processor."""
     start = model_of(dtype, subnormal(dtype))
