@@ -151,13 +151,14 @@ def _catalog_run(store: Store, run: ListedRun) -> CatalogedRun:
     if not run.complete:
         return CatalogedRun(run, None)
     key = f"{RUNS}{run.run_id}/{MANIFEST}"
-    found = store.read(key)
-    if found is None:  # deleted since it was listed
-        return CatalogedRun(ListedRun(run.run_id, {k: v for k, v in run.files.items() if k != MANIFEST}), None)
     try:
-        return CatalogedRun(run, _parse_manifest(found, store.uri(key), run.run_id))
+        found = store.read(key)
+        if found is not None:
+            return CatalogedRun(run, _parse_manifest(found, store.uri(key), run.run_id))
     except (ChecksumError, DataFormatError) as exc:
         return CatalogedRun(run, None, str(exc))
+    # deleted since it was listed
+    return CatalogedRun(ListedRun(run.run_id, {k: v for k, v in run.files.items() if k != MANIFEST}), None)
 
 
 def read_manifest(store: Store, run_id: str, sha256: str | None = None) -> tuple[Manifest, str]:

@@ -145,6 +145,7 @@ def test_a_strange_file_in_a_store_is_named_and_neither_waited_for_nor_read(
 @pytest.mark.parametrize("strange", STRANGE_FILES)
 def test_a_strange_file_in_a_data_directory_is_named_and_neither_waited_for_nor_read(
     strange: str,
+    artifacts: Path,
     sample_raw: RawDataset,
     trained: EvaluatedRun,
     tmp_path: Path,
@@ -157,11 +158,13 @@ def test_a_strange_file_in_a_data_directory_is_named_and_neither_waited_for_nor_
         kept = path.with_name(f".kept-{path.name}")
         shutil.copy(path, kept)
         STRANGE_FILES[strange](path)
-        main(["verify", "--data-dir", str(data), "--artifacts", str(tmp_path / "none")])
+        main(["verify", "--data-dir", str(data), "--artifacts", str(artifacts)])
         assert str(path.parent) in capsys.readouterr().out
         path.unlink()
         kept.rename(path)
     copied = trained.copied_to(tmp_path / "run")
     STRANGE_FILES[strange](Path(copied.trained.directory) / "journal.jsonl")
-    assert main(["show", copied.trained.run_id, "--data-dir", str(tmp_path / "run")]) == 1
+    assert (
+        main(["show", copied.trained.run_id, "--data-dir", str(tmp_path / "run"), "--artifacts", str(artifacts)]) == 1
+    )
     assert "journal.jsonl" in capsys.readouterr().err

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from mnist_bp.cli.main import main
 from mnist_bp.errors import ConflictError
 from mnist_bp.storage.address import open_store
 from mnist_bp.storage.files import sha256_of_bytes
@@ -29,6 +30,7 @@ from tests.support.fault_proxy import (
     FaultProxy,
     at_random,
 )
+from tests.support.published_runs import publish
 from tests.support.s3_servers import S3Server
 from tests.support.store_files import error_of, local_file, put
 
@@ -215,3 +217,12 @@ def test_the_error_for_a_wrong_clock_says_to_set_it(
     error = error_of(lambda: put(open_store(f"s3://{s3_bucket}"), "key", b"content"))
     assert re.search(r"RequestTimeTooSkewed \(HTTP 403\).*; this machine's clock is wrong: set it", str(error))
     assert not error.transient
+
+
+def test_gc_needs_no_right_beyond_reading_writing_listing_and_deleting_objects(
+    store: Store, proxy: FaultProxy, s3_bucket: str
+) -> None:
+    publish(store, 1)
+    assert main(["gc", "--keep", "0", "--grace-hours", "0", "--artifacts", store.uri("").rstrip("/")]) == 0
+    assert "DELETE" in [method for method, _, _ in proxy.requests]
+    assert not [path for _, path, _ in proxy.requests if "uploads" in path]  # ListBucketMultipartUploads

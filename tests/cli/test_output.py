@@ -1,0 +1,42 @@
+"""Text from outside on the terminal: control characters are escaped, and brackets are no markup."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from mnist_bp.cli.main import main
+from mnist_bp.errors import UNPRINTABLE, MnistBpError
+from mnist_bp.storage.local import LocalStore
+from tests.support.published_runs import promote, publish
+from tests.support.store_files import put
+
+HOSTILE = "\x1b[31m[bold]red\u202e\x07"
+
+
+@pytest.mark.parametrize(
+    "command",
+    [["runs"], ["verify", "--all"], ["gc", "--dry-run", "--keep=0", "--grace-hours=0"], ["champion"], ["show", "x"]],
+    ids=" ".join,
+)
+def test_a_key_of_a_store_moves_no_cursor_and_is_shown_as_it_is(
+    command: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    place = tmp_path / "[link]place[/]"
+    store = LocalStore(place)
+    promote(store, publish(store, 1))
+    put(store, f"runs/{HOSTILE}/manifest.json", b"no manifest")
+    put(store, f"runs/{HOSTILE}/{HOSTILE}.bin", b"no file of a run")
+    main([*command, "--artifacts", str(place)])
+    output = capsys.readouterr()
+    shown = output.out + output.err
+    assert not UNPRINTABLE.search(shown.replace("\n", ""))
+    if command[0] in ("verify", "champion", "show"):
+        assert "[link]place[/]" in shown
+    if command[0] in ("runs", "verify"):
+        assert "\\x1b[31m[bold]red\\u202e\\x07" in shown
+
+
+def test_the_message_of_an_error_has_no_control_characters() -> None:
+    assert str(MnistBpError(f"HTTP 404 {HOSTILE}\nnext")) == ("HTTP 404 \\x1b[31m[bold]red\\u202e\\x07 next")
