@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import unquote
 
-from mnist_bp.errors import ConfigError, StoreError
+from mnist_bp.errors import UNPRINTABLE, ConfigError, StoreError
 from mnist_bp.storage.interface import Store
 from mnist_bp.storage.local import LocalStore
 from mnist_bp.storage.retries import RetryPolicy
@@ -78,6 +78,8 @@ def absolute_address(uri: str) -> str:
 
 def address_problem(uri: str) -> str | None:
     """Return what is wrong with the address of a store, or None if `open_store` accepts it."""
+    if UNPRINTABLE.search(uri):  # a manifest that contains it could not be read
+        return "expected a directory or s3://bucket/prefix in UTF-8, without control characters"
     scheme, separator, rest = uri.partition("://")
     host = rest.partition("/")[0]
     if not separator:

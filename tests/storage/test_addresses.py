@@ -38,6 +38,8 @@ def refused(address: str) -> str:
         "s3://no bucket!/prefix",
         "file://host/path",
         "s3:/bucket/x",
+        "red\x1b[31m",  # a manifest with this address could not be read
+        "latin-1-\udce9",
     ],
 )
 def test_an_address_that_names_no_store_is_refused(address: str) -> None:
