@@ -145,7 +145,9 @@ def _all_rounds(runs: int, log: Log) -> tuple[dict[str, list[tuple[Process, Proc
 
         pairs = {"own": in_turn("own", flow, empty)}
         with LocalServer() as server:
-            pairs["running"] = in_turn("running", flow, empty, PREFECT_API_URL=server.url)
+            pairs["running"] = in_turn(
+                "running", flow, empty, PREFECT_API_URL=server.url, PREFECT_API_AUTH_STRING=server.password
+            )
         pairs["local"] = in_turn("local", local, imports)
         dataset = json.loads(pairs["own"][0][0].stdout)["dataset"]
         train = preprocess_dataset(fetch_dataset(dataset, data_dir), data_dir).train

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import signal
 import sys
 from collections.abc import Sequence
@@ -22,7 +23,9 @@ if __name__ == "__main__":
 
 from pydantic import Field, field_validator
 
-from flows.runtime.choose_server import check_health
+from flows.runtime.choose_server import check_health, unusable
+from flows.runtime.password import CLIENT_VARIABLE, FILE, SERVER_VARIABLE, kept_password, prefect_home
+from flows.runtime.proxies import bypass_proxies_on_loopback
 from flows.runtime.server import LocalServer, ServerError
 from flows.runtime.watch import SERVED_BY, when_process_dies
 from mnist_bp.cli import alive
@@ -30,7 +33,7 @@ from mnist_bp.cli.flags import Command, parse
 from mnist_bp.cli.process import print_error
 from mnist_bp.config import RunConfig
 from mnist_bp.data.datasets import DatasetName
-from mnist_bp.errors import ConfigError, MnistBpError
+from mnist_bp.errors import ConfigError, MnistBpError, without_secrets
 from mnist_bp.registry.nightly import ZONE_EXPECTED, zone_of
 
 if TYPE_CHECKING:
@@ -139,12 +142,20 @@ def _cron_problem(cron: str) -> str:
 
 
 def export_settings(command: ServeCommand) -> ServeCommand:
-    """Set the environment variables that runs inherit: places, independent of the working directory, and the server."""
+    """Set the environment variables that runs inherit: places, independent of the working directory, and the server.
+
+    Raises:
+        ConfigError: A port is given without a server.
+        PasswordError: The password of the server cannot be kept.
+    """
+    if "port" in command.model_fields_set and not command.with_server:
+        raise ConfigError(f"--port {command.port} is the port of the server of --with-server: give both or neither")
     places = {"data_dir": str(Path(command.data_dir).absolute()), "artifacts": command.config.record["artifacts"]}
     os.environ["MNIST_BP_DATA_DIR"], os.environ["MNIST_BP_ARTIFACTS"] = places["data_dir"], places["artifacts"]
     os.environ.setdefault("DO_NOT_TRACK", "1")
     if command.with_server:
         os.environ["PREFECT_API_URL"] = f"http://127.0.0.1:{command.port}/api"
+        os.environ[CLIENT_VARIABLE] = os.environ.get(SERVER_VARIABLE) or kept_password()
         os.environ[SERVED_BY] = str(os.getpid())  # runs exit with this process
     return command.model_copy(update=places)
 
@@ -156,24 +167,33 @@ def _serve(command: ServeCommand, deployments: list[RunnerDeployment]) -> None:
     from flows.runtime.crashed_runs import FLOW, crash_zombie_runs, describe_crash
     from flows.runtime.notifications import notify_crashed
 
-    url = PREFECT_API_URL.value()
+    url = str(PREFECT_API_URL.value())
     if problem := check_health():
-        raise ServerError(
-            f"no Prefect server replies at {url} ({type(problem).__name__}): start it, or start one with --with-server"
-        )
+        raise unusable(url, problem, "start it, or start one with --with-server")
     for run in crash_zombie_runs():  # each would keep the only slot of its deployment
         _print(describe_crash(run))
         notify_crashed(run)
-    about = {"api": url, "ui": str(url).removesuffix("/api"), "cron": command.cron, "timezone": command.timezone}
+    shown = without_secrets(url)
+    about = {"api": shown, "ui": shown.removesuffix("/api"), "cron": command.cron, "timezone": command.timezone}
     if command.json_output:
         print(json.dumps(about), flush=True)
     _print(f"serving     {FLOW}/train, and {FLOW}/nightly at {command.cron!r} in {command.timezone}")
     _print(f"see         {about['ui']}")
+    if command.with_server:
+        _print(f"password    {_password_hint()}")
     alive.stop()
     for number in (signal.SIGINT, signal.SIGTERM):  # until Prefect's runner installs its handlers
         signal.signal(number, signal.default_int_handler)
     # a paused schedule would stay paused when a new process serves it
     serve(*deployments, pause_on_shutdown=False, print_starting_message=False)
+
+
+def _password_hint() -> str:
+    """Return how the UI and the command `prefect` get the password, without the password."""
+    if os.environ.get(SERVER_VARIABLE):
+        return f'that of {SERVER_VARIABLE}; for the command prefect: export {CLIENT_VARIABLE}="${SERVER_VARIABLE}"'
+    path = shlex.quote(str(prefect_home() / FILE))
+    return f'for the UI in {path}; for the command prefect: export {CLIENT_VARIABLE}="$(cat {path})"'
 
 
 def _exit_without_server() -> None:
@@ -193,9 +213,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         The exit code: 0, or 1 (failed); 2 (bad usage) is raised as SystemExit, and a process that is interrupted before
         it serves exits with 130.
     """
-    command = export_settings(parse(ServeCommand, arguments))
+    command = parse(ServeCommand, arguments)
     alive.start("starting")
     try:
+        bypass_proxies_on_loopback()
+        command = export_settings(command)
         if command.end_with is not None:
             when_process_dies(command.end_with, lambda: os.kill(os.getpid(), signal.SIGTERM))
         from prefect.settings import PREFECT_API_URL
@@ -206,7 +228,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         check_webhook()
         if PREFECT_API_URL.value() is None:
             raise ServerError("no Prefect server is configured: set PREFECT_API_URL, or start one with --with-server")
-        server = LocalServer(command.port, with_ui=True) if command.with_server else None
+        server = None
+        if command.with_server:
+            server = LocalServer(command.port, with_ui=True, password=os.environ[CLIENT_VARIABLE])
         if server is not None:
             _print(f"starting    Prefect's server on port {command.port}")
         with server or nullcontext():

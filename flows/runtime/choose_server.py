@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http
 import os
 import tomllib
 from collections.abc import Iterator
@@ -9,6 +10,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Final
 
+from flows.runtime.password import CLIENT_VARIABLE, FILE, prefect_home
 from flows.runtime.server import STOP_TIMEOUT_S, LocalServer, ServerError
 
 REPLY_TIMEOUT_S: Final = 4.0
@@ -55,7 +57,7 @@ def use_server(prestarted: LocalServer | None) -> Iterator[None]:
         ServerError: The server does not reply, at the start or later.
     """
     import httpx
-    from prefect.settings import PREFECT_API_URL, temporary_settings
+    from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, temporary_settings
 
     named = PREFECT_API_URL.value()
     try:
@@ -64,33 +66,49 @@ def use_server(prestarted: LocalServer | None) -> Iterator[None]:
                 if prestarted is not None:
                     prestarted.stop()
                 if problem := check_health():
-                    raise _unreachable(named) from problem
+                    raise unusable(named, problem, f"start it, empty PREFECT_API_URL, or {_HINT}") from problem
             else:
                 server = stack.enter_context(prestarted or LocalServer())
-                stack.enter_context(temporary_settings({PREFECT_API_URL: server.url}))
+                own = {PREFECT_API_URL: server.url, PREFECT_API_AUTH_STRING: server.password}
+                stack.enter_context(temporary_settings(own))
                 stack.callback(_drain, server)
             yield
     except (RuntimeError, httpx.TransportError) as exc:
         if isinstance(exc, RuntimeError) and "Failed to reach API" not in str(exc):
             raise
-        raise _unreachable(named) from exc
+        if named is None:
+            raise ServerError(f"this script's Prefect server has ended; {_HINT}") from exc
+        raise unusable(named, exc, f"start it, empty PREFECT_API_URL, or {_HINT}") from exc
 
 
 def check_health() -> Exception | None:
-    """Return why the server that Prefect's settings name does not reply within seconds; None if it does."""
+    """Return why the server that Prefect's settings name cannot be used: no reply, or refused; None if it can."""
     import httpx
     from prefect import get_client
     from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 
     limits = {"timeout": httpx.Timeout(REPLY_TIMEOUT_S, connect=CONNECT_TIMEOUT_S)}
     with temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0}), get_client(limits, sync_client=True) as client:
-        return client.api_healthcheck()
+        try:
+            client.api_version()  # asks for the password, as /health does not
+        except Exception as exc:  # of any kind, as in api_healthcheck()
+            return exc
+    return None
 
 
-def _unreachable(named: str | None) -> ServerError:
-    if named is None:
-        return ServerError(f"this script's Prefect server has ended; {_HINT}")
-    return ServerError(f"cannot reach the Prefect server at {named}: start it, empty PREFECT_API_URL, or {_HINT}")
+def unusable(url: str | None, problem: Exception, hint: str) -> ServerError:
+    """Describe why a server that settings name cannot be used.
+
+    Args:
+        url: Its address; the user and password in it are hidden.
+        problem: As returned by `check_health`.
+        hint: What to do if it does not reply.
+    """
+    status = getattr(getattr(problem, "response", None), "status_code", None)
+    if status == http.HTTPStatus.UNAUTHORIZED:
+        how = f'of make serve: export {CLIENT_VARIABLE}="$(cat {prefect_home() / FILE})"'
+        return ServerError(f"the Prefect server at {url} asks for another password: set {CLIENT_VARIABLE}; {how}")
+    return ServerError(f"cannot reach the Prefect server at {url} ({type(problem).__name__}): {hint}")
 
 
 def _drain(server: LocalServer) -> None:

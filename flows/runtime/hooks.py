@@ -57,7 +57,7 @@ def _tags(run: RunRequest, dataset: str) -> dict[str, str]:
     return {"dataset": dataset, "engine": engine, "seed": run.config.seeds_range}
 
 
-def _on_running(_flow: Flow[..., Any], run: FlowRun, _state: State[Any]) -> None:
+def prepare_flow_run(_flow: Flow[..., Any], run: FlowRun, _state: State[Any]) -> None:
     """Send logs to Prefect, exit with the serving process, and mark runs whose process was killed as Crashed."""
     ui.send_logs_to_prefect()
     if pid := os.environ.get(SERVED_BY):
@@ -69,7 +69,7 @@ def _on_running(_flow: Flow[..., Any], run: FlowRun, _state: State[Any]) -> None
             notify_crashed(crashed)
 
 
-def _on_completion(_flow: Flow[..., Any], run: FlowRun, state: State[Any]) -> None:
+def show_summary(_flow: Flow[..., Any], run: FlowRun, state: State[Any]) -> None:
     """Show the summary in the UI, and notify of a run that does not become champion."""
     summary = state.result()
     if isinstance(summary, FinishedRun):
@@ -93,7 +93,7 @@ def _show_nights(summary: RunSummary) -> None:
             ui.show_markdown(f"accuracy-over-nights-{dataset}", text, nights_headline(rows))
 
 
-def _on_failure(_flow: Flow[..., Any], run: FlowRun, state: State[Any]) -> None:
+def notify_of_failure(_flow: Flow[..., Any], run: FlowRun, state: State[Any]) -> None:
     """Notify, and tag a run that failed before it was named, as far as its parameters decide the tags."""
     notify_failed(run, state)
     if run.parameters.get("resume"):
@@ -109,8 +109,8 @@ def _on_failure(_flow: Flow[..., Any], run: FlowRun, state: State[Any]) -> None:
 
 
 HOOKS: Final[dict[str, Any]] = {
-    "on_running": [_on_running],
-    "on_completion": [_on_completion],
-    "on_failure": [_on_failure],
-    "on_crashed": [_on_failure],
+    "on_running": [prepare_flow_run],
+    "on_completion": [show_summary],
+    "on_failure": [notify_of_failure],
+    "on_crashed": [notify_of_failure],
 }

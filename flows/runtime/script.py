@@ -20,12 +20,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from flows.runtime.choose_server import prestart, use_server
+from flows.runtime.proxies import bypass_proxies_on_loopback
 from flows.runtime.server import LocalServer
 from mnist_bp.cli import alive
 from mnist_bp.cli.flags import TrainCommand, parse
-from mnist_bp.cli.process import FastExit, exit_when_interrupted, raise_when_interrupted, reduce_garbage_collection
+from mnist_bp.cli.process import (
+    FastExit,
+    exit_when_interrupted,
+    print_error,
+    raise_when_interrupted,
+    reduce_garbage_collection,
+)
 from mnist_bp.config import RunConfig
-from mnist_bp.errors import MnistBpError
+from mnist_bp.errors import ConfigError, MnistBpError
 
 if TYPE_CHECKING:  # the server starts before these are imported
     from prefect import Flow
@@ -48,6 +55,11 @@ class Script:
         reduce_garbage_collection()
         exit_when_interrupted()
         ensure_home(parse(TrainCommand).data_dir)
+        try:
+            bypass_proxies_on_loopback()
+        except ConfigError as exc:
+            print_error(str(exc))
+            raise SystemExit(2) from exc
         alive.start("starting")
         self._exit = FastExit()
         self._server = prestart()

@@ -9,6 +9,9 @@ Prefect's own temporary server starts only with the first flow, after the client
 The child serves on a socket that the parent has opened, so the port is taken before the child exists, and a request
 waits in the socket's queue until the child accepts it. The child watches the parent and exits when it has ended. It is
 in a separate process group: Ctrl-C does not reach it, so that it can still record how the runs ended.
+
+Whoever uses a Prefect server can run commands as its user, so the child asks for a password, and answers its own host
+and origin alone.
 """
 
 from __future__ import annotations
@@ -29,6 +32,8 @@ from contextlib import closing
 from pathlib import Path
 from typing import Final, Self
 
+from flows.runtime.locked_app import OwnSiteOnly, hosts_of, origins_of
+from flows.runtime.password import CLIENT_VARIABLE, SERVER_VARIABLE, new_password, prefect_home
 from flows.runtime.watch import when_process_dies
 from mnist_bp.cli.process import reduce_garbage_collection
 from mnist_bp.errors import MnistBpError
@@ -59,13 +64,15 @@ class LocalServer:
         port: Port on the loopback interface; 0 for any free port.
         with_ui: With the UI and all services, and stderr passed through. Otherwise with what a single run needs, as in
             Prefect's temporary server, and stderr kept for the error message.
+        password: user:password for each request; generated if None.
 
     Raises:
         ServerError: The port is taken; on entering, the server ended or does not reply.
     """
 
-    def __init__(self, port: int = 0, *, with_ui: bool = False) -> None:
+    def __init__(self, port: int = 0, *, with_ui: bool = False, password: str | None = None) -> None:
         self._with_ui = with_ui
+        self.password: Final = password or new_password()
         self._socket = socket.socket()
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -163,6 +170,12 @@ class LocalServer:
                 # the UI sends its requests to the address in the settings
                 "PREFECT_SERVER_API_PORT": str(self.port),
                 "PREFECT_API_URL": self.url,
+                # not the user's settings for another server
+                "PREFECT_SERVER_API_BASE_PATH": "/api",
+                "PREFECT_SERVER_CORS_ALLOWED_ORIGINS": ",".join(origins_of(hosts_of(self.port))),
+                # in the environment alone: other users can read command lines
+                SERVER_VARIABLE: self.password,
+                CLIENT_VARIABLE: self.password,
             },
             pass_fds=[self._socket.fileno()],
             process_group=0,
@@ -197,7 +210,7 @@ def is_healthy(url: str, timeout: float = 10) -> bool:
 
 def database() -> Path:
     """Return the path of Prefect's SQLite file, unless its settings name another database."""
-    return Path(os.environ.get("PREFECT_HOME") or "~/.prefect").expanduser() / "prefect.db"
+    return prefect_home() / "prefect.db"
 
 
 def database_is_locked() -> bool:
@@ -230,8 +243,9 @@ def _serve(listening: int, parent: int, with_ui: bool) -> None:
     import uvicorn
     from prefect.server.api.server import create_app
 
-    config = uvicorn.Config(create_app(ephemeral=not with_ui, final=True), log_level="error", lifespan="on")
-    uvicorn.Server(config).run(sockets=[socket.socket(fileno=listening)])
+    sockets = [socket.socket(fileno=listening)]
+    app = OwnSiteOnly(create_app(ephemeral=not with_ui, final=True), hosts_of(sockets[0].getsockname()[1]))
+    uvicorn.Server(uvicorn.Config(app, log_level="error", lifespan="on")).run(sockets=sockets)
 
 
 if __name__ == "__main__":

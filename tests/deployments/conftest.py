@@ -8,12 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from flows.runtime.server import LocalServer
 from tests.support.bad_http import BadHttp
 from tests.support.s3_servers import free_port
-from tests.support.serving import Served, Webhook, both_are_served, environment, eventually, webhook
+from tests.support.serving import Served, Webhook, both_are_served, client_of, environment, eventually, webhook
 
 ZONE = "Europe/Zurich"
 FLAGS = ["--dataset", "mnist-sample", "--steps", "60", "--checkpoint-every", "30", "--timezone", ZONE]
@@ -61,8 +60,9 @@ def operated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Operation]:
             patch.setenv(name, value)
         with LocalServer(port, with_ui=True) as server:
             patch.undo()
+            variables["PREFECT_API_AUTH_STRING"] = server.password
             served = Served(FLAGS, variables, directory).ready()
-            with temporary_settings({PREFECT_API_URL: server.url}):
+            with client_of(server.url, server.password):
                 eventually(both_are_served, "they are not served")
             operation = Operation(server.url, directory, variables, mirror, hook, served)
             try:
@@ -75,5 +75,5 @@ def operated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Operation]:
 def operation(operated: Operation) -> Iterator[Operation]:
     """The installation, as the server that this process's Prefect client uses."""
     operated.webhook.texts.clear()
-    with temporary_settings({PREFECT_API_URL: operated.url}):
+    with client_of(operated.url, operated.variables["PREFECT_API_AUTH_STRING"]):
         yield operated

@@ -81,7 +81,9 @@ def final_states(runs: list[FlowRun]) -> list[str | None] | None:
 
 def resources_of(operation: Operation, event: str) -> list[UUID]:
     """The flow runs named by events of a name."""
-    reply = httpx.post(f"{operation.url}/events/filter", json={"filter": {"event": {"name": [event]}}})
+    user, _, password = operation.variables["PREFECT_API_AUTH_STRING"].partition(":")
+    asked = {"filter": {"event": {"name": [event]}}}
+    reply = httpx.post(f"{operation.url}/events/filter", json=asked, auth=(user, password))
     found = [each["resource"]["prefect.resource.id"] for each in reply.raise_for_status().json()["events"]]
     return [UUID(resource.removeprefix("prefect.flow-run.")) for resource in found]
 

@@ -16,7 +16,6 @@ from typing import Protocol
 
 import psutil
 import pytest
-from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from mnist_bp.cli.process import INTERRUPTED
 from tests.support.prefect_records import artifacts_of
@@ -27,6 +26,7 @@ from tests.support.serving import (
     SCRIPT,
     Served,
     both_are_served,
+    client_of,
     environment,
     eventually,
     start_run,
@@ -46,6 +46,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
         (["--timezone", "../etc"], 2, ["--timezone '../etc'", "Europe/Zurich"]),
         (["--seed", "3"], 2, ["--seed 3", "date"]),
         (["--dataset", "auto"], 2, ["--dataset 'auto'", "mnist"]),
+        (["--port", "4300"], 2, ["--port 4300", "--with-server"]),
         ([], 1, ["PREFECT_API_URL", "--with-server"]),
     ],
 )
@@ -72,7 +73,7 @@ def test_a_server_that_does_not_reply_is_named(tmp_path: Path) -> None:
     refused = subprocess.run([sys.executable, SCRIPT], env=variables, cwd=tmp_path, capture_output=True, text=True)
     (line,) = refused.stderr.splitlines()
     assert refused.returncode == 1
-    assert "no Prefect server replies at http://127.0.0.1:9/api" in line
+    assert "cannot reach the Prefect server at http://127.0.0.1:9/api" in line
 
 
 class Start(Protocol):
@@ -149,7 +150,7 @@ def test_a_run_ends_with_the_process_that_owns_the_server_even_after_sigkill(
     tmp_path: Path, start_with_server: Start
 ) -> None:
     served = start_with_server(tmp_path).ready()
-    with temporary_settings({PREFECT_API_URL: served.about["api"]}):
+    with client_of(served.about["api"], served.password):
         eventually(both_are_served, "they are not served")
         run = wait_for(start_run("train", {"config": ENDLESS}), "Running")
         eventually(lambda: artifacts_of(run).get("train-progress"), "it does not train")

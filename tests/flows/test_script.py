@@ -195,6 +195,33 @@ def test_resuming_a_published_run_ends_the_prestarted_server(start_alone: Start)
     assert_ended(children)
 
 
+PROXIES = [
+    {"HTTP_PROXY": "http://127.0.0.1:9", "http_proxy": "http://127.0.0.1:9"},
+    {"ALL_PROXY": "socks5://127.0.0.1:9"},
+    {"ALL_PROXY": "socks://127.0.0.1:9/", "all_proxy": "socks://127.0.0.1:9/"},
+    {"PREFECT_SERVER_API_AUTH_STRING": "another:server", "PREFECT_SERVER_API_BASE_PATH": "/another"},
+    {"PREFECT_API_AUTH_STRING": "another:server"},
+]
+
+
+@pytest.mark.parametrize("variables", PROXIES, ids=lambda each: "-".join(each.values()))
+def test_proxies_and_settings_of_another_server_do_not_reach_the_separate_server(
+    variables: dict[str, str], start_alone: Start
+) -> None:
+    process = start_alone(*SMALL, "--json", **variables)
+    out, err = process.communicate(timeout=100)
+    assert process.returncode == 0, err
+    assert json.loads(out)["run_id"]
+    assert "Traceback" not in err
+
+
+def test_a_proxy_of_an_unknown_scheme_is_refused_in_one_line_without_its_password(start_alone: Start) -> None:
+    process = start_alone(*SMALL, ALL_PROXY="ftp://user:canary@127.0.0.1:9")
+    out, err = process.communicate(timeout=30)
+    assert (process.returncode, out) == (2, "")
+    assert err == "error: ALL_PROXY starts with ftp://: expected http://, https:// or socks5://\n"
+
+
 # --- a server that settings name --------------------------------------------------
 
 

@@ -18,6 +18,7 @@ from uuid import UUID
 import psutil
 from prefect import get_client
 from prefect.client.schemas.objects import FlowRun
+from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, temporary_settings
 
 REPOSITORY: Final = Path(__file__).parents[2]
 SCRIPT: Final = REPOSITORY / "deployments" / "serve.py"
@@ -62,7 +63,7 @@ class Served:
     def __init__(
         self, flags: list[str], variables: Mapping[str, str], directory: Path, parent: Sequence[str] = ()
     ) -> None:
-        self.log = directory / "serve.log"
+        self.log, self.home = directory / "serve.log", Path(variables["PREFECT_HOME"])
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 [*parent, sys.executable, SCRIPT, *flags, "--json"],
@@ -90,6 +91,11 @@ class Served:
         found: list[psutil.Process] = psutil.Process(self.process.pid).children(recursive=True)
         return found
 
+    @property
+    def password(self) -> str:
+        """The password of the server that it started."""
+        return (self.home / "mnist-bp-password").read_text().strip()
+
     def kill(self, *, with_runs: bool) -> None:
         """Kill it."""
         victims = self.descendants if with_runs else []
@@ -110,6 +116,13 @@ class Served:
         self.process.wait()
         assert self.process.stdout is not None
         self.process.stdout.close()
+
+
+@contextmanager
+def client_of(url: str, password: str) -> Iterator[None]:
+    """Let this process's Prefect client use a server that asks for a password."""
+    with temporary_settings({PREFECT_API_URL: url, PREFECT_API_AUTH_STRING: password}):
+        yield
 
 
 def both_are_served() -> bool:
