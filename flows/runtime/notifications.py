@@ -77,6 +77,8 @@ def post(url: str, text: str) -> str | None:
     Returns:
         Why the message was not delivered, or None.
     """
+    httpx_log = logging.getLogger("httpx")  # at INFO, it logs the address
+    httpx_log.setLevel(max(httpx_log.level, logging.WARNING))
     try:
         reply = httpx.post(url, json={"text": html.escape(text, quote=False)}, timeout=_TIMEOUT_S)
     except (httpx.HTTPError, httpx.InvalidURL, OSError, ValueError) as exc:

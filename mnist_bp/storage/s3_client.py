@@ -34,6 +34,16 @@ MIN_SPEED: Final = 64 << 10
 _MAX_CONNECTIONS: Final = 16
 """Connections that are kept open; with more threads than that, some would wait."""
 
+_HEADER_VARIABLES: Final = (
+    "AWS_ACCESS_KEY_ID",
+    "AWS_SECRET_ACCESS_KEY",
+    "AWS_SESSION_TOKEN",
+    "AWS_SECURITY_TOKEN",
+    "AWS_DEFAULT_REGION",
+    "AWS_REGION",
+)
+"""Variables that become part of the headers of a request."""
+
 T = TypeVar("T")
 
 
@@ -146,6 +156,13 @@ def _check_certificates(session: Any) -> None:
         )
 
 
+def _check_header_values() -> None:
+    """Refuse values that cannot be part of a header before a request is made: errors of libraries would show them."""
+    for name in _HEADER_VARIABLES:
+        if not os.environ.get(name, "").isprintable():
+            raise StoreError(f"{name} contains a line break or another control character: set it without")
+
+
 def _open_boto_client() -> Any:
     for name in ("boto3", "botocore", "s3transfer"):  # at DEBUG, botocore logs headers, including session tokens
         logger = logging.getLogger(name)
@@ -154,6 +171,7 @@ def _open_boto_client() -> Any:
     try:
         # not boto3's process-wide session, which would keep the first credentials that it found
         session = botocore.session.Session()
+        _check_header_values()
         _check_certificates(session)
         client = boto3.session.Session(botocore_session=session).client(
             "s3",

@@ -99,6 +99,9 @@ def raising_store_errors(what: str) -> Iterator[None]:
         hint = "set AWS_ENDPOINT_URL_S3 to the address and port of a store, without another server in between"
         raise StoreError(f"{what}: {exc}; {hint}") from exc
     except _NETWORK as exc:
+        if type(exc) is aws.HTTPClientError:  # of another library, whose text may contain headers
+            cause = type(exc.kwargs.get("error", exc)).__name__
+            raise StoreError(f"{what}: {cause}; check the network and AWS_*", transient=True) from None
         text = _QUERY.sub(r"\1", str(exc))
         if _host_is_unknown(exc):
             raise StoreError(f"{what}: {text}: no host has this name; check AWS_ENDPOINT_URL_S3") from exc
