@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import socket
 import threading
@@ -181,6 +182,8 @@ def _open_http(url: str, start: int, limits: Limits) -> Iterator[MirrorResponse]
     headers = {"Accept-Encoding": "identity"}  # the digest is that of the stored file
     if start:
         headers["Range"] = f"bytes={start}-"
+    httpx_log = logging.getLogger("httpx")  # at INFO, it logs addresses with their passwords
+    httpx_log.setLevel(max(httpx_log.level, logging.WARNING))
     timeout = httpx.Timeout(limits.silence, connect=limits.connect)
     with ExitStack() as stack:
         deadline = stack.enter_context(_Deadline(limits.total))

@@ -100,7 +100,7 @@ def raising_store_errors(what: str) -> Iterator[None]:
         raise StoreError(f"{what}: {exc}; {hint}") from exc
     except _NETWORK as exc:
         if type(exc) is aws.HTTPClientError:  # of another library, whose text may contain headers
-            cause = type(exc.kwargs.get("error", exc)).__name__
+            cause = type(getattr(exc, "kwargs", {}).get("error", exc)).__name__
             raise StoreError(f"{what}: {cause}; check the network and AWS_*", transient=True) from None
         text = _QUERY.sub(r"\1", str(exc))
         if _host_is_unknown(exc):
