@@ -18,7 +18,7 @@ from mnist_bp.results import CachedDataset, RawDataset
 from tests.support.killed_runs import RunLauncher
 from tests.support.s3_servers import S3Server, admin_client, environment_of, present_servers, serve
 
-pytest_plugins = ["tests.support.scripts"]
+pytest_plugins = ["tests.support.reporting", "tests.support.scripts"]
 
 SMALL = ["--dataset", "mnist-sample", "--steps", "200", "--checkpoint-every", "100"]
 ENDLESS = ["--dataset", "mnist-sample", "--steps", "1000000000", "--checkpoint-every", "100000"]
