@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 from mnist_bp.cli.alive import SignsOfLife
 from tests.support.terminal import on_terminal
+from tests.support.waiting import HANG_S
 
 SLOW_COMMAND = """
 import sys, time
@@ -21,7 +22,7 @@ main.script()
 
 
 def wait_for(condition: Callable[[], bool]) -> None:
-    ended = time.monotonic() + 60
+    ended = time.monotonic() + HANG_S
     while not condition():
         assert time.monotonic() < ended
         time.sleep(0.01)

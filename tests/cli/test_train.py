@@ -18,6 +18,7 @@ from mnist_bp.cli.main import main
 from mnist_bp.data.datasets import DATASETS
 from tests.conftest import SMALL
 from tests.support.bad_http import BadHttp, status
+from tests.support.waiting import HANG_S
 
 pytestmark = pytest.mark.usefixtures("warm_caches", "own_signals")
 
@@ -66,7 +67,7 @@ def test_an_interrupted_run_is_found_and_is_resumed_by_the_command_in_its_messag
             if line.startswith("train       step"):
                 break
         run.send_signal(signal.SIGINT)
-        _, err = run.communicate(timeout=30)
+        _, err = run.communicate(timeout=HANG_S)
     assert run.returncode == 130
     kept, named = err.splitlines()[-2:]
     assert kept == "error: interrupted; the run is kept; resume it with:"
@@ -79,7 +80,9 @@ def test_an_interrupted_run_is_found_and_is_resumed_by_the_command_in_its_messag
     shown = capsys.readouterr().out
     assert "of 30,000; not published\n" in shown
     assert shown.endswith(f"\nresume it with:\nmnist-bp train --resume {directory.name}\n")
-    continued = subprocess.run([*shlex.split(named), "--json"], capture_output=True, text=True, check=True, timeout=60)
+    continued = subprocess.run(
+        [*shlex.split(named), "--json"], capture_output=True, text=True, check=True, timeout=HANG_S
+    )
     assert json.loads(continued.stdout)["run_id"] == directory.name
     lines = [line for line in continued.stderr.splitlines() if line.startswith("train ")]
     assert re.fullmatch(r"train       resumed from step [\d,]+ of 30,000", lines[1])  # before the engine is checked

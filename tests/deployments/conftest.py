@@ -12,7 +12,8 @@ import pytest
 from flows.runtime.server import LocalServer
 from tests.support.bad_http import BadHttp
 from tests.support.s3_servers import free_port
-from tests.support.serving import Served, Webhook, both_are_served, client_of, environment, eventually, webhook
+from tests.support.serving import Served, Webhook, both_are_served, client_of, environment, webhook
+from tests.support.waiting import eventually
 
 ZONE = "Europe/Zurich"
 FLAGS = ["--dataset", "mnist-sample", "--steps", "60", "--checkpoint-every", "30", "--timezone", ZONE]

@@ -27,9 +27,10 @@ from mnist_bp.registry.nightly import seed_of
 from tests.deployments.conftest import ZONE, Operation
 from tests.support.bad_http import Fault, status
 from tests.support.prefect_records import artifacts_of, task_runs_of
-from tests.support.serving import ENDLESS, REPOSITORY, eventually, read_run, start_run, wait_for
+from tests.support.serving import ENDLESS, REPOSITORY, read_run, start_run, wait_for
+from tests.support.waiting import HANG_S, eventually
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
+pytestmark = pytest.mark.slow
 
 SMALL = {"dataset": "mnist-sample", "steps": 60, "checkpoint_every": 30}
 
@@ -42,7 +43,7 @@ def prefect(operation: Operation, *arguments: str, cwd: Path | None = None) -> s
         cwd=cwd,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=HANG_S,
     )
 
 

@@ -14,7 +14,6 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
 
-import psutil
 import pytest
 
 from mnist_bp.cli.process import INTERRUPTED
@@ -28,12 +27,12 @@ from tests.support.serving import (
     both_are_served,
     client_of,
     environment,
-    eventually,
     start_run,
     wait_for,
 )
+from tests.support.waiting import HANG_S, assert_ended, eventually, under_load
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
+pytestmark = pytest.mark.slow
 
 
 @pytest.mark.parametrize(
@@ -116,11 +115,11 @@ def test_its_server_ends_with_it_however_it_ends_and_has_a_ui_that_works_on_any_
         with urllib.request.urlopen(each.about["ui"]) as reply:
             assert "<html" in reply.read().decode()
         each.process.send_signal(number)
-        code = each.process.wait(30)
+        code = each.process.wait(HANG_S)
         each.close()
         assert code == (-number if number == signal.SIGKILL else 0), each.log.read_text()
         assert "Traceback" not in each.log.read_text()
-        assert not psutil.wait_procs(children, timeout=10)[1]
+        assert_ended(children)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -131,7 +130,7 @@ def test_an_interruption_during_the_start_prints_no_traceback(
         served = start_with_server(tmp_path / str(moment))
         time.sleep(0.1 + 0.2 * moment)  # from its first imports to Prefect's
         served.process.send_signal(number)
-        code = served.process.wait(30)
+        code = served.process.wait(HANG_S)
         served.close()
         assert (code in (INTERRUPTED, -number), "Traceback" in served.log.read_text()) == (True, False)
 
@@ -140,10 +139,10 @@ def test_sigterm_before_it_serves_ends_it_and_its_server(tmp_path: Path, start_w
     served = start_with_server(tmp_path)
     children = eventually(lambda: served.descendants, "it should start a Prefect server")
     served.process.terminate()
-    code = served.process.wait(30)
+    code = served.process.wait(HANG_S)
     served.close()
     assert (code, "Traceback" in served.log.read_text()) == (INTERRUPTED, False), served.log.read_text()
-    assert not psutil.wait_procs(children, timeout=10)[1]
+    assert_ended(children)
 
 
 def test_a_run_ends_with_the_process_that_owns_the_server_even_after_sigkill(
@@ -157,14 +156,14 @@ def test_a_run_ends_with_the_process_that_owns_the_server_even_after_sigkill(
     processes = served.descendants
     assert len(processes) > 1, "it should have a server, and a run"
     served.kill(with_runs=False)
-    assert not psutil.wait_procs(processes, timeout=10)[1]
+    assert_ended(processes)
 
 
 def test_it_ends_at_once_with_a_message_if_its_server_has_ended(tmp_path: Path, start_with_server: Start) -> None:
     served = start_with_server(tmp_path).ready()
     (server,) = served.descendants
     server.kill()
-    code = served.process.wait(20)
+    code = served.process.wait(under_load(20))
     served.close()
     assert (code, "Prefect's server has ended unexpectedly" in served.log.read_text()) == (1, True)
 
@@ -181,13 +180,13 @@ def test_make_serve_leaves_nothing_behind_when_make_is_killed(tmp_path: Path, st
     processes = served.descendants
     assert len(processes) > 1, "there should be the serving process, and a server"
     served.kill(with_runs=False)
-    assert not psutil.wait_procs(processes, timeout=20)[1]
+    assert_ended(processes, 20)
 
 
 def test_it_ends_if_the_process_of_end_with_has_already_ended(tmp_path: Path, start_with_server: Start) -> None:
     ended = subprocess.run(["/bin/sh", "-c", "echo $$"], capture_output=True, text=True).stdout.strip()
     served = start_with_server(tmp_path, "--end-with", ended)
-    assert served.process.wait(30) == INTERRUPTED
+    assert served.process.wait(HANG_S) == INTERRUPTED
     served.close()
 
 

@@ -20,6 +20,7 @@ from mnist_bp.engines.cpu import CpuEngine
 from mnist_bp.engines.cpu_kernel import CompiledKernels
 from mnist_bp.errors import ConfigError
 from mnist_bp.model.parameters import FloatArray, UInt8Array, initial_parameters
+from tests.support.waiting import HANG_S
 
 REPOSITORY = Path(__file__).parents[2]
 STEP = """
@@ -52,7 +53,7 @@ def start(script: str = STEP, **environment: str) -> subprocess.Popen[str]:
 
 
 def finished(process: subprocess.Popen[str]) -> tuple[str, float, str]:
-    printed, stderr = process.communicate(timeout=100)
+    printed, stderr = process.communicate(timeout=HANG_S)
     assert process.returncode == 0, stderr
     result, seconds, notice = printed.splitlines()
     return result, float(seconds), notice
@@ -179,7 +180,7 @@ print(certify(CpuEngine(), precisions=("float32", "float64")).failures)
 @pytest.mark.skipif(os.uname().machine != "x86_64", reason="compiles for other x86-64 processors")
 def test_the_kernels_are_correct_without_avx512_and_without_fused_multiply_add(processor: str, tmp_path: Path) -> None:
     process = start(CERTIFY, NUMBA_CPU_NAME=processor, NUMBA_CPU_FEATURES="", NUMBA_CACHE_DIR=str(tmp_path))
-    printed, stderr = process.communicate(timeout=100)
+    printed, stderr = process.communicate(timeout=HANG_S)
     assert printed.strip() == "[]", stderr
 
 
@@ -203,7 +204,7 @@ for function in numba_cache.compile_functions(cpu_kernel.kernel_signatures("floa
 @pytest.mark.slow
 def test_the_kernels_compile_for_arm64_and_use_its_vectors() -> None:
     process = start(FOR_ARM64, NUMBA_OPT="0")  # not yet optimized for this machine
-    printed, stderr = process.communicate(timeout=100)
+    printed, stderr = process.communicate(timeout=HANG_S)
     assert len(printed.split()) == 2, stderr
     assert all(int(count) > 50 for count in printed.split())
 
@@ -241,7 +242,7 @@ def test_the_sigmoid_of_nan_is_nan() -> None:
 
 def test_models_are_trained_on_separate_cores(monkeypatch: pytest.MonkeyPatch) -> None:
     threads: set[int] = set()
-    meeting = threading.Barrier(2, timeout=30)
+    meeting = threading.Barrier(2, timeout=HANG_S)
 
     def train(*_: object) -> None:
         threads.add(threading.get_ident())

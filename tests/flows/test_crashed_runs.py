@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import time
 from typing import Any
 from uuid import uuid4
 
@@ -14,6 +13,7 @@ import pytest
 from prefect.client.schemas.objects import FlowRun
 
 from flows.runtime.crashed_runs import HOST, PID, STARTED, host_id, is_zombie
+from tests.support.waiting import eventually
 
 
 def labelled() -> FlowRun:
@@ -32,7 +32,7 @@ def test_a_run_whose_process_ended_is_a_zombie() -> None:
     run = FlowRun(flow_id=uuid4(), labels=labels)
     assert not is_zombie(run)
     process.kill()
-    time.sleep(0.2)
+    eventually(lambda: psutil.Process(process.pid).status() == psutil.STATUS_ZOMBIE, "it was not killed")
     assert is_zombie(run)  # the process is a zombie too: its exit code was not read yet
     process.communicate()
     assert is_zombie(run)

@@ -35,6 +35,7 @@ from tests.support.faulty_store import Action, Call, FaultyStore, Killed, die
 from tests.support.memory_store import MemoryStore, without_threads
 from tests.support.published_runs import age, make_directory, promote, publish, put_promotion, run_id_of
 from tests.support.s3_servers import S3Server
+from tests.support.waiting import HANG_S
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
 DAY = timedelta(hours=24)
@@ -502,7 +503,7 @@ def test_more_runs_than_one_page_of_a_listing_are_collected(s3_server: S3Server,
 def hold_lock(directory: Path, held: Any, done: Any) -> None:
     with locked(directory):
         held.set()
-        done.wait(60)
+        done.wait(HANG_S)
 
 
 @contextlib.contextmanager
@@ -513,7 +514,7 @@ def another_process_working_on(directory: Path) -> Iterator[None]:
     process = context.Process(target=hold_lock, args=(directory, held, done))
     process.start()
     try:
-        assert held.wait(20)
+        assert held.wait(HANG_S)
         yield
     finally:
         done.set()

@@ -14,6 +14,7 @@ from prefect.settings import PREFECT_API_URL
 from mnist_bp.storage.address import open_store
 from tests.support.published_runs import champions
 from tests.support.scripts import Start
+from tests.support.waiting import HANG_S
 
 STEPS = ["--dataset", "mnist-sample", "--steps", "2000", "--checkpoint-every", "400"]
 
@@ -27,7 +28,7 @@ def start(start: Start) -> Start:
 
 
 def end(process: subprocess.Popen[str]) -> dict[str, object]:
-    out, err = process.communicate(timeout=90)
+    out, err = process.communicate(timeout=HANG_S)
     assert process.returncode == 0, err
     printed: dict[str, object] = json.loads(out)
     return printed
@@ -36,7 +37,7 @@ def end(process: subprocess.Popen[str]) -> dict[str, object]:
 @pytest.mark.parametrize("engine", ["reference", "cpu"])
 def test_a_script_that_is_killed_and_resumed_publishes_the_same_checkpoints(engine: str, start: Start) -> None:
     process = start(*STEPS, "--engine", engine, "--artifacts", "killed")
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + HANG_S
     while not list(Path("data/runs").glob("*/checkpoints/step-0000400.safetensors")):
         assert time.monotonic() < deadline
         assert process.poll() is None, process.communicate()

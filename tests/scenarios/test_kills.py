@@ -156,7 +156,6 @@ def stages_when_killed(launcher: RunLauncher, plans: Sequence[RunPlan], complete
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(400)
 def test_a_run_killed_at_each_operation_on_the_disk_ends_as_if_never_killed(
     launcher: RunLauncher, warm: NewRun
 ) -> None:

@@ -11,6 +11,7 @@ import pytest
 
 from tests.support.s3_servers import admin_client, environment_of, serve
 from tests.support.scripts import SCRIPT
+from tests.support.waiting import HANG_S
 
 TOKEN = "canary-session-token-3b1f"
 
@@ -37,7 +38,7 @@ def test_credentials_are_in_no_log_no_file_and_no_database(right: bool, tmp_path
             env={**os.environ, **EVERYTHING_LOGGED, **given, **place},
             cwd=tmp_path,
             capture_output=True,
-            timeout=100,
+            timeout=HANG_S,
         )
     assert ended.returncode == (0 if right else 1), ended.stderr.decode()
     assert b"DEBUG" in ended.stdout + ended.stderr

@@ -34,8 +34,9 @@ from mnist_bp.layout import run_directory
 from mnist_bp.pipeline import preflight, run_pipeline
 from mnist_bp.training.journal import Journal
 from mnist_bp.training.resume import RunRequest, load_resumable_run
+from tests.support.waiting import HANG_S
 
-TIMEOUT_S: Final = 60
+TIMEOUT_S: Final = HANG_S
 """Seconds that a process may take to end."""
 
 AUDITED: Final = frozenset({"os.rename", "os.link", "os.remove", "http.client.send"})
@@ -122,7 +123,7 @@ class RunLauncher:
         self.start(*plans)
         number, results = 0, []
         while number != self._requests:  # skips the results of requests that a test timed out on
-            if not self._connection.poll(2 * TIMEOUT_S):
+            if not self._connection.poll(TIMEOUT_S):
                 raise TimeoutError(f"no result of {plans}")
             number, results = self._connection.recv()
         return results

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 
 from prefect import get_client
 from prefect.client.schemas.filters import (
@@ -16,6 +15,8 @@ from prefect.client.schemas.filters import (
 )
 from prefect.client.schemas.objects import Artifact, FlowRun, TaskRun
 
+from tests.support.waiting import eventually
+
 
 def newest_flow_run() -> FlowRun:
     with get_client(sync_client=True) as client:
@@ -24,22 +25,19 @@ def newest_flow_run() -> FlowRun:
 
 def task_runs_of(run: FlowRun) -> list[TaskRun]:
     """Task runs reach the server through its event stream, a moment after they end."""
-    deadline = time.monotonic() + 20
-    while True:
+
+    def look() -> list[TaskRun] | None:
         with get_client(sync_client=True) as client:
             runs = client.read_task_runs(flow_run_filter=FlowRunFilter(id=FlowRunFilterId(any_=[run.id])))
-        if runs and all(task.state is not None and task.state.is_final() for task in runs):
-            return sorted(runs, key=lambda task: str(task.start_time))
-        assert time.monotonic() < deadline, [(task.name, task.state_name) for task in runs]
-        time.sleep(0.2)
+        return runs if all(task.state is not None and task.state.is_final() for task in runs) else None
+
+    return sorted(eventually(look, "its task runs are not final"), key=lambda task: str(task.start_time))
 
 
 def logs_of(run: FlowRun) -> list[str]:
     only = LogFilter(flow_run_id=LogFilterFlowRunId(any_=[run.id]))
     with get_client(sync_client=True) as client:
-        deadline = time.monotonic() + 20
-        while not (logs := client.read_logs(log_filter=only)) and time.monotonic() < deadline:
-            time.sleep(0.2)
+        logs = eventually(lambda: client.read_logs(log_filter=only), "it has no logs")
     return [log.message for log in logs]
 
 

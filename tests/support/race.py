@@ -20,8 +20,10 @@ from multiprocessing.synchronize import Barrier
 from threading import BrokenBarrierError
 from typing import Any, Final, TypeVar
 
+from tests.support.waiting import HANG_S
+
 RACERS: Final = 16
-TIMEOUT_S: Final = 60
+TIMEOUT_S: Final = HANG_S
 """Seconds that a process waits for the others."""
 
 Result = TypeVar("Result")
@@ -57,7 +59,7 @@ def run_race(racer: Callable[..., Result], *args: Any, racers: int = RACERS) -> 
     for process in started:
         process.start()
     try:
-        found = dict(results.get(timeout=2 * TIMEOUT_S) for _ in started)
+        found = dict(results.get(timeout=TIMEOUT_S) for _ in started)
     finally:
         for process in started:
             process.join(10)

@@ -32,7 +32,8 @@ from typing import IO, Any, Final
 import boto3.session
 from botocore.config import Config
 
-START_TIMEOUT_S: Final = 20
+from tests.support.waiting import HANG_S, under_load
+
 END_TIMEOUT_S: Final = 10
 
 REGION: Final = "us-east-1"
@@ -168,7 +169,7 @@ def serve(name: str, directory: Path, *, end_with: signal.Signals = signal.SIGTE
         finally:
             process.send_signal(end_with)
             try:
-                process.wait(END_TIMEOUT_S)
+                process.wait(under_load(END_TIMEOUT_S))
             except subprocess.TimeoutExpired:
                 process.kill()
 
@@ -207,7 +208,7 @@ def free_port() -> int:
 
 
 def _wait_until_ready(process: subprocess.Popen[bytes], address: str, log: IO[bytes]) -> None:
-    deadline = time.monotonic() + START_TIMEOUT_S
+    deadline = time.monotonic() + HANG_S
     while process.poll() is None and time.monotonic() < deadline:
         if _is_ready(address):
             return

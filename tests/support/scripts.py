@@ -17,6 +17,7 @@ import psutil
 import pytest
 
 from flows.runtime.server import LocalServer
+from tests.support.waiting import HANG_S
 
 SCRIPT = Path(__file__).parents[2] / "flows" / "train.py"
 
@@ -28,7 +29,7 @@ def prefect_server() -> Iterator[None]:
     """A real Prefect server with a separate database, for the session."""
     from prefect.testing.utilities import prefect_test_harness  # 1 s, which sessions without flows save
 
-    with prefect_test_harness(server_startup_timeout=100):
+    with prefect_test_harness(server_startup_timeout=int(HANG_S)):
         yield
 
 

@@ -7,12 +7,11 @@ import os
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 from uuid import UUID
 
 import psutil
@@ -20,23 +19,12 @@ from prefect import get_client
 from prefect.client.schemas.objects import FlowRun
 from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, temporary_settings
 
+from tests.support.waiting import HANG_S, eventually
+
 REPOSITORY: Final = Path(__file__).parents[2]
 SCRIPT: Final = REPOSITORY / "deployments" / "serve.py"
-TIMEOUT_S: Final = 60.0
 ENDLESS: Final = {"dataset": "mnist-sample", "steps": 10**9, "checkpoint_every": 10**5, "engine": "reference"}
 """As `tests.conftest.ENDLESS`, as a parameter, and by an engine that takes longer for its first checkpoint."""
-
-Found = TypeVar("Found")
-
-
-def eventually(look: Callable[[], Found | None], what: str, timeout: float = TIMEOUT_S) -> Found:
-    """Poll until the result is true."""
-    deadline = time.monotonic() + timeout
-    while True:
-        if found := look():
-            return found
-        assert time.monotonic() < deadline, what
-        time.sleep(0.2)
 
 
 def environment(home: Path, **more: str) -> dict[str, str]:
@@ -107,7 +95,7 @@ class Served:
     def stop(self) -> int:
         """Terminate it, and return its exit code."""
         self.process.terminate()
-        code = self.process.wait(60)
+        code = self.process.wait(HANG_S)
         self.close()
         return code
 
@@ -143,7 +131,7 @@ def read_run(run_id: UUID) -> FlowRun:
         return client.read_flow_run(run_id)
 
 
-def wait_for(run_id: UUID, state: str, timeout: float = TIMEOUT_S) -> FlowRun:
+def wait_for(run_id: UUID, state: str, timeout: float = HANG_S) -> FlowRun:
     """Wait until a run is in a state; fail if it ends in another."""
 
     def look() -> FlowRun | None:

@@ -285,7 +285,6 @@ def test_lab_8_4_on_mnist_ends_in_the_range_that_64_orders_span(engine: Engine, 
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(400)
 def test_24_seeds_end_in_the_same_distribution_with_either_engine(mnist: CachedDataset) -> None:
     """Kolmogorov-Smirnov test of the accuracies: 24 and 24 equal draws differ by more than 0.46 in 1 of 100 cases."""
     accuracies = []

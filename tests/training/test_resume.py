@@ -19,6 +19,7 @@ from mnist_bp.storage.files import sha256_of_bytes
 from mnist_bp.training.journal import Journal, RunStart
 from mnist_bp.training.resume import RunRequest, load_resumable_run, resume_flags
 from mnist_bp.training.workspace import lock_run
+from tests.support.waiting import HANG_S
 
 RUN = "20261125T072013Z-1d4ef8bd"
 OTHER = "20261125T072013Z-1d4ef8be"
@@ -126,7 +127,7 @@ def test_a_run_that_is_published_and_not_decided_is_resumed() -> None:
 def _hold(directory: Path, held: Any, done: Any) -> None:
     with lock_run(directory):
         held.set()
-        done.wait(60)
+        done.wait(HANG_S)
 
 
 @contextmanager
@@ -136,7 +137,7 @@ def locked_by_another_process(directory: Path) -> Iterator[None]:
     process = context.Process(target=_hold, args=(directory, held, done))
     process.start()
     try:
-        assert held.wait(20)
+        assert held.wait(HANG_S)
         yield
     finally:
         done.set()
