@@ -37,7 +37,7 @@ Session = Callable[[str], "subprocess.Popen[str]"]
 
 @pytest.fixture
 def session(tmp_path: Path) -> Iterator[Session]:
-    """Start pytest on `TESTS` with a number of workers, in a process group of its own."""
+    """Start pytest on `TESTS` with a number of workers, in a separate process group."""
     (tmp_path / "test_two.py").write_text(TESTS)
     (tmp_path / "pytest.ini").write_text("[pytest]\n")
     started: list[subprocess.Popen[str]] = []
@@ -61,7 +61,9 @@ def session(tmp_path: Path) -> Iterator[Session]:
     for process in started:
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
-        process.communicate()
+        process.wait()
+        if process.stdout is not None:
+            process.stdout.close()
 
 
 def read_until(process: subprocess.Popen[str], text: str) -> None:
