@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.waiting import eventually
+
 REPOSITORY = Path(__file__).parents[1]
 
 TESTS = """
@@ -28,6 +30,7 @@ def test_that_fails():
     assert 1 + 1 == 3, "arithmetic"
 
 def test_that_waits():
+    Path("waiting").touch()
     while not Path("go on").exists():
         time.sleep(0.01)
 """
@@ -93,6 +96,7 @@ def test_a_failure_is_printed_while_other_tests_run(workers: str, session: Sessi
 def test_ctrl_c_ends_in_a_summary_even_if_it_is_pressed_twice(workers: str, session: Session, tmp_path: Path) -> None:
     process = session(workers)
     read_until(process, "AssertionError: arithmetic")
+    eventually((tmp_path / "waiting").exists, "the other test did not start")
     os.killpg(process.pid, signal.SIGINT)
     read_until(process, "was running: test_two.py::test_that_waits")
     os.kill(process.pid, signal.SIGINT)
