@@ -13,7 +13,8 @@ from selenium.webdriver.common.keys import Keys
 
 from tests.support.chromium import browse
 from tests.support.s3_servers import free_port
-from tests.support.serving import Served, both_are_served, client_of, environment, eventually
+from tests.support.serving import Served, both_are_served, client_of, environment
+from tests.support.waiting import eventually
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 
