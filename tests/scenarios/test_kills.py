@@ -187,7 +187,7 @@ def test_a_run_killed_at_random_moments_ends_as_if_never_killed(launcher: RunLau
 def test_a_run_that_is_killed_again_and_again_is_completed(launcher: RunLauncher, warm: NewRun) -> None:
     complete, plan = finish(launcher, warm()), warm()
     for attempt in count(1):
-        (result,) = launcher.run(replace(plan, kill_at=24))
+        (result,) = launcher.run(replace(plan, kill_at=32))
         if not result.killed:
             break
         assert_readers_find_only_complete_runs(plan)
