@@ -16,7 +16,7 @@ from tests.support.s3_servers import free_port
 from tests.support.serving import Served, both_are_served, client_of, environment
 from tests.support.waiting import eventually
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
