@@ -68,7 +68,7 @@ from mnist_bp.data.parquet import load_split
 from mnist_bp.results import FileDigest
 
 started = time.perf_counter()
-load_split(FileDigest(sys.argv[1], sys.argv[2], size=0))
+load_split(FileDigest(sys.argv[1], sys.argv[2], int(sys.argv[3])))
 print(time.perf_counter() - started)
 """
 
@@ -195,7 +195,7 @@ def parts_of(process: Process, summary: Mapping[str, Any], record: Mapping[str, 
 
 def reading_seconds(split: FileDigest, environment: Mapping[str, str], runs: int) -> list[float]:
     """Time how long a fresh process takes to read the images of a split, once in each of several processes."""
-    command = [sys.executable, "-c", READ_IMAGES, split.path, split.sha256]
+    command = [sys.executable, "-c", READ_IMAGES, split.path, split.sha256, str(split.size)]
     return [float(run_process(command, environment).stdout) for _ in range(runs)]
 
 

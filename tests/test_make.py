@@ -12,11 +12,19 @@ from typing import Final
 from tests.test_docs import PAGES, commands_of
 
 REPOSITORY: Final = Path(__file__).parents[1]
+# without what the make that runs the tests passes on: it would print the directories that it enters
+ENVIRONMENT: Final = {
+    name: value for name, value in os.environ.items() if name not in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS")
+}
 
 
 def test_a_python_that_does_not_exist_is_one_clear_line(tmp_path: Path) -> None:
     made = subprocess.run(
-        ["make", f"VENV={tmp_path}/venv", "PYTHON=nosuch", "setup"], cwd=REPOSITORY, capture_output=True, text=True
+        ["make", f"VENV={tmp_path}/venv", "PYTHON=nosuch", "setup"],
+        cwd=REPOSITORY,
+        env=ENVIRONMENT,
+        capture_output=True,
+        text=True,
     )
     assert made.returncode == 2
     (line,) = made.stderr.splitlines()
@@ -32,6 +40,7 @@ def test_a_long_setup_shows_signs_of_life_and_fails_if_the_installer_does(tmp_pa
     with subprocess.Popen(
         ["make", f"VENV={tmp_path}/venv", f"UV={installer}", "setup"],
         cwd=REPOSITORY,
+        env=ENVIRONMENT,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,

@@ -1,7 +1,7 @@
 """Prefect's server as an application that answers requests to its own hosts and from its own pages alone.
 
-The password keeps out other users and other pages. This keeps out pages that reach the server under a name of their
-own (DNS rebinding), for which the browser takes the server's replies to be theirs.
+The password keeps out other users and other pages. This keeps out pages that reach the server under another host name
+(DNS rebinding), for which the browser takes the server's replies to be theirs.
 """
 
 from __future__ import annotations

@@ -10,8 +10,8 @@ The child serves on a socket that the parent has opened, so the port is taken be
 waits in the socket's queue until the child accepts it. The child watches the parent and exits when it has ended. It is
 in a separate process group: Ctrl-C does not reach it, so that it can still record how the runs ended.
 
-Whoever uses a Prefect server can run commands as its user, so the child asks for a password, and answers its own host
-and origin alone.
+A client of a Prefect server can run commands as the server's user, so the child asks for a password, and answers its
+own host and origin alone.
 """
 
 from __future__ import annotations

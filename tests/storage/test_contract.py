@@ -229,8 +229,9 @@ class StoreContract:
         assert store.get("file.txt") == b"%d" % won.index(True)
 
     def test_store_check_succeeds_only_if_champions_can_be_moved_safely(
-        self, address: str, honours_conditions: bool, capsys: pytest.CaptureFixture[str]
+        self, store: Store, address: str, honours_conditions: bool, capsys: pytest.CaptureFixture[str]
     ) -> None:
+        store.check_writable()  # a directory must exist
         assert main(["store", "check", "--artifacts", address, "--json"]) == (0 if honours_conditions else 1)
         report = json.loads(capsys.readouterr().out)
         assert (report["takes_runs"], report["takes_champions"]) == (True, honours_conditions)

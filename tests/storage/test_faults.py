@@ -30,7 +30,7 @@ from tests.support.fault_proxy import (
     FaultProxy,
     at_random,
 )
-from tests.support.published_runs import publish
+from tests.support.published_runs import promote, publish
 from tests.support.s3_servers import S3Server
 from tests.support.store_files import error_of, local_file, put
 
@@ -223,6 +223,7 @@ def test_gc_needs_no_right_beyond_reading_writing_listing_and_deleting_objects(
     store: Store, proxy: FaultProxy, s3_bucket: str
 ) -> None:
     publish(store, 1)
+    promote(store, publish(store, 2))
     assert main(["gc", "--keep", "0", "--grace-hours", "0", "--artifacts", store.uri("").rstrip("/")]) == 0
     assert "DELETE" in [method for method, _, _ in proxy.requests]
     assert not [path for _, path, _ in proxy.requests if "uploads" in path]  # ListBucketMultipartUploads
