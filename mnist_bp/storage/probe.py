@@ -89,9 +89,16 @@ def probe_create(store: Store, directory: str = "champion/") -> Capability:
     Raises:
         StoreError: The store cannot be reached, so nothing is known.
     """
-    keys = [f"{directory}{probe_name()}{TEMPORARY_SUFFIX}" for _ in range(_ROUNDS)]
+    keys = [f"{directory}{probe_name()}{TEMPORARY_SUFFIX}" for _ in range(1 + _ROUNDS)]
+
+    def check() -> str:
+        # before the race: some stores that ignore conditions are in disorder for a while after many writes at once
+        if store.create(keys[0], b"first") and store.create(keys[0], b"second"):
+            raise StoreError("If-None-Match is ignored: an existing file was replaced")
+        return _race(store, keys[1:])
+
     try:
-        return _try("conditional create", lambda: _race(store, keys))
+        return _try("conditional create", check)
     finally:
         for key in keys:
             with suppress(StoreError):  # `remove_leftovers` finds it
@@ -109,8 +116,7 @@ def _race(store: Store, keys: list[str]) -> str:
         # no winner: the reply to the first attempt of the winner was lost
         if len(winners) > 1 or (winners and winners[0] != found):
             raise StoreError(
-                f"If-None-Match is ignored or not atomic: in round {number}, {len(winners)} of {_WRITERS} writers "
-                "created the same file"
+                f"If-None-Match is not atomic: in round {number}, {len(winners)} of {_WRITERS} writers created one file"
             )
     return f"one of {_WRITERS} writers at once creates a file, in each of {_ROUNDS} rounds"
 
