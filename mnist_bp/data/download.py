@@ -16,7 +16,10 @@ from mnist_bp.data.mirrors import DEFAULT_LIMITS, MIRRORS_VARIABLE, Limits, Mirr
 from mnist_bp.data.sample import write_sample
 from mnist_bp.errors import ChecksumError, DownloadError, MirrorFailure
 from mnist_bp.results import FileDigest, Progress, RawDataset
-from mnist_bp.storage.files import PARTIAL_SUFFIX, commit, digest_of, locked, open_regular, reading_from, writing_to
+from mnist_bp.storage.files import PARTIAL_SUFFIX, commit
+from mnist_bp.storage.locks import locked
+from mnist_bp.storage.os_errors import reading_from, writing_to
+from mnist_bp.storage.reading import digest_of, open_regular
 
 
 def fetch(choice: str, data_dir: Path, *, last_attempt: bool, on_progress: Progress | None = None) -> RawDataset:

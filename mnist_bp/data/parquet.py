@@ -20,7 +20,8 @@ import pyarrow.parquet as pq
 from mnist_bp.errors import DataFormatError
 from mnist_bp.model.parameters import CLASSES, PIXELS, UInt8Array
 from mnist_bp.results import FileDigest
-from mnist_bp.storage.files import DELETE, read_verified
+from mnist_bp.storage.os_errors import DELETE
+from mnist_bp.storage.reading import read_verified
 
 LAYOUT: Final[Mapping[str, Any]] = {
     "row_group_size": 6_000,

@@ -23,17 +23,10 @@ from mnist_bp.data.parquet import LAYOUT, count_rows, split_table
 from mnist_bp.errors import DataFormatError, MnistBpError
 from mnist_bp.results import CachedDataset, CacheOutcome, FileDigest, RawDataset
 from mnist_bp.storage import checksummed_json
-from mnist_bp.storage.files import (
-    atomic_write,
-    digest_of,
-    locked,
-    open_regular,
-    read_document,
-    read_verified,
-    reading_from,
-    temporary_file,
-    write_bytes,
-)
+from mnist_bp.storage.files import atomic_write, temporary_file, write_bytes
+from mnist_bp.storage.locks import locked
+from mnist_bp.storage.os_errors import reading_from
+from mnist_bp.storage.reading import digest_of, open_regular, read_document, read_verified
 from mnist_bp.storage.schema import FrozenModel, Sha256, Size, validate
 
 if TYPE_CHECKING:  # a cache is found, and proved intact, without the 2 s of importing torch

@@ -9,8 +9,8 @@ from mnist_bp.data.datasets import DATASETS, MAX_SOURCE_SIZE, SourceFile
 from mnist_bp.data.preprocess import find_cache
 from mnist_bp.errors import ChecksumError
 from mnist_bp.storage.file_check import FileCheck, check_file
-from mnist_bp.storage.files import digest_of
 from mnist_bp.storage.parallel import in_parallel
+from mnist_bp.storage.reading import digest_of
 
 Sources = Mapping[str, Mapping[str, str | None]]
 """SHA-256 of the source files of each dataset, by file name; None if only the MD5 digest is known."""

@@ -20,7 +20,9 @@ from typing import Any, Final
 import numba
 
 from mnist_bp.errors import StoreError
-from mnist_bp.storage.files import check_writable, digest_of, locked, write_bytes
+from mnist_bp.storage.files import check_writable, write_bytes
+from mnist_bp.storage.locks import locked
+from mnist_bp.storage.reading import digest_of
 
 Kernel = Callable[..., Any]
 Signature = tuple[Any, ...]

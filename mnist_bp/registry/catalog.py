@@ -19,9 +19,9 @@ from mnist_bp.layout import MANIFEST, PROMOTION, RUNS
 from mnist_bp.registry.champion import read_log
 from mnist_bp.registry.log_entries import list_champions
 from mnist_bp.storage.address import open_store
-from mnist_bp.storage.files import expect_digest, sha256_of_bytes
 from mnist_bp.storage.interface import Entry, Store
 from mnist_bp.storage.parallel import in_parallel
+from mnist_bp.storage.reading import expect_digest, sha256_of_bytes
 from mnist_bp.storage.schema import FrozenModel
 
 RunStatus = Literal["complete", "incomplete", "damaged"]

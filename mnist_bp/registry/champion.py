@@ -36,9 +36,9 @@ from mnist_bp.registry.log_entries import (
     list_sequences,
     read_entry,
 )
-from mnist_bp.storage.files import sha256_of_bytes
 from mnist_bp.storage.interface import Store
 from mnist_bp.storage.parallel import in_parallel
+from mnist_bp.storage.reading import sha256_of_bytes
 
 MAX_CHAMPIONS: Final = 32
 """Changes of the champion that an entry repeats."""

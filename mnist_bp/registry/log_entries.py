@@ -12,8 +12,8 @@ from typing import Final
 from mnist_bp import documents
 from mnist_bp.documents import LogEntry
 from mnist_bp.errors import DataFormatError
-from mnist_bp.storage.files import sha256_of_bytes
 from mnist_bp.storage.interface import Store
+from mnist_bp.storage.reading import sha256_of_bytes
 
 CHAMPION: Final = "champion/"
 

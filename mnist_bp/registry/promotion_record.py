@@ -18,9 +18,9 @@ from mnist_bp.layout import PROMOTION, RUNS
 from mnist_bp.registry.catalog import ListedRun, list_runs
 from mnist_bp.registry.champion import ChampionLog, read_log
 from mnist_bp.registry.log_entries import entry_key, list_champions, restart_hint
-from mnist_bp.storage.files import sha256_of_bytes
 from mnist_bp.storage.interface import Store
 from mnist_bp.storage.parallel import in_parallel
+from mnist_bp.storage.reading import sha256_of_bytes
 
 
 def record_promotion(store: Store, promotion: PromotionRecord) -> PromotionRecord:

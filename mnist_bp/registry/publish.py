@@ -27,8 +27,9 @@ from mnist_bp.registry.manifest import build_manifest, file_entries, history_par
 from mnist_bp.report.page import report_html
 from mnist_bp.results import CachedDataset, Evaluation, FileDigest, PublishedRun, RawDataset, TrainedRun
 from mnist_bp.storage.address import open_store
-from mnist_bp.storage.files import read_document, read_verified, sha256_of_bytes, write_bytes
+from mnist_bp.storage.files import write_bytes
 from mnist_bp.storage.interface import Store
+from mnist_bp.storage.reading import read_document, read_verified, sha256_of_bytes
 from mnist_bp.training.checkpoints import load_checkpoint, save_checkpoint
 from mnist_bp.training.run import checkpoint_metadata
 

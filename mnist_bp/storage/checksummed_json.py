@@ -19,7 +19,7 @@ from collections.abc import Mapping
 from typing import Any, Final, NoReturn
 
 from mnist_bp.errors import UNPRINTABLE, ChecksumError, DataFormatError
-from mnist_bp.storage.files import sha256_of_bytes
+from mnist_bp.storage.reading import sha256_of_bytes
 
 _KEY: Final = "checksum"
 _BLANK: Final = "0" * 64

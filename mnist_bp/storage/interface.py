@@ -71,7 +71,7 @@ class Store(Protocol):
 
         Args:
             key: Key of the file.
-            sha256: Recorded digest; None for a document of at most `mnist_bp.storage.files.MAX_DOCUMENT_SIZE`.
+            sha256: Recorded digest; None for a document of at most `mnist_bp.storage.reading.MAX_DOCUMENT_SIZE`.
             size: Recorded size in bytes.
 
         Raises:

@@ -10,21 +10,10 @@ from pathlib import Path
 from typing import Final
 
 from mnist_bp.errors import ConflictError
-from mnist_bp.storage.files import (
-    CHUNK,
-    PARTIAL_SUFFIX,
-    TEMPORARY_SUFFIX,
-    atomic_write,
-    check_writable,
-    digest_of,
-    open_regular,
-    read_document,
-    read_verified,
-    reading_from,
-    verified_content,
-    writing_to,
-)
+from mnist_bp.storage.files import PARTIAL_SUFFIX, TEMPORARY_SUFFIX, atomic_write, check_writable
 from mnist_bp.storage.interface import PAGE_SIZE, UNREAD_DIGEST, Entry, conflict
+from mnist_bp.storage.os_errors import reading_from, writing_to
+from mnist_bp.storage.reading import CHUNK, digest_of, open_regular, read_document, read_verified, verified_content
 
 _HINT: Final = "check the address and its read permissions"
 _RESTORE: Final = "restore it from a copy"

@@ -5,11 +5,20 @@ A process that was stopped (SIGSTOP, a debugger, a suspended job) keeps its lock
 
 from __future__ import annotations
 
+import errno
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
 from filelock import BaseFileLock, FileLock, Timeout
+
+from mnist_bp.errors import StoreError
+from mnist_bp.storage.os_errors import writing_to
+
+LOCK: Final = ".lock"
+"""Name of the file that `locked` locks, in the directory itself."""
 
 NOTICE_S: Final = 5.0
 """Seconds of waiting for a lock after which a line reports who holds it."""
@@ -19,7 +28,69 @@ MAX_WAIT_S: Final = 1_800.0
 
 _LOCKS: Final = Path("/proc/locks")
 
+_NO_LOCKS: Final = frozenset({errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK})
+"""Errors of file systems that have no locks: CIFS, NFS without lockd, some FUSE file systems."""
+
 logger = logging.getLogger(__name__)
+
+
+@contextmanager
+def locked(
+    directory: Path, *, timeout: float = MAX_WAIT_S, busy: StoreError | None = None, reentrant: bool = False
+) -> Iterator[None]:
+    """Hold a lock on a directory; the lock of a process that dies is released.
+
+    Args:
+        directory: Directory to lock; created if it is missing.
+        timeout: Seconds to wait for the lock; after 5, a line is logged that says which process holds it.
+        busy: Error to raise at the time-out; by default, one that says which process holds the lock.
+        reentrant: Whether a process that holds the lock may acquire it again.
+
+    Raises:
+        StoreError: The directory cannot be written to, its file system has no locks, or the time is out.
+    """
+    with writing_to(directory):
+        directory.mkdir(parents=True, exist_ok=True)
+        lock = new_lock(directory / LOCK, reentrant=reentrant)
+        _acquire(lock, directory, timeout, busy)
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _acquire(lock: BaseFileLock, directory: Path, timeout: float, busy: StoreError | None) -> None:
+    try:
+        acquire(lock, timeout)
+    except Timeout as exc:
+        owner = owner_of(directory / LOCK)
+        raise busy or StoreError(
+            f"cannot lock {directory}: {owner} holds the lock for {timeout:g} s already; wait until it ends, continue "
+            "it (kill -CONT) or end it, and run again"
+        ) from exc
+    except OSError as exc:
+        if exc.errno not in _NO_LOCKS:
+            raise
+        raise StoreError(
+            f"cannot lock {directory}: its file system has no file locks (flock: {exc.strerror}); choose a place on "
+            "another file system (--data-dir, --artifacts)"
+        ) from exc
+
+
+def is_locked(directory: Path) -> bool:
+    """Return whether a process holds the lock of a directory. Does not wait, and leaves no trace."""
+    path = directory / LOCK
+    if not path.exists():
+        return False
+    lock = new_lock(path, reentrant=True)
+    if lock.is_locked:  # by this process
+        return True
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        return True
+    lock.release()
+    return False
 
 
 def new_lock(path: Path, *, reentrant: bool = False) -> BaseFileLock:

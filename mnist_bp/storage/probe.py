@@ -10,9 +10,10 @@ from functools import partial
 from typing import Final
 
 from mnist_bp.errors import MnistBpError, StoreError
-from mnist_bp.storage.files import TEMPORARY_SUFFIX, sha256_of_bytes
+from mnist_bp.storage.files import TEMPORARY_SUFFIX
 from mnist_bp.storage.interface import Store
 from mnist_bp.storage.parallel import in_parallel
+from mnist_bp.storage.reading import sha256_of_bytes
 
 _WRITERS: Final = 8
 _ROUNDS: Final = 3

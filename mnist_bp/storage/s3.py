@@ -22,17 +22,17 @@ from typing import Any, Final
 from botocore import exceptions as aws
 
 from mnist_bp.errors import ChecksumError, DataFormatError, StoreError
-from mnist_bp.storage.files import (
+from mnist_bp.storage.files import TEMPORARY_SUFFIX
+from mnist_bp.storage.interface import PAGE_SIZE, UNREAD_DIGEST, Entry, conflict
+from mnist_bp.storage.probe import probe_create, probe_name
+from mnist_bp.storage.reading import (
     CHUNK,
     MAX_DOCUMENT_SIZE,
-    TEMPORARY_SUFFIX,
     expect_digest,
     expect_size,
     sha256_of_bytes,
     verified_content,
 )
-from mnist_bp.storage.interface import PAGE_SIZE, UNREAD_DIGEST, Entry, conflict
-from mnist_bp.storage.probe import probe_create, probe_name
 from mnist_bp.storage.retries import RetryPolicy
 from mnist_bp.storage.s3_client import S3Client
 from mnist_bp.storage.s3_errors import code_of, status_of

@@ -16,7 +16,8 @@ import safetensors.numpy
 from mnist_bp.errors import DataFormatError
 from mnist_bp.model.parameters import CLASSES, PIXELS, Model, Parameters
 from mnist_bp.results import FileDigest
-from mnist_bp.storage.files import read_verified, write_bytes
+from mnist_bp.storage.files import write_bytes
+from mnist_bp.storage.reading import read_verified
 
 METADATA_KEY = "mnist_bp"
 

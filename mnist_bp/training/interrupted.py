@@ -8,7 +8,7 @@ from pathlib import Path
 
 from mnist_bp.errors import MnistBpError
 from mnist_bp.layout import RUN_ID, run_directory
-from mnist_bp.storage.files import is_locked
+from mnist_bp.storage.locks import is_locked
 from mnist_bp.training.journal import Journal
 
 

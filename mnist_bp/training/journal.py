@@ -19,7 +19,9 @@ from mnist_bp.errors import ChecksumError, ConfigError, DataFormatError, StoreEr
 from mnist_bp.layout import checkpoint_path
 from mnist_bp.results import CheckpointFile, FileDigest, ResumePoint
 from mnist_bp.storage import checksummed_json
-from mnist_bp.storage.files import open_regular, read_document, reading_from, write_bytes, writing_to
+from mnist_bp.storage.files import write_bytes
+from mnist_bp.storage.os_errors import reading_from, writing_to
+from mnist_bp.storage.reading import open_regular, read_document
 
 JOURNAL: Final = "journal.jsonl"
 JOURNAL_VERSION: Final = 2

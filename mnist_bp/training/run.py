@@ -22,7 +22,7 @@ from mnist_bp.errors import ChecksumError, ConfigError, DataFormatError, Diverge
 from mnist_bp.layout import checkpoint_path, new_run_id, run_directory
 from mnist_bp.model.parameters import CLASSES, PIXELS, Model, initial_parameters
 from mnist_bp.results import CachedDataset, CheckpointFile, Progress, ResumePoint, TrainedRun
-from mnist_bp.storage.files import read_verified
+from mnist_bp.storage.reading import read_verified
 from mnist_bp.training.checkpoints import load_checkpoint, save_checkpoint
 from mnist_bp.training.journal import CheckpointsByStep, Journal, JournalState, RunStart
 from mnist_bp.training.loop import ExampleOrder, checkpoint_steps, train

@@ -20,7 +20,8 @@ from typing import Final
 
 from mnist_bp.errors import StoreError
 from mnist_bp.layout import RUN_ID
-from mnist_bp.storage.files import LOCK, is_locked, locked, reading_from, writing_to
+from mnist_bp.storage.locks import LOCK, is_locked, locked
+from mnist_bp.storage.os_errors import reading_from, writing_to
 
 _MAX_NEAREST: Final = 3
 

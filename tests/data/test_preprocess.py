@@ -23,7 +23,9 @@ from mnist_bp.data.sample import encode_idx
 from mnist_bp.errors import ChecksumError, DataFormatError
 from mnist_bp.results import CachedDataset, FileDigest, RawDataset
 from mnist_bp.storage import checksummed_json
-from mnist_bp.storage.files import digest_of, locked, write_bytes
+from mnist_bp.storage.files import write_bytes
+from mnist_bp.storage.locks import locked
+from mnist_bp.storage.reading import digest_of
 
 
 def flip_a_byte(path: Path) -> None:

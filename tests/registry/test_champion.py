@@ -18,8 +18,8 @@ from mnist_bp.registry.log_entries import entry_key, list_champions
 from mnist_bp.registry.nightly import days_of, recent_nights
 from mnist_bp.registry.rollback import roll_back
 from mnist_bp.storage import checksummed_json
-from mnist_bp.storage.files import sha256_of_bytes
 from mnist_bp.storage.interface import PAGE_SIZE, Entry, Store
+from mnist_bp.storage.reading import sha256_of_bytes
 from tests.support.challenges import challenge, publish_model
 from tests.support.memory_store import MemoryStore
 from tests.support.published_runs import changes, promote, publish, put_promotion, run_id_of

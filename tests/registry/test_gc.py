@@ -28,9 +28,10 @@ from mnist_bp.registry.log_entries import entry_key, list_champions
 from mnist_bp.registry.retention import RetentionPolicy
 from mnist_bp.registry.rollback import roll_back
 from mnist_bp.storage.address import open_store
-from mnist_bp.storage.files import is_locked, locked, sha256_of_bytes
 from mnist_bp.storage.interface import Store
 from mnist_bp.storage.local import LocalStore
+from mnist_bp.storage.locks import is_locked, locked
+from mnist_bp.storage.reading import sha256_of_bytes
 from tests.support.faulty_store import Action, Call, FaultyStore, Killed, die
 from tests.support.memory_store import MemoryStore, without_threads
 from tests.support.published_runs import age, make_directory, promote, publish, put_promotion, run_id_of

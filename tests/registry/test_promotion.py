@@ -26,9 +26,9 @@ from mnist_bp.registry.rollback import roll_back
 from mnist_bp.results import CachedDataset, PublishedRun
 from mnist_bp.storage import checksummed_json
 from mnist_bp.storage.address import open_store
-from mnist_bp.storage.files import sha256_of_bytes
 from mnist_bp.storage.interface import Store
 from mnist_bp.storage.local import LocalStore
+from mnist_bp.storage.reading import sha256_of_bytes
 from mnist_bp.training.checkpoints import save_checkpoint
 from mnist_bp.training.evaluation import Evaluator
 from tests.support import published_runs

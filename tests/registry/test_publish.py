@@ -25,9 +25,9 @@ from mnist_bp.registry.manifest import code_sha256
 from mnist_bp.registry.publish import publish_run
 from mnist_bp.results import CachedDataset, PublishedRun, RawDataset
 from mnist_bp.storage.address import open_store
-from mnist_bp.storage.files import sha256_of_bytes
 from mnist_bp.storage.interface import Store
 from mnist_bp.storage.local import LocalStore
+from mnist_bp.storage.reading import sha256_of_bytes
 from mnist_bp.training.evaluation import evaluate_run
 from mnist_bp.training.resume import load_resumable_run
 from mnist_bp.training.run import train_run

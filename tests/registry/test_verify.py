@@ -23,9 +23,9 @@ from mnist_bp.registry.verify import verify
 from mnist_bp.results import CachedDataset, RawDataset
 from mnist_bp.storage import checksummed_json
 from mnist_bp.storage.file_check import FileCheck
-from mnist_bp.storage.files import sha256_of_bytes
 from mnist_bp.storage.interface import PAGE_SIZE, Entry, Store
 from mnist_bp.storage.local import LocalStore
+from mnist_bp.storage.reading import sha256_of_bytes
 from tests.conftest import data_dir_of
 from tests.support.memory_store import without_threads
 from tests.support.published_runs import champions, promote, publish, put_promotion, run_id_of, train_and_evaluate

@@ -25,7 +25,8 @@ from mnist_bp.registry.retention import RetentionPolicy
 from mnist_bp.registry.verify import verify
 from mnist_bp.results import CachedDataset, RawDataset
 from mnist_bp.storage.address import open_store
-from mnist_bp.storage.files import PARTIAL_SUFFIX, TEMPORARY_SUFFIX, sha256_of_bytes
+from mnist_bp.storage.files import PARTIAL_SUFFIX, TEMPORARY_SUFFIX
+from mnist_bp.storage.reading import sha256_of_bytes
 from mnist_bp.training.journal import Journal
 from mnist_bp.training.loop import checkpoint_steps
 from tests.conftest import data_dir_of

@@ -18,9 +18,9 @@ import pytest
 from mnist_bp.cli.main import main
 from mnist_bp.errors import ChecksumError, ConflictError, StoreError
 from mnist_bp.storage.address import open_store
-from mnist_bp.storage.files import sha256_of_bytes
 from mnist_bp.storage.interface import Store
 from mnist_bp.storage.probe import probe
+from mnist_bp.storage.reading import sha256_of_bytes
 from tests.support.s3_servers import S3Server, free_endpoint
 from tests.support.store_files import error_of, local_file, put
 

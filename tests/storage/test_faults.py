@@ -16,8 +16,8 @@ import pytest
 from mnist_bp.cli.main import main
 from mnist_bp.errors import ConflictError
 from mnist_bp.storage.address import open_store
-from mnist_bp.storage.files import sha256_of_bytes
 from mnist_bp.storage.interface import Store
+from mnist_bp.storage.reading import sha256_of_bytes
 from tests.support.fault_proxy import (
     CUT_SHORT,
     LOST_REPLY,

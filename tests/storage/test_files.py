@@ -19,16 +19,9 @@ import pytest
 
 from mnist_bp.errors import ChecksumError, StoreError
 from mnist_bp.storage import locks
-from mnist_bp.storage.files import (
-    atomic_write,
-    check_writable,
-    digest_of,
-    locked,
-    read_verified,
-    sha256_of_bytes,
-    temporary_file,
-    write_bytes,
-)
+from mnist_bp.storage.files import atomic_write, check_writable, temporary_file, write_bytes
+from mnist_bp.storage.locks import locked
+from mnist_bp.storage.reading import digest_of, read_verified, sha256_of_bytes
 
 REPOSITORY = Path(__file__).parents[2]
 

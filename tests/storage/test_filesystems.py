@@ -11,8 +11,9 @@ import pytest
 from mnist_bp.config import RunConfig
 from mnist_bp.errors import ConflictError, StoreError
 from mnist_bp.pipeline import preflight
-from mnist_bp.storage.files import locked, write_bytes
+from mnist_bp.storage.files import write_bytes
 from mnist_bp.storage.local import LocalStore
+from mnist_bp.storage.locks import locked
 from tests.support.filesystems import without_directory_fsync, without_hard_links, without_locks
 from tests.support.store_files import put
 

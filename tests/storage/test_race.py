@@ -10,7 +10,7 @@ import pytest
 
 from mnist_bp.errors import ConflictError
 from mnist_bp.storage.address import open_store
-from mnist_bp.storage.files import sha256_of_bytes
+from mnist_bp.storage.reading import sha256_of_bytes
 from tests.support.race import RACERS, TIMEOUT_S, run_race
 from tests.support.s3_servers import S3Server
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from mnist_bp.errors import StoreError
-from mnist_bp.storage.files import sha256_of_bytes
 from mnist_bp.storage.interface import PAGE_SIZE, Entry, conflict
+from mnist_bp.storage.reading import sha256_of_bytes
 
 
 class MemoryStore:

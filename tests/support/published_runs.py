@@ -39,8 +39,8 @@ from mnist_bp.registry.catalog import read_manifest
 from mnist_bp.registry.champion import ChampionLog, append, read_history, read_log
 from mnist_bp.results import CachedDataset, Evaluation, PublishedRun, RawDataset, SeedStatistics, TrainedRun
 from mnist_bp.storage import checksummed_json
-from mnist_bp.storage.files import sha256_of_bytes
 from mnist_bp.storage.interface import Store
+from mnist_bp.storage.reading import sha256_of_bytes
 
 STEPS: Final = (1_000, 2_000)
 KEY: Final = "0123456789abcdef"

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from mnist_bp.storage import checksummed_json
-from mnist_bp.storage.files import sha256_of_bytes
+from mnist_bp.storage.reading import sha256_of_bytes
 
 ESCAPE: Final = "\x1b[31m"
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from mnist_bp.errors import StoreError
-from mnist_bp.storage.files import sha256_of_bytes
 from mnist_bp.storage.interface import Store
+from mnist_bp.storage.reading import sha256_of_bytes
 
 
 def put(store: Store, key: str, content: bytes) -> None:

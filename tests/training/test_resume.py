@@ -15,7 +15,7 @@ from mnist_bp.engines.choose import choose_engine
 from mnist_bp.errors import ConfigError, StoreError
 from mnist_bp.layout import MANIFEST, PROMOTION, RUNS, run_directory
 from mnist_bp.storage.address import open_store
-from mnist_bp.storage.files import sha256_of_bytes
+from mnist_bp.storage.reading import sha256_of_bytes
 from mnist_bp.training.journal import Journal, RunStart
 from mnist_bp.training.resume import RunRequest, load_resumable_run, resume_flags
 from mnist_bp.training.workspace import lock_run
