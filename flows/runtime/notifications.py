@@ -35,6 +35,8 @@ def check_webhook() -> None:
         ConfigError: It is not http(s)://host/...; the message does not repeat it.
     """
     url = os.environ.get(WEBHOOK_VARIABLE)
+    if url and not url.isprintable():
+        raise ConfigError(f"{WEBHOOK_VARIABLE} contains a line break or another control character: set it without")
     if url and _host(url) is None:
         raise ConfigError(f"{WEBHOOK_VARIABLE}: expected an address such as https://hooks.example.org/services/...")
 

@@ -44,3 +44,10 @@ def test_an_invalid_address_is_refused_without_being_repeated(url: str, monkeypa
 def test_a_valid_address_is_accepted_and_so_is_an_unset_variable(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(WEBHOOK_VARIABLE, url)
     check_webhook()
+
+
+def test_a_line_break_in_the_webhook_address_is_refused_without_the_address(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(WEBHOOK_VARIABLE, "https://hooks.example.org/canary-5e1d\n")
+    with pytest.raises(ConfigError, match=f"{WEBHOOK_VARIABLE} contains a line break") as raised:
+        check_webhook()
+    assert "canary-5e1d" not in str(raised.value)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import pytest
+from botocore.exceptions import BotoCoreError
 
 from mnist_bp.errors import StoreError
 from mnist_bp.storage.address import open_store
+from mnist_bp.storage.s3_errors import raising_store_errors
 
 CANARY = "canary-5e1d"
 
@@ -31,5 +33,13 @@ def test_a_control_character_in_a_variable_is_one_line_without_the_value(
     monkeypatch.setenv(name, f"{CANARY}{end}")
     with pytest.raises(StoreError, match=f"{name} contains a line break") as raised:
         list(open_store("s3://bucket/prefix").list_entries(""))
+    assert CANARY not in str(raised.value)
+    assert raised.value.__cause__ is None
+
+
+@pytest.mark.parametrize("error", [ValueError(CANARY), BotoCoreError(error=CANARY)])
+def test_an_unknown_exception_is_reported_by_its_type(error: Exception) -> None:
+    with pytest.raises(StoreError, match=type(error).__name__) as raised, raising_store_errors("cannot read"):
+        raise error
     assert CANARY not in str(raised.value)
     assert raised.value.__cause__ is None
