@@ -29,6 +29,10 @@ _LAST_YEAR: Final = 9998
 Share = Annotated[float, Field(ge=0, le=1)]
 """In [0, 1]."""
 
+MAX_SEQUENCE: Final = 99_999_999
+EntryNumber = Annotated[int, Field(ge=0, le=MAX_SEQUENCE)]
+"""Number of an entry in the log of a champion: eight digits in its key."""
+
 
 def _in_calendar(value: datetime) -> datetime:
     if not _FIRST_YEAR <= value.year <= _LAST_YEAR:  # in any time zone, it can still be represented
@@ -203,7 +207,7 @@ class GateFigures(FrozenModel):
 class EntryReference(FrozenModel):
     """Number and digest of an entry in the log of a dataset's champion."""
 
-    sequence: Count
+    sequence: EntryNumber
     sha256: Sha256
 
 
@@ -251,7 +255,7 @@ class ChampionChange(FrozenModel):
         accuracy, p_value: Of the comparison; None for a rollback.
     """
 
-    sequence: Count
+    sequence: EntryNumber
     action: Action
     run_id: RunId
     manifest_sha256: Sha256
@@ -282,8 +286,8 @@ class LogEntry(FrozenModel):
 
     entry_version: Literal[1] = 1
     dataset: DatasetKey
-    sequence: Count
-    start: Count
+    sequence: EntryNumber
+    start: EntryNumber
     previous: Sha256 | None
     action: Action
     run_id: RunId | None

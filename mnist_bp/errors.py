@@ -7,7 +7,7 @@
     ├── DataFormatError      bytes are intact but do not have the expected format
     ├── CertificateError     an engine's arithmetic is not that of the equations; nothing is trained with it
     ├── DivergenceError      training produced a weight that is not finite
-    ├── ChampionError        the champion to compare with, or its pointer, is damaged or missing
+    ├── ChampionError        the champion to compare with, or its log, is damaged or missing
     └── StoreError           a directory or an S3-compatible store refused a read or a write
         └── ConflictError    the name holds other bytes, and nothing is overwritten
 
@@ -78,7 +78,7 @@ class DivergenceError(MnistBpError):
 
 
 class ChampionError(MnistBpError):
-    """The champion of a dataset, or its pointer, is damaged or missing, so no run can be compared with it."""
+    """The champion of a dataset, or its log, is damaged or missing, so no run can be compared with it."""
 
 
 class StoreError(MnistBpError):

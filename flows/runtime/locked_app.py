@@ -26,7 +26,7 @@ class OwnSiteOnly:
     """
 
     def __init__(self, app: ASGIApp, hosts: Iterable[str]) -> None:
-        self._app, self._hosts = app, frozenset(hosts)
+        self._app, self._hosts = app, frozenset(host.lower() for host in hosts)
         self._origins = frozenset(origins_of(self._hosts))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -172,6 +172,8 @@ class LocalServer:
                 "PREFECT_API_URL": self.url,
                 # not the user's settings for another server
                 "PREFECT_SERVER_API_BASE_PATH": "/api",
+                "PREFECT_UI_API_URL": self.url,
+                "PREFECT_SERVER_UI_API_URL": self.url,
                 "PREFECT_SERVER_CORS_ALLOWED_ORIGINS": ",".join(origins_of(hosts_of(self.port))),
                 # in the environment alone: other users can read command lines
                 SERVER_VARIABLE: self.password,

@@ -193,7 +193,8 @@ def _open_http(url: str, start: int, limits: Limits) -> Iterator[MirrorResponse]
             request = client.stream("GET", url, headers=headers, extensions={"trace": deadline.follow})
             response = stack.enter_context(request)
         except (OSError, ValueError, ImportError) as exc:  # an invalid host, proxy or certificate file
-            raise MirrorError("refused", f"cannot be requested ({_missing_certificates() or exc})") from exc
+            cause = _missing_certificates() or type(exc).__name__  # its text may contain a password
+            raise MirrorError("refused", f"cannot be requested ({cause}): check the address and the proxy") from None
         yield _read_response(response, start, deadline)
 
 

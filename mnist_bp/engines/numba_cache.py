@@ -19,10 +19,10 @@ from typing import Any, Final
 
 import numba
 
-from mnist_bp.errors import StoreError
+from mnist_bp.errors import DataFormatError, StoreError
 from mnist_bp.storage.files import check_writable, write_bytes
 from mnist_bp.storage.locks import locked
-from mnist_bp.storage.reading import digest_of
+from mnist_bp.storage.reading import digest_of, read_document
 
 Kernel = Callable[..., Any]
 Signature = tuple[Any, ...]
@@ -30,6 +30,9 @@ Signature = tuple[Any, ...]
 SOURCES: Final = Path(__file__).parent
 DIGESTS: Final = "SHA256SUMS"
 """Name of the file with the digests, in the format of `sha256sum`."""
+
+MAX_WAIT_S: Final = 60.0
+"""Seconds of waiting for another process that compiles; then, this one compiles without a cache."""
 
 
 def compile_cached(variant: str, *functions: tuple[Kernel, Signature]) -> list[Kernel]:
@@ -49,7 +52,8 @@ def compile_cached(variant: str, *functions: tuple[Kernel, Signature]) -> list[K
     parent = cache_directory()
     if parent is not None:
         directory = parent / f"{sources_digest()}-{variant}"
-        with suppress(StoreError, OSError), locked(directory):  # the disk is full, or has become read-only
+        # otherwise the disk is full or read-only, or another process holds the lock
+        with suppress(StoreError, OSError), locked(directory, timeout=MAX_WAIT_S):
             before = proved_files(directory)
             try:
                 compiled = compile_functions(functions, directory)
@@ -70,12 +74,11 @@ def proved_files(directory: Path) -> bytes:
         The digests; empty if there are no files.
 
     Raises:
-        OSError: A file cannot be read or deleted.
-        StoreError: A file cannot be read.
+        OSError: A file cannot be deleted.
     """
-    found = digest_list(directory)
-    with suppress(FileNotFoundError):
-        if (directory / DIGESTS).read_bytes() == found:
+    with suppress(StoreError, DataFormatError):  # one is missing, or is no regular file
+        found = digest_list(directory)
+        if read_document(directory / DIGESTS) == found:
             return found
     delete_files(directory)
     return b""

@@ -27,12 +27,13 @@ from itertools import pairwise
 from typing import Final
 
 from mnist_bp import documents
-from mnist_bp.documents import Action, ChampionChange, EntryReference, GateFigures, LogEntry
+from mnist_bp.documents import MAX_SEQUENCE, Action, ChampionChange, EntryReference, GateFigures, LogEntry
 from mnist_bp.errors import ChecksumError, ConflictError, DataFormatError
 from mnist_bp.registry.log_entries import (
     check_gaps,
     check_succession,
     entry_key,
+    first_missing,
     list_sequences,
     read_entry,
 )
@@ -132,6 +133,8 @@ def read_log(store: Store, dataset: str) -> ChampionLog:
     if not sequences:
         return ChampionLog(dataset)
     head, sha256 = read_entry(store, dataset, sequences[-1])
+    if first_missing(head, sequences) is not None:
+        sequences = list_sequences(store, dataset)  # the listing of a directory is not of one moment
     check_gaps(store, head, sequences)
     if head.sequence > head.start:
         check_succession(store, head, sha256_of_bytes(store.get(entry_key(dataset, head.sequence - 1))))
@@ -200,4 +203,8 @@ def broken_log(store: Store, dataset: str, last_recorded: int) -> ChampionLog:
     with suppress(ChecksumError, DataFormatError):
         pending = read_entry(store, dataset, sequences[-1])[0].pending_deletion if sequences else ()
     last = max(last_recorded, *sequences, -1)
+    if last >= MAX_SEQUENCE:
+        raise DataFormatError(
+            f"{store.uri(entry_key(dataset, last))} has the last number that an entry can have: delete it"
+        )
     return ChampionLog(dataset, last, start=last + 1, pending_deletion=pending)

@@ -92,15 +92,25 @@ def read_entry(store: Store, dataset: str, sequence: int) -> tuple[LogEntry, str
     return entry, sha256_of_bytes(content)
 
 
+def first_missing(head: LogEntry, sequences: Iterable[int]) -> int | None:
+    """Return the lowest number between the start of a log and its head that is not listed; None if all are."""
+    expected = head.start
+    for sequence in sequences:
+        if sequence > expected:
+            break
+        expected += sequence == expected
+    return expected if expected <= head.sequence else None
+
+
 def check_gaps(store: Store, head: LogEntry, sequences: Iterable[int]) -> None:
     """Check that no entry between the start of a log and its head is missing.
 
     Raises:
         DataFormatError: An entry is missing.
     """
-    missing = sorted(set(range(head.start, head.sequence)).difference(sequences))
-    if missing:
-        uri = store.uri(entry_key(head.dataset, missing[0]))
+    missing = first_missing(head, sequences)
+    if missing is not None:
+        uri = store.uri(entry_key(head.dataset, missing))
         raise DataFormatError(f"{uri} is missing, and later entries exist; {restart_hint(head.dataset)}")
 
 

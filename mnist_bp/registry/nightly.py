@@ -71,9 +71,11 @@ def night_of_seed(seed: int) -> date | None:
 def days_of(night: date, today: date) -> list[date]:
     """Return the days, in UTC, on which the run of a night may have started.
 
-    They are the night's date and its neighbours, in any time zone, and today and yesterday, for a missed night.
+    They begin one day before the night, for any time zone, and end one day after it or, since a missed night may be
+    trained at any time, today. Of a night more than `DAYS_SEARCHED` days ago, they are the last days.
     """
-    return [night - _DAY, night, night + _DAY, today - _DAY, today]
+    count = (max(night + _DAY, today) - night).days + 2
+    return [night + number * _DAY for number in range(-1, count - 1)][-DAYS_SEARCHED:]
 
 
 def recent_nights(store: Store, dataset: str, today: date | None = None) -> list[Night]:

@@ -2,7 +2,7 @@
 
 The change is added to the champion's log first, then the promotion record is put. If the process is killed between the
 two, the next attempt finds the change in the log and makes the same record from it, byte for byte. So a run is promoted
-at most once, however often this is repeated.
+at most once, however often this is repeated, as long as the head of the log still repeats the change.
 
 If the champion is damaged, there is no decision: the run stays published, the champion stays, no record is put, and the
 same run challenges again with --resume once the champion is repaired.
@@ -18,11 +18,11 @@ from typing import TYPE_CHECKING, Final
 
 from mnist_bp.documents import EntryReference, GateFigures, LogEntry, PromotionOutcome, PromotionRecord
 from mnist_bp.errors import ChampionError, ChecksumError, DataFormatError, StoreError
-from mnist_bp.registry.champion import MAX_ATTEMPTS, ChampionLog, append, attempts
+from mnist_bp.registry.champion import MAX_ATTEMPTS, ChampionLog, append, attempts, read_log
 from mnist_bp.registry.comparison import EnginePredictor, Predictor, PublishedModel, read_published_model
 from mnist_bp.registry.gate import GateDecision, GateSettings, decide
-from mnist_bp.registry.log_entries import log_prefix, read_entry
-from mnist_bp.registry.promotion_record import read_existing_log, read_promotion, record_promotion
+from mnist_bp.registry.log_entries import entry_key, log_prefix, read_entry
+from mnist_bp.registry.promotion_record import read_promotion, record_promotion, refuse_lost_log
 from mnist_bp.results import CachedDataset, PublishedRun
 from mnist_bp.storage.address import open_store
 from mnist_bp.storage.interface import Store
@@ -80,7 +80,9 @@ def promote(
     try:
         for _ in attempts():
             with _as_champion_error(f"the champion of {dataset}"):
-                log = read_existing_log(store, dataset)
+                log = read_log(store, dataset)
+                if allow_unsafe or log.sequence >= 0 or store.supports_conditional_writes():
+                    refuse_lost_log(store, log)  # otherwise the run is refused in any case
                 earlier = _earlier_promotion(store, log, run_id)
             if earlier is not None:
                 return record_promotion(store, _promoted(*earlier))
@@ -114,6 +116,11 @@ def _earlier_promotion(store: Store, log: ChampionLog, run_id: str) -> tuple[Log
     for change in log.champions:
         if change.run_id == run_id:
             entry, sha256 = read_entry(store, log.dataset, change.sequence)
+            if entry.run_id != run_id or not entry.champions:
+                raise DataFormatError(
+                    f"{store.uri(entry_key(log.dataset, change.sequence))} made {entry.run_id} champion, and later "
+                    f"entries say {run_id}: it was replaced; restore it from a copy"
+                )
             return entry, EntryReference(sequence=change.sequence, sha256=sha256)
     return None
 

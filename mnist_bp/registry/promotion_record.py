@@ -8,7 +8,7 @@ entry was lost: the log was deleted, or an older copy of it was put back.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 
 from mnist_bp import documents
@@ -16,7 +16,7 @@ from mnist_bp.documents import PromotionRecord
 from mnist_bp.errors import ChecksumError, ConflictError, DataFormatError
 from mnist_bp.layout import PROMOTION, RUNS
 from mnist_bp.registry.catalog import ListedRun, list_runs
-from mnist_bp.registry.champion import ChampionLog, read_log
+from mnist_bp.registry.champion import ChampionLog, read_history, read_log
 from mnist_bp.registry.log_entries import entry_key, list_champions, restart_hint
 from mnist_bp.storage.interface import Store
 from mnist_bp.storage.parallel import in_parallel
@@ -88,11 +88,16 @@ def read_existing_log(store: Store, dataset: str) -> ChampionLog:
             champion even if it is worse.
     """
     log = read_log(store, dataset)
+    refuse_lost_log(store, log)
+    return log
+
+
+def refuse_lost_log(store: Store, log: ChampionLog) -> None:
+    """Raise an error if a log is empty and a promotion record names an entry of it; see `read_existing_log`."""
     if log.sequence < 0:
         records = read_promotions(store, list_runs(store))
         for problem in find_contradictions(store, log, {}, records):
             raise DataFormatError(problem)
-    return log
 
 
 def datasets_with_champion(store: Store) -> list[str]:
@@ -128,8 +133,26 @@ def find_contradictions(
             )
 
 
-def last_recorded_entry(store: Store, dataset: str) -> int:
+def is_intact(store: Store, dataset: str, records: Sequence[PromotionRecord]) -> bool:
+    """Return whether the log of a dataset is whole and has every entry that a promotion record names.
+
+    Args:
+        store: Store with the log.
+        dataset: Name of the dataset.
+        records: All promotion records of the store, read before this call.
+
+    Raises:
+        StoreError: The log cannot be read, which says nothing about it.
+    """
+    try:
+        log = read_log(store, dataset)
+        digests = {sequence: sha256 for sequence, (_, sha256) in read_history(store, log).items()}
+    except (ChecksumError, DataFormatError):
+        return False
+    return not any(find_contradictions(store, log, digests, records))
+
+
+def last_recorded_entry(dataset: str, records: Iterable[PromotionRecord]) -> int:
     """Return the highest number of an entry in a dataset's log that a promotion record names; -1 if none does."""
-    records = read_promotions(store, list_runs(store))
     numbers = [each.log_entry.sequence for each in records if each.dataset == dataset and each.log_entry is not None]
     return max(numbers, default=-1)

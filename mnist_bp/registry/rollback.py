@@ -11,10 +11,16 @@ from dataclasses import dataclass
 from mnist_bp.documents import Action
 from mnist_bp.errors import ConfigError, StoreError
 from mnist_bp.layout import RUNS
+from mnist_bp.registry.catalog import list_runs
 from mnist_bp.registry.champion import ChampionLog, append, attempts, broken_log, read_log
 from mnist_bp.registry.comparison import PublishedModel, read_published_model
 from mnist_bp.registry.log_entries import CHAMPION, list_champions, log_prefix
-from mnist_bp.registry.promotion_record import last_recorded_entry, read_existing_log
+from mnist_bp.registry.promotion_record import (
+    is_intact,
+    last_recorded_entry,
+    read_existing_log,
+    read_promotions,
+)
 from mnist_bp.storage.interface import Store
 
 
@@ -62,7 +68,10 @@ def roll_back(
     if target is not None and target.dataset != dataset:
         raise ConfigError(f"{target.run_id} is a run of {target.dataset}, expected one of {dataset}; see mnist-bp runs")
     if restart_log:
-        log = broken_log(store, dataset, last_recorded_entry(store, dataset))
+        records = list(read_promotions(store, list_runs(store)))
+        if is_intact(store, dataset, records):
+            raise ConfigError(f"{store.uri(log_prefix(dataset))} is intact: roll back without --restart-log")
+        log = broken_log(store, dataset, last_recorded_entry(dataset, records))
     else:
         log = read_existing_log(store, dataset)
     target = target or _previous_champion(store, log)

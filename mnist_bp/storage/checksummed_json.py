@@ -6,7 +6,8 @@
       "checksum": "<SHA-256 of this file with 64 zeros in this place>"
     }
 
-A manifest or a pointer therefore needs no second file to be checked against, and no byte of it can change unnoticed.
+A manifest or an entry of a log therefore needs no second file to be checked against, and no byte of it can change
+unnoticed.
 The checksum finds damage. It is not a signature: anyone who can write the file can compute it again.
 """
 

@@ -6,7 +6,9 @@ A process that was stopped (SIGSTOP, a debugger, a suspended job) keeps its lock
 from __future__ import annotations
 
 import errno
+import fcntl
 import logging
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,7 +17,7 @@ from typing import Final
 from filelock import BaseFileLock, FileLock, Timeout
 
 from mnist_bp.errors import StoreError
-from mnist_bp.storage.os_errors import writing_to
+from mnist_bp.storage.os_errors import reading_from, writing_to
 
 LOCK: Final = ".lock"
 """Name of the file that `locked` locks, in the directory itself."""
@@ -78,18 +80,23 @@ def _acquire(lock: BaseFileLock, directory: Path, timeout: float, busy: StoreErr
 
 
 def is_locked(directory: Path) -> bool:
-    """Return whether a process holds the lock of a directory. Does not wait, and leaves no trace."""
+    """Return whether a process, this one included, holds the lock of a directory. Does not wait, and writes nothing.
+
+    Raises:
+        StoreError: The lock exists and cannot be opened.
+    """
     path = directory / LOCK
-    if not path.exists():
-        return False
-    lock = new_lock(path, reentrant=True)
-    if lock.is_locked:  # by this process
-        return True
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        return True
-    lock.release()
+    with reading_from(path):
+        try:
+            handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return False
+        try:
+            fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)  # refused while the lock is held
+        except BlockingIOError:
+            return True
+        finally:
+            os.close(handle)
     return False
 
 
@@ -127,10 +134,11 @@ def acquire(lock: BaseFileLock, timeout: float) -> None:
 def owner_of(path: Path) -> str:
     """Describe the process that holds the lock on a file, as far as the system shows it."""
     try:
-        inode = path.stat().st_ino
+        stat = path.stat()
+        place = f"{os.major(stat.st_dev):02x}:{os.minor(stat.st_dev):02x}:{stat.st_ino}"
         for line in _LOCKS.read_text().splitlines():
             fields = line.split()  # 1: FLOCK ADVISORY WRITE 4711 fd:00:1234 0 EOF; a waiting process has an arrow
-            if fields[1] == "FLOCK" and int(fields[5].rpartition(":")[2]) == inode and int(fields[4]) > 0:
+            if fields[1] == "FLOCK" and fields[5] == place and int(fields[4]) > 0:
                 return _describe(int(fields[4]))
     except (OSError, ValueError, IndexError):
         pass  # no Linux, or no access
@@ -138,11 +146,13 @@ def owner_of(path: Path) -> str:
 
 
 def _describe(process: int) -> str:
-    """Describe a process by its id, its command line, and whether it is stopped."""
+    """Describe a process by its id, the name of its program, and whether it is stopped."""
     place = Path(f"/proc/{process}")
     try:
-        command = place.joinpath("cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
+        program = (
+            place.joinpath("comm").read_bytes().decode(errors="replace").strip()
+        )  # no argument: it may be a secret
         stopped = place.joinpath("stat").read_text().rpartition(")")[2].split()[0] in "Tt"
     except OSError:
         return f"process {process}"
-    return f"process {process} ({command[:80]}){', which is stopped,' if stopped else ''}"
+    return f"process {process} ({program}){', which is stopped,' if stopped else ''}"

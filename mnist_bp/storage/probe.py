@@ -72,7 +72,7 @@ def probe(store: Store) -> list[Capability]:
             found.append(probe_listing(store, f"{probe_name()}/"))
             found.append(probe_create(store))
         except StoreError as exc:
-            found.append(Capability("conditional create", False, str(exc)))
+            found.append(Capability("connection", False, str(exc)))
         finally:
             found.append(_try("delete", delete))
     return found

@@ -159,8 +159,11 @@ def _check_certificates(session: Any) -> None:
 def _check_header_values() -> None:
     """Refuse values that cannot be part of a header before a request is made: errors of libraries would show them."""
     for name in _HEADER_VARIABLES:
-        if not os.environ.get(name, "").isprintable():
-            raise StoreError(f"{name} contains a line break or another control character: set it without")
+        value = os.environ.get(name, "")
+        if not (value.isascii() and value.isprintable()):
+            raise StoreError(
+                f"{name} contains a line break, a control character or a character beyond ASCII: correct it"
+            )
 
 
 def _open_boto_client() -> Any:

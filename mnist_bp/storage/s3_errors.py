@@ -90,7 +90,7 @@ def raising_store_errors(what: str) -> Iterator[None]:
         message, advice = _message_of(exc), _HINTS.get(code, "try again")
         transient = (status >= 500 and status != 501) or status in _TRANSIENT_STATUS or code in _TRANSIENT_CODES
         raise StoreError(f"{what}: {code} (HTTP {status}){message}; {advice}", transient=transient) from exc
-    except (aws.NoCredentialsError, aws.PartialCredentialsError, aws.CredentialRetrievalError) as exc:
+    except (aws.NoCredentialsError, aws.PartialCredentialsError) as exc:  # their text names variables alone
         raise StoreError(f"{what}: {exc}; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY") from exc
     except aws.SSLError as exc:
         hint = next((hint for name, hint in _TLS_HINTS.items() if name in str(exc)), None)

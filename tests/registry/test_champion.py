@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
@@ -11,9 +12,10 @@ import pytest
 
 from mnist_bp.cli.champion import report_on
 from mnist_bp.config import RunConfig
-from mnist_bp.errors import DataFormatError, StoreError
+from mnist_bp.errors import ConfigError, DataFormatError, StoreError
 from mnist_bp.registry.catalog import find_champions, find_identical_run
 from mnist_bp.registry.champion import MAX_CHAMPIONS, append, read_history, read_log
+from mnist_bp.registry.comparison import read_published_model
 from mnist_bp.registry.log_entries import entry_key, list_champions
 from mnist_bp.registry.nightly import days_of, recent_nights
 from mnist_bp.registry.rollback import roll_back
@@ -119,6 +121,45 @@ def test_a_restart_keeps_the_runs_that_are_being_removed(store: MemoryStore) -> 
     assert read_log(store, "mnist").pending_deletion == (run_id_of(0),)
 
 
+def test_an_intact_log_is_not_restarted(store: MemoryStore) -> None:
+    with_changes(store, 2)
+    with pytest.raises(ConfigError, match="is intact: roll back without --restart-log"):
+        roll_back(store, run_id_of(0), restart_log=True)
+    assert len(changes(store)) == 2
+
+
+def test_an_entry_with_an_absurd_number_costs_no_memory_and_is_not_continued(store: MemoryStore) -> None:
+    with_changes(store, 2)
+    log = replace(read_log(store, "mnist"), sequence=99_999_998)
+    assert append(store, log.with_champion("rollback", run_id_of(0), "0" * 64, "for a test"))
+    with pytest.raises(DataFormatError, match=r"00000002\.json is missing"):
+        read_log(store, "mnist")
+    with pytest.raises(DataFormatError, match="has the last number that an entry can have: delete it"):
+        roll_back(store, run_id_of(0), restart_log=True)
+    store.delete(entry_key("mnist", 99_999_999))
+    assert read_log(store, "mnist").sequence == 1
+
+
+def test_entries_that_are_added_during_a_listing_are_no_gap(store: MemoryStore) -> None:
+    """The listing of a large directory may have an entry and not the one before it."""
+    with_changes(store, 3)
+    listed, skipped = store.list_entries, [entry_key("mnist", 1)]
+
+    def skip_once(prefix: str = "", page_size: int = PAGE_SIZE) -> Iterator[Entry]:
+        hidden = skipped.pop() if skipped else None
+        return (entry for entry in list(listed(prefix, page_size)) if entry.key != hidden)
+
+    store.list_entries = skip_once  # type: ignore[method-assign]
+    assert read_log(store, "mnist").sequence == 2
+
+
+def test_an_entry_that_was_replaced_makes_no_record(store: MemoryStore) -> None:
+    with_changes(store, 4)
+    edit(store, 1, run_id="another")
+    promotion = challenge(store, read_published_model(store, run_id_of(1)))
+    assert (promotion.outcome, "was replaced; restore it" in promotion.reason) == ("refused", True)
+
+
 def test_an_entry_repeats_the_last_champions_only(store: MemoryStore) -> None:
     with_changes(store, MAX_CHAMPIONS + 3)
     log = read_log(store, "mnist")
@@ -159,8 +200,8 @@ REQUESTS = {
 class CountingStore(MemoryStore):
     """A store that counts the requests which S3 would need."""
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, *, conditional: bool = True) -> None:
+        super().__init__(conditional=conditional)
         self.requests: Counter[str] = Counter()
 
     def list_entries(self, prefix: str = "", page_size: int = PAGE_SIZE) -> Iterator[Entry]:
@@ -215,3 +256,26 @@ def test_the_requests_of_a_command_do_not_grow_with_the_store(runs: int, monkeyp
         action()
         counted[name] = tuple(store.requests[kind] for kind in ("list", "read", "write"))
     assert counted == REQUESTS
+
+
+@pytest.mark.parametrize("runs", [10, 100])
+def test_a_store_without_conditional_writes_costs_no_more_requests_as_it_grows(runs: int) -> None:
+    store = CountingStore(conditional=False)
+    for number in range(runs):
+        challenge(store, publish_model(store, run_id_of(number), 500), allow_unsafe=False)
+    run = publish_model(store, "20261124T030000Z-00000000", 1_000)
+    store.requests.clear()
+    assert challenge(store, run, allow_unsafe=False).outcome == "refused"
+    assert store.requests == {"list": 1, "read": 3, "write": 1}
+
+
+def test_the_runs_of_a_night_are_searched_from_the_day_before_it_until_today() -> None:
+    night = date(2026, 11, 20)
+    for today, first, last in (
+        (night, date(2026, 11, 19), date(2026, 11, 21)),
+        (date(2026, 11, 28), date(2026, 11, 19), date(2026, 11, 28)),
+        (date(2027, 2, 1), date(2026, 12, 24), date(2027, 2, 1)),
+    ):
+        days = days_of(night, today)
+        assert (days[0], days[-1]) == (first, last)
+        assert len(days) == (last - first).days + 1

@@ -169,7 +169,7 @@ def test_check_writable_creates_the_directory_and_leaves_it_empty(tmp_path: Path
 HOLDER = (
     "import sys\n"
     "from pathlib import Path\n"
-    "from mnist_bp.storage.files import locked\n"
+    "from mnist_bp.storage.locks import locked\n"
     "print('asks', flush=True)\n"
     "with locked(Path(sys.argv[1])):\n"
     "    print('holds', flush=True)\n"

@@ -12,7 +12,7 @@ from mnist_bp.storage.s3_errors import raising_store_errors
 CANARY = "canary-5e1d"
 
 
-@pytest.mark.parametrize("end", ["\n", "\r", "\x1b"])
+@pytest.mark.parametrize("end", ["\N{RIGHT SINGLE QUOTATION MARK}", "\n", "\r", "\x1b"])
 @pytest.mark.parametrize(
     "name",
     [

@@ -37,7 +37,7 @@ def test_a_full_disk_leaves_earlier_files_and_no_temporary_file(tmp_path: Path) 
     script = (
         "import resource, signal, sys\n"
         "from mnist_bp.errors import StoreError\n"
-        "from mnist_bp.storage.files import sha256_of_bytes\n"
+        "from mnist_bp.storage.reading import sha256_of_bytes\n"
         "from mnist_bp.storage.address import open_store\n"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))\n"
