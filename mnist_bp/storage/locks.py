@@ -149,9 +149,8 @@ def _describe(process: int) -> str:
     """Describe a process by its id, the name of its program, and whether it is stopped."""
     place = Path(f"/proc/{process}")
     try:
-        program = (
-            place.joinpath("comm").read_bytes().decode(errors="replace").strip()
-        )  # no argument: it may be a secret
+        # not its arguments, which may be secret
+        program = place.joinpath("comm").read_bytes().decode(errors="replace").strip()
         stopped = place.joinpath("stat").read_text().rpartition(")")[2].split()[0] in "Tt"
     except OSError:
         return f"process {process}"
