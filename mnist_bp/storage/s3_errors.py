@@ -107,8 +107,9 @@ def raising_store_errors(what: str) -> Iterator[None]:
             raise StoreError(f"{what}: {text}: no host has this name; check AWS_ENDPOINT_URL_S3") from exc
         raise StoreError(f"{what}: {text}; check AWS_ENDPOINT_URL_S3 and the network", transient=True) from exc
     # the text of these may repeat any value of the environment, and a traceback shows the cause as well
-    except ValueError as exc:  # an endpoint that is not an address
-        raise StoreError(f"{what}: {type(exc).__name__}; check AWS_ENDPOINT_URL_S3") from None
+    except ValueError as exc:  # an endpoint that is not an address, which `s3_client` has searched for a password
+        cause = str(exc) if str(exc).startswith("Invalid endpoint: ") else type(exc).__name__
+        raise StoreError(f"{what}: {cause}; check AWS_ENDPOINT_URL_S3") from None
     except aws.BotoCoreError as exc:
         raise StoreError(f"{what}: {type(exc).__name__}; check the AWS_* environment") from None
 

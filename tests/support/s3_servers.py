@@ -27,7 +27,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import IO, Any, Final
+from typing import Any, Final
 
 import boto3.session
 from botocore.config import Config
@@ -37,6 +37,7 @@ from tests.support.waiting import HANG_S, under_load
 END_TIMEOUT_S: Final = 10
 
 REGION: Final = "us-east-1"
+START_ATTEMPTS: Final = 3
 BUILT_BY_GO: Final = ("minio", "versitygw")
 
 
@@ -72,8 +73,11 @@ def _rclone(program: str, server: S3Server, address: str) -> tuple[list[str], di
 
 
 def _minio(program: str, server: S3Server, address: str) -> tuple[list[str], dict[str, str]]:
+    """Return the command; the port of MinIO's web pages would be chosen at random, at times the same as the store's."""
     credentials = {"MINIO_ROOT_USER": server.access_key, "MINIO_ROOT_PASSWORD": server.secret_key}
-    return [program, "server", str(server.directory), "--address", address], credentials
+    other = next(port for port in iter(free_port, None) if not address.endswith(f":{port}"))
+    options = ["--address", address, "--console-address", f"127.0.0.1:{other}"]
+    return [program, "server", str(server.directory), *options], {**credentials, "MINIO_BROWSER": "off"}
 
 
 def _versitygw(program: str, server: S3Server, address: str) -> tuple[list[str], dict[str, str]]:
@@ -153,25 +157,43 @@ def serve(name: str, directory: Path, *, end_with: signal.Signals = signal.SIGTE
     program = find_program(_PROGRAMS.get(name, name))
     if program is None:
         raise RuntimeError(f"{name} is missing in the directory of {sys.executable} and on PATH: run make setup")
-    address = f"127.0.0.1:{free_port()}"
-    server = S3Server(name, f"http://{address}", "mnist-bp-tests", "only-the-tests-know-this", directory)
-    command, settings = _COMMANDS[name](program, server, address)
-    inherited = {key: value for key, value in os.environ.items() if not key.startswith(("AWS_", "MINIO_", "RCLONE_"))}
-    with (
-        tempfile.TemporaryFile() as log,
-        subprocess.Popen(
-            command, env={**inherited, **settings}, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT
-        ) as process,
-    ):
+    for attempt in range(1, START_ATTEMPTS + 1):  # another process may take a port that was free
+        address = f"127.0.0.1:{free_port()}"
+        server = S3Server(name, f"http://{address}", "mnist-bp-tests", "only-the-tests-know-this", directory)
+        process = _start(*_COMMANDS[name](program, server, address))
         try:
-            _wait_until_ready(process, address, log)
-            yield _make_user(server) if name == "moto" else server
-        finally:
-            process.send_signal(end_with)
-            try:
-                process.wait(under_load(END_TIMEOUT_S))
-            except subprocess.TimeoutExpired:
-                process.kill()
+            _wait_until_ready(process, address)
+            break
+        except RuntimeError:
+            _end(process, signal.SIGKILL)
+            if attempt == START_ATTEMPTS:
+                raise
+    try:
+        yield _make_user(server) if name == "moto" else server
+    finally:
+        _end(process, end_with)
+
+
+def _start(command: list[str], settings: Mapping[str, str]) -> subprocess.Popen[bytes]:
+    """Start a server whose output goes to a file that is `process.stdout`."""
+    inherited = {key: value for key, value in os.environ.items() if not key.startswith(("AWS_", "MINIO_", "RCLONE_"))}
+    log = tempfile.TemporaryFile()  # noqa: SIM115 - closed by `_end`
+    process = subprocess.Popen(
+        command, env={**inherited, **settings}, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT
+    )
+    process.stdout = log
+    return process
+
+
+def _end(process: subprocess.Popen[bytes], end_with: signal.Signals) -> None:
+    process.send_signal(end_with)
+    try:
+        process.wait(under_load(END_TIMEOUT_S))
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+    assert process.stdout is not None
+    process.stdout.close()
 
 
 def environment_of(server: S3Server) -> dict[str, str]:
@@ -207,15 +229,16 @@ def free_port() -> int:
         return port
 
 
-def _wait_until_ready(process: subprocess.Popen[bytes], address: str, log: IO[bytes]) -> None:
+def _wait_until_ready(process: subprocess.Popen[bytes], address: str) -> None:
     deadline = time.monotonic() + HANG_S
     while process.poll() is None and time.monotonic() < deadline:
         if _is_ready(address):
             return
         time.sleep(0.02)
     state = "is still starting" if process.poll() is None else f"ended with code {process.returncode}"
-    log.seek(0)
-    raise RuntimeError(f"{process.args!r} {state}; its log:\n{log.read().decode(errors='replace')}")
+    assert process.stdout is not None
+    process.stdout.seek(0)
+    raise RuntimeError(f"{process.args!r} {state}; its log:\n{process.stdout.read().decode(errors='replace')}")
 
 
 def _is_ready(address: str) -> bool:
