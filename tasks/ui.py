@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Final
 from uuid import UUID
@@ -109,16 +109,17 @@ def show_progress_with(bar: ProgressBar) -> None:
 
 
 @contextmanager
-def progress(stage: str) -> Iterator[Progress]:
+def progress(stage: str, clock: Callable[[], float] = time.monotonic) -> Iterator[Progress]:
     """Show the progress of a stage, in the UI if it takes longer than `UPDATE_INTERVAL_S` and its length is known.
 
     Args:
         stage: Name of the stage; the key of its artifact is `<stage>-progress`.
+        clock: Returns the time in seconds.
 
     Yields:
         The function that the stage calls as it proceeds.
     """
-    artifact = _ProgressArtifact(stage)
+    artifact = _ProgressArtifact(stage, clock)
     with _script_progress_bar(stage) as draw:
 
         def update(completed: float, total: float | None, note: str) -> None:
@@ -136,12 +137,13 @@ def progress(stage: str) -> Iterator[Progress]:
 class _ProgressArtifact:
     """A progress artifact, created at the first update that is due."""
 
-    def __init__(self, stage: str) -> None:
+    def __init__(self, stage: str, clock: Callable[[], float]) -> None:
         self._stage = stage
+        self._clock = clock
         self._id: UUID | None = None
         self._total = 0.0
         self._failed = False
-        self._due = time.monotonic() + UPDATE_INTERVAL_S
+        self._due = clock() + UPDATE_INTERVAL_S
 
     def update(self, completed: float, total: float, note: str) -> None:
         """Send the progress if an update is due.
@@ -150,7 +152,7 @@ class _ProgressArtifact:
             PrefectException, httpx.HTTPError: The server refused it; the next update is due after a longer pause.
         """
         self._total = total
-        if time.monotonic() >= self._due:
+        if self._clock() >= self._due:
             self._send(completed, note)
 
     def finish(self) -> None:
@@ -172,4 +174,4 @@ class _ProgressArtifact:
                     update_progress_artifact(self._id, percent, description)
             self._failed = False
         finally:
-            self._due = time.monotonic() + (_PAUSE_AFTER_FAILURE_S if self._failed else UPDATE_INTERVAL_S)
+            self._due = self._clock() + (_PAUSE_AFTER_FAILURE_S if self._failed else UPDATE_INTERVAL_S)

@@ -26,7 +26,7 @@ from mnist_bp.data.datasets import DATASETS
 from mnist_bp.registry.nightly import seed_of
 from tests.deployments.conftest import ZONE, Operation
 from tests.support.bad_http import Fault, status
-from tests.support.prefect_records import artifacts_of, task_runs_of
+from tests.support.prefect_records import artifact_of, artifacts_of, task_runs_of
 from tests.support.serving import ENDLESS, REPOSITORY, read_run, start_run, wait_for
 from tests.support.waiting import HANG_S, eventually
 
@@ -110,6 +110,7 @@ def test_a_run_started_by_prefects_command_has_six_tasks_artifacts_and_a_manifes
     assert [task.name.partition("-")[0] for task in task_runs_of(run)] == [
         "download", "preprocess", "train", "evaluate", "upload", "promote"
     ]  # fmt: skip
+    artifact_of(run, "accuracy-over-nights-mnist-sample")  # the last
     assert set(artifacts_of(run)) == {"accuracy-per-checkpoint", "run-summary", "accuracy-over-nights-mnist-sample"}
     assert re.fullmatch(r"0\.\d{4}, promoted: mnist-sample, cpu engine, seed 7", str(run.state and run.state.message))
     assert (run.name, run.tags) == ("mnist-sample-cpu-seed7", ["dataset:mnist-sample", "engine:cpu", "seed:7"])
@@ -144,7 +145,7 @@ def test_a_schedule_fires_by_itself_and_the_same_night_is_not_trained_twice(oper
     assert f"night:{night}" in run.tags
     assert run.name == f"mnist-sample-cpu-{night}"
     *_, newest = manifests(operation)
-    nights = str(artifacts_of(run)["accuracy-over-nights-mnist-sample"].data)
+    nights = str(artifact_of(run, "accuracy-over-nights-mnist-sample").data)
     assert nights.count("| `") == 1  # the earlier run was not nightly
     assert f"| {night} | `{newest.parent.name}` | 60 |" in nights
     assert json.loads(newest.read_text())["seed"] == seed_of(night)
@@ -154,7 +155,7 @@ def test_a_schedule_fires_by_itself_and_the_same_night_is_not_trained_twice(oper
     again = wait_for(start_run("nightly"), "Completed")
     assert again.state is not None
     assert newest.parent.name in str(again.state.message)
-    assert "nothing to do" in str(artifacts_of(again)["run-summary"].data)
+    assert "nothing to do" in str(artifact_of(again, "run-summary").data)
     assert len(manifests(operation)) == before + 1
 
 
@@ -217,7 +218,7 @@ def test_an_overlapping_run_is_cancelled_and_a_killed_run_is_marked_as_crashed(o
     first = wait_for(start_run("train", {"config": ENDLESS}), "Running")
     eventually(lambda: read_run(first.id).labels.get("mnist-bp.pid"), "it is not labelled")
     assert not is_zombie(read_run(first.id))
-    progress = eventually(lambda: artifacts_of(first).get("train-progress"), "its progress is not shown")
+    progress = artifact_of(first, "train-progress")
     eventually(lambda: artifacts_of(first)["train-progress"].description != progress.description, "it stands still")
     second = wait_for(start_run("train", {"config": SMALL}), "Cancelled")
     assert "concurrency limit" in str(second.state and second.state.message)

@@ -17,7 +17,7 @@ from typing import Protocol
 import pytest
 
 from mnist_bp.cli.process import INTERRUPTED
-from tests.support.prefect_records import artifacts_of
+from tests.support.prefect_records import artifact_of
 from tests.support.s3_servers import free_port
 from tests.support.serving import (
     ENDLESS,
@@ -152,7 +152,7 @@ def test_a_run_ends_with_the_process_that_owns_the_server_even_after_sigkill(
     with client_of(served.about["api"], served.password):
         eventually(both_are_served, "they are not served")
         run = wait_for(start_run("train", {"config": ENDLESS}), "Running")
-        eventually(lambda: artifacts_of(run).get("train-progress"), "it does not train")
+        artifact_of(run, "train-progress")
     processes = served.descendants
     assert len(processes) > 1, "it should have a server, and a run"
     served.kill(with_runs=False)

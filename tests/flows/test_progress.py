@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 import pytest
 from prefect import flow, get_client, task
 from prefect.cache_policies import NO_CACHE
@@ -12,7 +10,6 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 from tasks.ui import progress
 from tests.support.fault_proxy import SLOW_DOWN, Fault, FaultProxy
 from tests.support.prefect_records import artifacts_of, newest_flow_run
-from tests.support.waiting import under_load
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
 
@@ -35,12 +32,12 @@ class ArtifactsProxy(FaultProxy):
 
 @task(cache_policy=NO_CACHE)
 def count_for(seconds: float) -> None:
-    began, step = time.monotonic(), 0
-    with progress("count") as on_progress:
-        while (passed := time.monotonic() - began) < seconds:
-            step += 1
-            on_progress(100 * passed / seconds, 100, f"step {step}")
-            time.sleep(0.01)
+    """Count on a clock that each step moves on by 10 ms."""
+    passed = 0.0
+    with progress("count", lambda: passed) as on_progress:
+        for step in range(round(100 * seconds)):
+            on_progress(passed, seconds, f"step {step}")
+            passed += 0.01
 
 
 @flow
@@ -66,15 +63,13 @@ def test_a_longer_stage_is_updated_about_once_a_second_and_ends_at_100_percent()
     methods = count(3.5)
     assert methods[0] == "POST"
     assert set(methods[1:]) == {"PATCH"}
-    assert 3 <= len(methods) <= 4
+    assert len(methods) == 4  # after 1, 2 and 3 s, and at the end
     shown = artifacts_of(newest_flow_run())["count-progress"]
-    assert (shown.data, shown.description) == (100.0, "count: 100 of 100")
+    assert (shown.data, shown.description) == (100.0, "count: 4 of 4")
 
 
-def test_a_server_that_refuses_artifacts_gets_one_request_and_does_not_delay_the_stage() -> None:
-    began = time.monotonic()
-    assert count(4, SLOW_DOWN) == ["POST"]  # a refused request takes 2 s
-    assert time.monotonic() - began < under_load(10)
+def test_a_server_that_refuses_artifacts_gets_one_request_and_the_stage_goes_on() -> None:
+    assert count(4, SLOW_DOWN) == ["POST"]
     assert newest_flow_run().state_name == "Completed"
 
 

@@ -33,6 +33,7 @@ from tests.support.fault_proxy import (
 from tests.support.published_runs import promote, publish
 from tests.support.s3_servers import S3Server
 from tests.support.store_files import error_of, local_file, put
+from tests.support.waiting import under_load
 
 PREFIX = "some"
 FILES = 200
@@ -195,7 +196,7 @@ def test_a_silent_server_is_waited_for_until_the_time_out(
     store: Store, proxy: FaultProxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     put(store, "key", b"content")
-    monkeypatch.setattr("mnist_bp.storage.s3_client.READ_TIMEOUT_S", 0.3)
+    monkeypatch.setattr("mnist_bp.storage.s3_client.READ_TIMEOUT_S", under_load(0.3))
     impatient = open_store(store.uri("").rstrip("/"))
     proxy.faults = iter([STALL])
     assert impatient.get("key") == b"content"

@@ -48,3 +48,8 @@ def artifacts_of(run: FlowRun) -> dict[str, Artifact]:
             return await client.read_artifacts(artifact_filter=only)
 
     return {str(artifact.key): artifact for artifact in asyncio.run(read())}
+
+
+def artifact_of(run: FlowRun, key: str) -> Artifact:
+    """Artifacts of hooks reach the server after the state that they follow."""
+    return eventually(lambda: artifacts_of(run).get(key), f"it has no artifact {key}")
