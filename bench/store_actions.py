@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from mnist_bp import documents
 from mnist_bp.config import PRESETS
-from mnist_bp.documents import Manifest, PromotionRecord
+from mnist_bp.documents import encoding
+from mnist_bp.documents.champion import PromotionRecord
+from mnist_bp.documents.manifest import Manifest
 from mnist_bp.errors import StoreError
 from mnist_bp.layout import MANIFEST, RUNS, new_run_id
 from mnist_bp.registry.catalog import read_manifest
@@ -102,7 +103,7 @@ class MeasuredStore:
             keys = [f"{RUNS}{run_id}/{name}" for name in files]
             for _ in in_parallel(self._many.put, keys, contents, digests):
                 pass
-            content = documents.dumps(manifest.model_copy(update={"run_id": run_id}))
+            content = encoding.dumps(manifest.model_copy(update={"run_id": run_id}))
             done[run_id] = sha256_of_bytes(content)
             self._many.put(f"{RUNS}{run_id}/{MANIFEST}", content, done[run_id])
         return done

@@ -21,7 +21,7 @@ from mnist_bp.data.datasets import DATASETS
 from mnist_bp.data.download import fetch
 from mnist_bp.data.mirrors import mirrors_of
 from mnist_bp.data.preprocess import preprocess_dataset
-from mnist_bp.documents import PromotionRecord
+from mnist_bp.documents.champion import PromotionRecord
 from mnist_bp.engines.choose import choose_engine
 from mnist_bp.engines.parallel import check_memory, memory_needed
 from mnist_bp.errors import DownloadError
@@ -148,10 +148,9 @@ def promote(config: RunConfig, data: CachedDataset, published: PublishedRun) -> 
 
 def find_identical_run(config: RunConfig, data: CachedDataset, night: date) -> FinishedRun | None:
     """Find a published run that the run of a night would only repeat; see `mnist_bp.registry.nightly`."""
-    from mnist_bp.registry import catalog
-    from mnist_bp.registry.nightly import days_of
+    from mnist_bp.registry import nightly
 
-    run_id = catalog.find_identical_run(config, data.key, days_of(night, datetime.now(UTC).date()))
+    run_id = nightly.find_identical_run(config, data.key, nightly.days_of(night, datetime.now(UTC).date()))
     if run_id is None:
         return None
     return FinishedRun(run_id=run_id, finished=f"nothing to do: {run_id} has the same data, code, settings and seed")

@@ -11,7 +11,8 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from mnist_bp.documents import PromotionRecord, Score
+from mnist_bp.documents.champion import PromotionRecord
+from mnist_bp.documents.manifest import Score
 from mnist_bp.errors import printable
 from mnist_bp.results import (
     CachedDataset,

@@ -7,7 +7,7 @@ from prefect.cache_policies import NO_CACHE
 
 from mnist_bp import pipeline
 from mnist_bp.config import RunConfig
-from mnist_bp.documents import PromotionRecord
+from mnist_bp.documents.champion import PromotionRecord
 from mnist_bp.results import CachedDataset, PublishedRun
 
 

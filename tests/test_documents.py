@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
-from mnist_bp import documents
-from mnist_bp.documents import LogEntry, Manifest, PromotionRecord
+from mnist_bp.documents import encoding
+from mnist_bp.documents.champion import LogEntry, PromotionRecord
+from mnist_bp.documents.manifest import Manifest
 from mnist_bp.errors import ChecksumError, DataFormatError
 from mnist_bp.results import ResumePoint
 from mnist_bp.storage import checksummed_json
@@ -23,7 +24,7 @@ def refusal(changes: dict[str, Any], without: str | None = None) -> str:
     if without is not None:
         del document[without]
     with pytest.raises(DataFormatError) as caught:
-        documents.parse(Manifest, checksummed_json.dumps(document), "x/manifest.json", "restore it")
+        encoding.parse(Manifest, checksummed_json.dumps(document), "x/manifest.json", "restore it")
     message = str(caught.value)
     assert message.startswith("x/manifest.json ")
     assert "\n" not in message
@@ -33,9 +34,9 @@ def refusal(changes: dict[str, Any], without: str | None = None) -> str:
 def test_a_document_is_read_as_it_was_written_and_equal_ones_give_equal_bytes() -> None:
     resumed = MANIFEST.model_copy(update={"resumed": (ResumePoint(10, None, "2026-11-23T18:15:00+00:00"),)})
     for manifest in (MANIFEST, resumed):
-        content = documents.dumps(manifest)
-        assert documents.parse(Manifest, content, "", "") == manifest
-        assert documents.dumps(documents.parse(Manifest, content, "", "")) == content
+        content = encoding.dumps(manifest)
+        assert encoding.parse(Manifest, content, "", "") == manifest
+        assert encoding.dumps(encoding.parse(Manifest, content, "", "")) == content
 
 
 @pytest.mark.parametrize(
@@ -76,13 +77,13 @@ def test_another_version_is_refused_by_its_version_whatever_else_has_changed() -
 @pytest.mark.parametrize("model", [LogEntry, PromotionRecord])
 def test_one_kind_of_document_is_not_read_as_another(model: Any) -> None:
     with pytest.raises(DataFormatError, match=r"it has no (entry|promotion)_version"):
-        documents.parse(model, documents.dumps(MANIFEST), "", "")
+        encoding.parse(model, encoding.dumps(MANIFEST), "", "")
 
 
 def test_a_changed_byte_is_found_before_anything_is_read() -> None:
-    content = documents.dumps(MANIFEST).replace(b'"manifest_version": 2', b'"manifest_version": 3')
+    content = encoding.dumps(MANIFEST).replace(b'"manifest_version": 2', b'"manifest_version": 3')
     with pytest.raises(ChecksumError, match="x is damaged"):
-        documents.parse(Manifest, content, "x", "")
+        encoding.parse(Manifest, content, "x", "")
 
 
 def test_a_wrong_value_is_cut_short_and_its_secrets_are_not_repeated() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mnist_bp.documents import PromotionRecord
+from mnist_bp.documents.champion import PromotionRecord
 from mnist_bp.registry.gate import GateSettings, decide
 from mnist_bp.summary import decision
 

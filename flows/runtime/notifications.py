@@ -17,7 +17,7 @@ from prefect.client.schemas.objects import FlowRun, State
 from prefect.events import emit_event
 
 from flows.runtime.crashed_runs import describe_crash
-from mnist_bp.documents import PromotionRecord
+from mnist_bp.documents.champion import PromotionRecord
 from mnist_bp.errors import ConfigError, without_secrets
 
 logger = logging.getLogger(__name__)

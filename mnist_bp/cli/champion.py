@@ -10,7 +10,7 @@ from mnist_bp.cli.output import say
 from mnist_bp.cli.process import print_error
 from mnist_bp.cli.tables import print_table
 from mnist_bp.data.datasets import DatasetName
-from mnist_bp.documents import ChampionChange
+from mnist_bp.documents.champion import ChampionChange
 from mnist_bp.errors import ChecksumError, DataFormatError, StoreError
 from mnist_bp.registry.catalog import read_manifest
 from mnist_bp.registry.log_entries import CHAMPION, log_prefix, read_entry

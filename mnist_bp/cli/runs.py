@@ -13,10 +13,13 @@ from mnist_bp.cli.output import say
 from mnist_bp.cli.process import print_error
 from mnist_bp.cli.tables import print_table
 from mnist_bp.data.datasets import DatasetName
-from mnist_bp.registry.catalog import CatalogedRun, catalog_runs, find_champions, summarize_run
+from mnist_bp.documents.fields import Timestamp
+from mnist_bp.registry.catalog import CatalogedRun, RunStatus, catalog_runs
+from mnist_bp.registry.champion import find_champions
 from mnist_bp.report.png_plots import accuracy_png
 from mnist_bp.storage.address import absolute_address
 from mnist_bp.storage.files import write_bytes
+from mnist_bp.storage.schema import FrozenModel
 from mnist_bp.training.interrupted import InterruptedRun, list_interrupted_runs
 from mnist_bp.training.resume import resume_flags
 
@@ -29,6 +32,25 @@ class RunsCommand(StoreCommand, DataCommand, cli_prog_name="mnist-bp runs"):
 
     plot: PngFile = ""
     """Plot the accuracy of the complete runs listed, as a PNG file."""
+
+
+class RunRow(FrozenModel):
+    """One row in a table of runs. Facts that only a manifest states are None without an intact one."""
+
+    run_id: str
+    status: RunStatus
+    created: Timestamp | None
+    dataset: str | None
+    engine: str | None
+    seed: int | None
+    steps: int | None
+    accuracy: float | None
+    loss: float | None
+    train_seconds: float | None
+    champion: bool
+    files: int
+    size: int
+    damage: str | None
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -52,7 +74,7 @@ def main(arguments: Sequence[str]) -> int:
     if plot:
         write_bytes(Path(plot), accuracy_png(complete, champions))
     if command.json_output:
-        rows = [summarize_run(run, champions).model_dump(mode="json") for run in listed]
+        rows = [_row_of(run, champions).model_dump(mode="json") for run in listed]
         unfinished = [asdict(run) for run in interrupted]
         report = {"artifacts": command.artifacts, "runs": rows, "interrupted": unfinished, "plot": plot}
         say(json.dumps({**report, "problems": problems}))
@@ -69,6 +91,26 @@ def main(arguments: Sequence[str]) -> int:
     for problem in problems:
         print_error(problem)
     return 1 if problems else 0
+
+
+def _row_of(run: CatalogedRun, champions: Collection[str]) -> RunRow:
+    listed, manifest = run.listed, run.manifest
+    return RunRow(
+        run_id=listed.run_id,
+        status=run.status,
+        created=manifest and manifest.created,
+        dataset=run.dataset,
+        engine=manifest and manifest.engine,
+        seed=manifest and manifest.seed,
+        steps=manifest and manifest.final.step,
+        accuracy=manifest and manifest.final.accuracy,
+        loss=manifest and manifest.final.loss,
+        train_seconds=manifest and manifest.train_seconds,
+        champion=listed.run_id in champions,
+        files=len(listed.files),
+        size=listed.size,
+        damage=run.damage,
+    )
 
 
 def _print(runs: Sequence[CatalogedRun], champions: Collection[str]) -> None:

@@ -14,10 +14,12 @@ from pydantic_settings import CliPositionalArg
 from mnist_bp.cli.flags import DataCommand, StoreCommand, parse
 from mnist_bp.cli.output import say
 from mnist_bp.cli.tables import counted, print_table
-from mnist_bp.documents import Manifest, PromotionRecord
+from mnist_bp.documents.champion import PromotionRecord
+from mnist_bp.documents.manifest import Manifest
 from mnist_bp.errors import ChecksumError, DataFormatError, StoreError
 from mnist_bp.layout import RUNS
-from mnist_bp.registry.catalog import find_champions, read_manifest
+from mnist_bp.registry.catalog import read_manifest
+from mnist_bp.registry.champion import find_champions
 from mnist_bp.registry.promotion_record import read_promotion
 from mnist_bp.storage.address import absolute_address
 from mnist_bp.storage.interface import Store

@@ -4,30 +4,24 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime
 from typing import Final, Literal
 
-from pydantic import JsonValue
-
-from mnist_bp import documents
-from mnist_bp.config import PLACES, RunConfig
-from mnist_bp.documents import Manifest, Timestamp
+from mnist_bp.documents import encoding
+from mnist_bp.documents.manifest import Manifest
 from mnist_bp.errors import ChecksumError, DataFormatError, StoreError
 from mnist_bp.layout import MANIFEST, PROMOTION, RUNS
-from mnist_bp.registry.champion import read_log
-from mnist_bp.registry.log_entries import list_champions
-from mnist_bp.storage.address import open_store
 from mnist_bp.storage.interface import Entry, Store
+from mnist_bp.storage.os_errors import RESTORE
 from mnist_bp.storage.parallel import in_parallel
 from mnist_bp.storage.reading import expect_digest, sha256_of_bytes
-from mnist_bp.storage.schema import FrozenModel
 
 RunStatus = Literal["complete", "incomplete", "damaged"]
 
 SEE_VERIFY: Final = "; mnist-bp verify --all lists everything that is damaged"
-HINT: Final = f"restore it from a copy{SEE_VERIFY}"
+HINT: Final = RESTORE + SEE_VERIFY
 
 _ONE_NAME: Final = re.compile(r"[\w-]+")
 """A run id has no slash and no dot, so it cannot lead to another place."""
@@ -91,25 +85,6 @@ class CatalogedRun:
     def status(self) -> RunStatus:
         """Whether the run has an intact manifest, none, or a damaged one."""
         return "damaged" if self.damage else "complete" if self.manifest else "incomplete"
-
-
-class RunRow(FrozenModel):
-    """One row in a table of runs. Facts that only a manifest states are None without an intact one."""
-
-    run_id: str
-    status: RunStatus
-    created: Timestamp | None
-    dataset: str | None
-    engine: str | None
-    seed: int | None
-    steps: int | None
-    accuracy: float | None
-    loss: float | None
-    train_seconds: float | None
-    champion: bool
-    files: int
-    size: int
-    damage: str | None
 
 
 def list_runs(store: Store, start: str = "") -> Iterator[ListedRun]:
@@ -187,7 +162,7 @@ def read_manifest(store: Store, run_id: str, sha256: str | None = None) -> tuple
 
 
 def _parse_manifest(content: bytes, uri: str, run_id: str) -> Manifest:
-    manifest = documents.parse(Manifest, content, uri, HINT)
+    manifest = encoding.parse(Manifest, content, uri, HINT)
     if manifest.run_id != run_id:
         raise DataFormatError(f"{uri} is the manifest of {manifest.run_id}, expected {run_id}; {HINT}")
     return manifest
@@ -200,78 +175,3 @@ def _unknown_run(store: Store, run_id: str) -> StoreError:
     near = difflib.get_close_matches(run_id, [run.run_id for run in runs if run.complete], _MAX_SUGGESTIONS, cutoff=0)
     expected = f"the nearest are {', '.join(near)}" if near else "no run is complete yet"
     return StoreError(f"{uri}: no such run; {expected}; see mnist-bp runs")
-
-
-def find_champions(store: Store) -> tuple[set[str], list[str]]:
-    """Return the run ids of all champions, and a message about each log that is damaged."""
-    champions: set[str] = set()
-    problems = []
-    try:
-        datasets = list_champions(store)
-    except DataFormatError as exc:
-        return champions, [str(exc)]
-    for dataset in datasets:
-        try:
-            current = read_log(store, dataset).current
-        except (ChecksumError, DataFormatError) as exc:
-            problems.append(str(exc))
-        else:
-            champions |= {current.run_id} if current else set()
-    return champions, problems
-
-
-def summarize_run(run: CatalogedRun, champions: set[str]) -> RunRow:
-    """Describe a run in one row.
-
-    Args:
-        run: The run.
-        champions: Run ids of all champions.
-    """
-    listed, manifest = run.listed, run.manifest
-    return RunRow(
-        run_id=listed.run_id,
-        status=run.status,
-        created=manifest and manifest.created,
-        dataset=run.dataset,
-        engine=manifest and manifest.engine,
-        seed=manifest and manifest.seed,
-        steps=manifest and manifest.final.step,
-        accuracy=manifest and manifest.final.accuracy,
-        loss=manifest and manifest.final.loss,
-        train_seconds=manifest and manifest.train_seconds,
-        champion=listed.run_id in champions,
-        files=len(listed.files),
-        size=listed.size,
-        damage=run.damage,
-    )
-
-
-def find_identical_run(config: RunConfig, dataset_key: str, days: Iterable[date]) -> str | None:
-    """Find the newest finished run with the same data, code and settings.
-
-    Args:
-        config: The settings; `artifacts` is where to look.
-        days: The days, in UTC, on which it may have started. Other runs are not read.
-        dataset_key: Key of the data; see `mnist_bp.results.CachedDataset`.
-
-    Returns:
-        Its id; None if no such run exists, or if it has no promotion record yet.
-
-    Raises:
-        StoreError: The store cannot be read.
-    """
-    from mnist_bp.registry.manifest import code_sha256  # NumPy and pyarrow, which a list of runs does not need
-
-    wanted = dataset_key, code_sha256(), _settings(config.model_dump(mode="json"))
-    store = open_store(config.artifacts)
-    listed = [run for day in sorted(set(days)) for run in list_runs(store, f"{day:%Y%m%d}")]
-    for run in reversed(catalog_runs(store, listed)):
-        if (manifest := run.manifest) is None or PROMOTION not in run.listed.files:
-            continue
-        if (manifest.dataset.key, manifest.code.sha256, _settings(manifest.config)) == wanted:
-            return manifest.run_id
-    return None
-
-
-def _settings(config: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
-    return {name: value for name, value in config.items() if name not in PLACES}

@@ -26,14 +26,15 @@ from datetime import UTC, datetime
 from itertools import pairwise
 from typing import Final
 
-from mnist_bp import documents
-from mnist_bp.documents import MAX_SEQUENCE, Action, ChampionChange, EntryReference, GateFigures, LogEntry
+from mnist_bp.documents import encoding
+from mnist_bp.documents.champion import MAX_SEQUENCE, Action, ChampionChange, EntryReference, GateFigures, LogEntry
 from mnist_bp.errors import ChecksumError, ConflictError, DataFormatError
 from mnist_bp.registry.log_entries import (
     check_gaps,
     check_succession,
     entry_key,
     first_missing,
+    list_logs,
     list_sequences,
     read_entry,
 )
@@ -141,6 +142,24 @@ def read_log(store: Store, dataset: str) -> ChampionLog:
     return log_after(head, sha256)
 
 
+def find_champions(store: Store) -> tuple[set[str], list[str]]:
+    """Return the run ids of all champions, and a message about each log that is damaged."""
+    champions: set[str] = set()
+    problems = []
+    try:
+        datasets = list_logs(store)
+    except DataFormatError as exc:
+        return champions, [str(exc)]
+    for dataset in datasets:
+        try:
+            current = read_log(store, dataset).current
+        except (ChecksumError, DataFormatError) as exc:
+            problems.append(str(exc))
+        else:
+            champions |= {current.run_id} if current else set()
+    return champions, problems
+
+
 def log_after(head: LogEntry, sha256: str) -> ChampionLog:
     """Return the log whose head is an entry of these bytes."""
     return ChampionLog(head.dataset, head.sequence, head.start, sha256, head.champions, head.pending_deletion)
@@ -180,7 +199,7 @@ def append(store: Store, entry: LogEntry) -> ChampionLog | None:
     Raises:
         StoreError: It is unknown whether the entry was added, since the store could not be read after a lost reply.
     """
-    content = documents.dumps(entry)
+    content = encoding.dumps(entry)
     sha256 = sha256_of_bytes(content)
     try:
         store.put(entry_key(entry.dataset, entry.sequence), content, sha256)

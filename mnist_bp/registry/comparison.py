@@ -7,7 +7,7 @@ from functools import cached_property
 from typing import Final, Protocol
 
 from mnist_bp.data.parquet import load_split
-from mnist_bp.documents import Manifest
+from mnist_bp.documents.manifest import Manifest
 from mnist_bp.engines.choose import choose_engine
 from mnist_bp.engines.interface import ResidentData
 from mnist_bp.errors import DataFormatError
@@ -16,6 +16,7 @@ from mnist_bp.registry.catalog import read_manifest
 from mnist_bp.registry.gate import Classes
 from mnist_bp.results import CachedDataset
 from mnist_bp.storage.interface import Store
+from mnist_bp.storage.os_errors import RESTORE
 from mnist_bp.training.checkpoints import decode_checkpoint
 
 MODEL: Final = "model.safetensors"
@@ -95,7 +96,7 @@ class EnginePredictor:
             key = f"{RUNS}{model.run_id}/{MODEL}"
             file = model.manifest.files.get(MODEL)
             if file is None:
-                raise DataFormatError(f"the manifest of {model.run_id} lists no {MODEL}; restore it from a copy")
+                raise DataFormatError(f"the manifest of {model.run_id} lists no {MODEL}; {RESTORE}")
             models = decode_checkpoint(self._store.get(key, file.sha256, file.size), self._store.uri(key))
             if len(models) != 1:
                 raise DataFormatError(f"{self._store.uri(key)} has {len(models)} models, expected one")

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from mnist_bp.documents import GateFigures
+from mnist_bp.documents.champion import GateFigures
 
 Classes = npt.NDArray[np.integer]
 """A class for each test image, in [0, K), shape (N,)."""

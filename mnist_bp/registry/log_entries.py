@@ -9,10 +9,11 @@ import re
 from collections.abc import Iterable
 from typing import Final
 
-from mnist_bp import documents
-from mnist_bp.documents import LogEntry
+from mnist_bp.documents import encoding
+from mnist_bp.documents.champion import LogEntry
 from mnist_bp.errors import DataFormatError
 from mnist_bp.storage.interface import Store
+from mnist_bp.storage.os_errors import RESTORE
 from mnist_bp.storage.reading import sha256_of_bytes
 
 CHAMPION: Final = "champion/"
@@ -33,12 +34,12 @@ def entry_key(dataset: str, sequence: int) -> str:
 def restart_hint(dataset: str) -> str:
     """Return what the user can do about a broken log."""
     return (
-        "restore it from a copy, or, while no run is promoted and mnist-bp gc is not running, start the log again with "
+        f"{RESTORE}, or, while no run is promoted and mnist-bp gc is not running, start the log again with "
         f"mnist-bp rollback RUN --restart-log --dataset {dataset}"
     )
 
 
-def list_champions(store: Store) -> list[str]:
+def list_logs(store: Store) -> list[str]:
     """List the datasets that have a log.
 
     Raises:
@@ -83,7 +84,7 @@ def read_entry(store: Store, dataset: str, sequence: int) -> tuple[LogEntry, str
     """
     key = entry_key(dataset, sequence)
     content, uri, hint = store.get(key), store.uri(key), restart_hint(dataset)
-    entry = documents.parse(LogEntry, content, uri, hint)
+    entry = encoding.parse(LogEntry, content, uri, hint)
     if (entry.dataset, entry.sequence) != (dataset, sequence) or entry.start > sequence:
         raise DataFormatError(
             f"{uri} is entry {entry.sequence} of {entry.dataset}, in a log from {entry.start} on; expected entry "

@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 from pyarrow.json import ParseOptions, read_json
 
 from mnist_bp import __version__
-from mnist_bp.documents import CheckpointEntry, CodeEntry, DatasetEntry, FileEntry, Manifest, ParquetFiles
+from mnist_bp.documents.manifest import CheckpointEntry, CodeEntry, DatasetEntry, FileEntry, Manifest, ParquetFiles
 from mnist_bp.layout import created_at
 from mnist_bp.results import CachedDataset, Evaluation, FileDigest, RawDataset, TrainedRun
 from mnist_bp.training.evaluation import seed_statistics

@@ -1,4 +1,4 @@
-"""Nights: the date and the seed of a nightly run, and the most recent nights of a dataset.
+"""Nights: the date and seed of a nightly run, whether it was trained before, and the latest nights of a dataset.
 
 A night is a run whose seed is a date. If no recent run is a night, every run counts as one. As soon as there is a
 night, other runs are left out, since they may have had fewer steps or other settings.
@@ -6,16 +6,22 @@ night, other runs are left out, since they may have had fewer steps or other set
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from functools import partial
 from typing import Final
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+from pydantic import JsonValue
+
+from mnist_bp.config import PLACES, RunConfig
 from mnist_bp.errors import ChecksumError, ConfigError, DataFormatError
+from mnist_bp.layout import PROMOTION
 from mnist_bp.registry.catalog import CatalogedRun, catalog_runs, list_runs
 from mnist_bp.registry.promotion_record import read_promotion
 from mnist_bp.report.nights import Night
+from mnist_bp.storage.address import open_store
 from mnist_bp.storage.interface import Store
 from mnist_bp.storage.parallel import in_parallel
 
@@ -78,6 +84,33 @@ def days_of(night: date, today: date) -> list[date]:
     return [night + number * _DAY for number in range(-1, count - 1)][-DAYS_SEARCHED:]
 
 
+def find_identical_run(config: RunConfig, dataset_key: str, days: Iterable[date]) -> str | None:
+    """Find the newest finished run with the same data, code and settings.
+
+    Args:
+        config: The settings; `artifacts` is where to look.
+        dataset_key: Key of the data; see `mnist_bp.results.CachedDataset`.
+        days: The days, in UTC, on which it may have started. Other runs are not read.
+
+    Returns:
+        Its id; None if no such run exists, or if it has no promotion record yet.
+
+    Raises:
+        StoreError: The store cannot be read.
+    """
+    from mnist_bp.registry.manifest import code_sha256  # pyarrow, which dates do not need
+
+    wanted = dataset_key, code_sha256(), _settings(config.model_dump(mode="json"))
+    store = open_store(config.artifacts)
+    listed = [run for day in sorted(set(days)) for run in list_runs(store, f"{day:%Y%m%d}")]
+    for run in reversed(catalog_runs(store, listed)):
+        if (manifest := run.manifest) is None or PROMOTION not in run.listed.files:
+            continue
+        if (manifest.dataset.key, manifest.code.sha256, _settings(manifest.config)) == wanted:
+            return manifest.run_id
+    return None
+
+
 def recent_nights(store: Store, dataset: str, today: date | None = None) -> list[Night]:
     """Find the most recent nights of a dataset. Runs with a damaged manifest are left out.
 
@@ -123,3 +156,7 @@ def _decision(store: Store, run_id: str) -> str | None:
     except (ChecksumError, DataFormatError):
         return "damaged"
     return promotion.outcome if promotion else None
+
+
+def _settings(config: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
+    return {name: value for name, value in config.items() if name not in PLACES}

@@ -16,7 +16,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
-from mnist_bp.documents import EntryReference, GateFigures, LogEntry, PromotionOutcome, PromotionRecord
+from mnist_bp.documents.champion import EntryReference, GateFigures, LogEntry, PromotionOutcome, PromotionRecord
 from mnist_bp.errors import ChampionError, ChecksumError, DataFormatError, StoreError
 from mnist_bp.registry.champion import MAX_ATTEMPTS, ChampionLog, append, attempts, read_log
 from mnist_bp.registry.comparison import EnginePredictor, Predictor, PublishedModel, read_published_model
@@ -26,6 +26,7 @@ from mnist_bp.registry.promotion_record import read_promotion, record_promotion,
 from mnist_bp.results import CachedDataset, PublishedRun
 from mnist_bp.storage.address import open_store
 from mnist_bp.storage.interface import Store
+from mnist_bp.storage.os_errors import RESTORE
 
 if TYPE_CHECKING:
     from mnist_bp.config import RunConfig
@@ -119,7 +120,7 @@ def _earlier_promotion(store: Store, log: ChampionLog, run_id: str) -> tuple[Log
             if entry.run_id != run_id or not entry.champions:
                 raise DataFormatError(
                     f"{store.uri(entry_key(log.dataset, change.sequence))} made {entry.run_id} champion, and later "
-                    f"entries say {run_id}: it was replaced; restore it from a copy"
+                    f"entries say {run_id}: it was replaced; {RESTORE}"
                 )
             return entry, EntryReference(sequence=change.sequence, sha256=sha256)
     return None

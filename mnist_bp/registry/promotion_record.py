@@ -11,14 +11,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 
-from mnist_bp import documents
-from mnist_bp.documents import PromotionRecord
+from mnist_bp.documents import encoding
+from mnist_bp.documents.champion import LogEntry, PromotionRecord
 from mnist_bp.errors import ChecksumError, ConflictError, DataFormatError
 from mnist_bp.layout import PROMOTION, RUNS
 from mnist_bp.registry.catalog import ListedRun, list_runs
 from mnist_bp.registry.champion import ChampionLog, read_history, read_log
-from mnist_bp.registry.log_entries import entry_key, list_champions, restart_hint
+from mnist_bp.registry.log_entries import entry_key, list_logs, restart_hint
 from mnist_bp.storage.interface import Store
+from mnist_bp.storage.os_errors import RESTORE
 from mnist_bp.storage.parallel import in_parallel
 from mnist_bp.storage.reading import sha256_of_bytes
 
@@ -34,7 +35,7 @@ def record_promotion(store: Store, promotion: PromotionRecord) -> PromotionRecor
         ChecksumError, DataFormatError: The record in the store is damaged.
         StoreError: The store refused the record.
     """
-    content = documents.dumps(promotion)
+    content = encoding.dumps(promotion)
     try:
         store.put(f"{RUNS}{promotion.run_id}/{PROMOTION}", content, sha256_of_bytes(content))
     except ConflictError:
@@ -55,8 +56,8 @@ def read_promotion(store: Store, run_id: str) -> PromotionRecord | None:
     found = store.read(key)
     if found is None:
         return None
-    hint = f"restore it from a copy, or delete it and run with --resume {run_id}"
-    promotion = documents.parse(PromotionRecord, found, store.uri(key), hint)
+    hint = f"{RESTORE}, or delete it and run with --resume {run_id}"
+    promotion = encoding.parse(PromotionRecord, found, store.uri(key), hint)
     if promotion.run_id != run_id:
         raise DataFormatError(f"{store.uri(key)} is the record of {promotion.run_id}, expected {run_id}; {hint}")
     return promotion
@@ -102,19 +103,19 @@ def refuse_lost_log(store: Store, log: ChampionLog) -> None:
 
 def datasets_with_champion(store: Store) -> list[str]:
     """List the datasets that have a log or, if no log exists, those that had one according to promotion records."""
-    records = [] if (found := list_champions(store)) else read_promotions(store, list_runs(store))
+    records = [] if (found := list_logs(store)) else read_promotions(store, list_runs(store))
     return found or sorted({record.dataset for record in records if record.log_entry is not None})
 
 
 def find_contradictions(
-    store: Store, log: ChampionLog, digests: Mapping[int, str], records: Iterable[PromotionRecord]
+    store: Store, log: ChampionLog, history: Mapping[int, tuple[LogEntry, str]], records: Iterable[PromotionRecord]
 ) -> Iterator[str]:
     """Find promotion records that name an entry which the log does not have: an older copy of it was put back.
 
     Args:
         store: Store with the log.
         log: The log.
-        digests: SHA-256 of its entries, by number.
+        history: Its entries and the SHA-256 of their bytes, by number; see `read_history`.
         records: Promotion records, of any dataset.
 
     Returns:
@@ -124,8 +125,9 @@ def find_contradictions(
         entry = record.log_entry
         if record.dataset != log.dataset or entry is None or entry.sequence < log.start:
             continue
-        if digests.get(entry.sequence) != entry.sha256:
-            found = "is missing" if entry.sequence not in digests else f"has SHA-256 {digests[entry.sequence]}"
+        _, sha256 = history.get(entry.sequence, (None, None))
+        if sha256 != entry.sha256:
+            found = f"has SHA-256 {sha256}" if sha256 else "is missing"
             yield (
                 f"{store.uri(entry_key(log.dataset, entry.sequence))} {found}, expected the entry of SHA-256 "
                 f"{entry.sha256} that the promotion record of {record.run_id} names, with champion "
@@ -146,10 +148,10 @@ def is_intact(store: Store, dataset: str, records: Sequence[PromotionRecord]) ->
     """
     try:
         log = read_log(store, dataset)
-        digests = {sequence: sha256 for sequence, (_, sha256) in read_history(store, log).items()}
+        history = read_history(store, log)
     except (ChecksumError, DataFormatError):
         return False
-    return not any(find_contradictions(store, log, digests, records))
+    return not any(find_contradictions(store, log, history, records))
 
 
 def last_recorded_entry(dataset: str, records: Iterable[PromotionRecord]) -> int:

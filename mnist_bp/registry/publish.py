@@ -17,10 +17,10 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final
 
-from mnist_bp import documents
 from mnist_bp.config import RunConfig
 from mnist_bp.data.parquet import load_split
-from mnist_bp.documents import Manifest
+from mnist_bp.documents import encoding
+from mnist_bp.documents.manifest import Manifest
 from mnist_bp.errors import MnistBpError, StoreError
 from mnist_bp.layout import MANIFEST, RUNS
 from mnist_bp.registry.manifest import build_manifest, file_entries, history_parquet
@@ -78,7 +78,7 @@ def _find_written(config: RunConfig, trained: TrainedRun) -> dict[str, FileDiges
         return None
     try:
         content = read_document(path)
-        manifest = documents.parse(Manifest, content, str(path), "it is written again")
+        manifest = encoding.parse(Manifest, content, str(path), "it is written again")
         files = {
             name: FileDigest(str(path.parent / name), entry.sha256, entry.size)
             for name, entry in manifest.files.items()
@@ -107,7 +107,7 @@ def _write_files(
     images, _ = load_split(data.test)
     files["report.html"] = _write(directory / "report.html", report_html(manifest, evaluation, model, images))
     manifest = manifest.model_copy(update={"files": file_entries(files)})
-    return {**files, MANIFEST: _write(directory / MANIFEST, documents.dumps(manifest))}
+    return {**files, MANIFEST: _write(directory / MANIFEST, encoding.dumps(manifest))}
 
 
 def _verify(files: Mapping[str, FileDigest]) -> None:

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
-from mnist_bp.documents import PromotionRecord
+from mnist_bp.documents.champion import PromotionRecord
 from mnist_bp.errors import DataFormatError
 from mnist_bp.layout import RUN_ID, RUNS, earliest_run_id
 from mnist_bp.registry.catalog import CatalogedRun
 from mnist_bp.registry.champion import ChampionLog, read_history, read_log
-from mnist_bp.registry.log_entries import list_champions
+from mnist_bp.registry.log_entries import list_logs
 from mnist_bp.registry.promotion_record import find_contradictions
 from mnist_bp.storage.interface import Store
 
@@ -126,10 +126,9 @@ def _read_logs(store: Store, records: Sequence[PromotionRecord]) -> dict[str, Ch
     """Read every log as a whole, and refuse one that lacks an entry which a promotion record names."""
     named = {record.dataset for record in records if record.log_entry is not None}
     logs = {}
-    for dataset in sorted(named.union(list_champions(store))):
+    for dataset in sorted(named.union(list_logs(store))):
         log = logs[dataset] = read_log(store, dataset)
-        digests = {sequence: sha256 for sequence, (_, sha256) in read_history(store, log).items()}
-        for problem in find_contradictions(store, log, digests, records):
+        for problem in find_contradictions(store, log, read_history(store, log), records):
             raise DataFormatError(problem)
     return logs
 

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from mnist_bp.documents import Action
+from mnist_bp.documents.champion import Action
 from mnist_bp.errors import ConfigError, StoreError
 from mnist_bp.layout import RUNS
 from mnist_bp.registry.catalog import list_runs
 from mnist_bp.registry.champion import ChampionLog, append, attempts, broken_log, read_log
 from mnist_bp.registry.comparison import PublishedModel, read_published_model
-from mnist_bp.registry.log_entries import CHAMPION, list_champions, log_prefix
+from mnist_bp.registry.log_entries import CHAMPION, list_logs, log_prefix
 from mnist_bp.registry.promotion_record import (
     is_intact,
     last_recorded_entry,
@@ -119,7 +119,7 @@ def check_files(store: Store, run: PublishedModel) -> None:
 
 
 def _only_dataset(store: Store) -> str:
-    known = list_champions(store)
+    known = list_logs(store)
     if len(known) == 1:
         return known[0]
     what = f"there are champions of {', '.join(known)}" if known else f"there is no champion in {store.uri(CHAMPION)}"

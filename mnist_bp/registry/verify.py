@@ -12,35 +12,25 @@ reported.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Set
+from collections.abc import Iterator, Mapping, Set
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import pairwise
 from pathlib import Path
-from typing import Final
 
 from mnist_bp.data.verify import Sources, verify_caches
-from mnist_bp.documents import DatasetEntry, FileEntry, LogEntry, PromotionRecord
+from mnist_bp.documents.champion import PromotionRecord
+from mnist_bp.documents.manifest import DatasetEntry, FileEntry
 from mnist_bp.errors import ChecksumError, DataFormatError, StoreError
 from mnist_bp.layout import MANIFEST, PROMOTION, RUNS
 from mnist_bp.registry.catalog import ListedRun, list_runs, read_manifest
-from mnist_bp.registry.champion import ChampionLog, log_after
-from mnist_bp.registry.log_entries import (
-    check_gaps,
-    check_succession,
-    entry_key,
-    list_champions,
-    list_sequences,
-    log_prefix,
-    read_entry,
-)
-from mnist_bp.registry.promotion_record import find_contradictions, read_promotion, read_promotions
+from mnist_bp.registry.log_entries import list_logs
+from mnist_bp.registry.promotion_record import read_promotion
+from mnist_bp.registry.verify_logs import CheckedLog, check_log, check_named_entries, check_promoted_runs
 from mnist_bp.storage.file_check import FileCheck, check_file
 from mnist_bp.storage.interface import Store
+from mnist_bp.storage.os_errors import RESTORE
 from mnist_bp.storage.parallel import in_parallel
-
-_HINT: Final = "restore it from a copy"
 
 
 @dataclass(frozen=True)
@@ -56,24 +46,6 @@ class _Expected:
     champions: frozenset[str]
     manifests: Mapping[str, Set[str]]
     sources: Sources
-
-
-@dataclass(frozen=True)
-class _CheckedLog:
-    """A log whose entries are intact and continue each other.
-
-    Args:
-        log: Its head.
-        entries: All entries, by number, with the SHA-256 of their bytes.
-    """
-
-    log: ChampionLog
-    entries: Mapping[int, tuple[LogEntry, str]]
-
-    @property
-    def digests(self) -> dict[int, str]:
-        """SHA-256 of the entries, by number."""
-        return {sequence: sha256 for sequence, (_, sha256) in self.entries.items()}
 
 
 @dataclass(frozen=True)
@@ -110,7 +82,7 @@ def verify(store: Store, data_dir: Path, run_id: str | None = None, *, all_runs:
             read_manifest(store, run_id)
     caches, sources = verify_caches(data_dir)
     yield from caches
-    read = [_check_log(store, dataset) for dataset in list_champions(store)]
+    read = [check_log(store, dataset) for dataset in list_logs(store)]
     yield from (check for _, checks in read for check in checks)
     logs = [log for log, _ in read if log is not None]
     expected = _expectations(logs, sources)
@@ -118,7 +90,7 @@ def verify(store: Store, data_dir: Path, run_id: str | None = None, *, all_runs:
     wanted = None if all_runs else expected.champions if run_id is None else {run_id}
     runs = {run.run_id: run for run in listed if wanted is None or run.run_id in wanted}
     for missing in sorted(expected.champions - set(runs)) if run_id is None else ():
-        yield FileCheck(store.uri(RUNS + missing), "missing", f"it is a champion; {_HINT}, or see mnist-bp rollback")
+        yield FileCheck(store.uri(RUNS + missing), "missing", f"it is a champion; {RESTORE}, or see mnist-bp rollback")
     checked = []
     for run in in_parallel(partial(_check_run, store, expected), runs.values()):
         yield from run.checks
@@ -126,47 +98,14 @@ def verify(store: Store, data_dir: Path, run_id: str | None = None, *, all_runs:
     files = [(run.run_id, name, entry) for run in checked for name, entry in run.files.items()]
     if files:
         yield from (check for check in in_parallel(partial(_check_file, store), *zip(*files, strict=True)) if check)
-    yield from _check_records(store, logs, runs)
+    yield from check_promoted_runs(store, logs, runs)
     if run_id is None:
         others = [run for run in listed if run.run_id not in runs]
         yield from (FileCheck(store.uri(RUNS + run.run_id), "not read") for run in others)
-        yield from _check_named_entries(store, logs, [run.promotion for run in checked if run.promotion], others)
+        yield from check_named_entries(store, logs, [run.promotion for run in checked if run.promotion], others)
 
 
-def _check_log(store: Store, dataset: str) -> tuple[_CheckedLog | None, list[FileCheck]]:
-    """Read a log as a whole.
-
-    Returns:
-        The log, or None if it is damaged; and a result for each entry from its start on, and for each missing one.
-    """
-    sequences = list_sequences(store, dataset)
-    if not sequences:
-        return _CheckedLog(ChampionLog(dataset), {}), []
-    check = partial(_check_entry, store, dataset)
-    head, *_ = last = check(sequences[-1])
-    if head is None:
-        return None, [last[1]]
-    entry, sha256 = head
-    earlier = [sequence for sequence in sequences[:-1] if sequence >= entry.start]
-    found = dict(zip(earlier, in_parallel(check, earlier), strict=True)) | {sequences[-1]: last}
-    checks = [each for _, each in found.values()]
-    entries = {sequence: read for sequence, (read, _) in found.items() if read is not None}
-    try:
-        check_gaps(store, entry, sequences)
-        for before, after in pairwise(sorted(entries)):
-            if after == before + 1:
-                check_succession(store, entries[after][0], entries[before][1])
-    except DataFormatError as exc:
-        checks.append(FileCheck(store.uri(log_prefix(dataset)), "damaged", str(exc)))
-    whole = all(each.status == "ok" for each in checks)
-    return _CheckedLog(log_after(entry, sha256), entries) if whole else None, checks
-
-
-def _check_entry(store: Store, dataset: str, sequence: int) -> tuple[tuple[LogEntry, str] | None, FileCheck]:
-    return check_file(store.uri(entry_key(dataset, sequence)), read_entry, store, dataset, sequence)
-
-
-def _expectations(logs: list[_CheckedLog], sources: Sources) -> _Expected:
+def _expectations(logs: list[CheckedLog], sources: Sources) -> _Expected:
     manifests: dict[str, set[str]] = {}
     for each in logs:
         for entry, _ in each.entries.values():
@@ -182,7 +121,7 @@ def _check_run(store: Store, expected: _Expected, run: ListedRun) -> _CheckedRun
     uri = store.uri(prefix + MANIFEST)
     if not run.complete:
         if run_id in expected.champions or run.lost_manifest:
-            return _CheckedRun(run_id, [FileCheck(uri, "missing", f"the run was complete; {_HINT}")])
+            return _CheckedRun(run_id, [FileCheck(uri, "missing", f"the run was complete; {RESTORE}")])
         return _CheckedRun(run_id, [FileCheck(uri, "incomplete", "unfinished, or being published or removed")])
     read, check = check_file(uri, read_manifest, store, run_id)
     if read is None:
@@ -191,7 +130,7 @@ def _check_run(store: Store, expected: _Expected, run: ListedRun) -> _CheckedRun
     manifest, sha256 = read
     checks = [check]
     checks += [
-        FileCheck(uri, "damaged", f"its SHA-256 is {sha256}, in the champion's log it is {digest}; {_HINT}")
+        FileCheck(uri, "damaged", f"its SHA-256 is {sha256}, in the champion's log it is {digest}; {RESTORE}")
         for digest in sorted(expected.manifests.get(run_id, set()) - {sha256})
     ]
     checks += _check_sources(uri, manifest.dataset, expected.sources)
@@ -223,7 +162,7 @@ def _check_file(store: Store, run_id: str, name: str, entry: FileEntry) -> FileC
     present = _present(store, run_id, {MANIFEST, name})
     if MANIFEST not in present:
         return None
-    return check if name in present else FileCheck(check.uri, "missing", f"its manifest lists it; {_HINT}")
+    return check if name in present else FileCheck(check.uri, "missing", f"its manifest lists it; {RESTORE}")
 
 
 def _present(store: Store, run_id: str, otherwise: set[str]) -> set[str]:
@@ -233,39 +172,3 @@ def _present(store: Store, run_id: str, otherwise: set[str]) -> set[str]:
         return {entry.key.removeprefix(prefix) for entry in store.list_entries(prefix)}
     except StoreError:
         return otherwise
-
-
-def _check_records(store: Store, logs: list[_CheckedLog], runs: Mapping[str, ListedRun]) -> Iterator[FileCheck]:
-    """Report runs that were promoted, according to a log, and have no promotion record."""
-    for each in logs:
-        promoted = {entry.run_id for entry, _ in each.entries.values() if entry.action == "promote" and entry.run_id}
-        for run_id in sorted(promoted.intersection(runs).difference(each.log.pending_deletion)):
-            if runs[run_id].complete and PROMOTION not in runs[run_id].files:
-                detail = f"the champion's log has its promotion; --resume {run_id} puts the record as well"
-                yield FileCheck(store.uri(f"{RUNS}{run_id}/{PROMOTION}"), "incomplete", detail)
-
-
-def _check_named_entries(
-    store: Store, logs: list[_CheckedLog], checked: list[PromotionRecord], others: Iterable[ListedRun]
-) -> Iterator[FileCheck]:
-    """Report logs that lack an entry which a promotion record names.
-
-    Args:
-        store: Store with the logs.
-        logs: The intact logs.
-        checked: Records that were read already.
-        others: Runs whose records must still be read.
-    """
-    try:
-        records = [*read_promotions(store, others), *checked]
-    except StoreError as exc:
-        yield FileCheck(store.uri(RUNS), "unreadable", str(exc))
-        return
-    known = {each.log.dataset: each for each in logs}
-    for dataset in sorted({record.dataset for record in records if record.log_entry is not None}):
-        log: _CheckedLog | None = known.get(dataset)
-        if log is None or any(find_contradictions(store, log.log, log.digests, records)):
-            # read again: it may have entries that are newer than the first reading; damage was reported then
-            log = _check_log(store, dataset)[0]
-        for problem in find_contradictions(store, log.log, log.digests, records) if log else ():
-            yield FileCheck(store.uri(log_prefix(dataset)), "missing", problem)

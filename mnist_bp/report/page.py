@@ -14,7 +14,7 @@ import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from mnist_bp.config import PLACES
-from mnist_bp.documents import CheckpointEntry, Manifest
+from mnist_bp.documents.manifest import CheckpointEntry, Manifest
 from mnist_bp.model.parameters import FloatArray, Model, UInt8Array, initial_parameters
 from mnist_bp.report.charts import Chart, Line, downsample, layout_chart
 from mnist_bp.report.images import digit_data_url, weights_data_url

@@ -7,7 +7,7 @@ from datetime import datetime
 from io import BytesIO
 from typing import TYPE_CHECKING, Any, Final
 
-from mnist_bp.documents import Manifest
+from mnist_bp.documents.manifest import Manifest
 
 if TYPE_CHECKING:  # takes 1 s to import
     from matplotlib.figure import Figure

@@ -12,11 +12,10 @@ from typing import Final
 from mnist_bp.errors import ConflictError
 from mnist_bp.storage.files import PARTIAL_SUFFIX, TEMPORARY_SUFFIX, atomic_write, check_writable
 from mnist_bp.storage.interface import PAGE_SIZE, UNREAD_DIGEST, Entry, conflict
-from mnist_bp.storage.os_errors import reading_from, writing_to
+from mnist_bp.storage.os_errors import RESTORE, reading_from, writing_to
 from mnist_bp.storage.reading import CHUNK, digest_of, open_regular, read_document, read_verified, verified_content
 
 _HINT: Final = "check the address and its read permissions"
-_RESTORE: Final = "restore it from a copy"
 
 
 class LocalStore:
@@ -54,7 +53,7 @@ class LocalStore:
         """Read a file; see `Store`."""
         if sha256 is None:
             return read_document(self._directory / key, _HINT)
-        return read_verified(self._directory / key, sha256, _RESTORE, size=size)
+        return read_verified(self._directory / key, sha256, RESTORE, size=size)
 
     def stream(self, key: str, start: int = 0) -> Iterator[bytes]:
         """Read a file in chunks; see `Store`."""

@@ -12,7 +12,8 @@ from mnist_bp.errors import StoreError
 
 RECREATE: Final = "run the pipeline again to recreate it"
 DELETE: Final = "delete it and run again"
-"""What the user can do about a file that is missing, and about one that is damaged."""
+RESTORE: Final = "restore it from a copy"
+"""What the user can do about a file that is missing, that is damaged, and that a run cannot make again."""
 
 _NO_SPACE: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 

@@ -24,6 +24,7 @@ from botocore import exceptions as aws
 from mnist_bp.errors import ChecksumError, DataFormatError, StoreError
 from mnist_bp.storage.files import TEMPORARY_SUFFIX
 from mnist_bp.storage.interface import PAGE_SIZE, UNREAD_DIGEST, Entry, conflict
+from mnist_bp.storage.os_errors import RESTORE
 from mnist_bp.storage.probe import probe_create, probe_name
 from mnist_bp.storage.reading import (
     CHUNK,
@@ -42,7 +43,6 @@ MAX_FILE_SIZE: Final = 5 << 30
 
 _IF_ABSENT: Final = {"IfNoneMatch": "*"}
 _MISSING: Final = "NoSuchKey"
-_RESTORE: Final = "restore it from a copy"
 
 
 class S3Store:
@@ -104,7 +104,7 @@ class S3Store:
         if found is None:
             raise StoreError(f"cannot read {self.uri(key)}: no such file; check the address")
         if sha256 is not None:
-            expect_digest(self.uri(key), sha256_of_bytes(found), sha256, _RESTORE)
+            expect_digest(self.uri(key), sha256_of_bytes(found), sha256, RESTORE)
         return found
 
     def stream(self, key: str, start: int = 0) -> Iterator[bytes]:
@@ -185,9 +185,9 @@ class S3Store:
         return self._client.repeated(attempt)
 
     def _check_size(self, key: str, found: int, size: int | None, limit: int | None) -> None:
-        expect_size(self.uri(key), found, size, _RESTORE)
+        expect_size(self.uri(key), found, size, RESTORE)
         if limit is not None and found > limit:
-            raise DataFormatError(f"{self.uri(key)} has {found:,} bytes, expected at most {limit:,}; {_RESTORE}")
+            raise DataFormatError(f"{self.uri(key)} has {found:,} bytes, expected at most {limit:,}; {RESTORE}")
 
     def create(self, key: str, content: bytes) -> bool:
         """Put an object on the condition that the key is free; see `Store`."""

@@ -13,11 +13,10 @@ import pytest
 from mnist_bp.cli.champion import report_on
 from mnist_bp.config import RunConfig
 from mnist_bp.errors import ConfigError, DataFormatError, StoreError
-from mnist_bp.registry.catalog import find_champions, find_identical_run
-from mnist_bp.registry.champion import MAX_CHAMPIONS, append, read_history, read_log
+from mnist_bp.registry.champion import MAX_CHAMPIONS, append, find_champions, read_history, read_log
 from mnist_bp.registry.comparison import read_published_model
-from mnist_bp.registry.log_entries import entry_key, list_champions
-from mnist_bp.registry.nightly import days_of, recent_nights
+from mnist_bp.registry.log_entries import entry_key, list_logs
+from mnist_bp.registry.nightly import days_of, find_identical_run, recent_nights
 from mnist_bp.registry.rollback import roll_back
 from mnist_bp.storage import checksummed_json
 from mnist_bp.storage.interface import PAGE_SIZE, Entry, Store
@@ -49,7 +48,7 @@ def edit(store: MemoryStore, number: int, **values: object) -> None:
 
 def test_an_empty_log_has_no_champion(store: MemoryStore) -> None:
     assert read_log(store, "mnist").current is None
-    assert list_champions(store) == []
+    assert list_logs(store) == []
 
 
 def test_an_entry_is_added_once_and_the_loser_reads_the_log_again(store: MemoryStore) -> None:
@@ -172,12 +171,12 @@ def test_other_files_next_to_a_log_are_no_entries(store: MemoryStore) -> None:
     for key in ("champion/mnist/notes.txt", "champion/mnist/00000009.json.bak", "champion/mnist-sample/00000000.json"):
         store.put(key, b"x", sha256_of_bytes(b"x"))
     assert read_log(store, "mnist").sequence == 1
-    assert list_champions(store) == ["mnist", "mnist-sample"]
+    assert list_logs(store) == ["mnist", "mnist-sample"]
 
 
 def test_the_champion_file_of_an_older_version_is_refused_in_one_line(store: MemoryStore) -> None:
     store.put("champion/mnist.json", b"{}", sha256_of_bytes(b"{}"))
-    for read in (lambda: read_log(store, "mnist"), lambda: list_champions(store)):
+    for read in (lambda: read_log(store, "mnist"), lambda: list_logs(store)):
         with pytest.raises(DataFormatError, match=r"mnist\.json was written by an older mnist-bp.*--artifacts"):
             read()
     assert read_log(store, "kmnist").sequence == -1
@@ -240,10 +239,10 @@ def grown(runs: int) -> CountingStore:
 def test_the_requests_of_a_command_do_not_grow_with_the_store(runs: int, monkeypatch: pytest.MonkeyPatch) -> None:
     store = grown(runs)
     config, night = RunConfig(dataset="mnist", seed=20261123), date(2026, 11, 23)
-    monkeypatch.setattr("mnist_bp.registry.catalog.open_store", lambda _: store)
+    monkeypatch.setattr("mnist_bp.registry.nightly.open_store", lambda _: store)
     run = publish_model(store, "20261123T030000Z-00000000", 1_000)
     actions: dict[str, Callable[[], object]] = {
-        "champion": lambda: [report_on(store, dataset) for dataset in list_champions(store)],
+        "champion": lambda: [report_on(store, dataset) for dataset in list_logs(store)],
         "find champions": lambda: find_champions(store),
         "nightly: search": lambda: find_identical_run(config, "0" * 16, days_of(night, night)),
         "nightly: report": lambda: recent_nights(store, "mnist", night),

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binom, binomtest
 
-from mnist_bp.documents import GateFigures
+from mnist_bp.documents.champion import GateFigures
 from mnist_bp.registry.gate import Classes, GateDecision, GateSettings, decide, mcnemar_p
 
 LABELS = np.arange(1_000) % 10

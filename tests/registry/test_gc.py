@@ -25,7 +25,7 @@ from mnist_bp.layout import MANIFEST, PROMOTION, RUNS
 from mnist_bp.registry.catalog import catalog_runs, list_runs, read_manifest
 from mnist_bp.registry.champion import append, read_log
 from mnist_bp.registry.gc import collect, plan
-from mnist_bp.registry.log_entries import entry_key, list_champions
+from mnist_bp.registry.log_entries import entry_key, list_logs
 from mnist_bp.registry.retention import RetentionPolicy
 from mnist_bp.registry.rollback import roll_back
 from mnist_bp.storage.address import open_store
@@ -188,7 +188,7 @@ def test_a_dataset_without_a_champion_loses_no_complete_run_and_gets_no_log(cond
     complete, unfinished = publish(store, 1), publish(store, 2, manifest=False)
     assert gc(store, keep=0) == [unfinished]
     assert runs_in(store) == [complete]
-    assert list_champions(store) == []
+    assert list_logs(store) == []
 
 
 def test_without_conditional_writes_runs_are_removed_and_the_log_gets_no_entry(times: Times) -> None:
@@ -393,7 +393,7 @@ def test_no_referenced_run_is_removed_whatever_happens_at_any_call(
     young = {key.split("/")[1] for key in world.young}
     assert complete <= world.protected() | young
     assert set(runs_in(world.store)) == complete | {run_id for run_id in young if run_id not in complete}
-    assert not any(read_log(world.store, dataset).pending_deletion for dataset in list_champions(world.store))
+    assert not any(read_log(world.store, dataset).pending_deletion for dataset in list_logs(world.store))
 
 
 def old_runs_and_champions() -> MemoryStore:

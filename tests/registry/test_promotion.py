@@ -12,7 +12,7 @@ import pytest
 
 from mnist_bp.config import RunConfig
 from mnist_bp.data.parquet import load_split
-from mnist_bp.documents import GateFigures, PromotionRecord
+from mnist_bp.documents.champion import GateFigures, PromotionRecord
 from mnist_bp.engines.choose import choose_engine
 from mnist_bp.errors import ChecksumError, DataFormatError, StoreError
 from mnist_bp.layout import MANIFEST, PROMOTION, RUNS

@@ -13,7 +13,7 @@ import pytest
 from mnist_bp.data.datasets import DATASETS
 from mnist_bp.data.preprocess import find_cache, preprocess_dataset
 from mnist_bp.data.verify import verify_caches
-from mnist_bp.documents import PromotionOutcome
+from mnist_bp.documents.champion import PromotionOutcome
 from mnist_bp.errors import MnistBpError, StoreError
 from mnist_bp.layout import MANIFEST, PROMOTION, RUNS
 from mnist_bp.registry.champion import read_log

@@ -20,7 +20,7 @@ from mnist_bp.config import RunConfig
 from mnist_bp.layout import MANIFEST, PROMOTION, RUNS, run_directory
 from mnist_bp.registry.comparison import MODEL
 from mnist_bp.registry.gc import collect
-from mnist_bp.registry.log_entries import list_champions
+from mnist_bp.registry.log_entries import list_logs
 from mnist_bp.registry.retention import RetentionPolicy
 from mnist_bp.registry.verify import verify
 from mnist_bp.results import CachedDataset, RawDataset
@@ -101,7 +101,7 @@ def stage_of(plan: RunPlan) -> str:
     put = {entry.key.removeprefix(f"{RUNS}{plan.run_id}/") for entry in store.list_entries(f"{RUNS}{plan.run_id}/")}
     if PROMOTION in put:
         return "decided"
-    if DATASET in list_champions(store):
+    if DATASET in list_logs(store):
         return "promoted"
     if put:
         return "published" if MANIFEST in put else "uploading"

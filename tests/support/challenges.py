@@ -12,7 +12,7 @@ from typing import Final
 
 import numpy as np
 
-from mnist_bp.documents import PromotionRecord
+from mnist_bp.documents.champion import PromotionRecord
 from mnist_bp.layout import RUNS
 from mnist_bp.registry.comparison import MODEL, PublishedModel, read_published_model
 from mnist_bp.registry.gate import Classes, GateSettings

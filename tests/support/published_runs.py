@@ -18,22 +18,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
-from mnist_bp import documents
 from mnist_bp.config import RunConfig
 from mnist_bp.data.datasets import DATASETS
-from mnist_bp.documents import (
-    Action,
-    CheckpointEntry,
-    CodeEntry,
-    DatasetEntry,
-    EntryReference,
-    FileEntry,
-    LogEntry,
-    Manifest,
-    ParquetFiles,
-    PromotionOutcome,
-    PromotionRecord,
-)
+from mnist_bp.documents import encoding
+from mnist_bp.documents.champion import Action, EntryReference, LogEntry, PromotionOutcome, PromotionRecord
+from mnist_bp.documents.manifest import CheckpointEntry, CodeEntry, DatasetEntry, FileEntry, Manifest, ParquetFiles
 from mnist_bp.layout import MANIFEST, PROMOTION, RUNS
 from mnist_bp.registry.catalog import read_manifest
 from mnist_bp.registry.champion import ChampionLog, append, read_history, read_log
@@ -178,7 +167,7 @@ def put_promotion(
         log_entry=entry,
         at="2026-11-23T18:15:00+00:00",
     )
-    content = documents.dumps(record)
+    content = encoding.dumps(record)
     store.put(f"{RUNS}{run_id}/{PROMOTION}", content, sha256_of_bytes(content))
 
 

@@ -1,4 +1,4 @@
-"""The catalog: which published run has the same data, code and settings as a new one."""
+"""Nights: which published run has the same data, code and settings as a new one."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from mnist_bp.config import RunConfig
-from mnist_bp.registry.catalog import find_identical_run
 from mnist_bp.registry.manifest import code_sha256
+from mnist_bp.registry.nightly import find_identical_run
 from mnist_bp.storage.address import open_store
 from tests.support.published_runs import publish, put_promotion
 
