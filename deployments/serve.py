@@ -1,7 +1,8 @@
 """Serve the flows: `mnist-bp/train` on demand and `mnist-bp/nightly` on a schedule, from one long-lived process.
 
-As a script: `python deployments/serve.py --help`. Ctrl-C or SIGTERM ends it together with the runs in progress. The
-schedule stays active; if nightly runs were missed in the meantime, one of them runs at the next start, for that day.
+As a script: `python deployments/serve.py --help`. Ctrl-C or SIGTERM ends it together with the runs in progress, and
+prints how to resume them. The schedule stays active; if nightly runs were missed in the meantime, one of them runs at
+the next start, for that day.
 """
 
 from __future__ import annotations
@@ -17,9 +18,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 if __name__ == "__main__":
-    from mnist_bp.cli.process import exit_when_interrupted
+    from mnist_bp.cli.process import FastExit, exit_when_interrupted
 
     exit_when_interrupted()
+    fast_exit = FastExit()  # before other exit handlers
 
 from pydantic import Field, field_validator
 
@@ -30,7 +32,7 @@ from flows.runtime.server import LocalServer, ServerError
 from flows.runtime.watch import SERVED_BY, when_process_dies
 from mnist_bp.cli import alive
 from mnist_bp.cli.flags import Command, parse
-from mnist_bp.cli.process import print_error
+from mnist_bp.cli.process import INTERRUPTED, print_error
 from mnist_bp.config import RunConfig
 from mnist_bp.data.datasets import DatasetName
 from mnist_bp.errors import ConfigError, MnistBpError, without_secrets
@@ -161,18 +163,15 @@ def export_settings(command: ServeCommand) -> ServeCommand:
 
 
 def _serve(command: ServeCommand, deployments: list[RunnerDeployment]) -> None:
-    from prefect import serve
     from prefect.settings import PREFECT_API_URL
 
-    from flows.runtime.crashed_runs import FLOW, crash_zombie_runs, describe_crash
-    from flows.runtime.notifications import notify_crashed
+    from flows.runtime.crashed_runs import FLOW
+    from flows.runtime.serving import crash_killed_runs, run_until_interrupted
 
     url = str(PREFECT_API_URL.value())
     if problem := check_health():
         raise unusable(url, problem, "start it, or start one with --with-server")
-    for run in crash_zombie_runs():  # each would keep the only slot of its deployment
-        _print(describe_crash(run))
-        notify_crashed(run)
+    crash_killed_runs()
     shown = without_secrets(url)
     about = {"api": shown, "ui": shown.removesuffix("/api"), "cron": command.cron, "timezone": command.timezone}
     if command.json_output:
@@ -182,10 +181,7 @@ def _serve(command: ServeCommand, deployments: list[RunnerDeployment]) -> None:
     if command.with_server:
         _print(f"password    {_password_hint()}")
     alive.stop()
-    for number in (signal.SIGINT, signal.SIGTERM):  # until Prefect's runner installs its handlers
-        signal.signal(number, signal.default_int_handler)
-    # a paused schedule would stay paused when a new process serves it
-    serve(*deployments, pause_on_shutdown=False, print_starting_message=False)
+    run_until_interrupted(deployments)
 
 
 def _password_hint() -> str:
@@ -210,8 +206,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Serve until interrupted.
 
     Returns:
-        The exit code: 0, or 1 (failed); 2 (bad usage) is raised as SystemExit, and a process that is interrupted before
-        it serves exits with 130.
+        The exit code: 1 (failed) or 130 (interrupted); 2 (bad usage) is raised as SystemExit.
     """
     command = parse(ServeCommand, arguments)
     alive.start("starting")
@@ -244,9 +239,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print_error(str(exc))
         return 1
     except KeyboardInterrupt:
-        pass
+        return INTERRUPTED
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    fast_exit.run(main)

@@ -86,6 +86,13 @@ def update_flow_run(name: str, tags: Mapping[str, str]) -> None:
             client.update_flow_run(UUID(run_id), name=name, tags=sorted(all_tags))
 
 
+def label_flow_run(labels: Mapping[str, str]) -> None:
+    """Add labels to the current flow run; they are not shown as tags are."""
+    if (run_id := flow_run.id) is not None:
+        with optional(), get_client(sync_client=True) as client:
+            client.update_flow_run_labels(UUID(run_id), dict(labels))
+
+
 def show_table(key: str, rows: list[dict[str, str]], description: str) -> None:
     """Create a table artifact; artifacts of one key form a history."""
     with optional():

@@ -71,7 +71,7 @@ def use_server(prestarted: LocalServer | None) -> Iterator[None]:
                 server = stack.enter_context(prestarted or LocalServer())
                 own = {PREFECT_API_URL: server.url, PREFECT_API_AUTH_STRING: server.password}
                 stack.enter_context(temporary_settings(own))
-                stack.callback(_drain, server)
+                stack.callback(lambda: drain() if server.alive else None)
             yield
     except (RuntimeError, httpx.TransportError) as exc:
         if isinstance(exc, RuntimeError) and "Failed to reach API" not in str(exc):
@@ -111,11 +111,10 @@ def unusable(url: str | None, problem: Exception, hint: str) -> ServerError:
     return ServerError(f"cannot reach the Prefect server at {url} ({type(problem).__name__}): {hint}")
 
 
-def _drain(server: LocalServer) -> None:
+def drain() -> None:
     """Send the logs and events that Prefect still holds: task runs reach the server as events alone."""
     from prefect.events.worker import EventsWorker
     from prefect.logging.handlers import APILogWorker
 
-    if server.alive:
-        for worker in (APILogWorker, EventsWorker):
-            worker.drain_all(timeout=STOP_TIMEOUT_S)
+    for worker in (APILogWorker, EventsWorker):
+        worker.drain_all(timeout=STOP_TIMEOUT_S)

@@ -1,13 +1,18 @@
 """Mark flow runs as Crashed whose process was killed: Prefect would list them as Running forever.
 
 Every flow run is labelled with its process. A run is a zombie if this machine labelled it and the process no longer
-runs. Runs without labels, or labelled by another machine, are left alone.
+runs. Runs without labels, or labelled by another machine, are left alone. Once a flow run trains, it is also labelled
+with its run directory, from which it can be resumed.
 """
 
 from __future__ import annotations
 
+import json
 import os
+import shlex
 import socket
+import sys
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
@@ -22,20 +27,30 @@ from prefect.client.schemas.filters import (
     FlowRunFilterStateType,
 )
 from prefect.client.schemas.objects import FlowRun, StateType
+from prefect.client.schemas.sorting import FlowRunSort
 from prefect.states import Crashed
+
+from mnist_bp.training.journal import Journal
+from mnist_bp.training.resume import is_default_data_dir
 
 FLOW: Final = "mnist-bp"
 HOST: Final = "mnist-bp.host"
 PID: Final = "mnist-bp.pid"
 STARTED: Final = "mnist-bp.process-started"
+PARENT: Final = "mnist-bp.parent-pid"
+DIRECTORY: Final = "mnist-bp.run-directory"
 
 _CLOCK_TOLERANCE_S: Final = 2.0
 """Seconds by which two readings of a process's start may differ when the clock is set between them."""
 
+_RECENTLY: Final = timedelta(minutes=2)
+"""Longer than a serving process waits for its runs to end."""
+
 
 def label_with_process(run: FlowRun) -> None:
     """Store in a flow run's labels which process runs it: this one."""
-    labels: dict[str, Any] = {HOST: host_id(), PID: os.getpid(), STARTED: psutil.Process().create_time()}
+    started = psutil.Process().create_time()
+    labels: dict[str, Any] = {HOST: host_id(), PID: os.getpid(), STARTED: started, PARENT: os.getppid()}
     with get_client(sync_client=True) as client:
         client.update_flow_run_labels(run.id, labels)
 
@@ -47,13 +62,40 @@ def crash_zombie_runs() -> list[FlowRun]:
         The runs that were marked.
     """
     with get_client(sync_client=True) as client:
-        running = client.read_flow_runs(
-            flow_filter=FlowFilter(name=FlowFilterName(any_=[FLOW])),
-            flow_run_filter=FlowRunFilter(
-                state=FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.RUNNING]))
-            ),
-        )
+        running = _runs_in(client, StateType.RUNNING)
         return [run for run in running if is_zombie(run) and _mark_crashed(client, run)]
+
+
+def list_interrupted_children() -> list[FlowRun]:
+    """List the runs that crashed in the last minutes in child processes of this process, which was interrupted."""
+    recently = datetime.now(UTC) - _RECENTLY
+    with get_client(sync_client=True) as client:
+        return [
+            run
+            for run in _runs_in(client, StateType.CRASHED)
+            if (run.labels.get(HOST), run.labels.get(PARENT)) == (host_id(), os.getpid())
+            and (run.end_time is None or run.end_time > recently)
+        ]
+
+
+def _runs_in(client: SyncPrefectClient, state: StateType) -> list[FlowRun]:
+    return client.read_flow_runs(
+        flow_filter=FlowFilter(name=FlowFilterName(any_=[FLOW])),
+        flow_run_filter=FlowRunFilter(state=FlowRunFilterState(type=FlowRunFilterStateType(any_=[state]))),
+        sort=FlowRunSort.START_TIME_DESC,  # one page of 200
+    )
+
+
+def resume_command(run: FlowRun) -> str | None:
+    """Return the command that resumes a run on its deployment; None if it has not begun to train."""
+    if (label := run.labels.get(DIRECTORY)) is None or not Journal(directory := Path(str(label))).path.exists():
+        return None
+    parameters, data_dir = [f"resume={directory.name}"], str(directory.parents[1])
+    if not is_default_data_dir(data_dir):
+        parameters.append(f"config={json.dumps({'data_dir': data_dir})}")
+    prefect = Path(sys.executable).with_name("prefect")
+    flags = [word for parameter in parameters for word in ("--param", parameter)]
+    return shlex.join([str(prefect), "deployment", "run", f"{FLOW}/train", *flags])
 
 
 def describe_crash(run: FlowRun) -> str:

@@ -13,12 +13,13 @@ from prefect.client.schemas.objects import FlowRun, State
 from prefect.states import Completed
 from pydantic import ValidationError
 
-from flows.runtime.crashed_runs import crash_zombie_runs, describe_crash, label_with_process
+from flows.runtime.crashed_runs import DIRECTORY, crash_zombie_runs, describe_crash, label_with_process
 from flows.runtime.notifications import notify_crashed, notify_failed, notify_not_promoted
 from flows.runtime.watch import SERVED_BY, when_process_dies
 from mnist_bp.cli.process import INTERRUPTED
 from mnist_bp.config import RunConfig
 from mnist_bp.errors import ConfigError, StoreError
+from mnist_bp.layout import run_directory
 from mnist_bp.storage.address import open_store
 from mnist_bp.summary import FinishedRun, RunSummary, headline, markdown
 from mnist_bp.training.resume import RunRequest
@@ -38,7 +39,7 @@ def completed(result: RunSummary | FinishedRun) -> RunSummary | FinishedRun:
 
 
 def name_flow_run(run: RunRequest, dataset: str, night: date | None = None) -> None:
-    """Name and tag the current flow run by dataset, engine and seeds, as `auto` turned out.
+    """Name and tag the current flow run by dataset, engine and seeds, as `auto` turned out, and label where it trains.
 
     Args:
         run: The run.
@@ -47,6 +48,7 @@ def name_flow_run(run: RunRequest, dataset: str, night: date | None = None) -> N
     """
     tags = _tags(run, dataset) | ({"night": str(night)} if night else {})
     ui.update_flow_run(f"{dataset}-{tags['engine']}-{night or run.config.seeds_label}", tags)
+    ui.label_flow_run({DIRECTORY: str(run_directory(run.config.data_dir, run.run_id).absolute())})
 
 
 def _tags(run: RunRequest, dataset: str) -> dict[str, str]:

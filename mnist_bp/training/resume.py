@@ -76,8 +76,12 @@ def load_resumable_run(run_id: str, config: RunConfig, given: Mapping[str, Any])
 
 def resume_flags(run_id: str, data_dir: str) -> list[str]:
     """List the flags that resume a run, for a command to copy."""
-    is_default = Path(data_dir).absolute() == Path(data_dir_from_environment()).absolute()
-    return ["--resume", run_id, *([] if is_default else ["--data-dir", data_dir])]
+    return ["--resume", run_id, *([] if is_default_data_dir(data_dir) else ["--data-dir", data_dir])]
+
+
+def is_default_data_dir(data_dir: str) -> bool:
+    """Return whether a data directory is the one that is used without `--data-dir`."""
+    return Path(data_dir).absolute() == Path(data_dir_from_environment()).absolute()
 
 
 def _find_published(run_id: str, artifacts: str, name: str) -> str | None:

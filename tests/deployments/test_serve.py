@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import json
+import shlex
 import shutil
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import time
 import urllib.request
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Protocol
 
 import pytest
+from prefect.client.schemas.objects import FlowRun
 
 from mnist_bp.cli.process import INTERRUPTED
-from tests.support.prefect_records import artifact_of
+from tests.support.prefect_records import artifact_of, logs_of, newest_flow_run
 from tests.support.s3_servers import free_port
 from tests.support.serving import (
     ENDLESS,
@@ -27,6 +31,7 @@ from tests.support.serving import (
     both_are_served,
     client_of,
     environment,
+    read_run,
     start_run,
     wait_for,
 )
@@ -114,11 +119,14 @@ def test_its_server_ends_with_it_however_it_ends_and_has_a_ui_that_works_on_any_
             assert json.load(reply)["api_url"] == each.about["api"]
         with urllib.request.urlopen(each.about["ui"]) as reply:
             assert "<html" in reply.read().decode()
+        eventually(lambda each=each: "password " in each.log.read_text(), "it does not serve")  # type: ignore[misc]
         each.process.send_signal(number)
         code = each.process.wait(HANG_S)
         each.close()
-        assert code == (-number if number == signal.SIGKILL else 0), each.log.read_text()
-        assert "Traceback" not in each.log.read_text()
+        lines = each.log.read_text().splitlines()
+        assert code == (-number if number == signal.SIGKILL else INTERRUPTED), lines
+        assert lines[-1].startswith("password" if number == signal.SIGKILL else "error: interrupted; no run was"), lines
+        assert len(lines) == (4 if number == signal.SIGKILL else 5), lines
         assert_ended(children)
 
 
@@ -149,14 +157,54 @@ def test_a_run_ends_with_the_process_that_owns_the_server_even_after_sigkill(
     tmp_path: Path, start_with_server: Start
 ) -> None:
     served = start_with_server(tmp_path).ready()
-    with client_of(served.about["api"], served.password):
-        eventually(both_are_served, "they are not served")
-        run = wait_for(start_run("train", {"config": ENDLESS}), "Running")
-        artifact_of(run, "train-progress")
+    train(served)
     processes = served.descendants
     assert len(processes) > 1, "it should have a server, and a run"
     served.kill(with_runs=False)
     assert_ended(processes)
+
+
+def train(served: Served) -> FlowRun:
+    """Start an endless run, and wait until it trains."""
+    with client_of(served.about["api"], served.password):
+        eventually(both_are_served, "they are not served")
+        run = wait_for(start_run("train", {"config": ENDLESS}), "Running")
+        artifact_of(run, "train-progress")
+        return read_run(run.id)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interruption_ends_the_run_in_progress_and_prints_how_to_resume_it(
+    number: signal.Signals, tmp_path: Path, start_with_server: Start
+) -> None:
+    served = start_with_server(tmp_path).ready()
+    run, processes = train(served), served.descendants
+    served.process.send_signal(number)
+    code = served.process.wait(HANG_S)
+    served.close()
+    assert_ended(processes)
+    log = served.log.read_text()
+    assert (code, "Traceback" in log, "Warning" in log) == (INTERRUPTED, False, False), log
+    (directory,) = tmp_path.glob("data/runs/*/")
+    assert log.splitlines()[-3:] == [
+        f"error: interrupted; flow run {run.name} is marked as Crashed",
+        "the run is kept; serve again, and resume it with:",
+        f"{Path(sys.executable).with_name('prefect')} deployment run mnist-bp/train --param resume={directory.name}",
+    ]
+    with closing(sqlite3.connect(served.home / "prefect.db")) as database:
+        states = database.execute("SELECT state_name FROM flow_run WHERE name = ?", [run.name]).fetchall()
+    assert states == [("Crashed",)]
+    if number == signal.SIGTERM:
+        resumed_by_command(start_with_server(tmp_path).ready(), log.splitlines()[-1])
+
+
+def resumed_by_command(served: Served, command: str) -> None:
+    variables = environment(served.home, PREFECT_API_URL=served.about["api"], PREFECT_API_AUTH_STRING=served.password)
+    with client_of(served.about["api"], served.password):
+        eventually(both_are_served, "they are not served")
+        subprocess.run(shlex.split(command), env=variables, check=True, capture_output=True)
+        run = eventually(lambda: newest_flow_run() if newest_flow_run().parameters.get("resume") else None, "no run")
+        eventually(lambda: any("resum" in line for line in logs_of(run)), "it is not resumed")
 
 
 def test_it_ends_at_once_with_a_message_if_its_server_has_ended(tmp_path: Path, start_with_server: Start) -> None:

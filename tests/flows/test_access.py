@@ -1,4 +1,4 @@
-"""The lock of a Prefect server: its password, and the hosts and origins that it answers."""
+"""Access to a Prefect server: its password, and the hosts and origins that it answers."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ FOREIGN = "http://evil.example"
 @pytest.fixture(scope="module")
 def server(migrated_database: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalServer]:
     """A server as the script and `serve.py` start it, in an environment made for another server."""
-    home = tmp_path_factory.mktemp("locked")
+    home = tmp_path_factory.mktemp("access")
     (home / "prefect.db").write_bytes(migrated_database.read_bytes())
     with pytest.MonkeyPatch.context() as environment:
         environment.setenv("PREFECT_HOME", str(home))
@@ -91,7 +91,7 @@ def test_a_request_to_another_host_name_is_refused(server: LocalServer) -> None:
             assert reply.status_code in (400, 403), host
 
 
-def test_the_websockets_are_locked_too(server: LocalServer) -> None:
+def test_websockets_need_the_origin_and_the_password_too(server: LocalServer) -> None:
     address = f"ws://127.0.0.1:{server.port}/api/events/in"
     with pytest.raises(InvalidStatus, match="403"):
         connect(address, origin=FOREIGN)  # type: ignore[arg-type]

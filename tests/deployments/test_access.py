@@ -1,4 +1,4 @@
-"""What the lock of `serve.py`'s server leaves open to its user: the command `prefect`, and the UI in a browser."""
+"""Access to the server of `serve.py` for its user: the command `prefect`, and the UI in a browser."""
 
 from __future__ import annotations
 

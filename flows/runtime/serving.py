@@ -1,0 +1,85 @@
+"""Run deployments in this process until it is interrupted, and report the runs that ended with it or before it.
+
+Imports Prefect, which reads its settings then.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+
+import httpx
+from prefect.client.schemas.objects import FlowRun
+from prefect.deployments.runner import RunnerDeployment
+from prefect.exceptions import PrefectException
+from prefect.runner import Runner
+from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
+
+from flows.runtime.choose_server import drain
+from flows.runtime.crashed_runs import crash_zombie_runs, describe_crash, list_interrupted_children, resume_command
+from flows.runtime.notifications import notify_crashed
+from mnist_bp.cli.process import print_error
+
+
+class InterruptibleRunner(Runner):
+    """Prefect's runner, which ends in the same way on SIGTERM as on SIGINT."""
+
+    def handle_sigterm(self, *_: object, **__: object) -> None:
+        """Let asyncio cancel the runner; Prefect's handler would leave the event loop with unfinished coroutines."""
+        signal.raise_signal(signal.SIGINT)
+
+
+def run_until_interrupted(deployments: list[RunnerDeployment]) -> None:
+    """Run what is due, each run in a separate process.
+
+    Raises:
+        KeyboardInterrupt: On SIGINT or SIGTERM, after the runs in progress have ended and were reported.
+    """
+    try:
+        for number in (signal.SIGINT, signal.SIGTERM):  # until the runner installs its handlers
+            signal.signal(number, signal.default_int_handler)
+        # a paused schedule would stay paused when a new process serves it
+        runner = InterruptibleRunner(pause_on_shutdown=False)
+        for deployment in deployments:
+            runner.add_deployment(deployment)
+        asyncio.run(runner.start())
+    except KeyboardInterrupt:
+        _report_interruption()
+        raise
+
+
+def crash_killed_runs() -> None:
+    """Mark runs whose process was killed as Crashed, since each would keep the only slot of its deployment."""
+    for run in crash_zombie_runs():
+        _print(describe_crash(run))
+        _print_resume_command(run)
+        notify_crashed(run)
+
+
+def _report_interruption() -> None:
+    try:
+        with temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0}):
+            killed = crash_zombie_runs()  # a run that had the time to do so has marked itself
+            for run in killed:
+                notify_crashed(run)
+            interrupted = list_interrupted_children()
+            drain()
+    except (httpx.HTTPError, PrefectException) as exc:
+        print_error(f"interrupted; Prefect's server does not reply ({type(exc).__name__}); see mnist-bp runs")
+        return
+    if not interrupted:
+        print_error("interrupted; no run was in progress")
+    for run in interrupted:
+        print_error(f"interrupted; flow run {run.name} is marked as Crashed")
+        _print_resume_command(run)
+
+
+def _print_resume_command(run: FlowRun) -> None:
+    if command := resume_command(run):
+        _print("the run is kept; serve again, and resume it with:")
+        _print(command)  # a separate line can be copied
+
+
+def _print(message: str) -> None:
+    print(message, file=sys.stderr, flush=True)
