@@ -19,6 +19,7 @@ from prefect.events import emit_event
 from flows.runtime.crashed_runs import describe_crash
 from mnist_bp.documents.champion import PromotionRecord
 from mnist_bp.errors import ConfigError, without_secrets
+from mnist_bp.storage.library_logs import keep_secrets_out_of_logs
 
 logger = logging.getLogger(__name__)
 
@@ -79,8 +80,7 @@ def post(url: str, text: str) -> str | None:
     Returns:
         Why the message was not delivered, or None.
     """
-    httpx_log = logging.getLogger("httpx")  # at INFO, it logs the address
-    httpx_log.setLevel(max(httpx_log.level, logging.WARNING))
+    keep_secrets_out_of_logs()
     try:
         reply = httpx.post(url, json={"text": html.escape(text, quote=False)}, timeout=_TIMEOUT_S)
     except (httpx.HTTPError, httpx.InvalidURL, OSError, ValueError) as exc:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import socket
 import threading
@@ -17,6 +16,7 @@ import httpx
 from mnist_bp.data.datasets import MAX_SOURCE_SIZE, DatasetSpec
 from mnist_bp.errors import ConfigError, FailureKind, StoreError
 from mnist_bp.storage.address import address_problem, open_store
+from mnist_bp.storage.library_logs import keep_secrets_out_of_logs
 
 MIRRORS_VARIABLE: Final = "MNIST_BP_MIRRORS"
 _ADDRESSES: Final = "https://host/path, http://host/path, file:///directory or s3://bucket/prefix"
@@ -182,8 +182,7 @@ def _open_http(url: str, start: int, limits: Limits) -> Iterator[MirrorResponse]
     headers = {"Accept-Encoding": "identity"}  # the digest is that of the stored file
     if start:
         headers["Range"] = f"bytes={start}-"
-    httpx_log = logging.getLogger("httpx")  # at INFO, it logs addresses with their passwords
-    httpx_log.setLevel(max(httpx_log.level, logging.WARNING))
+    keep_secrets_out_of_logs()
     timeout = httpx.Timeout(limits.silence, connect=limits.connect)
     with ExitStack() as stack:
         deadline = stack.enter_context(_Deadline(limits.total))

@@ -25,7 +25,8 @@ Timestamp = Annotated[
 ]
 """ISO 8601 with a time zone."""
 
-RunId = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,100}$")]
+RUN_ID_PATTERN: Final = r"^[A-Za-z0-9_-]{1,100}$"
+RunId = Annotated[str, Field(pattern=RUN_ID_PATTERN)]
 """Id of a run. It has no slash and no dot, so a key made from it cannot lead to another place."""
 
 DatasetKey = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,63}$")]

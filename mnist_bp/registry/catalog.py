@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from typing import Final, Literal
 
 from mnist_bp.documents import encoding
+from mnist_bp.documents.fields import RUN_ID_PATTERN
 from mnist_bp.documents.manifest import Manifest
 from mnist_bp.errors import ChecksumError, DataFormatError, StoreError
 from mnist_bp.layout import MANIFEST, PROMOTION, RUNS
@@ -22,9 +23,6 @@ RunStatus = Literal["complete", "incomplete", "damaged"]
 
 SEE_VERIFY: Final = "; mnist-bp verify --all lists everything that is damaged"
 HINT: Final = RESTORE + SEE_VERIFY
-
-_ONE_NAME: Final = re.compile(r"[\w-]+")
-"""A run id has no slash and no dot, so it cannot lead to another place."""
 
 _MAX_SUGGESTIONS: Final = 3
 
@@ -152,7 +150,7 @@ def read_manifest(store: Store, run_id: str, sha256: str | None = None) -> tuple
         ChecksumError, DataFormatError: The manifest is damaged.
     """
     key = f"{RUNS}{run_id}/{MANIFEST}"
-    found = store.read(key) if _ONE_NAME.fullmatch(run_id) else None
+    found = store.read(key) if re.fullmatch(RUN_ID_PATTERN, run_id) else None
     if found is None:
         raise _unknown_run(store, run_id)
     digest = sha256_of_bytes(found)

@@ -20,15 +20,14 @@ import random
 import secrets
 import time
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import pairwise
 from typing import Final
 
 from mnist_bp.documents import encoding
-from mnist_bp.documents.champion import MAX_SEQUENCE, Action, ChampionChange, EntryReference, GateFigures, LogEntry
-from mnist_bp.errors import ChecksumError, ConflictError, DataFormatError
+from mnist_bp.documents.champion import Action, ChampionChange, EntryReference, GateFigures, LogEntry
+from mnist_bp.errors import ChecksumError, ConflictError, DataFormatError, StoreError
 from mnist_bp.registry.log_entries import (
     check_gaps,
     check_succession,
@@ -81,6 +80,15 @@ class ChampionLog:
     def reference(self) -> EntryReference | None:
         """Number and digest of the head."""
         return EntryReference(sequence=self.sequence, sha256=self.sha256) if self.sha256 else None
+
+    def check_not_pending(self, run_id: str) -> None:
+        """Refuse a run that is being removed as the new champion.
+
+        Raises:
+            StoreError: The run is in `pending_deletion`.
+        """
+        if run_id in self.pending_deletion:
+            raise StoreError(f"{run_id} cannot become champion of {self.dataset}: mnist-bp gc is removing it")
 
     def with_champion(
         self, action: Action, run_id: str, manifest_sha256: str, reason: str, figures: GateFigures | None = None
@@ -206,24 +214,3 @@ def append(store: Store, entry: LogEntry) -> ChampionLog | None:
     except ConflictError:
         return None
     return log_after(entry, sha256)
-
-
-def broken_log(store: Store, dataset: str, last_recorded: int) -> ChampionLog:
-    """Return a log that was damaged or lost, such that its next entry restarts it.
-
-    Args:
-        store: Store with what is left of the log.
-        dataset: Name of the dataset.
-        last_recorded: Highest number of an entry that a promotion record names; -1 if none does. No number is used
-            twice, so that the record of a lost entry never fits another one.
-    """
-    sequences = list_sequences(store, dataset)
-    pending: tuple[str, ...] = ()
-    with suppress(ChecksumError, DataFormatError):
-        pending = read_entry(store, dataset, sequences[-1])[0].pending_deletion if sequences else ()
-    last = max(last_recorded, *sequences, -1)
-    if last >= MAX_SEQUENCE:
-        raise DataFormatError(
-            f"{store.uri(entry_key(dataset, last))} has the last number that an entry can have: delete it"
-        )
-    return ChampionLog(dataset, last, start=last + 1, pending_deletion=pending)

@@ -91,7 +91,7 @@ def decide(
         minimum_gain=settings.minimum_gain,
         class_floor=settings.class_floor,
     )
-    return _apply(figures)
+    return _check_conditions(figures)
 
 
 def mcnemar_p(b: int, c: int) -> float:
@@ -108,7 +108,7 @@ def mcnemar_p(b: int, c: int) -> float:
     return float(betainc(c, b + 1, 0.5))  # P(X >= c) of Binomial(n, q) is I_q(c, n - c + 1)
 
 
-def _apply(figures: GateFigures) -> GateDecision:
+def _check_conditions(figures: GateFigures) -> GateDecision:
     """Check every condition. The reason names the conditions that are not met, or else all of them."""
     accuracy, before, gain, p = figures.challenger_accuracy, figures.champion_accuracy, figures.gain, figures.p_value
     if before is None or gain is None or p is None:

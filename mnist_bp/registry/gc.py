@@ -110,7 +110,7 @@ def collect(store: Store, data_dir: Path, policy: RetentionPolicy, *, now: datet
     records = list(read_promotions(store, [run.listed for run in runs]))
     for _ in attempts():
         retention = plan_retention(store, runs, records, policy, now, _in_progress(directories, before))
-        if _announce(store, retention):
+        if _mark_pending(store, retention):
             break
     else:
         raise StoreError("champions kept changing while the removals were decided; nothing was removed, run gc again")
@@ -122,7 +122,7 @@ def collect(store: Store, data_dir: Path, policy: RetentionPolicy, *, now: datet
         for removal in retention.removals
         if removal.run_id not in busy and _remove_run(store, removal.run_id, before)
     }
-    _conclude(store, retention)
+    _clear_pending(store, retention)
     return Plan(
         runs=tuple(removal for removal in retention.removals if removal.run_id in removed),
         directories=tuple(removal for _, removal in removals if removal.run_id not in busy),
@@ -132,7 +132,7 @@ def collect(store: Store, data_dir: Path, policy: RetentionPolicy, *, now: datet
     )
 
 
-def _announce(store: Store, retention: RetentionPlan) -> bool:
+def _mark_pending(store: Store, retention: RetentionPlan) -> bool:
     """Add complete runs to `pending_deletion`; return False if a log has a new entry since it was read."""
     added: dict[str, list[str]] = {}
     for removal in retention.removals:
@@ -149,7 +149,7 @@ def _announce(store: Store, retention: RetentionPlan) -> bool:
     return True
 
 
-def _conclude(store: Store, retention: RetentionPlan) -> None:
+def _clear_pending(store: Store, retention: RetentionPlan) -> None:
     """Take runs without files out of `pending_deletion`; if other processes are faster, the next collection does it."""
     for dataset, seen in retention.logs.items():
         ours = {removal.run_id for removal in retention.removals if retention.datasets.get(removal.run_id) == dataset}

@@ -77,39 +77,48 @@ def promote(
     recorded = read_promotion(store, challenger.run_id)
     if recorded is not None:
         return recorded
+    for _ in attempts():
+        record = _challenge(store, challenger, predictor, settings, allow_unsafe=allow_unsafe)
+        if record is not None:
+            return record
+    raise StoreError(
+        f"{store.uri(log_prefix(challenger.dataset))}: other processes changed the champion {MAX_ATTEMPTS} times while "
+        f"{challenger.run_id} was compared with it; run with --resume {challenger.run_id}"
+    )
+
+
+def _challenge(
+    store: Store, challenger: PublishedModel, predictor: Predictor, settings: GateSettings, *, allow_unsafe: bool
+) -> PromotionRecord | None:
+    """Read the log, decide, and add the entry; return None if another process has added one in the meantime."""
     dataset, run_id, log = challenger.dataset, challenger.run_id, ChampionLog(challenger.dataset)
     try:
-        for _ in attempts():
-            with _as_champion_error(f"the champion of {dataset}"):
-                log = read_log(store, dataset)
-                if allow_unsafe or log.sequence >= 0 or store.supports_conditional_writes():
-                    refuse_lost_log(store, log)  # otherwise the run is refused in any case
-                earlier = _earlier_promotion(store, log, run_id)
-            if earlier is not None:
-                return record_promotion(store, _promoted(*earlier))
-            if run_id in log.pending_deletion:
-                raise StoreError(f"{run_id} cannot become champion of {dataset}: mnist-bp gc is removing it")
-            decision = _compare(store, log, challenger, predictor, settings)
-            reason, figures = decision.reason, decision.figures
-            if not decision.promoted:
-                return record_promotion(store, _not_promoted(challenger, "kept", log, reason, figures))
-            if not store.supports_conditional_writes():
-                figures = figures.model_copy(update={"unsafe": True})
-                if not allow_unsafe:
-                    reason = f"{reason}; but {_UNSAFE}"
-                    return record_promotion(store, _not_promoted(challenger, "refused", log, reason, figures))
-            entry = log.with_champion("promote", run_id, challenger.manifest_sha256, reason, figures)
-            after = append(store, entry)
-            if after is not None and after.reference is not None:
-                return record_promotion(store, _promoted(entry, after.reference))
+        with _as_champion_error(f"the champion of {dataset}"):
+            log = read_log(store, dataset)
+            if allow_unsafe or log.sequence >= 0 or store.supports_conditional_writes():
+                refuse_lost_log(store, log)  # otherwise the run is refused in any case
+            earlier = _earlier_promotion(store, log, run_id)
+        if earlier is not None:
+            return record_promotion(store, _promoted(*earlier))
+        log.check_not_pending(run_id)
+        decision = _compare(store, log, challenger, predictor, settings)
     except ChampionError as exc:
         reason = f"{exc}; then decide about {run_id} with --resume {run_id}"
         error = type(exc.__cause__).__name__
         return _not_promoted(challenger, "refused", log, reason).model_copy(update={"error": error})
-    raise StoreError(
-        f"{store.uri(log_prefix(dataset))}: other processes changed the champion {MAX_ATTEMPTS} times while {run_id} "
-        f"was compared with it; run with --resume {run_id}"
-    )
+    reason, figures = decision.reason, decision.figures
+    if not decision.promoted:
+        return record_promotion(store, _not_promoted(challenger, "kept", log, reason, figures))
+    if not store.supports_conditional_writes():
+        figures = figures.model_copy(update={"unsafe": True})
+        if not allow_unsafe:
+            reason = f"{reason}; but {_UNSAFE}"
+            return record_promotion(store, _not_promoted(challenger, "refused", log, reason, figures))
+    entry = log.with_champion("promote", run_id, challenger.manifest_sha256, reason, figures)
+    after = append(store, entry)
+    if after is None or after.reference is None:
+        return None
+    return record_promotion(store, _promoted(entry, after.reference))
 
 
 def _earlier_promotion(store: Store, log: ChampionLog, run_id: str) -> tuple[LogEntry, EntryReference] | None:

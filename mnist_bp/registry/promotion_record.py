@@ -135,7 +135,7 @@ def find_contradictions(
             )
 
 
-def is_intact(store: Store, dataset: str, records: Sequence[PromotionRecord]) -> bool:
+def is_log_intact(store: Store, dataset: str, records: Sequence[PromotionRecord]) -> bool:
     """Return whether the log of a dataset is whole and has every entry that a promotion record names.
 
     Args:
@@ -152,9 +152,3 @@ def is_intact(store: Store, dataset: str, records: Sequence[PromotionRecord]) ->
     except (ChecksumError, DataFormatError):
         return False
     return not any(find_contradictions(store, log, history, records))
-
-
-def last_recorded_entry(dataset: str, records: Iterable[PromotionRecord]) -> int:
-    """Return the highest number of an entry in a dataset's log that a promotion record names; -1 if none does."""
-    numbers = [each.log_entry.sequence for each in records if each.dataset == dataset and each.log_entry is not None]
-    return max(numbers, default=-1)

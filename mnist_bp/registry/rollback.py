@@ -6,21 +6,17 @@ promotion, and nothing is removed from the log, so a rollback can be rolled back
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 
-from mnist_bp.documents.champion import Action
-from mnist_bp.errors import ConfigError, StoreError
+from mnist_bp.documents.champion import MAX_SEQUENCE, Action
+from mnist_bp.errors import ChecksumError, ConfigError, DataFormatError, StoreError
 from mnist_bp.layout import RUNS
 from mnist_bp.registry.catalog import list_runs
-from mnist_bp.registry.champion import ChampionLog, append, attempts, broken_log, read_log
+from mnist_bp.registry.champion import ChampionLog, append, attempts, read_log
 from mnist_bp.registry.comparison import PublishedModel, read_published_model
-from mnist_bp.registry.log_entries import CHAMPION, list_logs, log_prefix
-from mnist_bp.registry.promotion_record import (
-    is_intact,
-    last_recorded_entry,
-    read_existing_log,
-    read_promotions,
-)
+from mnist_bp.registry.log_entries import CHAMPION, entry_key, list_logs, list_sequences, log_prefix, read_entry
+from mnist_bp.registry.promotion_record import is_log_intact, read_existing_log, read_promotions
 from mnist_bp.storage.interface import Store
 
 
@@ -67,13 +63,7 @@ def roll_back(
     dataset = dataset or (target.dataset if target else _only_dataset(store))
     if target is not None and target.dataset != dataset:
         raise ConfigError(f"{target.run_id} is a run of {target.dataset}, expected one of {dataset}; see mnist-bp runs")
-    if restart_log:
-        records = list(read_promotions(store, list_runs(store)))
-        if is_intact(store, dataset, records):
-            raise ConfigError(f"{store.uri(log_prefix(dataset))} is intact: roll back without --restart-log")
-        log = broken_log(store, dataset, last_recorded_entry(dataset, records))
-    else:
-        log = read_existing_log(store, dataset)
+    log = _read_broken_log(store, dataset) if restart_log else read_existing_log(store, dataset)
     target = target or _previous_champion(store, log)
     before = log.current.run_id if log.current else None
     if before != target.run_id:
@@ -82,9 +72,34 @@ def roll_back(
                 f"{store.uri(log_prefix(dataset))}: this store ignores conditional writes, and a promotion at the same "
                 "time would be lost; if no run is being promoted, use --allow-unsafe-promotion"
             )
-        check_files(store, target)
+        _check_files(store, target)
         _change_champion(store, log, target, restart_log=restart_log)
     return Rollback(dataset, before, target.run_id)
+
+
+def _read_broken_log(store: Store, dataset: str) -> ChampionLog:
+    """Return a log that was damaged or lost, such that its next entry restarts it.
+
+    No number is used twice, so that the promotion record of a lost entry never fits another one.
+
+    Raises:
+        ConfigError: The log is intact.
+        DataFormatError: The log has no free number.
+    """
+    records = list(read_promotions(store, list_runs(store)))
+    if is_log_intact(store, dataset, records):
+        raise ConfigError(f"{store.uri(log_prefix(dataset))} is intact: roll back without --restart-log")
+    sequences = list_sequences(store, dataset)
+    pending: tuple[str, ...] = ()
+    with suppress(ChecksumError, DataFormatError):
+        pending = read_entry(store, dataset, sequences[-1])[0].pending_deletion if sequences else ()
+    named = [each.log_entry.sequence for each in records if each.dataset == dataset and each.log_entry is not None]
+    last = max([-1, *named, *sequences])
+    if last >= MAX_SEQUENCE:
+        raise DataFormatError(
+            f"{store.uri(entry_key(dataset, last))} has the last number that an entry can have: delete it"
+        )
+    return ChampionLog(dataset, last, start=last + 1, pending_deletion=pending)
 
 
 def _change_champion(store: Store, log: ChampionLog, target: PublishedModel, *, restart_log: bool) -> None:
@@ -93,8 +108,7 @@ def _change_champion(store: Store, log: ChampionLog, target: PublishedModel, *, 
     reason = "chosen by hand, to restart the log" if restart_log else "chosen by hand"
     reason += f", in place of {seen.run_id if seen else 'none'}"
     for _ in attempts():
-        if target.run_id in log.pending_deletion:
-            raise StoreError(f"{target.run_id} cannot become champion of {dataset}: mnist-bp gc is removing it")
+        log.check_not_pending(target.run_id)
         action: Action = "restart" if restart_log else "rollback"
         if append(store, log.with_champion(action, target.run_id, target.manifest_sha256, reason)):
             return
@@ -107,7 +121,7 @@ def _change_champion(store: Store, log: ChampionLog, target: PublishedModel, *, 
     )
 
 
-def check_files(store: Store, run: PublishedModel) -> None:
+def _check_files(store: Store, run: PublishedModel) -> None:
     """Read every file of a run and compare it with the digest in the manifest.
 
     Raises:

@@ -7,7 +7,6 @@ and checksum settings of that environment are honoured.
 
 from __future__ import annotations
 
-import logging
 import os
 from collections.abc import Callable, Iterator
 from datetime import UTC
@@ -22,6 +21,7 @@ from botocore.config import Config
 
 from mnist_bp.errors import StoreError
 from mnist_bp.storage.interface import PAGE_SIZE, Entry
+from mnist_bp.storage.library_logs import keep_secrets_out_of_logs
 from mnist_bp.storage.retries import RetryPolicy, retry, within
 from mnist_bp.storage.s3_errors import raising_store_errors, refuse_other_server
 
@@ -167,9 +167,7 @@ def _check_header_values() -> None:
 
 
 def _open_boto_client() -> Any:
-    for name in ("boto3", "botocore", "s3transfer"):  # at DEBUG, botocore logs headers, including session tokens
-        logger = logging.getLogger(name)
-        logger.setLevel(max(logger.level, logging.INFO))
+    keep_secrets_out_of_logs()
     client = None
     try:
         # not boto3's process-wide session, which would keep the first credentials that it found
