@@ -13,13 +13,13 @@ from __future__ import annotations
 import contextlib
 import itertools
 import re
-import threading
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from types import TracebackType
-from typing import Final, Self
+from typing import Final
+
+from tests.support.server_thread import ServerThread
 
 PIECE: Final = 1_000
 """Bytes written to the connection at once."""
@@ -109,7 +109,7 @@ def content_range(text: str) -> Fault:
     return Fault(headers={"Content-Range": text})
 
 
-class BadHttp(ThreadingHTTPServer):
+class BadHttp(ServerThread, ThreadingHTTPServer):
     """The server; runs inside a `with` block.
 
     Args:
@@ -119,26 +119,12 @@ class BadHttp(ThreadingHTTPServer):
     daemon_threads = False  # closing waits until every reply has ended
 
     def __init__(self, files: Mapping[str, bytes]) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
-        self.url = f"http://127.0.0.1:{self.server_port}/"
+        super().__init__(_Handler)
+        self.url = f"http://127.0.0.1:{self.port}/"
         self.files = files
         self.faults: dict[str, list[Fault]] = {}
         self.requests: list[Request] = []
         self.sent: Counter[str] = Counter()  # bytes of bodies, by file name
-        self.closing = threading.Event()
-        self._thread = threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.01})
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.closing.set()
-        self.shutdown()
-        self._thread.join()
-        self.server_close()
 
     def take_fault(self, name: str) -> Fault:
         """Return the next fault of a file."""

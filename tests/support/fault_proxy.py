@@ -19,9 +19,9 @@ import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from types import TracebackType
-from typing import Final, Self
+from typing import Final
 
+from tests.support.server_thread import ServerThread
 from tests.support.waiting import HANG_S
 
 
@@ -67,7 +67,7 @@ def at_random(rate: float, seed: int, faults: tuple[Fault, ...] = QUICK_FAULTS) 
         yield draws.choice(faults) if draws.random() < rate else None
 
 
-class FaultProxy(ThreadingHTTPServer):
+class FaultProxy(ServerThread, ThreadingHTTPServer):
     """The proxy; runs inside a `with` block.
 
     Args:
@@ -78,26 +78,12 @@ class FaultProxy(ThreadingHTTPServer):
     request_queue_size = 64
 
     def __init__(self, upstream: str) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
+        super().__init__(_Handler)
         self.upstream = upstream.removeprefix("http://")
-        self.endpoint = f"http://127.0.0.1:{self.server_port}"
+        self.endpoint = f"http://127.0.0.1:{self.port}"
         self.faults: Iterator[Fault | None] = iter(())
         self.requests: list[tuple[str, str, Fault | None]] = []  # method, path, fault
-        self.closing = threading.Event()
         self._drawing = threading.Lock()
-        self._thread = threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.01})
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.closing.set()
-        self.shutdown()
-        self._thread.join()
-        self.server_close()
 
     def happened(self) -> list[Fault]:
         """List the faults so far."""

@@ -9,8 +9,9 @@ from __future__ import annotations
 import socketserver
 import threading
 from collections.abc import Callable
-from types import TracebackType
-from typing import Final, Self
+from typing import Final
+
+from tests.support.server_thread import ServerThread
 
 PAUSE_S: Final = 0.05
 """Seconds between two pieces: more often than any time-out of a client for one read."""
@@ -42,7 +43,7 @@ def http(status: str, body: bytes, **headers: str) -> Reply:
     return whole("\r\n".join([*lines, "", ""]).encode() + body)
 
 
-class RawHttp(socketserver.ThreadingTCPServer):
+class RawHttp(ServerThread, socketserver.ThreadingTCPServer):
     """The server; runs inside a `with` block. It reads the head of a request, and the body that the head states.
 
     Args:
@@ -53,24 +54,11 @@ class RawHttp(socketserver.ThreadingTCPServer):
     allow_reuse_address = True
 
     def __init__(self, reply: Reply) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
-        self.reply, self.closing = reply, threading.Event()
+        super().__init__(_Handler)
+        self.reply = reply
         self.requests: list[str] = []
         self.headers: list[list[str]] = []  # in lower case, of each request
-        self.endpoint = f"http://127.0.0.1:{self.server_address[1]}"
-        self._thread = threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.01})
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.closing.set()
-        self.shutdown()
-        self._thread.join()
-        self.server_close()
+        self.endpoint = f"http://127.0.0.1:{self.port}"
 
     def handle_error(self, request: object, client_address: object) -> None:
         """Ignore clients that hang up."""
