@@ -9,7 +9,11 @@ from pathlib import Path
 from typing import Final
 
 RUNS: Final = "runs/"
+CHAMPION: Final = "champion/"
+"""Prefixes of keys: of the runs, and of the logs of champions."""
 MANIFEST: Final = "manifest.json"
+MODEL: Final = "model.safetensors"
+"""Weights of a run's own model after the last step."""
 PROMOTION: Final = "promotion.json"
 """The decision on a run against the champion; see `mnist_bp.registry.promotion_record`."""
 RUN_ID: Final = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{8}")

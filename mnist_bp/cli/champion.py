@@ -12,8 +12,9 @@ from mnist_bp.cli.tables import print_table
 from mnist_bp.data.datasets import DatasetName
 from mnist_bp.documents.champion import ChampionChange
 from mnist_bp.errors import ChecksumError, DataFormatError, StoreError
+from mnist_bp.layout import CHAMPION
 from mnist_bp.registry.catalog import read_manifest
-from mnist_bp.registry.log_entries import CHAMPION, log_prefix, read_entry
+from mnist_bp.registry.log_entries import log_prefix, read_entry
 from mnist_bp.registry.promotion_record import datasets_with_champion, read_existing_log
 from mnist_bp.storage.interface import Store
 from mnist_bp.storage.schema import FrozenModel

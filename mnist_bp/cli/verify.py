@@ -17,9 +17,8 @@ from pydantic_settings import CliPositionalArg, CliToggleFlag
 from mnist_bp.cli.flags import DataCommand, StoreCommand, parse
 from mnist_bp.cli.output import say
 from mnist_bp.cli.tables import counted
-from mnist_bp.layout import RUNS
+from mnist_bp.layout import CHAMPION, RUNS
 from mnist_bp.registry.catalog import SEE_VERIFY
-from mnist_bp.registry.log_entries import CHAMPION
 from mnist_bp.registry.verify import verify
 from mnist_bp.storage.file_check import FileCheck
 

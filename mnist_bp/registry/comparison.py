@@ -4,22 +4,20 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Final, Protocol
+from typing import Protocol
 
 from mnist_bp.data.parquet import load_split
 from mnist_bp.documents.manifest import Manifest
 from mnist_bp.engines.choose import choose_engine
 from mnist_bp.engines.interface import ResidentData
 from mnist_bp.errors import DataFormatError
-from mnist_bp.layout import RUNS
+from mnist_bp.layout import MODEL, RUNS
 from mnist_bp.registry.catalog import read_manifest
 from mnist_bp.registry.gate import Classes
 from mnist_bp.results import CachedDataset
 from mnist_bp.storage.interface import Store
 from mnist_bp.storage.os_errors import RESTORE
 from mnist_bp.training.checkpoints import decode_checkpoint
-
-MODEL: Final = "model.safetensors"
 
 
 @dataclass(frozen=True)

@@ -12,11 +12,10 @@ from typing import Final
 from mnist_bp.documents import encoding
 from mnist_bp.documents.champion import LogEntry
 from mnist_bp.errors import DataFormatError
+from mnist_bp.layout import CHAMPION
 from mnist_bp.storage.interface import Store
 from mnist_bp.storage.os_errors import RESTORE
 from mnist_bp.storage.reading import sha256_of_bytes
-
-CHAMPION: Final = "champion/"
 
 _ENTRY: Final = re.compile(r"(\d{8})\.json")
 

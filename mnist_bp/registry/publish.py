@@ -22,7 +22,7 @@ from mnist_bp.data.parquet import load_split
 from mnist_bp.documents import encoding
 from mnist_bp.documents.manifest import Manifest
 from mnist_bp.errors import MnistBpError, StoreError
-from mnist_bp.layout import MANIFEST, RUNS
+from mnist_bp.layout import MANIFEST, MODEL, RUNS
 from mnist_bp.registry.manifest import build_manifest, file_entries, history_parquet
 from mnist_bp.report.page import report_html
 from mnist_bp.results import CachedDataset, Evaluation, FileDigest, PublishedRun, RawDataset, TrainedRun
@@ -100,7 +100,7 @@ def _write_files(
     model = load_checkpoint(last.file)[trained.seeds.index(evaluation.seed)]
     metadata = checkpoint_metadata(config, data, trained.engine, trained.device, [evaluation.seed], last.step)
     files = {f"checkpoints/{Path(point.file.path).name}": point.file for point in trained.checkpoints}
-    files["model.safetensors"] = save_checkpoint(directory / "model.safetensors", [model], metadata)
+    files[MODEL] = save_checkpoint(directory / MODEL, [model], metadata)
     files["history.parquet"] = _write(directory / "history.parquet", history_parquet(trained, data.name, evaluation))
     _verify(files)
     manifest = build_manifest(config.record["artifacts"], raw, data, trained, evaluation, files)

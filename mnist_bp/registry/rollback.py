@@ -11,11 +11,11 @@ from dataclasses import dataclass
 
 from mnist_bp.documents.champion import MAX_SEQUENCE, Action
 from mnist_bp.errors import ChecksumError, ConfigError, DataFormatError, StoreError
-from mnist_bp.layout import RUNS
+from mnist_bp.layout import CHAMPION, RUNS
 from mnist_bp.registry.catalog import list_runs
 from mnist_bp.registry.champion import ChampionLog, append, attempts, read_log
 from mnist_bp.registry.comparison import PublishedModel, read_published_model
-from mnist_bp.registry.log_entries import CHAMPION, entry_key, list_logs, list_sequences, log_prefix, read_entry
+from mnist_bp.registry.log_entries import entry_key, list_logs, list_sequences, log_prefix, read_entry
 from mnist_bp.registry.promotion_record import is_log_intact, read_existing_log, read_promotions
 from mnist_bp.storage.interface import Store
 

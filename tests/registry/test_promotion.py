@@ -15,11 +15,11 @@ from mnist_bp.data.parquet import load_split
 from mnist_bp.documents.champion import GateFigures, PromotionRecord
 from mnist_bp.engines.choose import choose_engine
 from mnist_bp.errors import ChecksumError, DataFormatError, StoreError
-from mnist_bp.layout import MANIFEST, PROMOTION, RUNS
+from mnist_bp.layout import CHAMPION, MANIFEST, MODEL, PROMOTION, RUNS
 from mnist_bp.model.parameters import Parameters, initial_parameters
 from mnist_bp.registry.champion import append, read_log
-from mnist_bp.registry.comparison import MODEL, read_published_model
-from mnist_bp.registry.log_entries import CHAMPION, entry_key
+from mnist_bp.registry.comparison import read_published_model
+from mnist_bp.registry.log_entries import entry_key
 from mnist_bp.registry.promotion import promote_run
 from mnist_bp.registry.promotion_record import read_promotion
 from mnist_bp.registry.rollback import roll_back

@@ -17,8 +17,7 @@ from pathlib import Path
 import pytest
 
 from mnist_bp.config import RunConfig
-from mnist_bp.layout import MANIFEST, PROMOTION, RUNS, run_directory
-from mnist_bp.registry.comparison import MODEL
+from mnist_bp.layout import MANIFEST, MODEL, PROMOTION, RUNS, run_directory
 from mnist_bp.registry.gc import collect
 from mnist_bp.registry.log_entries import list_logs
 from mnist_bp.registry.retention import RetentionPolicy

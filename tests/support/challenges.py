@@ -13,8 +13,8 @@ from typing import Final
 import numpy as np
 
 from mnist_bp.documents.champion import PromotionRecord
-from mnist_bp.layout import RUNS
-from mnist_bp.registry.comparison import MODEL, PublishedModel, read_published_model
+from mnist_bp.layout import MODEL, RUNS
+from mnist_bp.registry.comparison import PublishedModel, read_published_model
 from mnist_bp.registry.gate import Classes, GateSettings
 from mnist_bp.registry.promotion import promote
 from mnist_bp.storage.address import open_store
