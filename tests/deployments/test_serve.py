@@ -130,17 +130,18 @@ def test_its_server_ends_with_it_however_it_ends_and_has_a_ui_that_works_on_any_
         assert_ended(children)
 
 
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs /proc")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interruption_during_the_start_prints_no_traceback(
     number: signal.Signals, tmp_path: Path, start_with_server: Start
 ) -> None:
-    for moment in range(8):
-        served = start_with_server(tmp_path / str(moment))
-        time.sleep(0.1 + 0.2 * moment)  # from its first imports to Prefect's
+    for moment in range(6):
+        served = start_with_server(tmp_path / str(moment)).handling_signals()
+        time.sleep(0.25 * moment)  # from its first imports to Prefect's
         served.process.send_signal(number)
         code = served.process.wait(HANG_S)
         served.close()
-        assert (code in (INTERRUPTED, -number), "Traceback" in served.log.read_text()) == (True, False)
+        assert (code, "Traceback" in served.log.read_text()) == (INTERRUPTED, False)
 
 
 def test_sigterm_before_it_serves_ends_it_and_its_server(tmp_path: Path, start_with_server: Start) -> None:

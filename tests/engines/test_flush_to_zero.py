@@ -18,6 +18,7 @@ from numba import njit
 from mnist_bp.engines.cpu import CpuData, CpuEngine
 from mnist_bp.engines.flush_to_zero import FLUSH, FPCR, read_control, write_control
 from mnist_bp.model.parameters import Model, Parameters
+from tests.support.waiting import HANG_S
 
 REPOSITORY = Path(__file__).parents[2]
 PIXELS, HIDDEN, CLASSES, EXAMPLES = 8, 3, 2, 4
@@ -122,7 +123,7 @@ except MemoryError:
 def test_the_caller_keeps_its_own_setting_if_the_kernel_is_out_of_memory() -> None:
     result = subprocess.run(
         [sys.executable, "-c", OUT_OF_MEMORY],
-        capture_output=True, text=True, timeout=100, check=False, cwd=REPOSITORY,
+        capture_output=True, text=True, timeout=HANG_S, check=False, cwd=REPOSITORY,
         env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
     )  # fmt: skip
     assert result.stdout.strip() == "out of memory True", result.stderr

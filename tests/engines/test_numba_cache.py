@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tests.support.waiting import HANG_S
+
 REPOSITORY = Path(__file__).parents[2]
 
 CACHED = """
@@ -60,7 +62,7 @@ def weighted_sum(array: object) -> int:
 def run(script: str, directory: Path, *arguments: str) -> str:
     result = subprocess.run(
         [sys.executable, "-c", script, *arguments],
-        capture_output=True, text=True, timeout=150, check=False, cwd=REPOSITORY,
+        capture_output=True, text=True, timeout=HANG_S, check=False, cwd=REPOSITORY,
         env={**os.environ, "NUMBA_CACHE_DIR": str(directory), "PYTHONPATH": str(REPOSITORY)},
     )  # fmt: skip
     assert result.returncode == 0, result.stderr

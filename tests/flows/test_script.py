@@ -209,7 +209,7 @@ def test_proxies_and_settings_of_another_server_do_not_reach_the_separate_server
     variables: dict[str, str], start_alone: Start
 ) -> None:
     process = start_alone(*SMALL, "--json", **variables)
-    out, err = process.communicate(timeout=100)
+    out, err = process.communicate(timeout=HANG_S)
     assert process.returncode == 0, err
     assert json.loads(out)["run_id"]
     assert "Traceback" not in err
@@ -217,7 +217,7 @@ def test_proxies_and_settings_of_another_server_do_not_reach_the_separate_server
 
 def test_a_proxy_of_an_unknown_scheme_is_refused_in_one_line_without_its_password(start_alone: Start) -> None:
     process = start_alone(*SMALL, ALL_PROXY="ftp://user:canary@127.0.0.1:9")
-    out, err = process.communicate(timeout=30)
+    out, err = process.communicate(timeout=HANG_S)
     assert (process.returncode, out) == (2, "")
     assert err == "error: ALL_PROXY starts with ftp://: expected http://, https:// or socks5://\n"
 

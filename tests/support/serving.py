@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -71,6 +72,17 @@ class Served:
             self.close()
             raise AssertionError(self.log.read_text())
         self.about = json.loads(line)
+        return self
+
+    def handling_signals(self) -> Served:
+        """Wait until it handles SIGTERM, which Python does not; before, Python's start may lose a SIGINT."""
+        status = Path(f"/proc/{self.process.pid}/status")
+
+        def look() -> bool:
+            fields = dict(line.split(":", 1) for line in status.read_text().splitlines())
+            return bool(int(fields["SigCgt"], 16) >> (signal.SIGTERM - 1) & 1)
+
+        eventually(look, "it handles no signal")
         return self
 
     @property
