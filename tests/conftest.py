@@ -27,6 +27,10 @@ ENDLESS = ["--dataset", "mnist-sample", "--steps", "1000000000", "--checkpoint-e
 MIRRORS_OF_THE_SESSION = os.environ.get("MNIST_BP_MIRRORS")
 
 
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # as in a background job, and inherited by every subprocess
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 def pytest_report_header() -> str:
     """Say which S3 servers the stores are tested on."""
     return f"S3 servers: {', '.join(present_servers())}"

@@ -6,6 +6,7 @@ botocore's own retries are off, and the tasks that only use a store have none ei
 from __future__ import annotations
 
 import logging
+import math
 import random
 import threading
 import time
@@ -23,7 +24,7 @@ MAX_WAIT_S: Final = 10.0
 NOTICE_S: Final = 4.0
 """Seconds without success after which a line reports that a request is still being tried."""
 
-_NOTICE_INTERVAL_S: Final = 30.0
+NOTICE_INTERVAL_S: Final = 30.0
 """Seconds between two such lines of one process: of several requests at a time, one is reported."""
 
 T = TypeVar("T")
@@ -84,7 +85,7 @@ class _Notices:
     """Reports requests that take long, at most one line in a while."""
 
     def __init__(self) -> None:
-        self._next = 0.0
+        self._last = -math.inf
         self._lock = threading.Lock()
 
     @contextmanager
@@ -101,9 +102,9 @@ class _Notices:
     def _report(self, describe: Callable[[], str]) -> None:
         with self._lock:
             now = time.monotonic()
-            if now < self._next:
+            if now < self._last + NOTICE_INTERVAL_S:
                 return
-            self._next = now + _NOTICE_INTERVAL_S
+            self._last = now
         logger.warning(describe())
 
 
