@@ -26,7 +26,8 @@ if __name__ == "__main__":
 from pydantic import Field, field_validator
 
 from flows.runtime.choose_server import check_health, unusable
-from flows.runtime.password import CLIENT_VARIABLE, FILE, SERVER_VARIABLE, kept_password, prefect_home
+from flows.runtime.home import ensure_home, prefect_home
+from flows.runtime.password import CLIENT_VARIABLE, FILE, SERVER_VARIABLE, new_password, write_password
 from flows.runtime.proxies import bypass_proxies_on_loopback
 from flows.runtime.server import LocalServer, ServerError
 from flows.runtime.watch import SERVED_BY, when_process_dies
@@ -148,7 +149,6 @@ def export_settings(command: ServeCommand) -> ServeCommand:
 
     Raises:
         ConfigError: A port is given without a server.
-        PasswordError: The password of the server cannot be kept.
     """
     if "port" in command.model_fields_set and not command.with_server:
         raise ConfigError(f"--port {command.port} is the port of the server of --with-server: give both or neither")
@@ -157,7 +157,7 @@ def export_settings(command: ServeCommand) -> ServeCommand:
     os.environ.setdefault("DO_NOT_TRACK", "1")
     if command.with_server:
         os.environ["PREFECT_API_URL"] = f"http://127.0.0.1:{command.port}/api"
-        os.environ[CLIENT_VARIABLE] = os.environ.get(SERVER_VARIABLE) or kept_password()
+        os.environ[CLIENT_VARIABLE] = os.environ.get(SERVER_VARIABLE) or new_password()
         os.environ[SERVED_BY] = str(os.getpid())  # runs exit with this process
     return command.model_copy(update=places)
 
@@ -211,6 +211,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     command = parse(ServeCommand, arguments)
     alive.start("starting")
     try:
+        ensure_home(command.data_dir)
         bypass_proxies_on_loopback()
         command = export_settings(command)
         if command.end_with is not None:
@@ -231,6 +232,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with server or nullcontext():
             if server is not None:
                 server.when_it_dies(_exit_without_server)
+                if not os.environ.get(SERVER_VARIABLE):
+                    write_password(server.password)  # not before the port is ours: another server may use the file
             _serve(command, deployments)
     except ConfigError as exc:
         print_error(str(exc))

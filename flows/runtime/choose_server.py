@@ -10,7 +10,8 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Final
 
-from flows.runtime.password import CLIENT_VARIABLE, FILE, prefect_home
+from flows.runtime.home import prefect_home
+from flows.runtime.password import CLIENT_VARIABLE, FILE
 from flows.runtime.server import STOP_TIMEOUT_S, LocalServer, ServerError
 
 REPLY_TIMEOUT_S: Final = 4.0
@@ -90,7 +91,7 @@ def check_health() -> Exception | None:
     limits = {"timeout": httpx.Timeout(REPLY_TIMEOUT_S, connect=CONNECT_TIMEOUT_S)}
     with temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0}), get_client(limits, sync_client=True) as client:
         try:
-            client.api_version()  # asks for the password, as /health does not
+            client.read_flows(limit=1)  # needs the password, as /health does not; Prefect Cloud has it too
         except Exception as exc:  # of any kind, as in api_healthcheck()
             return exc
     return None
@@ -107,7 +108,16 @@ def unusable(url: str | None, problem: Exception, hint: str) -> ServerError:
     status = getattr(getattr(problem, "response", None), "status_code", None)
     if status == http.HTTPStatus.UNAUTHORIZED:
         how = f'of make serve: export {CLIENT_VARIABLE}="$(cat {prefect_home() / FILE})"'
-        return ServerError(f"the Prefect server at {url} asks for another password: set {CLIENT_VARIABLE}; {how}")
+        message = f"refused the password: set {CLIENT_VARIABLE} (for Prefect Cloud PREFECT_API_KEY); {how}"
+        return ServerError(f"the Prefect server at {url} {message}")
+    if status == http.HTTPStatus.FORBIDDEN:
+        message = "refused access: expected credentials that permit it, and a host that the server answers"
+        return ServerError(f"the Prefect server at {url} {message} (of make serve: 127.0.0.1 or localhost)")
+    if status == http.HTTPStatus.NOT_FOUND:
+        message = "has no Prefect API (HTTP 404): expected an address that ends in /api or, for Cloud, a workspace"
+        return ServerError(f"the server at {url} {message}")
+    if status is not None:
+        return ServerError(f"the Prefect server at {url} replies HTTP {status}: {hint}")
     return ServerError(f"cannot reach the Prefect server at {url} ({type(problem).__name__}): {hint}")
 
 

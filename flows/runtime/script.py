@@ -16,10 +16,10 @@ import threading
 from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from flows.runtime.choose_server import prestart, use_server
+from flows.runtime.home import ensure_home
 from flows.runtime.proxies import bypass_proxies_on_loopback
 from flows.runtime.server import LocalServer
 from mnist_bp.cli import alive
@@ -54,8 +54,9 @@ class Script:
         os.environ.setdefault("DO_NOT_TRACK", "1")
         reduce_garbage_collection()
         exit_when_interrupted()
-        ensure_home(parse(TrainCommand).data_dir)
+        data_dir = parse(TrainCommand).data_dir
         try:
+            ensure_home(data_dir)
             bypass_proxies_on_loopback()
         except ConfigError as exc:
             print_error(str(exc))
@@ -67,17 +68,6 @@ class Script:
     def run(self, flow: Flow[..., Any]) -> None:
         """Run a flow, and exit with its exit code."""
         self._exit.run(lambda: main(flow, server=self._server))
-
-
-def ensure_home(data_dir: str) -> None:
-    """Set HOME to the data directory if the user has no home directory: Prefect cannot be imported without one.
-
-    A container that runs under a number for which it has no user is an example.
-    """
-    try:
-        Path.home()
-    except RuntimeError:
-        os.environ["HOME"] = str(Path(data_dir).absolute())
 
 
 def main(flow: Flow[..., Any], arguments: Sequence[str] | None = None, server: LocalServer | None = None) -> int:

@@ -33,7 +33,8 @@ from pathlib import Path
 from typing import Final, Self
 
 from flows.runtime.access import OwnSiteOnly, hosts_of, origins_of
-from flows.runtime.password import CLIENT_VARIABLE, SERVER_VARIABLE, new_password, prefect_home
+from flows.runtime.home import prefect_home
+from flows.runtime.password import CLIENT_VARIABLE, SERVER_VARIABLE, new_password
 from flows.runtime.watch import when_process_dies
 from mnist_bp.cli.process import reduce_garbage_collection
 from mnist_bp.errors import MnistBpError

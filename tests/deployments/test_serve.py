@@ -20,9 +20,11 @@ from typing import Protocol
 import pytest
 from prefect.client.schemas.objects import FlowRun
 
+from flows.runtime.password import FILE
 from mnist_bp.cli.process import INTERRUPTED
 from tests.support.prefect_records import artifact_of, logs_of, newest_flow_run
 from tests.support.s3_servers import free_port
+from tests.support.scripts import WITHOUT_HOME
 from tests.support.serving import (
     ENDLESS,
     REPOSITORY,
@@ -196,7 +198,9 @@ def test_an_interruption_ends_the_run_in_progress_and_prints_how_to_resume_it(
         states = database.execute("SELECT state_name FROM flow_run WHERE name = ?", [run.name]).fetchall()
     assert states == [("Crashed",)]
     if number == signal.SIGTERM:
-        resumed_by_command(start_with_server(tmp_path).ready(), log.splitlines()[-1])
+        before, again = served.password, start_with_server(tmp_path).ready()
+        assert again.password != before
+        resumed_by_command(again, log.splitlines()[-1])
 
 
 def resumed_by_command(served: Served, command: str) -> None:
@@ -254,3 +258,10 @@ def test_a_port_that_is_taken_is_named(tmp_path: Path) -> None:
     (line,) = refused.stderr.splitlines()
     assert refused.returncode == 1
     assert f"--port {port}" in line
+    assert not (tmp_path / FILE).exists(), "it replaced the password of the server that has the port"
+
+
+def test_a_user_without_a_home_directory_serves(tmp_path: Path, start_with_server: Start) -> None:
+    served = start_with_server(tmp_path, parent=["env", "-u", "PREFECT_HOME", *WITHOUT_HOME]).ready()
+    assert (tmp_path / "data" / ".prefect" / FILE).exists()
+    assert served.stop() == INTERRUPTED

@@ -17,7 +17,7 @@ from prefect.events.schemas.events import Event, Resource
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
-from flows.runtime.password import FILE, kept_password
+from flows.runtime.password import FILE, write_password
 from flows.runtime.server import LocalServer
 from tests.support.serving import client_of
 
@@ -122,29 +122,17 @@ def test_two_servers_have_two_passwords(server: LocalServer) -> None:
     assert other.password != server.password
 
 
-def test_the_kept_password_is_for_its_owner_alone_and_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_written_password_is_for_its_owner_alone_and_replaces_the_one_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("PREFECT_HOME", str(tmp_path / "new" / "home"))
+    file = tmp_path / "new" / "home" / FILE
     before = os.umask(0)
     try:
-        password = kept_password()
+        for password in ("mnist-bp:first", "mnist-bp:second"):
+            write_password(password)
+            assert stat.S_IMODE(file.stat().st_mode) == 0o600
+            assert file.read_text() == f"{password}\n"
     finally:
         os.umask(before)
-    file = tmp_path / "new" / "home" / FILE
-    assert stat.S_IMODE(file.stat().st_mode) == 0o600
-    assert file.read_text() == f"{password}\n"
-    assert kept_password() == password
     assert list(file.parent.iterdir()) == [file]
-
-
-@pytest.mark.parametrize("damage", ["", "mnist-bp:short", "others may read it"])
-def test_a_password_that_may_be_known_or_is_incomplete_is_replaced(
-    damage: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("PREFECT_HOME", str(tmp_path))
-    before = kept_password()
-    if damage.startswith("others"):
-        (tmp_path / FILE).chmod(0o644)
-    else:
-        (tmp_path / FILE).write_text(damage)
-    assert kept_password() != before
-    assert stat.S_IMODE((tmp_path / FILE).stat().st_mode) == 0o600

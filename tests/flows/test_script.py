@@ -19,7 +19,7 @@ import pytest
 from prefect.settings import PREFECT_API_URL
 
 from tests.conftest import ENDLESS, SMALL
-from tests.support.scripts import SCRIPT, Start
+from tests.support.scripts import SCRIPT, WITHOUT_HOME, Start
 from tests.support.waiting import HANG_S, assert_ended, eventually, under_load
 
 pytestmark = pytest.mark.usefixtures("warm_caches")
@@ -261,25 +261,32 @@ def test_a_prefect_server_that_does_not_run_is_one_line_that_offers_mnist_bp_tra
     assert "mnist-bp train" in line
 
 
-WITHOUT_HOME = """
-import os, pwd, runpy, sys
-
-def unknown(_):
-    raise KeyError("uid not found")
-
-pwd.getpwuid = unknown  # as in a container that runs under a number for which it has no user
-for name in ("HOME", "LOGNAME", "USER", "LNAME", "USERNAME"):
-    os.environ.pop(name, None)
-sys.argv = sys.argv[1:]
-runpy.run_path(sys.argv[0], run_name="__main__")
-"""
-
-
 @pytest.mark.slow
 def test_a_user_without_a_home_directory_trains(tmp_path: Path) -> None:
-    command = [sys.executable, "-c", WITHOUT_HOME, str(SCRIPT), *SMALL]
+    command = [*WITHOUT_HOME, sys.executable, str(SCRIPT), *SMALL]
     done = subprocess.run(
         command, capture_output=True, text=True, check=False, env={**os.environ, "PYTHONPATH": str(SCRIPT.parents[1])}
     )
     assert done.returncode == 0, done.stderr
     assert list(tmp_path.glob("artifacts/runs/*/manifest.json"))
+
+
+@pytest.mark.parametrize("script", ["flows/train.py", "deployments/serve.py"])
+def test_a_home_in_which_prefect_cannot_have_its_directory_is_one_line_that_names_home(script: str) -> None:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
+    done = subprocess.run(
+        [sys.executable, SCRIPT.parents[1] / script],
+        capture_output=True,
+        text=True,
+        env={**environment, "HOME": "/proc"},
+    )
+    (line,) = done.stderr.splitlines()
+    assert (done.returncode, done.stdout) == (2, "")
+    assert line.startswith("error: Prefect's directory /proc/.prefect, in HOME=/proc, cannot be created (")
+    assert line.endswith("): set PREFECT_HOME to a directory that is writable")
+
+
+def test_mnist_bp_train_needs_no_home() -> None:
+    command = [str(Path(sys.executable).with_name("mnist-bp")), "train", *SMALL]
+    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "HOME": "/proc"})
+    assert (done.returncode, "Traceback" in done.stderr) == (0, False), done.stderr

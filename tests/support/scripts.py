@@ -21,6 +21,22 @@ from tests.support.waiting import HANG_S
 
 SCRIPT = Path(__file__).parents[2] / "flows" / "train.py"
 
+_WITHOUT_HOME = """
+import os, pwd, runpy, sys
+
+def unknown(_):
+    raise KeyError("uid not found")
+
+pwd.getpwuid = unknown  # as in a container that runs under a number for which it has no user
+for name in ("HOME", "LOGNAME", "USER", "LNAME", "USERNAME"):
+    os.environ.pop(name, None)
+sys.argv = sys.argv[2:]
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+WITHOUT_HOME = [sys.executable, "-c", _WITHOUT_HOME]
+"""Beginning of a command that calls Python with a script, as a user without a home directory."""
+
 Start = Callable[..., "subprocess.Popen[str]"]
 
 
