@@ -37,6 +37,11 @@ def earliest_run_id(time: datetime) -> str:
     return time.astimezone(UTC).strftime(_TIME_FORMAT)
 
 
+def run_key(run_id: str, name: str = "") -> str:
+    """Return the key of a published run's file, or the prefix of all of them."""
+    return f"{RUNS}{run_id}/{name}"
+
+
 def run_directory(data_dir: str | Path, run_id: str) -> Path:
     """Return the absolute path of a run's directory on this machine."""
     return (Path(data_dir) / "runs" / run_id).absolute()

@@ -13,7 +13,7 @@ from mnist_bp.documents import encoding
 from mnist_bp.documents.fields import RUN_ID_PATTERN
 from mnist_bp.documents.manifest import Manifest
 from mnist_bp.errors import ChecksumError, DataFormatError, StoreError
-from mnist_bp.layout import MANIFEST, PROMOTION, RUNS
+from mnist_bp.layout import MANIFEST, PROMOTION, RUNS, run_key
 from mnist_bp.storage.interface import Entry, Store
 from mnist_bp.storage.os_errors import RESTORE
 from mnist_bp.storage.parallel import in_parallel
@@ -123,7 +123,7 @@ def catalog_runs(store: Store, listed: Iterable[ListedRun] | None = None) -> lis
 def _catalog_run(store: Store, run: ListedRun) -> CatalogedRun:
     if not run.complete:
         return CatalogedRun(run, None)
-    key = f"{RUNS}{run.run_id}/{MANIFEST}"
+    key = run_key(run.run_id, MANIFEST)
     try:
         found = store.read(key)
         if found is not None:
@@ -149,7 +149,7 @@ def read_manifest(store: Store, run_id: str, sha256: str | None = None) -> tuple
         StoreError: No complete run has this id; the message names the nearest ids.
         ChecksumError, DataFormatError: The manifest is damaged.
     """
-    key = f"{RUNS}{run_id}/{MANIFEST}"
+    key = run_key(run_id, MANIFEST)
     found = store.read(key) if re.fullmatch(RUN_ID_PATTERN, run_id) else None
     if found is None:
         raise _unknown_run(store, run_id)

@@ -11,7 +11,7 @@ from mnist_bp.documents.manifest import Manifest
 from mnist_bp.engines.choose import choose_engine
 from mnist_bp.engines.interface import ResidentData
 from mnist_bp.errors import DataFormatError
-from mnist_bp.layout import MODEL, RUNS
+from mnist_bp.layout import MODEL, run_key
 from mnist_bp.registry.catalog import read_manifest
 from mnist_bp.registry.gate import Classes
 from mnist_bp.results import CachedDataset
@@ -91,7 +91,7 @@ class EnginePredictor:
     def predict(self, model: PublishedModel) -> Classes:
         """See `Predictor`. The model is checked against the digest in its manifest."""
         if model.run_id not in self._predicted:
-            key = f"{RUNS}{model.run_id}/{MODEL}"
+            key = run_key(model.run_id, MODEL)
             file = model.manifest.files.get(MODEL)
             if file is None:
                 raise DataFormatError(f"the manifest of {model.run_id} lists no {MODEL}; {RESTORE}")

@@ -36,7 +36,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from mnist_bp.errors import StoreError
-from mnist_bp.layout import MANIFEST, PROMOTION, RUNS
+from mnist_bp.layout import MANIFEST, PROMOTION, run_key
 from mnist_bp.registry.catalog import catalog_runs
 from mnist_bp.registry.champion import append, attempts, read_log
 from mnist_bp.registry.promotion_record import read_promotions
@@ -154,7 +154,7 @@ def _clear_pending(store: Store, retention: RetentionPlan) -> None:
     for dataset, seen in retention.logs.items():
         ours = {removal.run_id for removal in retention.removals if retention.datasets.get(removal.run_id) == dataset}
         removed = {
-            run_id for run_id in ours.union(seen.pending_deletion) if not any(store.list_entries(f"{RUNS}{run_id}/"))
+            run_id for run_id in ours.union(seen.pending_deletion) if not any(store.list_entries(run_key(run_id)))
         }
         if not removed or not store.supports_conditional_writes():
             continue
@@ -168,10 +168,10 @@ def _clear_pending(store: Store, retention: RetentionPlan) -> None:
 
 def _remove_run(store: Store, run_id: str, before: datetime) -> bool:
     """Delete a run's files, the last ones put first; return False if some are young: it is being published again."""
-    while files := {entry.key: entry for entry in store.list_entries(f"{RUNS}{run_id}/")}:
+    while files := {entry.key: entry for entry in store.list_entries(run_key(run_id))}:
         if max(entry.modified for entry in files.values()) >= before:
             return False
-        for key in (f"{RUNS}{run_id}/{PROMOTION}", f"{RUNS}{run_id}/{MANIFEST}"):
+        for key in (run_key(run_id, PROMOTION), run_key(run_id, MANIFEST)):
             if files.pop(key, None):
                 store.delete(key)
         for _ in in_parallel(store.delete, files):

@@ -14,7 +14,7 @@ from contextlib import suppress
 from mnist_bp.documents import encoding
 from mnist_bp.documents.champion import LogEntry, PromotionRecord
 from mnist_bp.errors import ChecksumError, ConflictError, DataFormatError
-from mnist_bp.layout import PROMOTION, RUNS
+from mnist_bp.layout import PROMOTION, run_key
 from mnist_bp.registry.catalog import ListedRun, list_runs
 from mnist_bp.registry.champion import ChampionLog, read_history, read_log
 from mnist_bp.registry.log_entries import entry_key, list_logs, restart_hint
@@ -37,7 +37,7 @@ def record_promotion(store: Store, promotion: PromotionRecord) -> PromotionRecor
     """
     content = encoding.dumps(promotion)
     try:
-        store.put(f"{RUNS}{promotion.run_id}/{PROMOTION}", content, sha256_of_bytes(content))
+        store.put(run_key(promotion.run_id, PROMOTION), content, sha256_of_bytes(content))
     except ConflictError:
         recorded = read_promotion(store, promotion.run_id)
         if recorded is None or recorded.outcome != promotion.outcome:
@@ -52,7 +52,7 @@ def read_promotion(store: Store, run_id: str) -> PromotionRecord | None:
     Raises:
         ChecksumError, DataFormatError: The record is damaged.
     """
-    key = f"{RUNS}{run_id}/{PROMOTION}"
+    key = run_key(run_id, PROMOTION)
     found = store.read(key)
     if found is None:
         return None

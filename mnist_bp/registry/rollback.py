@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from mnist_bp.documents.champion import MAX_SEQUENCE, Action
 from mnist_bp.errors import ChecksumError, ConfigError, DataFormatError, StoreError
-from mnist_bp.layout import CHAMPION, RUNS
+from mnist_bp.layout import CHAMPION, run_key
 from mnist_bp.registry.catalog import list_runs
 from mnist_bp.registry.champion import ChampionLog, append, attempts, read_log
 from mnist_bp.registry.comparison import PublishedModel, read_published_model
@@ -129,7 +129,7 @@ def _check_files(store: Store, run: PublishedModel) -> None:
         StoreError: A file is missing.
     """
     for name, file in run.manifest.files.items():
-        store.get(f"{RUNS}{run.run_id}/{name}", file.sha256, file.size)
+        store.get(run_key(run.run_id, name), file.sha256, file.size)
 
 
 def _only_dataset(store: Store) -> str:

@@ -22,7 +22,7 @@ from mnist_bp.data.verify import Sources, verify_caches
 from mnist_bp.documents.champion import PromotionRecord
 from mnist_bp.documents.manifest import DatasetEntry, FileEntry
 from mnist_bp.errors import ChecksumError, DataFormatError, StoreError
-from mnist_bp.layout import MANIFEST, PROMOTION, RUNS
+from mnist_bp.layout import MANIFEST, PROMOTION, RUNS, run_key
 from mnist_bp.registry.catalog import ListedRun, list_runs, read_manifest
 from mnist_bp.registry.log_entries import list_logs
 from mnist_bp.registry.promotion_record import read_promotion
@@ -117,7 +117,7 @@ def _expectations(logs: list[CheckedLog], sources: Sources) -> _Expected:
 
 def _check_run(store: Store, expected: _Expected, run: ListedRun) -> _CheckedRun:
     """Check the manifest and the promotion record of a run, and find its other files."""
-    run_id, prefix = run.run_id, f"{RUNS}{run.run_id}/"
+    run_id, prefix = run.run_id, run_key(run.run_id)
     uri = store.uri(prefix + MANIFEST)
     if not run.complete:
         if run_id in expected.champions or run.lost_manifest:
@@ -155,7 +155,7 @@ def _check_sources(uri: str, dataset: DatasetEntry, sources: Sources) -> Iterato
 
 def _check_file(store: Store, run_id: str, name: str, entry: FileEntry) -> FileCheck | None:
     """Check one file of a run; return None if the whole run was removed in the meantime."""
-    key = f"{RUNS}{run_id}/{name}"
+    key = run_key(run_id, name)
     _, check = check_file(store.uri(key), store.get, key, entry.sha256, entry.size)
     if check.status != "unreadable":
         return check
@@ -167,7 +167,7 @@ def _check_file(store: Store, run_id: str, name: str, entry: FileEntry) -> FileC
 
 def _present(store: Store, run_id: str, otherwise: set[str]) -> set[str]:
     """Return the names of a run's files, or `otherwise` if the store cannot be listed."""
-    prefix = f"{RUNS}{run_id}/"
+    prefix = run_key(run_id)
     try:
         return {entry.key.removeprefix(prefix) for entry in store.list_entries(prefix)}
     except StoreError:

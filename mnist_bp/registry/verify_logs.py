@@ -9,7 +9,7 @@ from itertools import pairwise
 
 from mnist_bp.documents.champion import LogEntry, PromotionRecord
 from mnist_bp.errors import DataFormatError, StoreError
-from mnist_bp.layout import PROMOTION, RUNS
+from mnist_bp.layout import PROMOTION, RUNS, run_key
 from mnist_bp.registry.catalog import ListedRun
 from mnist_bp.registry.champion import ChampionLog, log_after
 from mnist_bp.registry.log_entries import (
@@ -79,7 +79,7 @@ def check_promoted_runs(store: Store, logs: list[CheckedLog], runs: Mapping[str,
         for run_id in sorted(promoted.intersection(runs).difference(each.log.pending_deletion)):
             if runs[run_id].complete and PROMOTION not in runs[run_id].files:
                 detail = f"the champion's log has its promotion; --resume {run_id} puts the record as well"
-                yield FileCheck(store.uri(f"{RUNS}{run_id}/{PROMOTION}"), "incomplete", detail)
+                yield FileCheck(store.uri(run_key(run_id, PROMOTION)), "incomplete", detail)
 
 
 def check_named_entries(

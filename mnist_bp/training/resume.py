@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from mnist_bp.config import RunConfig, data_dir_from_environment
 from mnist_bp.engines.choose import choose_engine
 from mnist_bp.errors import ConfigError, DataFormatError
-from mnist_bp.layout import MANIFEST, PROMOTION, RUN_ID, RUNS, run_directory
+from mnist_bp.layout import MANIFEST, PROMOTION, RUN_ID, run_directory, run_key
 from mnist_bp.storage.address import open_store
 from mnist_bp.training.journal import Journal, RunStart
 from mnist_bp.training.workspace import lock_run, nearest_runs
@@ -86,7 +86,7 @@ def is_default_data_dir(data_dir: str) -> bool:
 
 def _find_published(run_id: str, artifacts: str, name: str) -> str | None:
     """Return the URI of a published file of a run, or None if it is not published."""
-    store, key = open_store(artifacts), f"{RUNS}{run_id}/{name}"
+    store, key = open_store(artifacts), run_key(run_id, name)
     return None if store.read(key) is None else store.uri(key)
 
 
