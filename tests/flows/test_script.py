@@ -196,15 +196,22 @@ def test_resuming_a_published_run_ends_the_prestarted_server(start_alone: Start)
 
 
 PROXIES = [
-    {"HTTP_PROXY": "http://127.0.0.1:9", "http_proxy": "http://127.0.0.1:9"},
-    {"ALL_PROXY": "socks5://127.0.0.1:9"},
-    {"ALL_PROXY": "socks://127.0.0.1:9/", "all_proxy": "socks://127.0.0.1:9/"},
-    {"PREFECT_SERVER_API_AUTH_STRING": "another:server", "PREFECT_SERVER_API_BASE_PATH": "/another"},
-    {"PREFECT_API_AUTH_STRING": "another:server"},
+    {
+        "HTTP_PROXY": "http://127.0.0.1:9",
+        "http_proxy": "http://127.0.0.1:9",
+        "ALL_PROXY": "socks5://127.0.0.1:9",
+        "PREFECT_SERVER_API_AUTH_STRING": "another:server",
+        "PREFECT_SERVER_API_BASE_PATH": "/another",
+    },
+    {
+        "ALL_PROXY": "socks://127.0.0.1:9/",
+        "all_proxy": "socks://127.0.0.1:9/",
+        "PREFECT_API_AUTH_STRING": "another:server",
+    },
 ]
 
 
-@pytest.mark.parametrize("variables", PROXIES, ids=lambda each: "-".join(each.values()))
+@pytest.mark.parametrize("variables", PROXIES, ids=["http-socks5-password", "socks-password"])
 def test_proxies_and_settings_of_another_server_do_not_reach_the_separate_server(
     variables: dict[str, str], start_alone: Start
 ) -> None:
