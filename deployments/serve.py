@@ -25,7 +25,7 @@ if __name__ == "__main__":
 
 from pydantic import Field, field_validator
 
-from flows.runtime.choose_server import check_health, unusable
+from flows.runtime.choose_server import check_health, separate_password, unusable
 from flows.runtime.home import ensure_home, prefect_home
 from flows.runtime.password import CLIENT_VARIABLE, FILE, SERVER_VARIABLE, new_password, write_password
 from flows.runtime.proxies import bypass_proxies_on_loopback
@@ -213,6 +213,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         ensure_home(command.data_dir)
         bypass_proxies_on_loopback()
+        separate_password()
         command = export_settings(command)
         if command.end_with is not None:
             when_process_dies(command.end_with, lambda: os.kill(os.getpid(), signal.SIGTERM))

@@ -6,9 +6,10 @@ import http
 import os
 import tomllib
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Final
+from urllib.parse import unquote, urlsplit, urlunsplit
 
 from flows.runtime.home import prefect_home
 from flows.runtime.password import CLIENT_VARIABLE, FILE
@@ -34,6 +35,20 @@ def prestart() -> LocalServer | None:
         return LocalServer()
     except (ServerError, OSError):
         return None  # `use_server` tries again and reports
+
+
+def separate_password() -> None:
+    """Move user:password in the address of Prefect's server to the setting that is for it: Prefect prints addresses.
+
+    Call this before Prefect is imported.
+    """
+    url = os.environ.get("PREFECT_API_URL", _url_in_profile()) or ""
+    with suppress(ValueError):  # not an address, which is reported when it is used
+        parts = urlsplit(url)
+        password, separator, host = parts.netloc.rpartition("@")
+        if separator:
+            os.environ["PREFECT_API_URL"] = urlunsplit(parts._replace(netloc=host))
+            os.environ.setdefault(CLIENT_VARIABLE, unquote(password))
 
 
 def _url_in_profile() -> str | None:

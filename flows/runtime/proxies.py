@@ -9,8 +9,8 @@ import os
 from typing import Final
 
 from mnist_bp.errors import ConfigError
+from mnist_bp.storage.proxies import PROXY_VARIABLES, accept_gnome_proxies
 
-_PROXIES: Final = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
 _LOOPBACK: Final = ("127.0.0.1", "localhost")
 _SCHEMES: Final = ("http", "https", "socks5", "socks5h")
 
@@ -18,17 +18,13 @@ _SCHEMES: Final = ("http", "https", "socks5", "socks5h")
 def bypass_proxies_on_loopback() -> None:
     """Exempt this machine from the proxies of this process and its children; other addresses are unaffected.
 
-    GNOME writes socks:// for what clients call socks5://; it becomes that.
-
     Raises:
         ConfigError: A proxy has a scheme that Prefect's client refuses even if the proxy is not used.
     """
-    for name in (name for upper in _PROXIES for name in (upper, upper.lower())):
-        value = os.environ.get(name, "")
-        scheme, separator, rest = value.partition("://")
-        if separator and scheme.lower() == "socks":
-            os.environ[name] = f"socks5://{rest}"
-        elif separator and scheme.lower() not in _SCHEMES:
+    accept_gnome_proxies()
+    for name in PROXY_VARIABLES:
+        scheme, separator, _ = os.environ.get(name, "").partition("://")
+        if separator and scheme.lower() not in _SCHEMES:
             raise ConfigError(f"{name} starts with {scheme}://: expected http://, https:// or socks5://")
     for exempt in ("NO_PROXY", "no_proxy"):
         given = os.environ.get("no_proxy", os.environ.get("NO_PROXY", "")).split(",")

@@ -18,7 +18,7 @@ from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, cast
 
-from flows.runtime.choose_server import prestart, use_server
+from flows.runtime.choose_server import prestart, separate_password, use_server
 from flows.runtime.home import ensure_home
 from flows.runtime.proxies import bypass_proxies_on_loopback
 from flows.runtime.server import LocalServer
@@ -61,6 +61,7 @@ class Script:
         except ConfigError as exc:
             print_error(str(exc))
             raise SystemExit(2) from exc
+        separate_password()
         alive.start("starting")
         self._exit = FastExit()
         self._server = prestart()

@@ -13,6 +13,7 @@ from mnist_bp.cli import alive
 from mnist_bp.cli.output import say
 from mnist_bp.cli.process import INTERRUPTED, FastExit, print_error, reduce_garbage_collection
 from mnist_bp.errors import ConfigError, MnistBpError
+from mnist_bp.storage.proxies import accept_gnome_proxies
 
 COMMANDS: Final[Mapping[str, str]] = {
     "train": "run the whole pipeline without Prefect",
@@ -69,6 +70,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         expected = f"did you mean {meant}?" if meant else f"expected one of {', '.join(COMMANDS)};"
         print_error(f"mnist-bp {name}: no such command; {expected} see mnist-bp --help")
         return 2
+    accept_gnome_proxies()
     try:
         module = importlib.import_module("bench.__main__" if name == "bench" else f"mnist_bp.cli.{name}")
         code: int = module.main(rest)

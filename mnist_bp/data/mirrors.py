@@ -9,14 +9,14 @@ from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from typing import Any, Final, Self
-from urllib.parse import urlsplit
 
 import httpx
 
 from mnist_bp.data.datasets import MAX_SOURCE_SIZE, DatasetSpec
-from mnist_bp.errors import ConfigError, FailureKind, StoreError
+from mnist_bp.errors import UNPRINTABLE, ConfigError, FailureKind, StoreError
 from mnist_bp.storage.address import address_problem, open_store
 from mnist_bp.storage.library_logs import keep_secrets_out_of_logs
+from mnist_bp.storage.proxies import proxy_variable
 
 MIRRORS_VARIABLE: Final = "MNIST_BP_MIRRORS"
 _ADDRESSES: Final = "https://host/path, http://host/path, file:///directory or s3://bucket/prefix"
@@ -54,20 +54,29 @@ def mirrors_of(spec: DatasetSpec) -> tuple[str, ...]:
         ConfigError: An address has an unknown scheme.
     """
     configured = os.environ.get(MIRRORS_VARIABLE, "").split()
-    for mirror in configured:
-        if not _is_address(mirror):
-            raise ConfigError(f"{MIRRORS_VARIABLE} contains {mirror!r}: expected {_ADDRESSES}, separated by spaces")
+    secret = any("@" in mirror for mirror in configured)  # a part of a password may be what is wrong
+    for number, mirror in enumerate(configured, start=1):
+        if (problem := _problem_of(mirror)) is not None:
+            which = f"address {number} of {len(configured)}" if secret else repr(mirror)
+            raise ConfigError(
+                f"{MIRRORS_VARIABLE} contains {which}{problem}: expected {_ADDRESSES}, separated by spaces"
+            )
     return tuple(mirror.replace("{dataset}", spec.name).rstrip("/") + "/" for mirror in (configured or spec.mirrors))
 
 
-def _is_address(mirror: str) -> bool:
+def _problem_of(mirror: str) -> str | None:
+    """Return what is wrong with an address if it is unusable, which may be obvious (empty); None if it is usable."""
+    if UNPRINTABLE.search(mirror):
+        return ", which has a control character"
     try:
-        parts = urlsplit(mirror)
-    except ValueError:
-        return False
+        parts = httpx.URL(mirror)  # as it is requested: a slash in a password ends the host, for example
+    except (httpx.InvalidURL, ValueError):
+        return ""
     if parts.scheme in ("file", "s3"):
-        return "://" in mirror and address_problem(mirror) is None
-    return parts.scheme in ("https", "http") and bool(parts.hostname)
+        fits = "://" in mirror and address_problem(mirror) is None
+    else:
+        fits = parts.scheme in ("https", "http") and bool(parts.host)
+    return None if fits else ""
 
 
 class MirrorError(Exception):
@@ -186,27 +195,33 @@ def _open_http(url: str, start: int, limits: Limits) -> Iterator[MirrorResponse]
     timeout = httpx.Timeout(limits.silence, connect=limits.connect)
     with ExitStack() as stack:
         deadline = stack.enter_context(_Deadline(limits.total))
-        stack.enter_context(_raising_mirror_errors(limits, deadline))
+        stack.enter_context(_raising_mirror_errors(url, limits, deadline))
         try:
             client = stack.enter_context(httpx.Client(timeout=timeout, follow_redirects=True))
             request = client.stream("GET", url, headers=headers, extensions={"trace": deadline.follow})
             response = stack.enter_context(request)
         except (OSError, ValueError, ImportError) as exc:  # an invalid host, proxy or certificate file
             cause = _missing_certificates() or type(exc).__name__  # its text may contain a password
-            raise MirrorError("refused", f"cannot be requested ({cause}): check the address and the proxy") from None
+            check = (
+                f"correct {proxy}, the proxy" if (proxy := proxy_variable(url)) else "check the address and the proxy"
+            )
+            raise MirrorError("refused", f"cannot be requested ({cause}): {check}") from None
         yield _read_response(response, start, deadline)
 
 
 @contextmanager
-def _raising_mirror_errors(limits: Limits, deadline: _Deadline) -> Iterator[None]:
+def _raising_mirror_errors(url: str, limits: Limits, deadline: _Deadline) -> Iterator[None]:
     """Raise MirrorError in place of whatever HTTPX raises inside."""
     try:
         yield
     except (httpx.TransportError, httpx.TooManyRedirects, httpx.InvalidURL) as exc:
         if deadline.passed:  # the cause of the error
             raise deadline.error from exc
-        if isinstance(exc, httpx.ConnectError | httpx.ConnectTimeout):
-            raise MirrorError("unreachable", f"cannot be reached ({exc or 'timed out'})") from exc
+        if isinstance(exc, httpx.ConnectError | httpx.ConnectTimeout | httpx.ProxyError):
+            cause = str(exc) or "timed out"
+            if proxy := proxy_variable(url):  # by its name alone: its value may contain a password
+                cause += f"; through the proxy in {proxy}: correct it, or add the host to NO_PROXY"
+            raise MirrorError("unreachable", f"cannot be reached ({cause})") from exc
         if isinstance(exc, httpx.ReadTimeout):
             raise MirrorError("interrupted", f"no data for {limits.silence:g} s") from exc
         if isinstance(exc, httpx.UnsupportedProtocol | httpx.TooManyRedirects | httpx.InvalidURL):

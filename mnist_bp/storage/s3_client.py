@@ -34,15 +34,16 @@ MIN_SPEED: Final = 64 << 10
 _MAX_CONNECTIONS: Final = 16
 """Connections that are kept open; with more threads than that, some would wait."""
 
-_HEADER_VARIABLES: Final = (
-    "AWS_ACCESS_KEY_ID",
-    "AWS_SECRET_ACCESS_KEY",
-    "AWS_SESSION_TOKEN",
-    "AWS_SECURITY_TOKEN",
-    "AWS_DEFAULT_REGION",
-    "AWS_REGION",
+_ENVIRONMENT: Final = frozenset(
+    {
+        "AWS_ACCESS_KEY_ID",
+        "AWS_SECRET_ACCESS_KEY",
+        "AWS_SESSION_TOKEN",
+        "AWS_SECURITY_TOKEN",
+        "AWS_DEFAULT_REGION",
+    }
 )
-"""Variables that become part of the headers of a request."""
+"""Variables from which botocore takes what becomes part of the headers of a request."""
 
 T = TypeVar("T")
 
@@ -156,14 +157,35 @@ def _check_certificates(session: Any) -> None:
         )
 
 
-def _check_header_values() -> None:
-    """Refuse values that cannot be part of a header before a request is made: errors of libraries would show them."""
-    for name in _HEADER_VARIABLES:
-        value = os.environ.get(name, "")
-        if not (value.isascii() and value.isprintable()):
-            raise StoreError(
-                f"{name} contains a line break, a control character or a character beyond ASCII: correct it"
+def _check_header_values(session: Any) -> None:
+    """Refuse values that cannot be part of a header before a request is made: errors of libraries would show them.
+
+    Args:
+        session: botocore's session, which has found the values in variables or files, or by a program.
+    """
+    found = session.get_credentials()
+    values = {"region": session.get_config_variable("region")}
+    if found is not None:  # otherwise the first request reports it
+        known = found.get_frozen_credentials()
+        values |= {
+            "aws_access_key_id": known.access_key,
+            "aws_secret_access_key": known.secret_key,
+            "aws_session_token": known.token,
+        }
+    for name, value in values.items():
+        if value and not (value.isascii() and value.isprintable()):
+            variables = sorted(each for each in _ENVIRONMENT if os.environ.get(each) == value)
+            source = (
+                " and ".join(variables) or f"{name} ({_source(name, found)}, profile {session.profile or 'default'})"
             )
+            raise StoreError(
+                f"{source} contains a line break, a control character or a character beyond ASCII: correct it"
+            )
+
+
+def _source(name: str, credentials: Any) -> str:
+    """Return where botocore found a value that no variable holds, by its own name, such as shared-credentials-file."""
+    return "config-file" if name == "region" else str(credentials.method)
 
 
 def _open_boto_client() -> Any:
@@ -172,7 +194,7 @@ def _open_boto_client() -> Any:
     try:
         # not boto3's process-wide session, which would keep the first credentials that it found
         session = botocore.session.Session()
-        _check_header_values()
+        _check_header_values(session)
         _check_certificates(session)
         client = boto3.session.Session(botocore_session=session).client(
             "s3",

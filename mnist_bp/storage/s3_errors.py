@@ -85,33 +85,47 @@ def raising_store_errors(what: str) -> Iterator[None]:
     """
     try:
         yield
-    except aws.ClientError as exc:
+    except (aws.BotoCoreError, aws.ClientError, ValueError, *_NETWORK) as exc:
+        # with the cause, a traceback (in Prefect's log, for example) would show its text, which may repeat any value of
+        # the environment: what a store answered, headers, addresses
+        raise _translated(what, exc) from None
+
+
+def _translated(what: str, exc: Exception) -> StoreError:
+    """Return the StoreError for an exception of boto3."""
+    if isinstance(exc, aws.ClientError):
         code, status = code_of(exc), status_of(exc)
         message, advice = _message_of(exc), _HINTS.get(code, "try again")
         transient = (status >= 500 and status != 501) or status in _TRANSIENT_STATUS or code in _TRANSIENT_CODES
-        raise StoreError(f"{what}: {code} (HTTP {status}){message}; {advice}", transient=transient) from exc
-    except (aws.NoCredentialsError, aws.PartialCredentialsError) as exc:  # their text names variables alone
-        raise StoreError(f"{what}: {exc}; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY") from exc
-    except aws.SSLError as exc:
+        return StoreError(f"{what}: {code} (HTTP {status}){message}; {advice}", transient=transient)
+    if isinstance(exc, aws.NoCredentialsError | aws.PartialCredentialsError):  # their text names variables alone
+        return StoreError(f"{what}: {exc}; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY")
+    if isinstance(exc, aws.SSLError):
         hint = next((hint for name, hint in _TLS_HINTS.items() if name in str(exc)), None)
-        raise StoreError(f"{what}: {exc}; {hint or 'try again'}", transient=hint is None) from exc
-    except OtherServerError as exc:
+        return StoreError(f"{what}: {exc}; {hint or 'try again'}", transient=hint is None)
+    if isinstance(exc, OtherServerError):
         hint = "set AWS_ENDPOINT_URL_S3 to the address and port of a store, without another server in between"
-        raise StoreError(f"{what}: {exc}; {hint}") from exc
-    except _NETWORK as exc:
-        if type(exc) is aws.HTTPClientError:  # of another library, whose text may contain headers
-            cause = type(getattr(exc, "kwargs", {}).get("error", exc)).__name__
-            raise StoreError(f"{what}: {cause}; check the network and AWS_*", transient=True) from None
-        text = _QUERY.sub(r"\1", str(exc))
-        if _host_is_unknown(exc):
-            raise StoreError(f"{what}: {text}: no host has this name; check AWS_ENDPOINT_URL_S3") from exc
-        raise StoreError(f"{what}: {text}; check AWS_ENDPOINT_URL_S3 and the network", transient=True) from exc
-    # the text of these may repeat any value of the environment, and a traceback shows the cause as well
-    except ValueError as exc:  # an endpoint that is not an address, which `s3_client` has searched for a password
+        return StoreError(f"{what}: {exc}; {hint}")
+    if isinstance(exc, _NETWORK):
+        return _network_error(what, exc)
+    if isinstance(exc, aws.InvalidRegionError):  # also a ValueError
+        return StoreError(f"{what}: the region is not the name of one; check AWS_DEFAULT_REGION")
+    if isinstance(exc, ValueError):  # an endpoint that is not an address, which `s3_client` has searched for a password
         cause = str(exc) if str(exc).startswith("Invalid endpoint: ") else type(exc).__name__
-        raise StoreError(f"{what}: {cause}; check AWS_ENDPOINT_URL_S3") from None
-    except aws.BotoCoreError as exc:
-        raise StoreError(f"{what}: {type(exc).__name__}; check the AWS_* environment") from None
+        return StoreError(f"{what}: {cause}; check AWS_ENDPOINT_URL_S3")
+    return StoreError(f"{what}: {type(exc).__name__}; check the AWS_* environment")
+
+
+def _network_error(what: str, exc: Exception) -> StoreError:
+    if type(exc) is aws.HTTPClientError:  # of another library, whose text may contain headers
+        cause = type(getattr(exc, "kwargs", {}).get("error", exc)).__name__
+        return StoreError(f"{what}: {cause}; check the network and AWS_*", transient=True)
+    text = _QUERY.sub(r"\1", str(exc))
+    if isinstance(exc, aws.ProxyConnectionError):
+        return StoreError(f"{what}: {text}; correct HTTP_PROXY or HTTPS_PROXY, or set NO_PROXY", transient=True)
+    if _host_is_unknown(exc):
+        return StoreError(f"{what}: {text}: no host has this name; check AWS_ENDPOINT_URL_S3")
+    return StoreError(f"{what}: {text}; check AWS_ENDPOINT_URL_S3 and the network", transient=True)
 
 
 def _message_of(exc: aws.ClientError) -> str:

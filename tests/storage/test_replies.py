@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+import traceback
 from base64 import b64encode
 from collections.abc import Callable, Iterator
 from hashlib import md5
@@ -183,3 +184,23 @@ def test_the_addressing_style_of_the_aws_configuration_is_honoured(
     monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "http://s3.example.test")
     store_of().create("key", b"content")
     assert proper.requests == ["PUT http://bucket.s3.example.test/prefix/key HTTP/1.1"]
+
+
+def test_a_bucket_that_requires_encryption_headers_is_one_line_that_says_what_to_set(
+    serve: Callable[[Reply], RawHttp],
+) -> None:
+    """S3 refuses a request without the headers that a bucket's policy requires like any other that is not allowed."""
+    server = serve(http("403 Forbidden", b"<Error><Code>AccessDenied</Code><Message>Access Denied</Message></Error>"))
+    error = error_of(lambda: store_of(attempts=3).check_writable())
+    assert "cannot write to s3://bucket/prefix/: AccessDenied (HTTP 403): Access Denied; check the cred" in str(error)
+    assert "if its policy requires encryption headers, set the bucket's default encryption" in str(error)
+    assert "\n" not in str(error)
+    assert not error.transient
+    assert len(server.requests) == 1
+
+
+def test_what_a_store_says_is_in_no_traceback(serve: Callable[[Reply], RawHttp]) -> None:
+    """Prefect logs tracebacks, with the cause of an error."""
+    serve(http("403 Forbidden", f"<Error><Code>Quota</Code><Message>{SECRET}</Message></Error>".encode()))
+    error = error_of(lambda: store_of().get("key"))
+    assert SECRET not in "".join(traceback.format_exception(error))

@@ -43,9 +43,16 @@ Start = Callable[..., "subprocess.Popen[str]"]
 @pytest.fixture(scope="session")
 def prefect_server() -> Iterator[None]:
     """A real Prefect server with a separate database, for the session."""
+    from prefect.settings import (
+        PREFECT_LOGGING_TO_API_BATCH_INTERVAL,
+        PREFECT_SERVER_SERVICES_EVENT_PERSISTER_FLUSH_INTERVAL,
+        temporary_settings,
+    )
     from prefect.testing.utilities import prefect_test_harness  # 1 s, which sessions without flows save
 
-    with prefect_test_harness(server_startup_timeout=int(HANG_S)):
+    # tests wait for logs and events, which would otherwise be written every 2 and 5 s
+    often = {PREFECT_LOGGING_TO_API_BATCH_INTERVAL: 0.2, PREFECT_SERVER_SERVICES_EVENT_PERSISTER_FLUSH_INTERVAL: 0.2}
+    with temporary_settings(often), prefect_test_harness(server_startup_timeout=int(HANG_S)):
         yield
 
 
