@@ -130,8 +130,8 @@ class LocalServer:
             if now > started + timeout:
                 raise ServerError(f"Prefect's server at {self.url} did not reply within {timeout:.0f} s")
         raise ServerError(
-            f"Prefect's server exited during startup: {self._startup_error()}; its database is {database()} "
-            "(PREFECT_HOME)"
+            f"Prefect's server exited during startup: {self._startup_error()}; its database is {database()}: "
+            "if it is damaged or not writable, set PREFECT_HOME to another directory"
         )
 
     def when_it_dies(self, act: Callable[[], None]) -> None:

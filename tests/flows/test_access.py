@@ -94,7 +94,7 @@ def test_a_request_to_another_host_name_is_refused(server: LocalServer) -> None:
 def test_websockets_need_the_origin_and_the_password_too(server: LocalServer) -> None:
     address = f"ws://127.0.0.1:{server.port}/api/events/in"
     with pytest.raises(InvalidStatus, match="403"):
-        connect(address, origin=FOREIGN)  # type: ignore[arg-type]
+        connect(address, origin=FOREIGN, subprotocols=["prefect"])  # type: ignore[arg-type, list-item]
     with connect(address, subprotocols=["prefect"]) as socket:  # type: ignore[list-item]
         socket.send('{"type": "auth", "token": "wrong"}')
         with pytest.raises(Exception, match="1008"):
