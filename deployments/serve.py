@@ -172,6 +172,7 @@ def _serve(command: ServeCommand, deployments: list[RunnerDeployment]) -> None:
     if problem := check_health():
         raise unusable(url, problem, "start it, or start one with --with-server")
     crash_killed_runs()
+    alive.stop()
     shown = without_secrets(url)
     about = {"api": shown, "ui": shown.removesuffix("/api"), "cron": command.cron, "timezone": command.timezone}
     if command.json_output:
@@ -180,7 +181,6 @@ def _serve(command: ServeCommand, deployments: list[RunnerDeployment]) -> None:
     _print(f"see         {about['ui']}")
     if command.with_server:
         _print(f"password    {_password_hint()}")
-    alive.stop()
     run_until_interrupted(deployments)
 
 
@@ -206,7 +206,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Serve until interrupted.
 
     Returns:
-        The exit code: 1 (failed) or 130 (interrupted); 2 (bad usage) is raised as SystemExit.
+        The exit code: 0 (interrupted while it served), 1 (failed), 130 (interrupted before); 2 (bad usage) is raised as
+            SystemExit.
     """
     command = parse(ServeCommand, arguments)
     alive.start("starting")

@@ -15,7 +15,7 @@ from flows.runtime.home import prefect_home
 from flows.runtime.password import CLIENT_VARIABLE, FILE
 from flows.runtime.server import STOP_TIMEOUT_S, LocalServer, ServerError
 
-REPLY_TIMEOUT_S: Final = 4.0
+REPLY_TIMEOUT_S: Final = 15.0
 """Seconds for a server that settings name to reply."""
 
 CONNECT_TIMEOUT_S: Final = 1.5

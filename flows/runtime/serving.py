@@ -31,11 +31,7 @@ class InterruptibleRunner(Runner):
 
 
 def run_until_interrupted(deployments: list[RunnerDeployment]) -> None:
-    """Run what is due, each run in a separate process.
-
-    Raises:
-        KeyboardInterrupt: On SIGINT or SIGTERM, after the runs in progress have ended and were reported.
-    """
+    """Run what is due, each run in a separate process, until SIGINT or SIGTERM; end and report the runs in progress."""
     try:
         for number in (signal.SIGINT, signal.SIGTERM):  # until the runner installs its handlers
             signal.signal(number, signal.default_int_handler)
@@ -45,8 +41,7 @@ def run_until_interrupted(deployments: list[RunnerDeployment]) -> None:
             runner.add_deployment(deployment)
         asyncio.run(runner.start())
     except KeyboardInterrupt:
-        _report_interruption()
-        raise
+        _report_interrupted_runs()
 
 
 def crash_killed_runs() -> None:
@@ -57,7 +52,7 @@ def crash_killed_runs() -> None:
         notify_crashed(run)
 
 
-def _report_interruption() -> None:
+def _report_interrupted_runs() -> None:
     try:
         with temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0}):
             killed = crash_zombie_runs()  # a run that had the time to do so has marked itself
@@ -66,12 +61,11 @@ def _report_interruption() -> None:
             interrupted = list_interrupted_children()
             drain()
     except (httpx.HTTPError, PrefectException) as exc:
-        print_error(f"interrupted; Prefect's server does not reply ({type(exc).__name__}); see mnist-bp runs")
+        print_error(f"Prefect's server does not reply ({type(exc).__name__}); for interrupted runs, see mnist-bp runs")
         return
-    if not interrupted:
-        print_error("interrupted; no run was in progress")
+    _print("stopped     the runs in progress, too" if interrupted else "stopped     no run was in progress")
     for run in interrupted:
-        print_error(f"interrupted; flow run {run.name} is marked as Crashed")
+        _print(f"flow run {run.name}: interrupted; it is marked as Crashed")
         _print_resume_command(run)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -29,6 +29,7 @@ from tests.support.waiting import HANG_S, eventually
 pytestmark = pytest.mark.usefixtures("prefect_server", "own_signals")
 
 CANARY: Final = "canary7c1e"
+"""The secret; each case continues it in a way of its own, so that what one case shows is not found by the others."""
 BUCKET: Final = "s3://bucket/prefix"
 USER_AND_PASSWORD: Final = f"user:{CANARY}"
 CREDENTIALS: Final = {"AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "secret", "AWS_DEFAULT_REGION": "us-east-1"}
@@ -97,10 +98,10 @@ CASES: Final = [
 ]
 
 
-@pytest.fixture(scope="module")
-def servers() -> Iterator[dict[str, str]]:
-    """A web server without files, and a store that repeats the secret in an error."""
-    text = f"<Error><Code>AccessDenied</Code><Message>the token {CANARY} is not known</Message></Error>"
+@contextmanager
+def servers(canary: str) -> Iterator[dict[str, str]]:
+    """Run a web server without files, and a store that repeats the secret in an error."""
+    text = f"<Error><Code>AccessDenied</Code><Message>the token {canary} is not known</Message></Error>"
     with BadHttp({}) as web, RawHttp(http("403 Forbidden", text.encode())) as echo:
         yield {"{web}": f"127.0.0.1:{web.server_port}", "{echo}": echo.endpoint.removeprefix("http://")}
 
@@ -110,23 +111,21 @@ def database() -> str:
     return str(PREFECT_SERVER_DATABASE_CONNECTION_URL.value()).partition(":///")[2]
 
 
-def rows_with_canary(path: str) -> list[str]:
+def rows_with(canary: str, path: str) -> list[str]:
     """Return the rows of a server's database that hold the secret."""
     with closing(sqlite3.connect(path)) as connection:
         tables = [name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
         rows = [f"{name}: {row}" for name in tables for row in connection.execute(f'SELECT * FROM "{name}"')]
     assert rows
-    return [row for row in rows if CANARY in row]
+    return [row for row in rows if canary in row]
 
 
 def recorded_run(tasks: bool) -> FlowRun:
     """Wait until everything about the newest flow run has reached the server: logs and events arrive late."""
     run = newest_flow_run()
     assert run.state_name == "Failed"
-    eventually(lambda: "Finished in state Failed" in "\n".join(logs_of(run)), "its logs have not arrived", 60)
-    eventually(
-        lambda: {"prefect.flow-run.Failed", "mnist-bp.run.failed"} <= events_of(run), "its events are missing", 60
-    )
+    eventually(lambda: "Finished in state Failed" in "\n".join(logs_of(run)), "its logs have not arrived")
+    eventually(lambda: {"prefect.flow-run.Failed", "mnist-bp.run.failed"} <= events_of(run), "its events are missing")
     if tasks:
         task_runs_of(run)
     return run
@@ -141,21 +140,22 @@ def events_of(run: FlowRun) -> set[str]:
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_a_run_that_fails_because_of_a_secret_shows_it_nowhere(
-    case: Case, servers: dict[str, str], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    case: Case, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
+    canary = f"{CANARY}-{CASES.index(case)}-"
     given = {"AWS_ENDPOINT_URL_S3": "http://127.0.0.1:9", **CREDENTIALS, **case.variables}
-    for name, value in given.items():
-        for place, address in servers.items():
-            value = value.replace(place, address)
-        monkeypatch.setenv(name, value)
-    with temporary_settings({PREFECT_API_AUTH_STRING: USER_AND_PASSWORD}):  # which this server does not ask for
+    with servers(canary) as addresses, temporary_settings({PREFECT_API_AUTH_STRING: f"user:{canary}"}):  # not asked for
+        for name, value in given.items():
+            for text, replacement in {CANARY: canary, **addresses}.items():
+                value = value.replace(text, replacement)
+            monkeypatch.setenv(name, value)
         assert script.main(train, case.flags) in (1, 2)
     run = recorded_run(case.tasks)
     out, err = capfd.readouterr()
     assert case.message in err
     assert case.message in str(run.state and run.state.message) or case.message in "\n".join(logs_of(run))
-    assert CANARY not in out + err
-    assert not rows_with_canary(database())
+    assert canary not in out + err
+    assert not rows_with(canary, database())
 
 
 def test_a_password_in_the_address_of_prefects_server_is_used_and_shown_nowhere(
@@ -171,4 +171,4 @@ def test_a_password_in_the_address_of_prefects_server_is_used_and_shown_nowhere(
     assert process.returncode == 1
     assert f"View at http://127.0.0.1:{server.port}/" in out + err
     assert CANARY not in out + err
-    assert not rows_with_canary(str(home / "prefect.db"))
+    assert not rows_with(CANARY, str(home / "prefect.db"))
