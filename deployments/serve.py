@@ -165,7 +165,6 @@ def export_settings(command: ServeCommand) -> ServeCommand:
 def _serve(command: ServeCommand, deployments: list[RunnerDeployment]) -> None:
     from prefect.settings import PREFECT_API_URL
 
-    from flows.runtime.crashed_runs import FLOW
     from flows.runtime.serving import crash_killed_runs, run_until_interrupted
 
     url = str(PREFECT_API_URL.value())
@@ -173,15 +172,19 @@ def _serve(command: ServeCommand, deployments: list[RunnerDeployment]) -> None:
         raise unusable(url, problem, "start it, or start one with --with-server")
     crash_killed_runs()
     alive.stop()
-    shown = without_secrets(url)
-    about = {"api": shown, "ui": shown.removesuffix("/api"), "cron": command.cron, "timezone": command.timezone}
+    run_until_interrupted(deployments, lambda: _print_addresses(command, without_secrets(url)))
+
+
+def _print_addresses(command: ServeCommand, api: str) -> None:
+    from flows.runtime.crashed_runs import FLOW
+
+    about = {"api": api, "ui": api.removesuffix("/api"), "cron": command.cron, "timezone": command.timezone}
     if command.json_output:
         print(json.dumps(about), flush=True)
     _print(f"serving     {FLOW}/train, and {FLOW}/nightly at {command.cron!r} in {command.timezone}")
     _print(f"see         {about['ui']}")
     if command.with_server:
         _print(f"password    {_password_hint()}")
-    run_until_interrupted(deployments)
 
 
 def _password_hint() -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import sys
+from collections.abc import Callable
 
 import httpx
 from prefect.client.schemas.objects import FlowRun
@@ -30,11 +31,17 @@ class InterruptibleRunner(Runner):
         signal.raise_signal(signal.SIGINT)
 
 
-def run_until_interrupted(deployments: list[RunnerDeployment]) -> None:
-    """Run what is due, each run in a separate process, until SIGINT or SIGTERM; end and report the runs in progress."""
+def run_until_interrupted(deployments: list[RunnerDeployment], announce: Callable[[], None]) -> None:
+    """Run what is due, each run in a separate process, until SIGINT or SIGTERM; end and report the runs in progress.
+
+    Args:
+        deployments: What to run.
+        announce: Called once a signal ends this function, just before it serves.
+    """
     try:
         for number in (signal.SIGINT, signal.SIGTERM):  # until the runner installs its handlers
             signal.signal(number, signal.default_int_handler)
+        announce()
         # a paused schedule would stay paused when a new process serves it
         runner = InterruptibleRunner(pause_on_shutdown=False)
         for deployment in deployments:
