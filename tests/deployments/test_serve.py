@@ -89,14 +89,17 @@ class Start(Protocol):
 
 
 @pytest.fixture
-def start_with_server() -> Iterator[Start]:
+def start_with_server(migrated_database: Path) -> Iterator[Start]:
     """Start serving processes, and kill those that a failed test left."""
     started = []
 
     def start(directory: Path, *flags: str, parent: Sequence[str] = ()) -> Served:
-        directory.mkdir(exist_ok=True)
+        home = directory / "prefect"
+        if not home.exists():
+            home.mkdir(parents=True)
+            shutil.copy(migrated_database, home)
         where = ["--with-server", "--port", str(free_port()), *flags]
-        started.append(Served(where, environment(directory / "prefect"), directory, parent))
+        started.append(Served(where, environment(home), directory, parent))
         return started[-1]
 
     yield start
@@ -108,14 +111,10 @@ def start_with_server() -> Iterator[Start]:
 def test_its_server_ends_with_it_however_it_ends_and_has_a_ui_that_works_on_any_port(
     tmp_path: Path, start_with_server: Start
 ) -> None:
-    migrated = start_with_server(tmp_path / "SIGINT").ready()
-    served = {signal.SIGINT: migrated}
-    for number in (signal.SIGTERM, signal.SIGKILL):
-        directory = tmp_path / number.name
-        shutil.copytree(tmp_path / "SIGINT" / "prefect", directory / "prefect")
-        served[number] = start_with_server(directory)
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGKILL)
+    served = {number: start_with_server(tmp_path / number.name) for number in numbers}
     for number, each in served.items():
-        children = each.descendants if each is migrated else each.ready().descendants
+        children = each.ready().descendants
         assert children, "it should have started a Prefect server"
         with urllib.request.urlopen(f"{each.about['ui']}/ui-settings") as reply:
             assert json.load(reply)["api_url"] == each.about["api"]
@@ -189,10 +188,11 @@ def test_an_interruption_ends_the_run_in_progress_and_prints_how_to_resume_it(
     log = served.log.read_text()
     assert (code, "Traceback" in log, "Warning" in log) == (0, False, False), log
     (directory,) = tmp_path.glob("data/runs/*/")
+    prefect = shlex.quote(str(Path(sys.executable).with_name("prefect")))
     assert log.splitlines()[-3:] == [
         f"flow run {run.name}: interrupted; it is marked as Crashed",
         "the run is kept; serve again, and resume it with:",
-        f"{Path(sys.executable).with_name('prefect')} deployment run mnist-bp/train --param resume={directory.name}",
+        f"{prefect} deployment run mnist-bp/train --param resume={directory.name}",
     ]
     with closing(sqlite3.connect(served.home / "prefect.db")) as database:
         states = database.execute("SELECT state_name FROM flow_run WHERE name = ?", [run.name]).fetchall()

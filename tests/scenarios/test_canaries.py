@@ -29,7 +29,7 @@ from tests.support.waiting import HANG_S, eventually
 pytestmark = pytest.mark.usefixtures("prefect_server", "own_signals")
 
 CANARY: Final = "canary7c1e"
-"""The secret; each case continues it in a way of its own, so that what one case shows is not found by the others."""
+"""The secret; each case adds its number, so that what one case shows is not found by the others."""
 BUCKET: Final = "s3://bucket/prefix"
 USER_AND_PASSWORD: Final = f"user:{CANARY}"
 CREDENTIALS: Final = {"AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "secret", "AWS_DEFAULT_REGION": "us-east-1"}
