@@ -188,7 +188,7 @@ def _directory_removals(
         if each.in_progress or each.newest >= before or each.run_id in retention.newest | retention.damaged:
             continue
         published = each.run_id in retention.datasets
-        why = "the run is published" if published else "older than the grace period, and not published"
+        why = "the run is published" if published else "older than the grace period, and not published to this store"
         chosen.append((each, Removal(each.run_id, str(each.path), why, each.files, each.size)))
     return chosen
 

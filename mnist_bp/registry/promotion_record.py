@@ -8,12 +8,12 @@ entry was lost: the log was deleted, or an older copy of it was put back.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
 
 from mnist_bp.documents import encoding
 from mnist_bp.documents.champion import LogEntry, PromotionRecord
-from mnist_bp.errors import ChecksumError, ConflictError, DataFormatError
+from mnist_bp.errors import ChecksumError, ConflictError, DataFormatError, printable
 from mnist_bp.layout import PROMOTION, run_key
 from mnist_bp.registry.catalog import ListedRun, list_runs
 from mnist_bp.registry.champion import ChampionLog, read_history, read_log
@@ -22,6 +22,8 @@ from mnist_bp.storage.interface import Store
 from mnist_bp.storage.os_errors import RESTORE
 from mnist_bp.storage.parallel import in_parallel
 from mnist_bp.storage.reading import sha256_of_bytes
+
+logger = logging.getLogger(__name__)
 
 
 def record_promotion(store: Store, promotion: PromotionRecord) -> PromotionRecord:
@@ -64,16 +66,18 @@ def read_promotion(store: Store, run_id: str) -> PromotionRecord | None:
 
 
 def read_promotions(store: Store, runs: Iterable[ListedRun]) -> Iterator[PromotionRecord]:
-    """Read the records of runs, several at a time, in their order. Damaged records are left out.
+    """Read the records of runs, several at a time, in their order. Damaged records are left out, with a warning each.
 
     Raises:
         StoreError: The store cannot be read, which says nothing about its runs.
     """
 
     def read(run: ListedRun) -> PromotionRecord | None:
-        with suppress(ChecksumError, DataFormatError):
+        try:
             return read_promotion(store, run.run_id)
-        return None
+        except (ChecksumError, DataFormatError) as exc:
+            logger.warning(f"left out: {printable(str(exc))}")
+            return None
 
     found = in_parallel(read, [run for run in runs if PROMOTION in run.files])
     return (promotion for promotion in found if promotion is not None)

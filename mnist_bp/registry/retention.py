@@ -166,7 +166,7 @@ def _reason_to_keep(
     if run.listed.run_id in started:
         return None
     if run.damage or run.listed.lost_manifest:
-        return protected.get(run.listed.run_id, "its manifest is damaged or lost: see mnist-bp verify")
+        return "its manifest is damaged or lost: see mnist-bp verify"
     return protected.get(run.listed.run_id)
 
 

@@ -52,13 +52,13 @@ class LocalStore:
     def get(self, key: str, sha256: str | None = None, size: int | None = None) -> bytes:
         """Read a file; see `Store`."""
         if sha256 is None:
-            return read_document(self._directory / key, _HINT)
+            return read_document(self._directory / key, _HINT, unusable=RESTORE)
         return read_verified(self._directory / key, sha256, RESTORE, size=size)
 
     def stream(self, key: str, start: int = 0) -> Iterator[bytes]:
         """Read a file in chunks; see `Store`."""
         path = self._directory / key
-        with reading_from(path, _HINT), open_regular(path) as file:
+        with reading_from(path, _HINT), open_regular(path, unusable=RESTORE) as file:
             file.seek(start)
             while chunk := file.read(CHUNK):
                 yield chunk
@@ -86,7 +86,7 @@ class LocalStore:
         """Read a file; see `Store`."""
         path = self._directory / key
         with reading_from(path, _HINT):
-            return read_document(path, _HINT) if path.exists() else None
+            return read_document(path, _HINT, unusable=RESTORE) if path.exists() else None
 
     def create(self, key: str, content: bytes) -> bool:
         """Write a file unless the name is taken; see `Store`."""

@@ -32,34 +32,37 @@ _KINDS: Final = {
 }
 
 
-def open_regular(path: Path, flags: int = os.O_RDONLY) -> BufferedReader | BufferedRandom:
+def open_regular(path: Path, flags: int = os.O_RDONLY, *, unusable: str = DELETE) -> BufferedReader | BufferedRandom:
     """Open a regular file, also through a link, without ever waiting for another process.
 
     Args:
         path: Path of the file.
         flags: Flags of `os.open`: O_RDONLY, or O_RDWR with O_CREAT or without.
+        unusable: What the user can do about something else under its name.
 
     Raises:
         DataFormatError: It is a named pipe, a device or a socket.
         OSError: It cannot be opened, or is a directory; see `reading_from` and `writing_to`.
     """
     with suppress(FileNotFoundError):
-        _expect_regular(path, path.stat().st_mode)  # opening a device may have effects, and a socket cannot be opened
+        _expect_regular(
+            path, path.stat().st_mode, unusable
+        )  # opening a device may have effects, and a socket cannot be opened
     handle = os.open(path, flags | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC, 0o666)
     try:
-        _expect_regular(path, os.fstat(handle).st_mode)
+        _expect_regular(path, os.fstat(handle).st_mode, unusable)
         return open(handle, "rb") if flags == os.O_RDONLY else open(handle, "r+b")  # noqa: PTH123 - a handle, for the caller
     except BaseException:
         os.close(handle)
         raise
 
 
-def _expect_regular(path: Path, mode: int) -> None:
+def _expect_regular(path: Path, mode: int, hint: str) -> None:
     if stat.S_ISDIR(mode):
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
     if not stat.S_ISREG(mode):
         kind = _KINDS.get(stat.S_IFMT(mode), "a special file")
-        raise DataFormatError(f"{path} is {kind}, expected a regular file; {DELETE}")
+        raise DataFormatError(f"{path} is {kind}, expected a regular file; {hint}")
 
 
 def size_of(file: IO[bytes]) -> int:
@@ -93,20 +96,22 @@ def sha256_of_bytes(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-def read_document(path: Path, hint: str = RECREATE) -> bytes:
+def read_document(path: Path, hint: str = RECREATE, *, unusable: str | None = None) -> bytes:
     """Read a whole file whose digest and size are not known before it is read.
 
     Args:
         path: Path of a file of at most `MAX_DOCUMENT_SIZE`.
-        hint: What the user can do about a missing, unreadable or unusable file.
+        hint: What the user can do about a missing or unreadable file.
+        unusable: What the user can do about a file that is too large, and about something else under its name; by
+            default `hint` and to delete it.
 
     Raises:
         DataFormatError: It is too large, or not a regular file.
         StoreError: The file is missing or unreadable.
     """
-    with reading_from(path, hint), open_regular(path) as file:
+    with reading_from(path, hint), open_regular(path, unusable=unusable or DELETE) as file:
         if size_of(file) > MAX_DOCUMENT_SIZE:
-            raise _too_large(path, size_of(file), MAX_DOCUMENT_SIZE, hint)
+            raise _too_large(path, size_of(file), MAX_DOCUMENT_SIZE, unusable or hint)
         return file.read(MAX_DOCUMENT_SIZE)
 
 
@@ -128,7 +133,7 @@ def read_verified(path: Path, sha256: str, hint: str | None = None, *, size: int
         DataFormatError: It is not a regular file.
         StoreError: The file is missing or unreadable.
     """
-    with reading_from(path, hint or RECREATE), open_regular(path) as file:
+    with reading_from(path, hint or RECREATE), open_regular(path, unusable=hint or DELETE) as file:
         expect_size(str(path), size_of(file), size, hint or DELETE)
         content = file.read() if size is None else file.read(size)
     expect_digest(str(path), sha256_of_bytes(content), sha256, hint or DELETE)

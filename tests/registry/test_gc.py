@@ -539,7 +539,7 @@ def test_old_run_directories_are_removed_unless_the_run_is_among_the_newest(stor
     done = collect(store, tmp_path, RetentionPolicy(1, 1, DAY))
     assert {removal.run_id: removal.why for removal in done.directories} == {
         run_id_of(1): "the run is published",
-        run_id_of(3): "older than the grace period, and not published",
+        run_id_of(3): "older than the grace period, and not published to this store",
     }
     assert sorted(path.name for path in (tmp_path / "runs").iterdir()) == [run_id_of(2), run_id_of(4), "notes"]
 
