@@ -36,7 +36,7 @@ from mnist_bp.storage.reading import sha256_of_bytes
 from tests.support.faulty_store import Action, Call, FaultyStore, Killed, die
 from tests.support.memory_store import MemoryStore, without_threads
 from tests.support.published_runs import age, make_directory, promote, publish, put_promotion, run_id_of
-from tests.support.s3_servers import S3Server
+from tests.support.s3_servers import S3Server, few_servers
 from tests.support.waiting import HANG_S
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
@@ -483,6 +483,7 @@ def test_readers_find_complete_champions_during_promotions_rollbacks_and_collect
 # real servers
 
 
+@pytest.mark.parametrize("s3_server", few_servers(), indirect=True)
 def test_more_runs_than_one_page_of_a_listing_are_collected(s3_server: S3Server, s3_bucket: str, s3_admin: Any) -> None:
     source = MemoryStore()
     for number in range(150):

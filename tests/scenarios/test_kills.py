@@ -31,7 +31,7 @@ from mnist_bp.training.loop import checkpoint_steps
 from tests.conftest import data_dir_of
 from tests.support.killed_runs import RunLauncher, RunPlan
 from tests.support.published_runs import champions, run_id_of
-from tests.support.s3_servers import S3Server, environment_of, present_servers
+from tests.support.s3_servers import S3Server, environment_of, few_servers
 
 DATASET = "mnist-sample"
 CORES = 2
@@ -198,7 +198,7 @@ def test_a_run_that_is_killed_again_and_again_is_completed(launcher: RunLauncher
     assert_gc_leaves_no_temporary_files(plan)
 
 
-@pytest.mark.parametrize("s3_server", ["moto", *(["minio"] if "minio" in present_servers() else [])], indirect=True)
+@pytest.mark.parametrize("s3_server", few_servers(), indirect=True)
 def test_a_run_killed_at_requests_to_a_server_ends_as_if_never_killed(
     launcher: RunLauncher, warm: NewRun, s3_server: S3Server, s3_bucket: str
 ) -> None:

@@ -31,9 +31,11 @@ from tests.support.fault_proxy import (
     at_random,
 )
 from tests.support.published_runs import promote, publish
-from tests.support.s3_servers import S3Server
+from tests.support.s3_servers import S3Server, few_servers
 from tests.support.store_files import error_of, local_file, put
 from tests.support.waiting import under_load
+
+pytestmark = pytest.mark.parametrize("s3_server", few_servers(), indirect=True)
 
 PREFIX = "some"
 FILES = 200
@@ -103,14 +105,10 @@ def test_a_put_that_another_process_overtakes_between_its_attempts_is_a_conflict
     store: Store,
     proxy: FaultProxy,
     stored: Callable[[str], bytes],
-    s3_server: S3Server,
     s3_admin: Any,
     s3_bucket: str,
     fault: Fault,
 ) -> None:
-    if not s3_server.honours_conditions:
-        pytest.skip(f"{s3_server.name} overwrites in a race")
-
     def overtaken() -> Iterator[Fault | None]:
         yield None  # the key is read, and is free
         s3_admin.put_object(Bucket=s3_bucket, Key=f"{PREFIX}/key", Body=b"another's")
@@ -211,8 +209,6 @@ def test_the_error_for_a_wrong_clock_says_to_set_it(
 ) -> None:
     if s3_server.name == "moto":
         pytest.skip("moto ignores the time of a signature")
-    if s3_server.name == "rclone" and hours < 0:
-        pytest.skip("rclone answers AccessDenied to an old signature")
     wrong = datetime.now(UTC) + timedelta(hours=hours)
     monkeypatch.setattr("botocore.auth.get_current_datetime", lambda *_, **__: wrong.replace(tzinfo=None))
     error = error_of(lambda: put(open_store(f"s3://{s3_bucket}"), "key", b"content"))

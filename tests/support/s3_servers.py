@@ -141,6 +141,11 @@ def present_servers() -> list[str]:
     return ["rclone", "moto", *(name for name in BUILT_BY_GO if name not in missing)]
 
 
+def few_servers() -> list[str]:
+    """List the servers for tests whose claim is about this project's requests, and not about a server."""
+    return [name for name in present_servers() if name in ("moto", "minio")]
+
+
 @contextmanager
 def serve(name: str, directory: Path, *, end_with: signal.Signals = signal.SIGTERM) -> Iterator[S3Server]:
     """Run a server until the block ends.
