@@ -28,12 +28,25 @@ from tasks import ui
 logger = logging.getLogger(__name__)
 
 
+_results: Final[list[RunSummary | FinishedRun]] = []
+"""The result of this process's last flow run.
+
+If the reply to its final state is lost, Prefect proposes the state again, and has only the server's, without a result.
+"""
+
+
+def last_result() -> RunSummary | FinishedRun:
+    """Return the result of this process's last flow run that reached its end."""
+    return _results[-1]
+
+
 def completed(result: RunSummary | FinishedRun) -> RunSummary | FinishedRun:
-    """Return a flow's result as a state with a message, which lists of runs show.
+    """Return a flow's result as a state with a message, which lists of runs show, and keep it for `last_result`.
 
     Returns:
         A Completed state, typed as what the flow's caller gets: Prefect unpacks it.
     """
+    _results[:] = [result]
     message = result.finished if isinstance(result, FinishedRun) else headline(result)
     return cast("RunSummary | FinishedRun", Completed(message=message, data=result))
 
@@ -71,9 +84,9 @@ def prepare_flow_run(_flow: Flow[..., Any], run: FlowRun, _state: State[Any]) ->
             notify_crashed(crashed)
 
 
-def show_summary(_flow: Flow[..., Any], run: FlowRun, state: State[Any]) -> None:
+def show_summary(_flow: Flow[..., Any], run: FlowRun, _state: State[Any]) -> None:
     """Show the summary in the UI, and notify of a run that does not become champion."""
-    summary = state.result()
+    summary = last_result()
     if isinstance(summary, FinishedRun):
         ui.show_markdown("run-summary", f"# {summary.finished}", summary.finished)
         return

@@ -82,9 +82,11 @@ def main(flow: Flow[..., Any], arguments: Sequence[str] | None = None, server: L
     Returns:
         The exit code: 0, 1 (failed) or 130 (interrupted); 2 (bad usage) is raised as SystemExit.
     """
+    from prefect.exceptions import MissingResult
     from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
     from rich.console import Console
 
+    from flows.runtime.hooks import last_result
     from mnist_bp.cli.console import progress_bar
     from mnist_bp.cli.run import ResumeHint, run_command
     from mnist_bp.pipeline import no_progress_bar
@@ -103,7 +105,10 @@ def main(flow: Flow[..., Any], arguments: Sequence[str] | None = None, server: L
         interruptible = flow.with_options(on_running=[*flow.on_running_hooks, keep_signals])
         # the thread of the heartbeat sleeps for 1 s at the end
         with use_server(server), temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
-            return cast("RunSummary | FinishedRun", interruptible(config, resume))
+            try:
+                return cast("RunSummary | FinishedRun", interruptible(config, resume))
+            except MissingResult:
+                return last_result()
 
     ui.show_progress_with(partial(progress_bar, console))
     try:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from prefect.settings import PREFECT_API_URL, temporary_settings
 from rich.console import Console
 
 import mnist_bp.cli.main
@@ -29,6 +30,7 @@ from mnist_bp.summary import RunSummary
 from tasks.ui import show_progress_with
 from tests.conftest import SMALL
 from tests.support.bad_http import BadHttp, status
+from tests.support.fault_proxy import LOST_REPLY, Fault, FaultProxy
 from tests.support.prefect_records import artifacts_of, logs_of, newest_flow_run, task_runs_of
 
 pytestmark = pytest.mark.usefixtures("prefect_server", "own_signals", "warm_caches")
@@ -100,6 +102,30 @@ def test_a_run_is_six_tasks_in_order_with_a_table_and_a_summary_in_the_ui(capsys
     assert str(artifacts["run-summary"].description).startswith(f"{printed['accuracy']:.4f}, ")
     assert printed["run_id"] in str(artifacts["accuracy-over-nights-mnist-sample"].data)
     assert "train-progress" not in artifacts  # it took less than a second
+
+
+class FinalStateProxy(FaultProxy):
+    """A proxy to Prefect's server that loses its first reply to the final state of the flow run."""
+
+    def draw(self, method: str, path: str) -> Fault | None:
+        self.requests.append((method, path, None))
+        proposals = [path for _, path, _ in self.requests if re.fullmatch("/api/flow_runs/[^/]+/set_state", path)]
+        return LOST_REPLY if path in proposals and len(proposals) == 2 else None  # Running, and the final state
+
+
+def test_a_lost_reply_to_the_final_state_loses_neither_the_result_nor_the_summary(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Prefect proposes the state again, and the server's answer has no result then."""
+    url = str(PREFECT_API_URL.value())
+    with (
+        FinalStateProxy(url.removesuffix("/api")) as proxy,
+        temporary_settings({PREFECT_API_URL: f"{proxy.endpoint}/api"}),
+    ):
+        printed = run_json(capsys, *SMALL, "--seed", "6")
+    run = newest_flow_run()
+    assert run.state_name == "Completed"
+    assert printed["run_id"] in str(artifacts_of(run)["run-summary"].data)
 
 
 def test_json_output_and_manifest_describe_the_same_run(capsys: pytest.CaptureFixture[str]) -> None:
