@@ -163,7 +163,13 @@ def accuracy_rows(scores: Sequence[Score | CheckpointScore]) -> list[dict[str, s
 def decision(promotion: PromotionRecord) -> str:
     """Describe a promotion decision in one short line; the record and `mnist-bp show` have the whole reason."""
     figures, outcome = promotion.figures, promotion.outcome
-    if figures is None or figures.champion_accuracy is None or figures.p_value is None or figures.gain is None:
+    if (
+        outcome == "refused"
+        or figures is None
+        or figures.champion_accuracy is None
+        or figures.p_value is None
+        or figures.gain is None
+    ):
         return f"{outcome}: {promotion.reason}"
     compared = f"accuracy {figures.challenger_accuracy:.4f}, champion's {figures.champion_accuracy:.4f}"
     lowest = min(share for share in figures.challenger_per_class if share is not None)

@@ -29,4 +29,5 @@ def bypass_proxies_on_loopback() -> None:
     for exempt in ("NO_PROXY", "no_proxy"):
         given = os.environ.get("no_proxy", os.environ.get("NO_PROXY", "")).split(",")
         hosts = [host.strip() for host in given if host.strip()]
-        os.environ[exempt] = ",".join([*hosts, *[host for host in _LOOPBACK if host not in hosts]])
+        added = [host for host in _LOOPBACK if host not in hosts]
+        os.environ[exempt] = "*" if "*" in hosts else ",".join([*hosts, *added])  # clients know * only by itself

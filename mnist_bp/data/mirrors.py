@@ -200,7 +200,7 @@ def _open_http(url: str, start: int, limits: Limits) -> Iterator[MirrorResponse]
             client = stack.enter_context(httpx.Client(timeout=timeout, follow_redirects=True))
             request = client.stream("GET", url, headers=headers, extensions={"trace": deadline.follow})
             response = stack.enter_context(request)
-        except (OSError, ValueError, ImportError) as exc:  # an invalid host, proxy or certificate file
+        except (OSError, ValueError, ImportError, httpx.InvalidURL) as exc:  # of a host, a proxy or certificates
             cause = _missing_certificates() or type(exc).__name__  # its text may contain a password
             check = (
                 f"correct {proxy}, the proxy" if (proxy := proxy_variable(url)) else "check the address and the proxy"
@@ -224,7 +224,9 @@ def _raising_mirror_errors(url: str, limits: Limits, deadline: _Deadline) -> Ite
             raise MirrorError("unreachable", f"cannot be reached ({cause})") from exc
         if isinstance(exc, httpx.ReadTimeout):
             raise MirrorError("interrupted", f"no data for {limits.silence:g} s") from exc
-        if isinstance(exc, httpx.UnsupportedProtocol | httpx.TooManyRedirects | httpx.InvalidURL):
+        if isinstance(exc, httpx.InvalidURL):  # its text may contain a password
+            raise MirrorError("refused", "it redirects to an invalid address") from None
+        if isinstance(exc, httpx.UnsupportedProtocol | httpx.TooManyRedirects):
             raise MirrorError("refused", str(exc)) from exc
         raise MirrorError("interrupted", f"interrupted ({str(exc) or type(exc).__name__})") from exc
 

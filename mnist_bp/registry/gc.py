@@ -9,7 +9,8 @@ only by an entry of its dataset's log, and the next entry belongs to one process
 deleted, an entry adds the run to `pending_deletion`. It is the entry after the one that the decision was based on, so
 the run was unreferenced at that moment, and no later entry makes it champion, since none names a run in
 `pending_deletion`. If another process adds its entry first, everything is planned again. After the last file is
-deleted, a further entry takes the run out of `pending_deletion`.
+deleted, a further entry takes the run out of `pending_deletion`; a promotion or rollback that did not read the log in
+between finds no manifest, which it reads again after the log and before its entry.
 
 A run found in `pending_deletion` is being removed by another collection, which may have died. Its removal is finished
 whatever the policy says, even if more runs must be kept now: some of its files may be missing already, and a run taken

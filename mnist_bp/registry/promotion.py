@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Final
 
 from mnist_bp.documents.champion import EntryReference, GateFigures, LogEntry, PromotionOutcome, PromotionRecord
 from mnist_bp.errors import ChampionError, ChecksumError, DataFormatError, StoreError
+from mnist_bp.registry.catalog import read_manifest
 from mnist_bp.registry.champion import MAX_ATTEMPTS, ChampionLog, append, attempts, read_log
 from mnist_bp.registry.comparison import EnginePredictor, Predictor, PublishedModel, read_published_model
 from mnist_bp.registry.gate import GateDecision, GateSettings, decide
@@ -101,6 +102,7 @@ def _challenge(
         if earlier is not None:
             return record_promotion(store, _promoted(*earlier))
         log.check_not_pending(run_id)
+        read_manifest(store, run_id, challenger.manifest_sha256)  # a collection may have begun and ended since
         decision = _compare(store, log, challenger, predictor, settings)
     except ChampionError as exc:
         reason = f"{exc}; then decide about {run_id} with --resume {run_id}"

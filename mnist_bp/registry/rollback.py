@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from mnist_bp.documents.champion import MAX_SEQUENCE, Action
 from mnist_bp.errors import ChecksumError, ConfigError, DataFormatError, StoreError
 from mnist_bp.layout import CHAMPION, run_key
-from mnist_bp.registry.catalog import list_runs
+from mnist_bp.registry.catalog import list_runs, read_manifest
 from mnist_bp.registry.champion import ChampionLog, append, attempts, read_log
 from mnist_bp.registry.comparison import PublishedModel, read_published_model
 from mnist_bp.registry.log_entries import entry_key, list_logs, list_sequences, log_prefix, read_entry
@@ -109,6 +109,7 @@ def _change_champion(store: Store, log: ChampionLog, target: PublishedModel, *, 
     reason += f", in place of {seen.run_id if seen else 'none'}"
     for _ in attempts():
         log.check_not_pending(target.run_id)
+        read_manifest(store, target.run_id, target.manifest_sha256)  # a collection may have begun and ended since
         action: Action = "restart" if restart_log else "rollback"
         if append(store, log.with_champion(action, target.run_id, target.manifest_sha256, reason)):
             return

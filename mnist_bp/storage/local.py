@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
-from mnist_bp.errors import ConflictError
+from mnist_bp.errors import ConflictError, StoreError
 from mnist_bp.storage.files import PARTIAL_SUFFIX, TEMPORARY_SUFFIX, atomic_write, check_writable
 from mnist_bp.storage.interface import PAGE_SIZE, UNREAD_DIGEST, Entry, conflict
 from mnist_bp.storage.os_errors import RESTORE, reading_from, writing_to
@@ -85,8 +85,12 @@ class LocalStore:
     def read(self, key: str) -> bytes | None:
         """Read a file; see `Store`."""
         path = self._directory / key
-        with reading_from(path, _HINT):
-            return read_document(path, _HINT, unusable=RESTORE) if path.exists() else None
+        try:
+            return read_document(path, _HINT, unusable=RESTORE)
+        except StoreError as exc:
+            if isinstance(exc.__cause__, FileNotFoundError | NotADirectoryError):
+                return None
+            raise
 
     def create(self, key: str, content: bytes) -> bool:
         """Write a file unless the name is taken; see `Store`."""

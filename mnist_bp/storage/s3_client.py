@@ -104,18 +104,16 @@ class S3Client:
         """Call again what makes several requests by `without_retries`; see `with_retries`."""
         return retry(call, self._policy, self.uri(""))
 
+    def _list_page(self, asked: dict[str, Any]) -> Any:
+        """Request a page. This opens the client within the time limit: a program that finds credentials may hang."""
+        return self.boto.list_objects_v2(**asked)
+
     def list_objects(self, prefix: str, page_size: int = PAGE_SIZE) -> Iterator[Entry]:
         """List everything below a prefix. boto3's paginator would not survive a failed request."""
         next_page: dict[str, str] = {}
         while True:
-            request = partial(
-                self.boto.list_objects_v2,
-                Bucket=self._bucket,
-                Prefix=self._prefix + prefix,
-                MaxKeys=page_size,
-                **next_page,
-            )
-            page = self.with_retries("list", prefix, request)
+            asked = {"Bucket": self._bucket, "Prefix": self._prefix + prefix, "MaxKeys": page_size, **next_page}
+            page = self.with_retries("list", prefix, partial(self._list_page, asked))
             for found in page.get("Contents", []):
                 key = found["Key"].removeprefix(self._prefix)
                 yield Entry(key, found["Size"], found["LastModified"].astimezone(UTC))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, Field, JsonValue
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from mnist_bp.storage import checksummed_json
 from mnist_bp.storage.schema import Count, FrozenModel, Sha256, Size, validate
@@ -36,6 +36,7 @@ class ResumptionLine(FrozenModel):
 class _Settings(BaseModel):
     """The settings that are read without the others, which may be those of another version."""
 
+    model_config = ConfigDict(strict=True)  # they are used as they are, not as they are converted
     artifacts: str = Field(min_length=1)
     steps: Annotated[Count, Field(gt=0)]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +18,14 @@ from mnist_bp.engines.choose import choose_engine
 from mnist_bp.errors import ChecksumError, DataFormatError, StoreError
 from mnist_bp.layout import CHAMPION, MANIFEST, MODEL, PROMOTION, RUNS
 from mnist_bp.model.parameters import Parameters, initial_parameters
+from mnist_bp.registry.catalog import list_runs
 from mnist_bp.registry.champion import append, read_log
 from mnist_bp.registry.comparison import read_published_model
+from mnist_bp.registry.gc import collect
 from mnist_bp.registry.log_entries import entry_key
 from mnist_bp.registry.promotion import promote_run
 from mnist_bp.registry.promotion_record import read_promotion
+from mnist_bp.registry.retention import RetentionPolicy
 from mnist_bp.registry.rollback import roll_back
 from mnist_bp.results import CachedDataset, PublishedRun
 from mnist_bp.storage import checksummed_json
@@ -39,7 +43,8 @@ from tests.support.challenges import (
     race_promotions,
 )
 from tests.support.faulty_store import FaultyStore
-from tests.support.published_runs import champions, changes
+from tests.support.memory_store import MemoryStore
+from tests.support.published_runs import champions, changes, run_id_of
 from tests.support.race import RACERS, exit_code_of
 
 FIRST_ENTRY = entry_key("mnist", 0)
@@ -402,3 +407,29 @@ def test_a_damaged_promotion_record_is_an_error_until_it_is_deleted(store: Local
     path.unlink()
     challenge(store, run)
     assert path.read_bytes() == content, "made from the log, byte for byte"
+
+
+class CollectingStore(MemoryStore):
+    """Runs a whole collection just before the next entry of a log is added."""
+
+    armed = False
+
+    def put(self, key: str, source: Path | bytes, sha256: str) -> None:
+        if self.armed and key.startswith(CHAMPION):
+            self.armed = False
+            collect(self, Path("none"), RetentionPolicy(0, 1, timedelta()), now=datetime.now(UTC) + timedelta(days=9))
+        super().put(key, source, sha256)
+
+
+@pytest.mark.parametrize("rolled_back", [False, True], ids=["promotion", "rollback"])
+def test_a_run_that_is_collected_while_it_becomes_champion_does_not(rolled_back: bool) -> None:
+    store = CollectingStore()
+    first, second = run_id_of(1), run_id_of(2)
+    challenge(store, publish_model(store, first, 100))
+    run = publish_model(store, second, 900)
+    store.armed = True
+    with pytest.raises(StoreError, match=rf"{second}"):
+        roll_back(store, second) if rolled_back else challenge(store, run)
+    assert not store.armed
+    assert champions(store) == [first]
+    assert [each.run_id for each in list_runs(store)] == [first]
