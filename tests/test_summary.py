@@ -54,3 +54,9 @@ def test_a_decision_is_one_short_line_with_the_conditions_that_are_not_met_and_t
     assert decision(record) == line
     if champion is not None:
         assert "images that only the challenger classifies correctly" in record.reason or "gain" in record.reason
+
+
+def test_a_refusal_is_printed_with_its_whole_reason() -> None:
+    better = record_of(910, 900, GateSettings())
+    record = better.model_copy(update={"outcome": "refused", "reason": "the store ignores conditional writes"})
+    assert decision(record) == "refused: the store ignores conditional writes"

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 
+from flows.runtime.proxies import bypass_proxies_on_loopback
 from mnist_bp.cli.main import main
 from tests.support.bad_http import BadHttp
 
@@ -30,6 +33,7 @@ def _address(monkeypatch: pytest.MonkeyPatch) -> None:
     ("command", "variable", "value"),
     [
         (MIRROR, "HTTP_PROXY", f"http://{DEAD}"),
+        (MIRROR, "HTTP_PROXY", "http://user:canary/x@127.0.0.1:9"),  # the slash ends the host
         (MIRROR, "ALL_PROXY", f"socks5://{DEAD}"),
         (MIRROR, "ALL_PROXY", f"socks://{DEAD}/"),
         (MIRROR, "ALL_PROXY", f"nonsense://{DEAD}"),
@@ -61,3 +65,10 @@ def test_a_host_in_no_proxy_is_reached_without_the_proxy_and_no_message_names_on
     line = capsys.readouterr().err.splitlines()[-1]
     assert "HTTP 404" in line
     assert "PROXY" not in line
+
+
+def test_an_exemption_of_every_host_stays_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("NO_PROXY", "no_proxy"):
+        monkeypatch.setenv(name, "*")
+    bypass_proxies_on_loopback()
+    assert (os.environ["NO_PROXY"], os.environ["no_proxy"]) == ("*", "*")

@@ -17,6 +17,7 @@ from mnist_bp.layout import MANIFEST, PROMOTION, RUNS, run_directory
 from mnist_bp.registry.comparison import read_published_model
 from mnist_bp.registry.nightly import recent_nights
 from mnist_bp.results import CachedDataset, RawDataset
+from mnist_bp.storage import checksummed_json
 from mnist_bp.storage.local import LocalStore
 from tests.conftest import data_dir_of
 from tests.support.challenges import challenge, publish_model
@@ -125,6 +126,21 @@ def test_a_senseless_journal_is_one_clear_error_on_resume(
                 assert code in (0, 1), output.err
                 assert ESCAPE not in output.out + output.err
             shutil.rmtree(data_dir)
+
+
+def test_a_journal_with_a_text_for_a_number_stops_no_list_of_runs(
+    trained: EvaluatedRun, artifacts: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    document = json.loads((Path(trained.trained.directory) / "journal.jsonl").read_bytes().splitlines()[0])
+    del document["checksum"]
+    document["config"] |= {"steps": "300", "artifacts": str(artifacts)}
+    directory = run_directory(tmp_path / "data", trained.trained.run_id)
+    directory.mkdir(parents=True)
+    (directory / "journal.jsonl").write_bytes(checksummed_json.dumps(document, indent=None))
+    assert main(["runs", "--data-dir", str(tmp_path / "data"), "--artifacts", str(artifacts)]) == 1
+    output = capsys.readouterr()
+    assert GOOD in output.out
+    assert str(directory) in output.out + output.err
 
 
 @pytest.mark.parametrize("strange", STRANGE_FILES)
