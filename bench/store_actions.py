@@ -13,7 +13,7 @@ from mnist_bp.documents import encoding
 from mnist_bp.documents.champion import PromotionRecord
 from mnist_bp.documents.manifest import Manifest
 from mnist_bp.errors import StoreError
-from mnist_bp.layout import MANIFEST, RUNS, new_run_id
+from mnist_bp.layout import MANIFEST, new_run_id, run_key
 from mnist_bp.registry.catalog import read_manifest
 from mnist_bp.registry.champion import append, read_log
 from mnist_bp.registry.promotion_record import record_promotion
@@ -95,17 +95,17 @@ class MeasuredStore:
 
     def _put_copies(self, manifest: Manifest, copies: int) -> dict[str, str]:
         """Publish a run's files under other run ids, and return the digest of each copy's manifest by run id."""
-        first, files = f"{RUNS}{manifest.run_id}/", manifest.files
+        first, files = run_key(manifest.run_id), manifest.files
         digests = [file.sha256 for file in files.values()]
         contents = [self._many.get(first + name, sha256) for name, sha256 in zip(files, digests, strict=True)]
         done = {}
         for run_id in [new_run_id() for _ in range(copies)]:
-            keys = [f"{RUNS}{run_id}/{name}" for name in files]
+            keys = [run_key(run_id, name) for name in files]
             for _ in in_parallel(self._many.put, keys, contents, digests):
                 pass
             content = encoding.dumps(manifest.model_copy(update={"run_id": run_id}))
             done[run_id] = sha256_of_bytes(content)
-            self._many.put(f"{RUNS}{run_id}/{MANIFEST}", content, done[run_id])
+            self._many.put(run_key(run_id, MANIFEST), content, done[run_id])
         return done
 
     def _move_champion(self) -> None:

@@ -11,7 +11,6 @@ import json
 import os
 import shlex
 import signal
-import sys
 from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
@@ -33,7 +32,7 @@ from flows.runtime.server import LocalServer, ServerError
 from flows.runtime.watch import SERVED_BY, when_process_dies
 from mnist_bp.cli import alive
 from mnist_bp.cli.flags import Command, parse
-from mnist_bp.cli.process import INTERRUPTED, print_error
+from mnist_bp.cli.process import INTERRUPTED, print_error, print_line
 from mnist_bp.config import RunConfig
 from mnist_bp.data.datasets import DatasetName
 from mnist_bp.errors import ConfigError, MnistBpError, without_secrets
@@ -181,10 +180,10 @@ def _print_addresses(command: ServeCommand, api: str) -> None:
     about = {"api": api, "ui": api.removesuffix("/api"), "cron": command.cron, "timezone": command.timezone}
     if command.json_output:
         print(json.dumps(about), flush=True)
-    _print(f"serving     {FLOW}/train, and {FLOW}/nightly at {command.cron!r} in {command.timezone}")
-    _print(f"see         {about['ui']}")
+    print_line(f"serving     {FLOW}/train, and {FLOW}/nightly at {command.cron!r} in {command.timezone}")
+    print_line(f"see         {about['ui']}")
     if command.with_server:
-        _print(f"password    {_password_hint()}")
+        print_line(f"password    {_password_hint()}")
 
 
 def _password_hint() -> str:
@@ -199,10 +198,6 @@ def _exit_without_server() -> None:
     """Exit at once: Prefect's runner would try for minutes to reach a server that has ended."""
     print_error("Prefect's server has ended unexpectedly, and its runs with it: serve again, and resume with --resume")
     os._exit(1)
-
-
-def _print(message: str) -> None:
-    print(message, file=sys.stderr, flush=True)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -233,7 +228,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if command.with_server:
             server = LocalServer(command.port, with_ui=True, password=os.environ[CLIENT_VARIABLE])
         if server is not None:
-            _print(f"starting    Prefect's server on port {command.port}")
+            print_line(f"starting    Prefect's server on port {command.port}")
         with server or nullcontext():
             if server is not None:
                 server.when_it_dies(_exit_without_server)

@@ -9,6 +9,7 @@ import logging
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from types import MappingProxyType
 from typing import Final
 from uuid import UUID
 
@@ -78,19 +79,14 @@ def optional(*others: type[MnistBpError]) -> Iterator[None]:
         logger.warning(f"could not update Prefect's UI for this run: {exc!r}")
 
 
-def update_flow_run(name: str, tags: Mapping[str, str]) -> None:
-    """Rename the current flow run, and add tags such as `dataset:mnist`."""
+def update_flow_run(name: str, tags: Mapping[str, str], labels: Mapping[str, str] = MappingProxyType({})) -> None:
+    """Rename the current flow run, and add tags such as `dataset:mnist` and labels, which are not shown."""
     if (run_id := flow_run.id) is not None:
         with optional(), get_client(sync_client=True) as client:
             all_tags = {*flow_run.tags, *(f"{kind}:{value}" for kind, value in tags.items())}
             client.update_flow_run(UUID(run_id), name=name, tags=sorted(all_tags))
-
-
-def label_flow_run(labels: Mapping[str, str]) -> None:
-    """Add labels to the current flow run; they are not shown as tags are."""
-    if (run_id := flow_run.id) is not None:
-        with optional(), get_client(sync_client=True) as client:
-            client.update_flow_run_labels(UUID(run_id), dict(labels))
+            if labels:
+                client.update_flow_run_labels(UUID(run_id), dict(labels))
 
 
 def show_table(key: str, rows: list[dict[str, str]], description: str) -> None:

@@ -53,8 +53,8 @@ def separate_password() -> None:
 
 def _url_in_profile() -> str | None:
     variable = os.environ.get
-    path = variable("PREFECT_PROFILES_PATH") or Path(variable("PREFECT_HOME") or "~/.prefect", "profiles.toml")
     try:
+        path = variable("PREFECT_PROFILES_PATH") or prefect_home() / "profiles.toml"
         profiles = tomllib.loads(Path(path).expanduser().read_text())
         url: str = profiles["profiles"][variable("PREFECT_PROFILE") or profiles["active"]]["PREFECT_API_URL"]
     except (OSError, ValueError, KeyError, TypeError, RuntimeError):  # RuntimeError: no home directory

@@ -28,16 +28,16 @@ from tasks import ui
 logger = logging.getLogger(__name__)
 
 
-_results: Final[list[RunSummary | FinishedRun]] = []
-"""The result of this process's last flow run.
+_result: RunSummary | FinishedRun | None = None
+"""Result of this process's flow run.
 
 If the reply to its final state is lost, Prefect proposes the state again, and has only the server's, without a result.
 """
 
 
-def last_result() -> RunSummary | FinishedRun:
-    """Return the result of this process's last flow run that reached its end."""
-    return _results[-1]
+def last_result() -> RunSummary | FinishedRun | None:
+    """Return the result of this process's last flow run; None if it has not reached its end."""
+    return _result
 
 
 def completed(result: RunSummary | FinishedRun) -> RunSummary | FinishedRun:
@@ -46,7 +46,8 @@ def completed(result: RunSummary | FinishedRun) -> RunSummary | FinishedRun:
     Returns:
         A Completed state, typed as what the flow's caller gets: Prefect unpacks it.
     """
-    _results[:] = [result]
+    global _result
+    _result = result
     message = result.finished if isinstance(result, FinishedRun) else headline(result)
     return cast("RunSummary | FinishedRun", Completed(message=message, data=result))
 
@@ -60,8 +61,8 @@ def name_flow_run(run: RunRequest, dataset: str, night: date | None = None) -> N
         night: Date of a nightly run, or None.
     """
     tags = _tags(run, dataset) | ({"night": str(night)} if night else {})
-    ui.update_flow_run(f"{dataset}-{tags['engine']}-{night or run.config.seeds_label}", tags)
-    ui.label_flow_run({DIRECTORY: str(run_directory(run.config.data_dir, run.run_id).absolute())})
+    labels = {DIRECTORY: str(run_directory(run.config.data_dir, run.run_id))}
+    ui.update_flow_run(f"{dataset}-{tags['engine']}-{night or run.config.seeds_label}", tags, labels)
 
 
 def _tags(run: RunRequest, dataset: str) -> dict[str, str]:
@@ -74,6 +75,8 @@ def _tags(run: RunRequest, dataset: str) -> dict[str, str]:
 
 def prepare_flow_run(_flow: Flow[..., Any], run: FlowRun, _state: State[Any]) -> None:
     """Send logs to Prefect, exit with the serving process, and mark runs whose process was killed as Crashed."""
+    global _result
+    _result = None  # not that of an earlier run
     ui.send_logs_to_prefect()
     if pid := os.environ.get(SERVED_BY):
         when_process_dies(int(pid), lambda: os._exit(INTERRUPTED))  # the run can be resumed, as after any kill
@@ -87,6 +90,7 @@ def prepare_flow_run(_flow: Flow[..., Any], run: FlowRun, _state: State[Any]) ->
 def show_summary(_flow: Flow[..., Any], run: FlowRun, _state: State[Any]) -> None:
     """Show the summary in the UI, and notify of a run that does not become champion."""
     summary = last_result()
+    assert summary is not None  # a flow completes by `completed` alone
     if isinstance(summary, FinishedRun):
         ui.show_markdown("run-summary", f"# {summary.finished}", summary.finished)
         return

@@ -108,7 +108,9 @@ def main(flow: Flow[..., Any], arguments: Sequence[str] | None = None, server: L
             try:
                 return cast("RunSummary | FinishedRun", interruptible(config, resume))
             except MissingResult:
-                return last_result()
+                if (result := last_result()) is None:
+                    raise
+                return result
 
     ui.show_progress_with(partial(progress_bar, console))
     try:

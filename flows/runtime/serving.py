@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import signal
-import sys
 from collections.abc import Callable
 
 import httpx
@@ -20,7 +19,7 @@ from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 from flows.runtime.choose_server import drain
 from flows.runtime.crashed_runs import crash_zombie_runs, describe_crash, list_interrupted_children, resume_command
 from flows.runtime.notifications import notify_crashed
-from mnist_bp.cli.process import print_error
+from mnist_bp.cli.process import print_error, print_line
 
 
 class InterruptibleRunner(Runner):
@@ -54,7 +53,7 @@ def run_until_interrupted(deployments: list[RunnerDeployment], announce: Callabl
 def crash_killed_runs() -> None:
     """Mark runs whose process was killed as Crashed, since each would keep the only slot of its deployment."""
     for run in crash_zombie_runs():
-        _print(describe_crash(run))
+        print_line(describe_crash(run))
         _print_resume_command(run)
         notify_crashed(run)
 
@@ -70,17 +69,13 @@ def _report_interrupted_runs() -> None:
     except (httpx.HTTPError, PrefectException) as exc:
         print_error(f"Prefect's server does not reply ({type(exc).__name__}); for interrupted runs, see mnist-bp runs")
         return
-    _print("stopped     the runs in progress, too" if interrupted else "stopped     no run was in progress")
+    print_line("stopped     the runs in progress, too" if interrupted else "stopped     no run was in progress")
     for run in interrupted:
-        _print(f"flow run {run.name}: interrupted; it is marked as Crashed")
+        print_line(f"flow run {run.name}: interrupted; it is marked as Crashed")
         _print_resume_command(run)
 
 
 def _print_resume_command(run: FlowRun) -> None:
     if command := resume_command(run):
-        _print("the run is kept; serve again, and resume it with:")
-        _print(command)  # a separate line can be copied
-
-
-def _print(message: str) -> None:
-    print(message, file=sys.stderr, flush=True)
+        print_line("the run is kept; serve again, and resume it with:")
+        print_line(command)  # a separate line can be copied

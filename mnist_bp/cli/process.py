@@ -51,6 +51,11 @@ def print_error(message: str) -> None:
     print(f"error: {printable(message)}", file=sys.stderr)
 
 
+def print_line(message: str) -> None:
+    """Print a line on stderr, at once."""
+    print(printable(message), file=sys.stderr, flush=True)
+
+
 def escape_unencodable() -> None:
     r"""Print characters that the encoding of stdout or stderr lacks as escapes such as \u2026, instead of raising."""
     for stream in (sys.stdout, sys.stderr):

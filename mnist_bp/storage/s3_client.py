@@ -104,10 +104,6 @@ class S3Client:
         """Call again what makes several requests by `without_retries`; see `with_retries`."""
         return retry(call, self._policy, self.uri(""))
 
-    def _list_page(self, asked: dict[str, Any]) -> Any:
-        """Request a page. This opens the client within the time limit: a program that finds credentials may hang."""
-        return self.boto.list_objects_v2(**asked)
-
     def list_objects(self, prefix: str, page_size: int = PAGE_SIZE) -> Iterator[Entry]:
         """List everything below a prefix. boto3's paginator would not survive a failed request."""
         next_page: dict[str, str] = {}
@@ -126,6 +122,10 @@ class S3Client:
                     "NextContinuationToken); see mnist-bp store check"
                 )
             next_page = {"ContinuationToken": token}
+
+    def _list_page(self, asked: dict[str, Any]) -> Any:
+        """Request a page. This opens the client within the time limit: a program that finds credentials may hang."""
+        return self.boto.list_objects_v2(**asked)
 
 
 def _options(session: Any) -> dict[str, Any]:
