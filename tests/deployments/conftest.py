@@ -12,6 +12,7 @@ import pytest
 from flows.runtime.server import LocalServer
 from tests.support.bad_http import BadHttp
 from tests.support.s3_servers import free_port
+from tests.support.scripts import prefect_home
 from tests.support.serving import Served, Webhook, both_are_served, client_of, environment, webhook
 from tests.support.waiting import eventually
 
@@ -45,12 +46,12 @@ class Operation:
 
 
 @pytest.fixture(scope="package")
-def operated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Operation]:
+def operated(migrated_database: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Operation]:
     """A Prefect server, and a process that serves both deployments on it."""
     directory, port = tmp_path_factory.mktemp("operation"), free_port()
     with pytest.MonkeyPatch.context() as patch, BadHttp({}) as mirror, webhook() as hook:
         variables = environment(
-            directory / "prefect",
+            prefect_home(directory, migrated_database),
             PREFECT_API_URL=f"http://127.0.0.1:{port}/api",
             MNIST_BP_MIRRORS=mirror.url,
             MNIST_BP_WEBHOOK_URL=hook.url,

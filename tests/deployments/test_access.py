@@ -13,6 +13,7 @@ from selenium.webdriver.common.keys import Keys
 
 from tests.support.chromium import browse
 from tests.support.s3_servers import free_port
+from tests.support.scripts import prefect_home
 from tests.support.serving import Served, both_are_served, client_of, environment
 from tests.support.waiting import eventually
 
@@ -20,10 +21,11 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+def served(migrated_database: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     """A serving process with its own server."""
     directory = tmp_path_factory.mktemp("served")
-    process = Served(["--with-server", "--port", str(free_port())], environment(directory / "prefect"), directory)
+    home = prefect_home(directory, migrated_database)
+    process = Served(["--with-server", "--port", str(free_port())], environment(home), directory)
     try:
         yield process.ready()
     finally:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shlex
-import shutil
 import signal
 import socket
 import sqlite3
@@ -24,7 +23,7 @@ from flows.runtime.password import FILE
 from mnist_bp.cli.process import INTERRUPTED
 from tests.support.prefect_records import artifact_of, logs_of, newest_flow_run
 from tests.support.s3_servers import free_port
-from tests.support.scripts import WITHOUT_HOME
+from tests.support.scripts import WITHOUT_HOME, prefect_home
 from tests.support.serving import (
     ENDLESS,
     REPOSITORY,
@@ -94,10 +93,8 @@ def start_with_server(migrated_database: Path) -> Iterator[Start]:
     started = []
 
     def start(directory: Path, *flags: str, parent: Sequence[str] = ()) -> Served:
-        home = directory / "prefect"
-        if not home.exists():
-            home.mkdir(parents=True)
-            shutil.copy(migrated_database, home)
+        if not (home := directory / "prefect").exists():
+            prefect_home(directory, migrated_database)
         where = ["--with-server", "--port", str(free_port()), *flags]
         started.append(Served(where, environment(home), directory, parent))
         return started[-1]

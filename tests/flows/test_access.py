@@ -19,6 +19,7 @@ from websockets.sync.client import connect
 
 from flows.runtime.password import FILE, write_password
 from flows.runtime.server import LocalServer
+from tests.support.scripts import prefect_home
 from tests.support.serving import client_of
 
 FOREIGN = "http://evil.example"
@@ -27,8 +28,7 @@ FOREIGN = "http://evil.example"
 @pytest.fixture(scope="module")
 def server(migrated_database: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalServer]:
     """A server as the script and `serve.py` start it, in an environment made for another server."""
-    home = tmp_path_factory.mktemp("access")
-    (home / "prefect.db").write_bytes(migrated_database.read_bytes())
+    home = prefect_home(tmp_path_factory.mktemp("access"), migrated_database)
     with pytest.MonkeyPatch.context() as environment:
         environment.setenv("PREFECT_HOME", str(home))
         environment.setenv("PREFECT_SERVER_ANALYTICS_ENABLED", "false")

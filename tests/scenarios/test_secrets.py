@@ -26,13 +26,13 @@ EVERYTHING_LOGGED = {
 
 @pytest.mark.slow
 @pytest.mark.parametrize("right", [True, False], ids=["published", "refused"])
-def test_credentials_are_in_no_log_no_file_and_no_database(right: bool, tmp_path: Path) -> None:
+def test_credentials_are_in_no_log_no_file_and_no_database(right: bool, home: Path, tmp_path: Path) -> None:
     """Everything is logged at DEBUG, to the console and to Prefect's database. Credentials include a session token."""
     with serve("rclone", tmp_path / "server") as server, admin_client(server) as client:
         client.create_bucket(Bucket="runs")
         secret = server.secret_key if right else "canary-secret-key-77e2"
         given = {**environment_of(server), "AWS_SECRET_ACCESS_KEY": secret, "AWS_SESSION_TOKEN": TOKEN}
-        place = {"PREFECT_HOME": str(tmp_path / "prefect"), "MNIST_BP_DATA_DIR": str(tmp_path / "data")}
+        place = {"PREFECT_HOME": str(home), "MNIST_BP_DATA_DIR": str(tmp_path / "data")}
         ended = subprocess.run(
             [sys.executable, SCRIPT, "--preset", "smoke", "--artifacts", "s3://runs/some"],
             env={**os.environ, **EVERYTHING_LOGGED, **given, **place},

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from filelock import FileLock
 
 from flows.runtime.server import LocalServer
 from tests.support.waiting import HANG_S
@@ -79,24 +80,30 @@ def start() -> Iterator[Start]:
 
 
 @pytest.fixture(scope="session")
-def migrated_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A Prefect database that a server has been started with: a new one costs each start 4 s."""
-    home = tmp_path_factory.mktemp("migrated")
-    with pytest.MonkeyPatch.context() as environment:
-        environment.setenv("PREFECT_HOME", str(home))
-        environment.setenv("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
-        with LocalServer():
-            pass
+def migrated_database(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
+    """A Prefect database that a server has been started with, one for all workers: a new one costs each start 8 s."""
+    base = tmp_path_factory.getbasetemp()
+    home = (base if worker_id == "master" else base.parent) / "migrated"
+    with FileLock(f"{home}.lock"), pytest.MonkeyPatch.context() as environment:
+        if not home.exists():
+            environment.setenv("PREFECT_HOME", str(home))
+            with LocalServer():
+                pass
     return home / "prefect.db"
+
+
+def prefect_home(directory: Path, migrated_database: Path) -> Path:
+    """Create a home directory of Prefect whose settings name no server."""
+    home = directory / "prefect"
+    home.mkdir(parents=True)
+    shutil.copy(migrated_database, home)
+    return home
 
 
 @pytest.fixture
 def home(migrated_database: Path, tmp_path: Path) -> Path:
     """A home directory of Prefect whose settings name no server."""
-    directory = tmp_path / "prefect"
-    directory.mkdir()
-    shutil.copy(migrated_database, directory)
-    return directory
+    return prefect_home(tmp_path, migrated_database)
 
 
 @pytest.fixture
