@@ -8,10 +8,10 @@ and checksum settings of that environment are honoured.
 from __future__ import annotations
 
 import os
+import ssl
 from collections.abc import Callable, Iterator
 from datetime import UTC
 from functools import partial
-from pathlib import Path
 from threading import Lock
 from typing import Any, Final, TypeVar
 
@@ -146,13 +146,25 @@ def _options(session: Any) -> dict[str, Any]:
 
 
 def _check_certificates(session: Any) -> None:
-    """Refuse a file of certificates that does not exist; botocore would report it as a fault of the network."""
+    """Refuse a file without certificates; botocore would report it as a fault of the network, and try again."""
     place = session.get_config_variable("ca_bundle")
-    if place and not Path(place).exists():
-        raise StoreError(
-            f"the certificates in {place} cannot be read: no such file; correct or unset AWS_CA_BUNDLE (or ca_bundle "
-            "in the AWS configuration file)"
-        )
+    if place:
+        try:
+            ssl.create_default_context(cafile=place)
+        except OSError as exc:
+            cause = "no certificate in it" if isinstance(exc, ssl.SSLError) else str(exc.strerror).lower()
+            raise StoreError(
+                f"the certificates in {place} cannot be read: {cause}; correct or unset AWS_CA_BUNDLE (or ca_bundle in "
+                "the AWS configuration file)"
+            ) from exc
+
+
+def _endpoint(session: Any) -> str | None:
+    """Return the endpoint of the environment without blanks and line breaks around it, or None: botocore finds it."""
+    given = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL") or ""
+    if given == given.strip() or session.get_config_variable("ignore_configured_endpoint_urls"):
+        return None
+    return given.strip() or None
 
 
 def _check_header_values(session: Any) -> None:
@@ -196,6 +208,7 @@ def _open_boto_client() -> Any:
         _check_certificates(session)
         client = boto3.session.Session(botocore_session=session).client(
             "s3",
+            endpoint_url=_endpoint(session),
             config=Config(
                 connect_timeout=CONNECT_TIMEOUT_S,
                 read_timeout=READ_TIMEOUT_S,

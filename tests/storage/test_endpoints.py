@@ -222,3 +222,15 @@ def test_store_check_of_an_unreachable_store_is_an_ordinary_report(
     report = json.loads(capsys.readouterr().out)
     assert (report["takes_runs"], report["takes_champions"]) == (False, False)
     assert endpoint in report["findings"][0]["detail"]
+
+
+@pytest.mark.parametrize("variable", ["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"])
+@pytest.mark.parametrize("around", ["{}\r", " {}\n", "{} "])
+@pytest.mark.usefixtures("_credentials")
+def test_blanks_and_line_breaks_around_the_endpoint_are_ignored(
+    around: str, variable: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    endpoint = free_endpoint()
+    monkeypatch.setenv(variable, around.format(endpoint))
+    error = error_of(open_store(PLACE, attempts=1).check_writable)
+    assert f'Could not connect to the endpoint URL: "{endpoint}/bucket' in str(error)

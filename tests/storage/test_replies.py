@@ -146,13 +146,20 @@ def test_a_notice_comes_before_5_seconds() -> None:
     assert retries.NOTICE_S < 5
 
 
-def test_a_missing_file_of_certificates_is_named_and_not_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_without_certificates_is_named_and_not_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "empty.pem").write_text("no certificate\n")
     monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "https://127.0.0.1:1")
-    monkeypatch.setenv("AWS_CA_BUNDLE", "/no/such/file.pem")
-    error = error_of(lambda: store_of(attempts=10).get("key"))
-    assert "/no/such/file.pem" in str(error)
-    assert "AWS_CA_BUNDLE" in str(error)
-    assert not error.transient
+    for place, cause in [
+        ("/no/such/file.pem", "no such file or directory"),
+        (str(tmp_path / "empty.pem"), "no certificate in it"),
+        (str(tmp_path), "is a directory"),
+    ]:
+        monkeypatch.setenv("AWS_CA_BUNDLE", place)
+        error = error_of(lambda: store_of(attempts=10).get("key"))
+        assert f"the certificates in {place} cannot be read: {cause}; correct or unset AWS_CA_BUNDLE" in str(error)
+        assert not error.transient
 
 
 @pytest.fixture
