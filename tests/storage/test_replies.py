@@ -162,6 +162,14 @@ def test_a_file_without_certificates_is_named_and_not_tried_again(
         assert not error.transient
 
 
+def test_a_file_without_etag_is_read_if_its_reply_has_the_request_id_of_a_store(
+    serve: Callable[[Reply], RawHttp],
+) -> None:
+    """As versitygw sends of what was copied into the directory that it serves, such as a restored log."""
+    serve(http("200 OK", b"content", **{"x-amz-request-id": "54C9VYTS11C2H1XO", "Content-Type": "text/plain"}))
+    assert store_of().get("key") == b"content"
+
+
 @pytest.fixture
 def proper(serve: Callable[[Reply], RawHttp]) -> RawHttp:
     return serve(http("200 OK", b"", ETag='"a"'))
