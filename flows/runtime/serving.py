@@ -37,15 +37,21 @@ def run_until_interrupted(deployments: list[RunnerDeployment], announce: Callabl
         deployments: What to run.
         announce: Called once a signal ends this function, just before it serves.
     """
-    try:
-        for number in (signal.SIGINT, signal.SIGTERM):  # until the runner installs its handlers
-            signal.signal(number, signal.default_int_handler)
+    # a paused schedule would stay paused when a new process serves it
+    runner = InterruptibleRunner(pause_on_shutdown=False)
+
+    async def serve() -> None:
+        # From here on asyncio turns signals into a cancellation. An exception would be lost if it were raised in a
+        # weak reference's callback.
         announce()
-        # a paused schedule would stay paused when a new process serves it
-        runner = InterruptibleRunner(pause_on_shutdown=False)
         for deployment in deployments:
-            runner.add_deployment(deployment)
-        asyncio.run(runner.start())
+            await runner.aadd_deployment(deployment)
+        await runner.start()
+
+    try:
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # which asyncio replaces
+        signal.signal(signal.SIGTERM, runner.handle_sigterm)
+        asyncio.run(serve())
     except KeyboardInterrupt:
         _report_interrupted_runs()
 
