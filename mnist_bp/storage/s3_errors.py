@@ -27,6 +27,7 @@ _NETWORK: Final = (
 )
 _HINTS: Final = {
     "NoSuchBucket": "create the bucket or correct the address",
+    "NoSuchKey": "check the address",
     "InvalidAccessKeyId": "check AWS_ACCESS_KEY_ID",
     "XAdminUserNotFound": "check AWS_ACCESS_KEY_ID",  # versitygw's
     "SignatureDoesNotMatch": "check AWS_SECRET_ACCESS_KEY",
@@ -50,11 +51,16 @@ _TOKEN: Final = re.compile(r"[A-Za-z0-9+/=_-]{40,}|AKIA\w+|ASIA\w+")
 _QUERY: Final = re.compile(r"(https?://[^\s?\"']*)\?[^\s\"']*")
 """An address with a query string, which says nothing to a user and may hold a signature."""
 
+_OTHER_NAME: Final = "the certificate is for another name: start AWS_ENDPOINT_URL_S3 with a name that it contains"
+
 _TLS_HINTS: Final = {
+    "doesn't match": _OTHER_NAME,  # urllib3's
+    "Hostname mismatch": _OTHER_NAME,
+    "IP address mismatch": _OTHER_NAME,
     "CERTIFICATE_VERIFY_FAILED": "set AWS_CA_BUNDLE to the certificate of the authority that signed the store's",
     "WRONG_VERSION_NUMBER": "the server does not use TLS: start AWS_ENDPOINT_URL_S3 with http://, or correct its port",
 }
-"""What to do about TLS errors that are not transient, by OpenSSL's names."""
+"""What to do about TLS errors that are not transient, by a part of their text; the first that applies counts."""
 
 
 class OtherServerError(aws.BotoCoreError):  # type: ignore[misc]  # botocore carries no types
@@ -102,7 +108,8 @@ def _translated(what: str, exc: Exception) -> StoreError:
         return StoreError(f"{what}: {exc}; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY")
     if isinstance(exc, aws.SSLError):
         hint = next((hint for name, hint in _TLS_HINTS.items() if name in str(exc)), None)
-        return StoreError(f"{what}: {exc}; {hint or 'try again'}", transient=hint is None)
+        text = _QUERY.sub(r"\1", str(exc))
+        return StoreError(f"{what}: {text}; {hint or 'try again'}", transient=hint is None)
     if isinstance(exc, OtherServerError):
         hint = "set AWS_ENDPOINT_URL_S3 to the address and port of a store, without another server in between"
         return StoreError(f"{what}: {exc}; {hint}")

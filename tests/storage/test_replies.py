@@ -11,11 +11,13 @@ from hashlib import md5
 from pathlib import Path
 
 import pytest
+from botocore.exceptions import SSLError
 
-from mnist_bp.errors import ChecksumError, DataFormatError
+from mnist_bp.errors import ChecksumError, DataFormatError, StoreError
 from mnist_bp.storage import retries
 from mnist_bp.storage.retries import RetryPolicy
 from mnist_bp.storage.s3 import S3Store
+from mnist_bp.storage.s3_errors import raising_store_errors
 from tests.support.raw_http import RawHttp, Reply, drip, http, whole
 from tests.support.s3_servers import free_endpoint
 from tests.support.store_files import error_of, put
@@ -160,6 +162,21 @@ def test_a_file_without_certificates_is_named_and_not_tried_again(
         error = error_of(lambda: store_of(attempts=10).get("key"))
         assert f"the certificates in {place} cannot be read: {cause}; correct or unset AWS_CA_BUNDLE" in str(error)
         assert not error.transient
+
+
+@pytest.mark.parametrize(
+    "cause",
+    [
+        "hostname 'localhost' doesn't match '127.0.0.1'",
+        "[SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed: Hostname mismatch, certificate is not valid",
+    ],
+)
+def test_a_certificate_for_another_name_is_an_error_at_once_and_shows_no_query(cause: str) -> None:
+    with pytest.raises(StoreError) as caught, raising_store_errors("cannot list s3://bucket/"):
+        raise SSLError(endpoint_url="https://localhost/bucket?list-type=2", error=cause)
+    assert "the certificate is for another name: start AWS_ENDPOINT_URL_S3 with a name" in str(caught.value)
+    assert "list-type" not in str(caught.value)
+    assert not caught.value.transient
 
 
 def test_a_file_without_etag_is_read_if_its_reply_has_the_request_id_of_a_store(
