@@ -2,7 +2,7 @@
 
 numba has such a cache, with three gaps: it checks one source file for changes, although a kernel may be made from
 several; two processes that compile at once can each register the other's code as their own; and what it finds is
-unpickled and executed unproved, so that one flipped bit can end the process by a signal. Therefore the directory's name
+unpickled and executed unchecked, so one flipped bit can end the process by a signal. Therefore the directory's name
 contains a digest of all sources, one process at a time compiles or loads, and the digests of the files are kept next to
 them: files that do not match are deleted before numba sees them, and the code is compiled again.
 """
@@ -54,7 +54,7 @@ def compile_cached(variant: str, *functions: tuple[Kernel, Signature]) -> list[K
         directory = parent / f"{sources_digest()}-{variant}"
         # otherwise the disk is full or read-only, or another process holds the lock
         with suppress(StoreError, OSError), locked(directory, timeout=MAX_WAIT_S):
-            before = proved_files(directory)
+            before = checked_files(directory)
             try:
                 compiled = compile_functions(functions, directory)
             except Exception:  # intact, but of another installation; or the disk is full
@@ -67,7 +67,7 @@ def compile_cached(variant: str, *functions: tuple[Kernel, Signature]) -> list[K
     return compile_functions(functions, None)
 
 
-def proved_files(directory: Path) -> bytes:
+def checked_files(directory: Path) -> bytes:
     """Compare the cached files with their digests, and delete all of them if anything differs.
 
     Returns:

@@ -183,10 +183,11 @@ def _remove_run(store: Store, run_id: str, before: datetime) -> bool:
 def _directory_removals(
     directories: Iterable[RunDirectory], retention: RetentionPlan, before: datetime
 ) -> list[tuple[RunDirectory, Removal]]:
-    """Choose run directories to remove: a published run does not need one, another can be resumed for a while."""
+    """Choose run directories to remove: a decided run does not need one, another can be resumed for a while."""
     chosen = []
+    needed = retention.newest | retention.damaged | retention.undecided
     for each in directories:
-        if each.in_progress or each.newest >= before or each.run_id in retention.newest | retention.damaged:
+        if each.in_progress or each.newest >= before or each.run_id in needed:
             continue
         published = each.run_id in retention.datasets
         why = "the run is published" if published else "older than the grace period, and not published to this store"

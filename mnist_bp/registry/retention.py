@@ -9,7 +9,7 @@ from typing import Final
 
 from mnist_bp.documents.champion import PromotionRecord
 from mnist_bp.errors import DataFormatError
-from mnist_bp.layout import RUN_ID, RUNS, earliest_run_id
+from mnist_bp.layout import PROMOTION, RUN_ID, RUNS, earliest_run_id
 from mnist_bp.registry.catalog import CatalogedRun
 from mnist_bp.registry.champion import ChampionLog, read_history, read_log
 from mnist_bp.registry.log_entries import list_logs
@@ -66,6 +66,7 @@ class RetentionPlan:
         datasets: Dataset of every complete and intact run.
         newest: The runs that are kept as the newest of their dataset.
         damaged: Runs whose manifest is damaged or lost.
+        undecided: Complete runs that are kept and have no promotion record: a resume decides about them.
     """
 
     removals: tuple[Removal, ...]
@@ -74,6 +75,7 @@ class RetentionPlan:
     datasets: Mapping[str, str]
     newest: frozenset[str]
     damaged: frozenset[str]
+    undecided: frozenset[str]
 
 
 def plan_retention(
@@ -119,7 +121,12 @@ def plan_retention(
             why = _reason_to_remove(run, started, policy.keep)
             removals.append(Removal(run_id, store.uri(RUNS + run_id), why, len(run.listed.files), run.listed.size))
     damaged = frozenset(run.listed.run_id for run in runs if run.damage or run.listed.lost_manifest)
-    return RetentionPlan(tuple(removals), kept, logs, datasets, newest, damaged)
+    undecided = frozenset(
+        run.listed.run_id
+        for run in runs
+        if run.manifest and PROMOTION not in run.listed.files and run.listed.run_id in kept
+    )
+    return RetentionPlan(tuple(removals), kept, logs, datasets, newest, damaged, undecided)
 
 
 def _read_logs(store: Store, records: Sequence[PromotionRecord]) -> dict[str, ChampionLog]:

@@ -53,7 +53,8 @@ def load_resumable_run(run_id: str, config: RunConfig, given: Mapping[str, Any])
         given: The settings that the user gave, as JSON. They must be the ones that the run was started with.
 
     Raises:
-        ConfigError: The run does not exist, or was started with other settings; names them.
+        ConfigError: The run does not exist, cannot be decided without its directory, or was started with other
+            settings; names them.
         ChecksumError, DataFormatError: The first line of the run's journal is damaged, or has another version.
         StoreError: The journal cannot be read, or another process is working on the run.
     """
@@ -63,6 +64,11 @@ def load_resumable_run(run_id: str, config: RunConfig, given: Mapping[str, Any])
     known = Journal(directory).read()
     if known is None:
         if manifest := _find_published(run_id, config.artifacts, MANIFEST):
+            if not _find_published(run_id, config.artifacts, PROMOTION):
+                raise ConfigError(
+                    f"--resume {run_id}: the run is published without a {PROMOTION}, and {directory}, which a resume "
+                    "needs to decide about it, has no journal; restore the directory, or start a new run"
+                )
             return RunRequest(run_id, config, manifest=manifest)
         raise _unknown(run_id, config.data_dir)
     with lock_run(directory):  # refused now rather than after a download

@@ -545,6 +545,16 @@ def test_old_run_directories_are_removed_unless_the_run_is_among_the_newest(stor
     assert sorted(path.name for path in (tmp_path / "runs").iterdir()) == [run_id_of(2), run_id_of(4), "notes"]
 
 
+def test_the_directory_of_a_published_run_is_kept_until_the_run_is_decided(store: MemoryStore, tmp_path: Path) -> None:
+    run_id = publish(store, 1)
+    directory = make_directory(tmp_path, run_id, 48)
+    rules = RetentionPolicy(0, 1, DAY)
+    assert collect(store, tmp_path, rules).directories == ()
+    put_promotion(store, run_id, outcome="kept")
+    collect(store, tmp_path, rules)
+    assert not directory.exists()
+
+
 def test_a_run_in_progress_is_kept_with_its_directory(store: MemoryStore, tmp_path: Path) -> None:
     with_champion(store, 9)
     run_id = publish(store, 1, manifest=False)

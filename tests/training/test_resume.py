@@ -124,6 +124,11 @@ def test_a_run_that_is_published_and_not_decided_is_resumed() -> None:
     assert load_resumable_run(RUN, RunConfig(data_dir="data"), {}).manifest is None
 
 
+def test_a_run_that_is_published_and_not_decided_is_refused_without_its_directory() -> None:
+    put(MANIFEST)
+    assert f"--resume {RUN}: the run is published without a promotion.json, and " in refusal()
+
+
 def _hold(directory: Path, held: Any, done: Any) -> None:
     with lock_run(directory):
         held.set()
