@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import os
-import shlex
 import signal
 from collections.abc import Sequence
 from contextlib import nullcontext
@@ -26,7 +25,14 @@ from pydantic import Field, field_validator
 
 from flows.runtime.choose_server import check_health, separate_password, unusable
 from flows.runtime.home import ensure_home, prefect_home
-from flows.runtime.password import CLIENT_VARIABLE, FILE, SERVER_VARIABLE, new_password, write_password
+from flows.runtime.password import (
+    CLIENT_VARIABLE,
+    FILE,
+    SERVER_VARIABLE,
+    export_command,
+    new_password,
+    write_password,
+)
 from flows.runtime.proxies import bypass_proxies_on_loopback
 from flows.runtime.server import LocalServer, ServerError
 from flows.runtime.watch import SERVED_BY, when_process_dies
@@ -188,10 +194,9 @@ def _print_addresses(command: ServeCommand, api: str) -> None:
 
 def _password_hint() -> str:
     """Return how the UI and the command `prefect` get the password, without the password."""
-    if os.environ.get(SERVER_VARIABLE):
-        return f'that of {SERVER_VARIABLE}; for the command prefect: export {CLIENT_VARIABLE}="${SERVER_VARIABLE}"'
-    path = shlex.quote(str(prefect_home() / FILE))
-    return f'for the UI in {path}; for the command prefect: export {CLIENT_VARIABLE}="$(cat {path})"'
+    given = os.environ.get(SERVER_VARIABLE)
+    source = f"that of {SERVER_VARIABLE}" if given else f"for the UI in {prefect_home() / FILE}"
+    return f"{source}; for the command prefect: {export_command()}"
 
 
 def _exit_without_server() -> None:

@@ -12,7 +12,7 @@ from typing import Final
 from urllib.parse import unquote, urlsplit, urlunsplit
 
 from flows.runtime.home import prefect_home
-from flows.runtime.password import CLIENT_VARIABLE, FILE
+from flows.runtime.password import CLIENT_VARIABLE, export_command
 from flows.runtime.server import STOP_TIMEOUT_S, LocalServer, ServerError
 
 REPLY_TIMEOUT_S: Final = 15.0
@@ -122,9 +122,8 @@ def unusable(url: str | None, problem: Exception, hint: str) -> ServerError:
     """
     status = getattr(getattr(problem, "response", None), "status_code", None)
     if status == http.HTTPStatus.UNAUTHORIZED:
-        how = f'of make serve: export {CLIENT_VARIABLE}="$(cat {prefect_home() / FILE})"'
-        message = f"refused the password: set {CLIENT_VARIABLE} (for Prefect Cloud PREFECT_API_KEY); {how}"
-        return ServerError(f"the Prefect server at {url} {message}")
+        message = f"refused the password: set {CLIENT_VARIABLE} (for Prefect Cloud PREFECT_API_KEY)"
+        return ServerError(f"the Prefect server at {url} {message}; that of make serve: {export_command()}")
     if status == http.HTTPStatus.FORBIDDEN:
         message = "refused access: expected credentials that permit it, and a host that the server answers"
         return ServerError(f"the Prefect server at {url} {message} (of make serve: 127.0.0.1 or localhost)")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import shlex
 from typing import Final
 
 from flows.runtime.home import prefect_home
@@ -24,6 +25,13 @@ _USER: Final = "mnist-bp:"
 
 class PasswordError(MnistBpError):
     """The password's file cannot be written."""
+
+
+def export_command() -> str:
+    """Return the shell command that gives clients the password of this machine's server, without the password."""
+    if os.environ.get(SERVER_VARIABLE):
+        return f'export {CLIENT_VARIABLE}="${SERVER_VARIABLE}"'
+    return f'export {CLIENT_VARIABLE}="$(cat {shlex.quote(str(prefect_home() / FILE))})"'
 
 
 def new_password() -> str:

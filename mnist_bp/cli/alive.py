@@ -30,6 +30,7 @@ class SignsOfLife:
         self._since = self._last = time.monotonic()
         self._bars = 0
         self._stopped = threading.Event()
+        self._printing = threading.Lock()  # no line is in progress once `stop` or `paused` have taken it
         threading.Thread(target=self._run, daemon=True).start()
 
     def printed(self, line: str) -> None:
@@ -40,7 +41,8 @@ class SignsOfLife:
     @contextmanager
     def paused(self) -> Iterator[None]:
         """Print nothing during the block, in which a progress bar shows the time."""
-        self._bars += 1
+        with self._printing:
+            self._bars += 1
         try:
             yield
         finally:
@@ -49,15 +51,18 @@ class SignsOfLife:
 
     def stop(self) -> None:
         """Print nothing more."""
-        self._stopped.set()
+        with self._printing:
+            self._stopped.set()
 
     def _run(self) -> None:
         while not self._stopped.wait(max(0.01, self._last + self._silence - time.monotonic())):
             now = time.monotonic()
-            if self._bars == 0 and now >= self._last + self._silence:
-                print(f"{self._stage:<12}still working ({now - self._since:.0f} s)", file=self._stream, flush=True)
-            if now >= self._last + self._silence:
-                self._last = now
+            if now < self._last + self._silence:
+                continue
+            with self._printing:
+                if self._bars == 0 and not self._stopped.is_set():
+                    print(f"{self._stage:<12}still working ({now - self._since:.0f} s)", file=self._stream, flush=True)
+            self._last = now
 
 
 _of_process: SignsOfLife | None = None

@@ -136,7 +136,7 @@ class StoreCommand(Command):
         """The store.
 
         Raises:
-            StoreError: It does not exist: nothing was ever published there.
+            StoreError: It does not exist, or nothing was ever published there.
         """
         return open_existing_store(self.artifacts)
 

@@ -14,11 +14,13 @@ from mnist_bp.cli.process import print_error
 from mnist_bp.cli.tables import print_table
 from mnist_bp.data.datasets import DatasetName
 from mnist_bp.documents.fields import Timestamp
+from mnist_bp.errors import StoreError
 from mnist_bp.registry.catalog import CatalogedRun, RunStatus, catalog_runs
 from mnist_bp.registry.champion import find_champions
 from mnist_bp.report.png_plots import accuracy_png
-from mnist_bp.storage.address import absolute_address
+from mnist_bp.storage.address import absolute_address, open_store
 from mnist_bp.storage.files import write_bytes
+from mnist_bp.storage.interface import Store
 from mnist_bp.storage.schema import FrozenModel
 from mnist_bp.training.interrupted import InterruptedRun, list_interrupted_runs
 from mnist_bp.training.resume import resume_flags
@@ -60,7 +62,7 @@ def main(arguments: Sequence[str]) -> int:
         0, or 1 if a run, a journal or the champion of a dataset is damaged.
     """
     command = parse(RunsCommand, arguments)
-    store = command.store
+    store = _store_of(command)
     champions, problems = find_champions(store)
     every = catalog_runs(store)
     problems += [run.damage for run in every if run.damage]
@@ -91,6 +93,16 @@ def main(arguments: Sequence[str]) -> int:
     for problem in problems:
         print_error(problem)
     return 1 if problems else 0
+
+
+def _store_of(command: RunsCommand) -> Store:
+    """Open the store; one for which a run was started may have no published run yet."""
+    try:
+        return command.store
+    except StoreError:
+        if not list_interrupted_runs(command.data_dir, absolute_address(command.artifacts), ())[0]:
+            raise
+        return open_store(command.artifacts)
 
 
 def _row_of(run: CatalogedRun, champions: Collection[str]) -> RunRow:

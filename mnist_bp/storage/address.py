@@ -9,6 +9,7 @@ from typing import Final
 from urllib.parse import unquote
 
 from mnist_bp.errors import UNPRINTABLE, ConfigError, StoreError
+from mnist_bp.layout import CHAMPION, RUNS
 from mnist_bp.storage.interface import Store
 from mnist_bp.storage.local import LocalStore
 from mnist_bp.storage.retries import RetryPolicy
@@ -43,23 +44,28 @@ def open_existing_store(uri: str, *, attempts: int = RetryPolicy.attempts, empty
     Args:
         uri: See `open_store`.
         attempts: See `open_store`.
-        empty: Whether a bucket may have no files under the prefix. A directory must exist in any case.
+        empty: Whether nothing may have been published yet. A directory must exist in any case.
 
     Raises:
         ConfigError: See `open_store`.
-        StoreError: The directory is missing, or the bucket has nothing under the prefix.
+        StoreError: The directory is missing; or the address has other files alone or, in a bucket, none at all.
     """
     store = open_store(uri, attempts=attempts)
     if isinstance(store, LocalStore):
-        found = Path(store.uri("")).exists()
+        directory = Path(store.uri(""))
+        found = directory.is_dir() and (empty or not any(directory.iterdir()) or _has_runs(store))
     else:
-        found = empty or any(True for _ in store.list_entries())
+        found = empty or _has_runs(store)
     if not found:
         raise StoreError(
             f"there is no store at {store.uri('')}: nothing was published there; check --artifacts "
             "($MNIST_BP_ARTIFACTS), or publish a run first"
         )
     return store
+
+
+def _has_runs(store: Store) -> bool:
+    return any(True for prefix in (RUNS, CHAMPION) for _ in store.list_entries(prefix, page_size=1))
 
 
 def clean_address(text: str) -> str:

@@ -106,6 +106,8 @@ def _translated(what: str, exc: Exception) -> StoreError:
         return StoreError(f"{what}: {code} (HTTP {status}){message}; {advice}", transient=transient)
     if isinstance(exc, aws.NoCredentialsError | aws.PartialCredentialsError):  # their text names variables alone
         return StoreError(f"{what}: {exc}; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY")
+    if isinstance(exc, aws.ProfileNotFound):
+        return StoreError(f"{what}: AWS_PROFILE is not the name of a profile; list them: aws configure list-profiles")
     if isinstance(exc, aws.SSLError):
         hint = next((hint for name, hint in _TLS_HINTS.items() if name in str(exc)), None)
         text = _QUERY.sub(r"\1", str(exc))
@@ -132,7 +134,8 @@ def _network_error(what: str, exc: Exception) -> StoreError:
         return StoreError(f"{what}: {text}; correct HTTP_PROXY or HTTPS_PROXY, or set NO_PROXY", transient=True)
     if _host_is_unknown(exc):
         return StoreError(f"{what}: {text}: no host has this name; check AWS_ENDPOINT_URL_S3")
-    return StoreError(f"{what}: {text}; check AWS_ENDPOINT_URL_S3 and the network", transient=True)
+    tls = ", which starts with https:// if the store uses TLS," if isinstance(exc, aws.ConnectionClosedError) else ""
+    return StoreError(f"{what}: {text}; check AWS_ENDPOINT_URL_S3{tls} and the network", transient=True)
 
 
 def _message_of(exc: aws.ClientError) -> str:

@@ -162,9 +162,19 @@ def test_a_missing_store_is_the_same_error_for_every_command_and_is_not_created(
 
 def test_a_mistyped_prefix_of_a_bucket_is_an_error(s3_bucket: str, capsys: pytest.CaptureFixture[str]) -> None:
     publish(open_store(f"s3://{s3_bucket}/right"), 1)
-    for prefix, code in (("right", 0), ("wrong", 1)):
+    for prefix, code in (("right", 0), ("wrong", 1), ("", 1)):  # the last has a store, below another prefix
         assert main(["runs", "--artifacts", f"s3://{s3_bucket}/{prefix}"]) == code
-    assert f"error: there is no store at s3://{s3_bucket}/wrong/: " in capsys.readouterr().err
+    err = capsys.readouterr().err
+    assert f"error: there is no store at s3://{s3_bucket}/wrong/: " in err
+    assert f"error: there is no store at s3://{s3_bucket}/: " in err
+
+
+def test_a_directory_in_which_nothing_was_published_is_no_store(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "something else").touch()
+    assert main(["champion", "--artifacts", str(tmp_path)]) == 1
+    assert f"error: there is no store at {tmp_path}: nothing was published there" in capsys.readouterr().err
 
 
 def test_store_check_leaves_nothing_that_it_created(capsys: pytest.CaptureFixture[str]) -> None:
@@ -291,7 +301,6 @@ def test_a_path_is_not_taken_for_a_run_id(capsys: pytest.CaptureFixture[str]) ->
 @pytest.mark.parametrize("flags", [[], ["--all"]])
 def test_verify_fails_where_nothing_is_published(flags: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     Path("artifacts").mkdir()
-    Path("artifacts", "notes.txt").touch()
     assert main(["verify", *flags, "--json"]) == 1
     report = json.loads(capsys.readouterr().out)
     (finding,) = report["findings"]

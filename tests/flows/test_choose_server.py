@@ -9,6 +9,7 @@ import pytest
 from prefect.settings import PREFECT_API_KEY, PREFECT_API_URL, PREFECT_CLOUD_API_URL, temporary_settings
 
 from flows.runtime.choose_server import check_health, unusable
+from flows.runtime.password import SERVER_VARIABLE
 from tests.support.raw_http import RawHttp, Send, http
 
 WORKSPACE = "/api/accounts/1/workspaces/2"
@@ -53,3 +54,14 @@ def test_a_server_that_replies_is_not_called_unreachable(status: str, message: s
     assert server.endpoint in error
     assert "cannot reach" not in error
     assert message in error
+
+
+@pytest.mark.parametrize(("given", "source"), [("", "mnist-bp-password"), ("a:b", f"${SERVER_VARIABLE}")])
+def test_a_refused_password_is_followed_by_how_to_get_that_of_make_serve(
+    given: str, source: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(SERVER_VARIABLE, given)
+    with cloud("401 Unauthorized") as server:
+        problem = check_health()
+    assert problem is not None
+    assert source in str(unusable(server.endpoint, problem, "start it"))

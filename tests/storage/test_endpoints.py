@@ -133,7 +133,7 @@ def test_store_check_and_runs_report_a_web_server_in_one_line(
 ) -> None:
     assert main(["runs", "--artifacts", PLACE]) == 1
     (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith(f"error: cannot list {PLACE}/: {web_server.endpoint} is not an S3 store")
+    assert line.startswith(f"error: cannot list {PLACE}/runs/: {web_server.endpoint} is not an S3 store")
     assert main(["store", "check", "--artifacts", PLACE, "--json"]) == 1
     assert "is not an S3 store" in capsys.readouterr().out
 

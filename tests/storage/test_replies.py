@@ -236,3 +236,13 @@ def test_what_a_store_says_is_in_no_traceback(serve: Callable[[Reply], RawHttp])
     serve(http("403 Forbidden", f"<Error><Code>Quota</Code><Message>{SECRET}</Message></Error>".encode()))
     error = error_of(lambda: store_of().get("key"))
     assert SECRET not in "".join(traceback.format_exception(error))
+
+
+def test_a_profile_that_does_not_exist_is_named_by_its_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_PROFILE", "nosuch")
+    assert "AWS_PROFILE is not the name of a profile" in str(error_of(lambda: store_of().get("key")))
+
+
+def test_a_server_that_closes_the_connection_may_expect_tls(serve: Callable[[Reply], RawHttp]) -> None:
+    serve(lambda _send, _closing: None)
+    assert "which starts with https:// if the store uses TLS" in str(error_of(lambda: store_of().get("key")))
