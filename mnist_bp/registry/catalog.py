@@ -46,8 +46,11 @@ class ListedRun:
 
     @property
     def lost_manifest(self) -> bool:
-        """Whether the manifest is missing although it existed: only a complete run gets a promotion.json."""
-        return not self.complete and PROMOTION in self.files
+        """Whether the manifest is missing although it existed: only a complete run gets a promotion.json.
+
+        A promotion.json alone was put after gc had listed the run's files and removed them.
+        """
+        return not self.complete and PROMOTION in self.files and len(self.files) > 1
 
     @property
     def newest(self) -> datetime:

@@ -20,6 +20,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from mnist_bp.documents.champion import PromotionOutcome
 from mnist_bp.errors import ChecksumError, DataFormatError, StoreError
 from mnist_bp.layout import MANIFEST, PROMOTION, RUNS
 from mnist_bp.registry.catalog import catalog_runs, list_runs, read_manifest
@@ -28,6 +29,7 @@ from mnist_bp.registry.gc import collect, plan
 from mnist_bp.registry.log_entries import entry_key, list_logs
 from mnist_bp.registry.retention import RetentionPolicy
 from mnist_bp.registry.rollback import roll_back
+from mnist_bp.registry.verify import verify
 from mnist_bp.storage.address import open_store
 from mnist_bp.storage.interface import Store
 from mnist_bp.storage.local import LocalStore
@@ -135,6 +137,19 @@ def test_a_run_with_a_lost_manifest_and_its_directory_are_kept(store: MemoryStor
     assert (done.runs, done.directories, directory.exists()) == ((), (), True)
     kept = plan(store, NOWHERE, RetentionPolicy(0, 1, DAY), now=NOW).kept
     assert kept[run_id] == "its manifest is damaged or lost: see mnist-bp verify"
+
+
+@pytest.mark.parametrize("outcome", ["kept", "refused"])
+def test_a_record_that_was_put_while_its_run_was_removed_is_removed_later(
+    outcome: PromotionOutcome, store: MemoryStore
+) -> None:
+    """It is all that is left of the run, so nothing can be restored."""
+    with_champion(store, 9)
+    put_promotion(store, run_id_of(1), outcome=outcome)
+    findings = {check.uri: check.status for check in verify(store, NOWHERE, all_runs=True)}
+    assert findings[store.uri(f"{RUNS}{run_id_of(1)}/{MANIFEST}")] == "incomplete"
+    assert gc(store, keep=0) == [run_id_of(1)]
+    assert runs_in(store) == [run_id_of(9)]
 
 
 @pytest.mark.parametrize("sequence", [0, 1, 2])
