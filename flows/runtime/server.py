@@ -84,6 +84,7 @@ class LocalServer:
         self._socket.listen(128)
         self.port: Final[int] = self._socket.getsockname()[1]
         self.url: Final = f"http://127.0.0.1:{self.port}/api"
+        self._was_locked = database_is_locked()  # from now on the server may have locked it
         self._stderr = None if with_ui else tempfile.TemporaryFile("w+", errors="replace")  # noqa: SIM115 - stop()
         self._process = self._spawn()
         self._stopped = False
@@ -109,20 +110,19 @@ class LocalServer:
 
         Args:
             timeout: Seconds in all.
-            lock_timeout: Seconds for which its database may be locked.
+            lock_timeout: Seconds for which a database that was locked before the server started may stay so.
 
         Raises:
             ServerError: The server ended, its database stays locked, or it does not reply.
         """
-        started = unlocked = time.monotonic()
+        started = time.monotonic()
         while self.alive:
             if is_healthy(self.url, timeout=POLL_INTERVAL_S):
                 self._socket.close()  # otherwise requests would wait in the queue of a child that has ended
                 return
             now = time.monotonic()
-            if not database_is_locked():
-                unlocked = now
-            if now > unlocked + lock_timeout:
+            self._was_locked = self._was_locked and database_is_locked()
+            if self._was_locked and now > started + lock_timeout:
                 raise ServerError(
                     f"Prefect's database {database()} has been locked by another process for {lock_timeout:.0f} s: end "
                     "that process, or set PREFECT_HOME to another directory"

@@ -13,6 +13,7 @@ import psutil
 import pytest
 
 from flows.runtime.server import LocalServer, ServerError, database, database_is_locked, is_healthy
+from tests.support.waiting import eventually
 
 
 @pytest.fixture
@@ -65,6 +66,19 @@ def test_the_server_waits_for_a_locked_database(lock: sqlite3.Connection) -> Non
         assert is_healthy(server.url)
     assert time.monotonic() > began + 3
     assert not database_is_locked()
+
+
+def test_the_lock_of_the_server_itself_is_not_taken_for_that_of_another_process(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It locks a new database while it creates the tables, on a slow machine for longer than another may lock it."""
+    monkeypatch.setenv("PREFECT_HOME", str(here / "new"))
+    server = LocalServer()
+    try:
+        eventually(lambda: database().exists() and database_is_locked(), "it was not locked")
+        server.wait(lock_timeout=0)
+    finally:
+        server.stop()
 
 
 def test_a_database_that_stays_locked_is_named_with_what_to_do(lock: sqlite3.Connection) -> None:
