@@ -50,7 +50,10 @@ CONTENT = CONTENTS[IMAGES]
 HALF = 150_000
 
 MNIST_IMAGES = DATASETS["mnist"].files[0].name
-QUICK = Limits(connect=2, silence=0.3, total=20)
+PATIENT = Limits(connect=60, silence=60, total=120)
+"""Of mirrors that reply, also on a machine with ten times the load."""
+IMPATIENT = Limits(connect=60, silence=2, total=120)
+"""Of a mirror that falls silent."""
 
 
 @pytest.fixture(autouse=True)
@@ -83,11 +86,11 @@ def closed_port() -> str:
         return server.url
 
 
-def fetch(data_dir: Path, limits: Limits = QUICK) -> RawDataset:
+def fetch(data_dir: Path, limits: Limits = PATIENT) -> RawDataset:
     return fetch_dataset("tiny", data_dir, limits=limits)
 
 
-def failure(data_dir: Path, limits: Limits = QUICK) -> DownloadError:
+def failure(data_dir: Path, limits: Limits = PATIENT) -> DownloadError:
     """Check that fetching fails with a one-line message, and return the error."""
     with pytest.raises(DownloadError) as caught:
         fetch(data_dir, limits)
@@ -163,7 +166,7 @@ def test_a_file_is_intact_only_if_its_digest_is_right(data_dir: Path, server: Ba
 def test_progress_is_reported_up_to_the_size_of_every_file(data_dir: Path, server: BadHttp) -> None:
     leave_partial(data_dir, CONTENT[:HALF])
     reports: list[tuple[float, float | None, str]] = []
-    fetch_dataset("tiny", data_dir, limits=QUICK, on_progress=lambda *report: reports.append(report))
+    fetch_dataset("tiny", data_dir, limits=PATIENT, on_progress=lambda *report: reports.append(report))
     for name, content in CONTENTS.items():
         counts = [count for count, _, reported in reports if reported == name]
         assert counts == sorted(counts)
@@ -218,7 +221,7 @@ def test_data_directory_that_is_a_file_is_one_clear_line(data_dir: Path) -> None
 @pytest.mark.parametrize("fault", [drop(after=HALF), stall(after=HALF)], ids=["dropped", "stalled"])
 def test_interrupted_download_is_resumed_by_the_next_call(data_dir: Path, server: BadHttp, fault: Fault) -> None:
     server.faults[IMAGES] = [fault]
-    assert failure(data_dir).transient
+    assert failure(data_dir, IMPATIENT).transient
     assert path_of(data_dir, f"{IMAGES}.partial").read_bytes() == CONTENT[:HALF]
     fetch(data_dir)
     assert requests_of(server, IMAGES) == [None, f"bytes={HALF}-"]
@@ -249,16 +252,16 @@ def test_dropped_connection_is_transient_and_is_named_in_the_message(data_dir: P
 def test_silent_mirror_is_abandoned_in_time_as_transient(data_dir: Path, server: BadHttp) -> None:
     server.faults[IMAGES] = [stall(after=HALF)]
     started = time.monotonic()
-    error = failure(data_dir)
-    assert time.monotonic() - started < under_load(3)
+    error = failure(data_dir, IMPATIENT)
+    assert time.monotonic() - started < under_load(6)
     assert [failure.kind for failure in error.failures] == ["interrupted"]
-    assert "no data for 0.3 s" in str(error)
+    assert "no data for 2 s" in str(error)
 
 
 def test_slow_mirror_is_abandoned_after_the_total_time(data_dir: Path, server: BadHttp) -> None:
-    server.faults[IMAGES] = [drip(0.02)]  # 6 s for the whole file, never 0.3 s of silence
+    server.faults[IMAGES] = [drip(0.02)]  # 6 s for the whole file
     started = time.monotonic()
-    error = failure(data_dir, Limits(connect=2, silence=0.3, total=0.5))
+    error = failure(data_dir, Limits(connect=60, silence=60, total=0.5))
     assert time.monotonic() - started < under_load(3)
     assert [failure.kind for failure in error.failures] == ["interrupted"]
     assert "not finished after 0.5 s" in str(error)
@@ -280,7 +283,7 @@ def test_one_deadline_covers_headers_and_body_of_a_reply_that_drips(
     with RawHttp(drip_bytes(start, piece)) as server:
         monkeypatch.setenv("MNIST_BP_MIRRORS", server.endpoint)
         begin = time.monotonic()
-        error = failure(data_dir, Limits(connect=2, silence=5, total=0.5))
+        error = failure(data_dir, Limits(connect=60, silence=60, total=0.5))
         assert time.monotonic() - begin < 60  # the reply has no end
     assert error.transient
     assert "not finished after 0.5 s" in str(error)
@@ -295,7 +298,7 @@ def test_one_deadline_covers_all_redirects(data_dir: Path, monkeypatch: pytest.M
 
     with RawHttp(reply_late) as server:
         monkeypatch.setenv("MNIST_BP_MIRRORS", server.endpoint)
-        error = failure(data_dir, Limits(connect=2, silence=5, total=0.5))
+        error = failure(data_dir, Limits(connect=60, silence=60, total=0.5))
         assert len(server.requests) < 20
     assert "not finished after 0.5 s" in str(error)
 
@@ -466,7 +469,7 @@ def test_closed_port_is_unreachable(data_dir: Path, closed_port: str, monkeypatc
 
 def test_endless_body_is_cut_off_at_the_size_limit(data_dir: Path, server: BadHttp) -> None:
     server.faults[IMAGES] = [ENDLESS]
-    error = failure(data_dir, Limits(connect=2, silence=0.3, total=20, size=400_000))
+    error = failure(data_dir, Limits(connect=60, silence=60, total=120, size=400_000))
     assert [failure.kind for failure in error.failures] == ["corrupt"]
     assert not error.transient
     assert "400,000 bytes" in str(error)
@@ -575,7 +578,7 @@ def test_unreachable_mnist_falls_back_to_the_sample_and_states_the_cause(
     tmp_path: Path, sample_raw: RawDataset, closed_port: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MNIST_BP_MIRRORS", closed_port)
-    raw = fetch_mnist_or_sample(unpacked(sample_raw, tmp_path), last_attempt=False, limits=QUICK)
+    raw = fetch_mnist_or_sample(unpacked(sample_raw, tmp_path), last_attempt=False, limits=PATIENT)
     assert_is_sample(raw, sample_raw, "cannot be reached")
 
 
@@ -585,18 +588,18 @@ def test_overloaded_mirror_is_not_replaced_by_the_sample_while_attempts_remain(
     server.faults[MNIST_IMAGES] = [status(503), status(503)]
     data_dir = unpacked(sample_raw, tmp_path)
     with pytest.raises(DownloadError, match="HTTP 503") as caught:
-        fetch_mnist_or_sample(data_dir, last_attempt=False, limits=QUICK)
+        fetch_mnist_or_sample(data_dir, last_attempt=False, limits=PATIENT)
     assert caught.value.transient
-    assert_is_sample(fetch_mnist_or_sample(data_dir, last_attempt=True, limits=QUICK), sample_raw, "HTTP 503")
+    assert_is_sample(fetch_mnist_or_sample(data_dir, last_attempt=True, limits=PATIENT), sample_raw, "HTTP 503")
 
 
 def test_definite_refusal_falls_back_to_the_sample(tmp_path: Path, sample_raw: RawDataset, server: BadHttp) -> None:
-    raw = fetch_mnist_or_sample(unpacked(sample_raw, tmp_path), last_attempt=False, limits=QUICK)
+    raw = fetch_mnist_or_sample(unpacked(sample_raw, tmp_path), last_attempt=False, limits=PATIENT)
     assert_is_sample(raw, sample_raw, "HTTP 404")
 
 
 def test_cached_mnist_is_used_without_the_network(mnist_raw: RawDataset, server: BadHttp) -> None:
-    raw = fetch_mnist_or_sample(data_dir_of(mnist_raw), last_attempt=True, limits=QUICK)
+    raw = fetch_mnist_or_sample(data_dir_of(mnist_raw), last_attempt=True, limits=PATIENT)
     assert (raw.name, raw.cache, raw.notice) == ("mnist", "hit", None)
     assert raw.files == mnist_raw.files
     assert server.requests == []
@@ -605,7 +608,7 @@ def test_cached_mnist_is_used_without_the_network(mnist_raw: RawDataset, server:
 @pytest.mark.usefixtures("server")
 def test_mnist_requested_by_name_is_never_replaced_by_the_sample(data_dir: Path) -> None:
     with pytest.raises(DownloadError, match="could not download mnist: "):
-        fetch_dataset("mnist", data_dir, limits=QUICK)
+        fetch_dataset("mnist", data_dir, limits=PATIENT)
     assert [path.name for path in (data_dir / "raw").iterdir()] == ["mnist"]
 
 
