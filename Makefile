@@ -9,8 +9,8 @@ GO_SERVERS := github.com/minio/minio@v0.0.0-20260212201848-7aac2a2c5b7c github.c
 # uv: the one on PATH, otherwise one that pip installs into the environment
 UV = $(shell command -v uv || echo "$(VENV)/uv/bin/uv")
 ARGS ?=
-# on up to four cores; on each, tests start servers (1 GB) and mostly wait for them
-ON_CORES := -n logical --maxprocesses 4 --dist loadfile
+# several at once, as tests/conftest.py says
+ON_CORES := -n auto --dist loadfile
 
 .DEFAULT_GOAL := help
 .PHONY: help setup train serve test check format lock servers clean

@@ -17,6 +17,7 @@ from mnist_bp.data.preprocess import preprocess_dataset
 from mnist_bp.results import CachedDataset, RawDataset
 from tests.support.killed_runs import RunLauncher
 from tests.support.s3_servers import S3Server, admin_client, environment_of, present_servers, serve
+from tests.support.waiting import cores
 
 pytest_plugins = ["tests.support.reporting", "tests.support.scripts"]
 
@@ -34,6 +35,11 @@ if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # as in a background job,
 def pytest_report_header() -> str:
     """Say which S3 servers the stores are tested on."""
     return f"S3 servers: {', '.join(present_servers())}"
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """Return how many tests run at once: one more than the cores, since many wait; at most four, of 1 GB each."""
+    return min(cores() + 1, 4)
 
 
 @pytest.fixture(autouse=True)

@@ -24,9 +24,13 @@ Found = TypeVar("Found")
 
 def under_load(seconds: float) -> float:
     """Return a limit in seconds that is `seconds` on an idle machine and grows with the processes that share it."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     loads = [os.getloadavg()[0], _runnable()]  # the mean of a minute, and now: either may be out of date
-    return seconds * max(1.0, 2 * max(loads) / cores)
+    return seconds * max(1.0, 2 * max(loads) / cores())
+
+
+def cores() -> int:
+    """Return how many processes of the machine may run at once."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def eventually(look: Callable[[], Found | None], what: str, timeout: float = HANG_S) -> Found:
