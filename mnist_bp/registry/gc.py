@@ -2,7 +2,8 @@
 
 Kept are the newest complete runs of every dataset, the champions and their latest predecessors, everything younger
 than the grace period, runs in progress on this machine, and runs with a damaged manifest, about which nothing is known.
-All other runs are removed, complete or not; see `mnist_bp.registry.retention`.
+All other runs are removed, complete or not; see `mnist_bp.registry.retention`. The directory on this machine of a run
+that is kept and not yet decided is kept, too, since a resume needs it for the decision.
 
 Why no referenced run is removed, even if runs are promoted or rolled back at the same time: a run can become referenced
 only by an entry of its dataset's log, and the next entry belongs to one process. Before the first file of a run is

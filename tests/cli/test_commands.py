@@ -169,11 +169,12 @@ def test_a_mistyped_prefix_of_a_bucket_is_an_error(s3_bucket: str, capsys: pytes
     assert f"error: there is no store at s3://{s3_bucket}/: " in err
 
 
+@pytest.mark.parametrize("command", [["champion"], ["verify"], ["verify", "--all"]], ids=" ".join)
 def test_a_directory_in_which_nothing_was_published_is_no_store(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    command: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "something else").touch()
-    assert main(["champion", "--artifacts", str(tmp_path)]) == 1
+    assert main([*command, "--artifacts", str(tmp_path)]) == 1
     assert f"error: there is no store at {tmp_path}: nothing was published there" in capsys.readouterr().err
 
 

@@ -86,9 +86,11 @@ def migrated_database(tmp_path_factory: pytest.TempPathFactory, worker_id: str) 
     home = (base if worker_id == "master" else base.parent) / "migrated"
     with FileLock(f"{home}.lock"), pytest.MonkeyPatch.context() as environment:
         if not home.exists():
-            environment.setenv("PREFECT_HOME", str(home))
+            new = home.with_name("migrated-new")  # renamed once it is whole: a start may fail
+            environment.setenv("PREFECT_HOME", str(new))
             with LocalServer():
                 pass
+            new.rename(home)
     return home / "prefect.db"
 
 
