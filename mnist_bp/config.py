@@ -113,7 +113,7 @@ class RunConfig(BaseModel):
     """Steps between checkpoints; the last step always has one. A run has at most 100,000 checkpoints."""
 
     engine: EngineChoice = "auto"
-    """Engine that computes the steps; auto = cuda if there is a GPU, else cpu, else reference."""
+    """Engine that computes the steps; auto = cuda from 8 seeds on if there is a GPU, else cpu, else reference."""
 
     data_dir: Directory = Field(default_factory=data_dir_from_environment)
     """Directory of downloads, caches and runs in progress; default: $MNIST_BP_DATA_DIR, else ./data."""

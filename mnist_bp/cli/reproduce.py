@@ -51,7 +51,7 @@ class ReproduceCommand(DataCommand, cli_prog_name="mnist-bp reproduce"):
     """Number of example orders to train."""
 
     engine: EngineChoice = "auto"
-    """Engine that computes the steps; auto = cuda if there is a GPU, else cpu, else reference."""
+    """Engine that computes the steps; auto = cuda from 8 orders on if there is a GPU, else cpu, else reference."""
 
     plot: PngFile = "reproduce-lab-8-4.png"
     """PNG file for the plot; an empty string for none."""
@@ -103,7 +103,7 @@ def reproduce(
     check_memory(memory_needed(orders, PIXELS, config.hidden, CLASSES, 60_000), orders)
     logger.info(f"reproduce   reading or downloading mnist in {data_dir}")
     data = preprocess_dataset(fetch_dataset("mnist", data_dir), data_dir)
-    engine, notice = choose_engine(engine_name)
+    engine, notice = choose_engine(engine_name, config.hidden, config.batch_size, orders)
     logger.info(f"reproduce   training {orders} networks for {config.steps:,} steps, {engine.name} engine")
     images, labels = load_split(data.train)
     test_images, test_labels = load_split(data.test)

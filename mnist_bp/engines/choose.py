@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 import ctypes
+from contextlib import suppress
+from typing import Final
 
 from mnist_bp.engines.interface import Engine
 from mnist_bp.errors import ConfigError, one_line
 from mnist_bp.model.parameters import CLASSES, PIXELS
 
+MODELS_FOR_GPU: Final = 8
+"""With `auto`, a GPU trains from this many models on. It trains one per multiprocessor, and a core of a CPU is faster
+than a multiprocessor: 4.5 to 5.3 us/step against 8.4 (an Intel Xeon and an H200, docs/benchmarks.md)."""
 
-def choose_engine(name: str, hidden: int = 30, batch_size: int = 10) -> tuple[Engine, str | None]:
+
+def choose_engine(name: str, hidden: int = 30, batch_size: int = 10, models: int = 1) -> tuple[Engine, str | None]:
     """Return the engine for a configured name.
 
     Args:
-        name: `auto` (`cuda` if there is a GPU, else `cpu`, else `reference`), `reference` (on the CPU), `cpu` or
-            `cuda`.
+        name: `auto` (`cuda` for many models that fit on a GPU's chip, if there is a GPU; else `cpu`, else
+            `reference`), `reference` (on the CPU), `cpu` or `cuda`.
         hidden: Hidden units of the network; decides whether it fits on a GPU's chip.
         batch_size: Examples per step; likewise.
+        models: Models trained side by side; see `MODELS_FOR_GPU`.
 
     Returns:
         The engine, and a notice if a slower one replaces the chosen one, else None.
@@ -26,12 +33,13 @@ def choose_engine(name: str, hidden: int = 30, batch_size: int = 10) -> tuple[En
     """
     if name == "reference":
         return _reference("cpu"), None
-    if name == "cuda" or (name == "auto" and _has_gpu()):
-        try:
-            return _cuda(hidden, batch_size)
-        except ConfigError:  # this torch cannot use the GPU
-            if name == "cuda":
-                raise
+    if name == "cuda":
+        return _cuda(hidden, batch_size)
+    if name == "auto" and models >= MODELS_FOR_GPU and _has_gpu():
+        with suppress(ConfigError):  # this torch cannot use the GPU
+            engine, _ = _cuda(hidden, batch_size)
+            if engine.name == "cuda":
+                return engine, None
     try:
         from mnist_bp.engines.cpu import compiled_engine
 

@@ -41,7 +41,8 @@ class RunRequest:
         """Name of the engine: the one that the run was started with, or the one that is chosen on this machine."""
         if self.started_engine is not None:
             return self.started_engine
-        return choose_engine(self.config.engine, self.config.hidden, self.config.batch_size)[0].name
+        config = self.config
+        return choose_engine(config.engine, config.hidden, config.batch_size, len(config.seed_list))[0].name
 
 
 def load_resumable_run(run_id: str, config: RunConfig, given: Mapping[str, Any]) -> RunRequest:

@@ -102,7 +102,7 @@ def checkpoint_metadata(
 
 def _start(config: RunConfig, data: CachedDataset, journal: Journal, run_id: str) -> Engine:
     """Choose and certify the engine of a new run, and begin its journal."""
-    engine, notice = choose_engine(config.engine, config.hidden, config.batch_size)
+    engine, notice = choose_engine(config.engine, config.hidden, config.batch_size, len(config.seed_list))
     certificate = _certify(config, engine, notice)
     journal.begin(
         RunStart(

