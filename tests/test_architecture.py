@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import ast
+import shutil
 import subprocess
 import sys
 import tomllib
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -150,3 +152,16 @@ def test_the_lock_names_no_address() -> None:
     assert "--hash=sha256:" in lock
     assert "://" not in lock
     assert "index-url" not in lock
+
+
+def test_a_wheel_contains_every_file_of_the_product(tmp_path: Path) -> None:
+    packages = ("bench", "deployments", "flows", "mnist_bp", "tasks")
+    for name in packages:
+        shutil.copytree(REPOSITORY / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("pyproject.toml", "README.md"):
+        shutil.copy(REPOSITORY / name, tmp_path)
+    expected = {path.relative_to(tmp_path).as_posix() for path in tmp_path.glob("*/**/*") if path.is_file()}
+    build = "import setuptools.build_meta; print(setuptools.build_meta.build_wheel('.'))"
+    built = subprocess.run([sys.executable, "-c", build], cwd=tmp_path, capture_output=True, text=True, check=True)
+    found = set(zipfile.ZipFile(tmp_path / built.stdout.splitlines()[-1]).namelist())
+    assert {name for name in expected - found if not name.startswith("deployments/")} == set()  # used in a checkout
