@@ -11,8 +11,8 @@ from mnist_bp.errors import ConfigError, one_line
 from mnist_bp.model.parameters import CLASSES, PIXELS
 
 MODELS_FOR_GPU: Final = 8
-"""With `auto`, a GPU trains from this many models on. It trains one per multiprocessor, and a core of a CPU is faster
-than a multiprocessor: 4.5 to 5.3 us/step against 8.4 (an Intel Xeon and an H200, docs/benchmarks.md)."""
+"""With `auto`, a GPU trains from this many models on. It trains one per multiprocessor, each slower than on a core.
+So many take the 16 cores of an Intel Xeon as long as an H200, computed from the rates in docs/benchmarks.md."""
 
 
 def choose_engine(name: str, hidden: int = 30, batch_size: int = 10, models: int = 1) -> tuple[Engine, str | None]:
@@ -37,8 +37,8 @@ def choose_engine(name: str, hidden: int = 30, batch_size: int = 10, models: int
         return _cuda(hidden, batch_size)
     if name == "auto" and models >= MODELS_FOR_GPU and _has_gpu():
         with suppress(ConfigError):  # this torch cannot use the GPU
-            engine, _ = _cuda(hidden, batch_size)
-            if engine.name == "cuda":
+            engine, slower = _cuda(hidden, batch_size)
+            if slower is None:
                 return engine, None
     try:
         from mnist_bp.engines.cpu import compiled_engine

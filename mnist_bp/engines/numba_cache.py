@@ -47,7 +47,7 @@ def compile_cached(variant: str, *functions: tuple[Kernel, Signature]) -> list[K
     Raises:
         RuntimeError: numba is configured not to compile.
     """
-    if numba.config.DISABLE_JIT:  # type: ignore[attr-defined]
+    if numba.config.DISABLE_JIT:  # type: ignore[attr-defined]  # set at run time
         raise RuntimeError("NUMBA_DISABLE_JIT is set")
     parent = cache_directory()
     if parent is not None:

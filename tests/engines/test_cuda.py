@@ -197,8 +197,8 @@ def test_on_the_gpu_the_certificate_passes_in_both_precisions() -> None:
 @pytest.mark.skipif(not HAS_GPU, reason="needs a CUDA device")
 @pytest.mark.parametrize("seed", [1, 2, 12345])
 def test_the_initial_parameters_are_those_of_torch_on_a_gpu(seed: int) -> None:
-    """In the order W1, b1, W2, b2; the GPU's own sine and logarithm have fewer digits (on an H200, within 2.9e-6)."""
+    """In the order W1, b1, W2, b2; the GPU's own sine and logarithm have fewer digits; the limit is that of `rng`."""
     torch.cuda.manual_seed(seed)
     for ours in initial_parameters(seed, 784, 30, 10):
         theirs = torch.empty(ours.shape, device="cuda").normal_().cpu().numpy()
-        np.testing.assert_allclose(ours, theirs, rtol=0, atol=5e-6)
+        np.testing.assert_allclose(ours, theirs, rtol=0, atol=3e-6)
