@@ -10,7 +10,7 @@ GO_SERVERS := github.com/minio/minio@v0.0.0-20260212201848-7aac2a2c5b7c github.c
 UV = $(shell command -v uv || echo "$(VENV)/uv/bin/uv")
 ARGS ?=
 # several at once, as tests/conftest.py says
-ON_CORES := -n auto --dist loadfile
+ON_CORES := -n auto --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
 .PHONY: help setup train serve test check format lock servers clean

@@ -129,14 +129,11 @@ def test_its_server_ends_with_it_however_it_ends_and_has_a_ui_that_works_on_any_
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs /proc")
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_an_interruption_during_the_start_prints_no_traceback(
-    number: signal.Signals, tmp_path: Path, start_with_server: Start
-) -> None:
+def test_an_interruption_during_the_start_prints_no_traceback(tmp_path: Path, start_with_server: Start) -> None:
     for moment in range(6):
         served = start_with_server(tmp_path / str(moment)).handling_signals()
         time.sleep(0.25 * moment)  # from its first imports to Prefect's
-        served.process.send_signal(number)
+        served.process.send_signal((signal.SIGINT, signal.SIGTERM)[moment % 2])
         code = served.process.wait(HANG_S)
         served.close()
         assert (code, "Traceback" in served.log.read_text()) == (INTERRUPTED, False)
@@ -172,41 +169,54 @@ def train(served: Served) -> FlowRun:
         return read_run(run.id)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interruption_ends_the_run_in_progress_and_prints_how_to_resume_it(
-    number: signal.Signals, tmp_path: Path, start_with_server: Start
+    tmp_path: Path, start_with_server: Start
 ) -> None:
     served = start_with_server(tmp_path).ready()
-    run, processes = train(served), served.descendants
+    run, before = train(served), served.password
+    command = interrupted(served, run, signal.SIGINT, tmp_path)
+    again = start_with_server(tmp_path).ready()
+    assert again.password != before
+    assert interrupted(again, resumed_by_command(again, command), signal.SIGTERM, tmp_path) == command
+
+
+def interrupted(served: Served, run: FlowRun, number: signal.Signals, place: Path) -> str:
+    """Interrupt a serving process while a run trains.
+
+    Returns:
+        The command to resume the run.
+    """
+    processes = served.descendants
     served.process.send_signal(number)
     code = served.process.wait(HANG_S)
     served.close()
     assert_ended(processes)
     log = served.log.read_text()
     assert (code, "Traceback" in log, "Warning" in log) == (0, False, False), log
-    (directory,) = tmp_path.glob("data/runs/*/")
+    (directory,) = place.glob("data/runs/*/")
     prefect = shlex.quote(str(Path(sys.executable).with_name("prefect")))
+    command = f"{prefect} deployment run mnist-bp/train --param resume={directory.name}"
     assert log.splitlines()[-3:] == [
         f"flow run {run.name}: interrupted; it is marked as Crashed",
         "the run is kept; serve again, and resume it with:",
-        f"{prefect} deployment run mnist-bp/train --param resume={directory.name}",
+        command,
     ]
     with closing(sqlite3.connect(served.home / "prefect.db")) as database:
         states = database.execute("SELECT state_name FROM flow_run WHERE name = ?", [run.name]).fetchall()
-    assert states == [("Crashed",)]
-    if number == signal.SIGTERM:
-        before, again = served.password, start_with_server(tmp_path).ready()
-        assert again.password != before
-        resumed_by_command(again, log.splitlines()[-1])
+    assert set(states) == {("Crashed",)}
+    return command
 
 
-def resumed_by_command(served: Served, command: str) -> None:
+def resumed_by_command(served: Served, command: str) -> FlowRun:
+    """Resume a run, and wait until it trains."""
     variables = environment(served.home, PREFECT_API_URL=served.about["api"], PREFECT_API_AUTH_STRING=served.password)
     with client_of(served.about["api"], served.password):
         eventually(both_are_served, "they are not served")
         subprocess.run(shlex.split(command), env=variables, check=True, capture_output=True)
         run = eventually(lambda: newest_flow_run() if newest_flow_run().parameters.get("resume") else None, "no run")
         eventually(lambda: any("resum" in line for line in logs_of(run)), "it is not resumed")
+        artifact_of(run, "train-progress")
+        return read_run(run.id)
 
 
 def test_it_ends_at_once_with_a_message_if_its_server_has_ended(tmp_path: Path, start_with_server: Start) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -63,30 +64,42 @@ def machine_code(directory: Path) -> list[Path]:
     return sorted(directory.rglob("*.nbc"))
 
 
-def test_a_second_process_loads_the_compiled_code(tmp_path: Path) -> None:
-    first = finished(start(NUMBA_CACHE_DIR=str(tmp_path)))
-    written = [path.stat().st_mtime_ns for path in machine_code(tmp_path)]
-    second = finished(start(NUMBA_CACHE_DIR=str(tmp_path)))
-    assert first[0] == second[0]
-    assert first[0].startswith("cpu ")
+@pytest.fixture(scope="module")
+def compiled(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """A cache directory that a process compiled into, and the result of that process."""
+    directory = tmp_path_factory.mktemp("compiled")
+    return directory, finished(start(NUMBA_CACHE_DIR=str(directory)))[0]
+
+
+def test_a_second_process_loads_the_compiled_code(compiled: tuple[Path, str]) -> None:
+    directory, first = compiled
+    written = [path.stat().st_mtime_ns for path in machine_code(directory)]
+    assert finished(start(NUMBA_CACHE_DIR=str(directory)))[0] == first
+    assert first.startswith("cpu ")
     assert len(written) == 3
-    assert written == [path.stat().st_mtime_ns for path in machine_code(tmp_path)]
+    assert written == [path.stat().st_mtime_ns for path in machine_code(directory)]
 
 
 @pytest.mark.slow
-def test_two_processes_that_compile_at_once_do_not_disturb_each_other(tmp_path: Path) -> None:
+def test_two_processes_that_compile_at_once_do_not_disturb_each_other(
+    compiled: tuple[Path, str], tmp_path: Path
+) -> None:
     both = [start(NUMBA_CACHE_DIR=str(tmp_path)) for _ in range(2)]
     results = {finished(process)[0] for process in both}
-    assert results == {finished(start(NUMBA_CACHE_DIR=str(tmp_path)))[0]}
+    assert results == {compiled[1]}
+    assert finished(start(NUMBA_CACHE_DIR=str(tmp_path)))[0] == compiled[1]
 
 
-@pytest.mark.parametrize("damage", [b"", b"not machine code", None])
-def test_damaged_code_on_disk_is_compiled_again(damage: bytes | None, tmp_path: Path) -> None:
-    expected = finished(start(NUMBA_CACHE_DIR=str(tmp_path)))[0]
+@pytest.mark.parametrize("damage", [b"not machine code", None])
+def test_damaged_code_on_disk_is_compiled_again(
+    damage: bytes | None, compiled: tuple[Path, str], tmp_path: Path
+) -> None:
+    shutil.copytree(compiled[0], tmp_path, dirs_exist_ok=True)
     for path in [*tmp_path.rglob("*.nbc"), *tmp_path.rglob("*.nbi")]:
         path.write_bytes(path.read_bytes()[:-100] if damage is None else damage)
     damaged = {path: path.read_bytes() for path in machine_code(tmp_path)}
-    assert finished(start(NUMBA_CACHE_DIR=str(tmp_path)))[0] == expected
+    assert damaged
+    assert finished(start(NUMBA_CACHE_DIR=str(tmp_path)))[0] == compiled[1]
     assert all(path.read_bytes() != content for path, content in damaged.items())
 
 
