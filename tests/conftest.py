@@ -49,8 +49,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(autouse=True)
-def _own_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Keep the caller's settings and credentials out of every test, and its files out of the working directory."""
+def _own_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep the caller's settings and credentials out of every test, and its files out of the working directory.
+
+    In this order, a test's patches of `os` are undone before its directory is removed.
+    """
     for name in list(os.environ):
         if name.startswith(("AWS_", "MNIST_BP_")):
             monkeypatch.delenv(name)
