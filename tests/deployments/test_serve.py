@@ -129,11 +129,14 @@ def test_its_server_ends_with_it_however_it_ends_and_has_a_ui_that_works_on_any_
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs /proc")
-def test_an_interruption_during_the_start_prints_no_traceback(tmp_path: Path, start_with_server: Start) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interruption_during_the_start_prints_no_traceback(
+    number: signal.Signals, tmp_path: Path, start_with_server: Start
+) -> None:
     for moment in range(6):
         served = start_with_server(tmp_path / str(moment)).handling_signals()
         time.sleep(0.25 * moment)  # from its first imports to Prefect's
-        served.process.send_signal((signal.SIGINT, signal.SIGTERM)[moment % 2])
+        served.process.send_signal(number)
         code = served.process.wait(HANG_S)
         served.close()
         assert (code, "Traceback" in served.log.read_text()) == (INTERRUPTED, False)
@@ -202,8 +205,8 @@ def interrupted(served: Served, run: FlowRun, number: signal.Signals, place: Pat
         command,
     ]
     with closing(sqlite3.connect(served.home / "prefect.db")) as database:
-        states = database.execute("SELECT state_name FROM flow_run WHERE name = ?", [run.name]).fetchall()
-    assert set(states) == {("Crashed",)}
+        states = database.execute("SELECT state_name FROM flow_run WHERE id = ?", [str(run.id)]).fetchall()
+    assert states == [("Crashed",)]
     return command
 
 

@@ -90,7 +90,7 @@ def test_two_processes_that_compile_at_once_do_not_disturb_each_other(
     assert finished(start(NUMBA_CACHE_DIR=str(tmp_path)))[0] == compiled[1]
 
 
-@pytest.mark.parametrize("damage", [b"not machine code", None])
+@pytest.mark.parametrize("damage", [b"", b"not machine code", None])
 def test_damaged_code_on_disk_is_compiled_again(
     damage: bytes | None, compiled: tuple[Path, str], tmp_path: Path
 ) -> None:

@@ -66,7 +66,7 @@ def cold(tmp_path: Path) -> NewRun:
     def plan() -> RunPlan:
         number = next(numbers)
         place = {"data_dir": str(tmp_path / f"data-{number}"), "artifacts": str(tmp_path / f"artifacts-{number}")}
-        config = RunConfig(dataset=DATASET, steps=300, checkpoint_every=100, engine="cpu", **place)
+        config = RunConfig(dataset=DATASET, steps=500, checkpoint_every=100, engine="cpu", **place)
         return RunPlan(config, run_id_of(number))
 
     return plan
