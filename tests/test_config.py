@@ -179,6 +179,14 @@ def test_a_place_is_the_same_however_it_is_written(written: str, monkeypatch: py
     assert [command.data_dir, command.artifacts] == expected
 
 
+@pytest.mark.parametrize("blanks", ["", " ", "\r"])
+def test_a_variable_of_blanks_is_as_good_as_none(blanks: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for variable in ("MNIST_BP_DATA_DIR", "MNIST_BP_ARTIFACTS"):
+        monkeypatch.setenv(variable, blanks)
+    command = parse(TrainCommand, [])
+    assert [command.data_dir, command.artifacts] == ["data", "artifacts"]
+
+
 def test_a_bucket_may_end_in_a_carriage_return() -> None:
     assert RunConfig(artifacts="s3://bucket/prefix\r").artifacts == "s3://bucket/prefix"
 

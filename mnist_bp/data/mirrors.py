@@ -8,6 +8,7 @@ import threading
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final, Self
 
 import httpx
@@ -232,10 +233,9 @@ def _raising_mirror_errors(url: str, limits: Limits, deadline: _Deadline) -> Ite
 
 
 def _missing_certificates() -> str | None:
-    """Name a variable whose file of certificates, which HTTPX reads, is missing, or return None."""
-    for name, exists in (("SSL_CERT_FILE", os.path.isfile), ("SSL_CERT_DIR", os.path.isdir)):
-        if (place := os.environ.get(name)) and not exists(place):
-            return f"{name} is {place}, which does not exist; correct or unset it"
+    """Return the line about a file of certificates that HTTPX should read and that is missing, or None."""
+    if (place := os.environ.get("SSL_CERT_FILE")) and not Path(place).is_file():
+        return f"SSL_CERT_FILE is {place}, which does not exist; correct or unset it"
     return None
 
 

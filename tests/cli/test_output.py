@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 
 from mnist_bp.cli.main import main
+from mnist_bp.cli.process import print_error, print_line
+from mnist_bp.cli.tables import print_table
 from mnist_bp.errors import UNPRINTABLE, MnistBpError
 from mnist_bp.storage.local import LocalStore
 from tests.support.published_runs import promote, publish
@@ -38,5 +40,22 @@ def test_a_key_of_a_store_moves_no_cursor_and_is_shown_as_it_is(
         assert "\\x1b[31m[bold]red\\u202e\\x07" in shown
 
 
+def test_the_summary_of_a_run_in_a_directory_with_a_hostile_name_moves_no_cursor(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flags = ["--dataset", "mnist-sample", "--engine", "reference", "--steps", "2", "--checkpoint-every", "2"]
+    assert main(["train", *flags, "--data-dir", str(tmp_path / HOSTILE)]) == 0
+    output = capsys.readouterr()
+    assert not UNPRINTABLE.search((output.out + output.err).replace("\n", ""))
+    assert "\\x1b[31m[bold]red\\u202e\\x07" in output.out
+
+
 def test_the_message_of_an_error_has_no_control_characters() -> None:
     assert str(MnistBpError(f"HTTP 404 {HOSTILE}\nnext")) == ("HTTP 404 \\x1b[31m[bold]red\\u202e\\x07 next")
+
+
+def test_whatever_prints_a_line_escapes_it(capsys: pytest.CaptureFixture[str]) -> None:
+    for show in (print_error, print_line, lambda text: print_table(("run",), [(text,)])):
+        show(HOSTILE)
+        output = capsys.readouterr()
+        assert "\\x1b[31m[bold]red\\u202e\\x07" in output.out + output.err

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import random
 import shutil
 import subprocess
@@ -303,6 +304,22 @@ def test_one_deadline_covers_all_redirects(data_dir: Path, monkeypatch: pytest.M
     assert "not finished after 0.5 s" in str(error)
 
 
+def test_the_total_time_covers_a_directory_too(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MNIST_BP_MIRRORS", directory_mirror(data_dir.parent / "mirror"))
+    assert "not finished after 0 s" in str(failure(data_dir, Limits(total=0)))
+
+
+def test_one_deadline_covers_the_server_that_a_redirect_names(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with (
+        RawHttp(drip_bytes(b"HTTP/1.1 200 OK\r\nX-Long: ", b"a")) as other,
+        RawHttp(http("302 Found", b"", Location=f"{other.endpoint}/file")) as server,
+    ):
+        monkeypatch.setenv("MNIST_BP_MIRRORS", server.endpoint)
+        error = failure(data_dir, Limits(connect=60, silence=60, total=0.5))
+        assert other.requests
+    assert "not finished after 0.5 s" in str(error)
+
+
 def test_escape_sequences_of_a_mirror_reach_no_message(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     reply = b"HTTP/1.1 200 OK\r\nContent-Type: \x9b31mred\r\nContent-Length: 4\r\n\r\nnope"
     with RawHttp(whole(reply)) as server:
@@ -408,10 +425,14 @@ def test_s3_mirror_without_the_file_is_listed_with_the_reason(
     assert not error.transient
 
 
-def test_password_in_a_mirror_is_not_repeated(data_dir: Path, server: BadHttp, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_password_in_a_mirror_is_in_no_message_and_in_no_log(
+    data_dir: Path, server: BadHttp, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    caplog.set_level(logging.DEBUG, "httpx")
     server.faults[IMAGES] = [status(404)]
     monkeypatch.setenv("MNIST_BP_MIRRORS", server.url.replace("//", "//user:hunter2@"))
-    assert "hunter2" not in str(failure(data_dir))
+    assert "hunter2" not in str(failure(data_dir)) + caplog.text
 
 
 # ---------------------------------------------------------------------------------------------- wrong responses

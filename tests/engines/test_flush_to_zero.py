@@ -40,9 +40,13 @@ read: Any = cast(Any, njit)(_read)
 write: Any = cast(Any, njit)(_write)
 
 
-def white_images() -> CpuData:
-    images = np.full((EXAMPLES, PIXELS), 255, np.uint8)
+def images_of(pixel: int) -> CpuData:
+    images = np.full((EXAMPLES, PIXELS), pixel, np.uint8)
     return CpuEngine().load(images, np.zeros(EXAMPLES, np.uint8), CLASSES)
+
+
+def white_images() -> CpuData:
+    return images_of(255)
 
 
 def model_of(dtype: type, W1: float, W2: float = 0) -> Model:
@@ -68,6 +72,17 @@ def test_training_flushes_subnormal_numbers(dtype: type, models: int) -> None:
     batches = [np.zeros((1, 2), np.int64)] * models
     trained = white_images().advance([start] * models, batches, learning_rate=0.0, bias_gradient="mean")
     assert all(np.all(after.W1 == 0) for after in trained)
+
+
+@needs_register
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_training_flushes_subnormal_results_of_numbers_that_are_not(dtype: type) -> None:
+    """The gradients of the hidden units are just large enough, and their products with a pixel of 1/255 are not."""
+    start = model_of(dtype, 0)
+    start.W2[:, 0] = 100 * np.finfo(dtype).tiny
+    (after,) = images_of(1).advance([start], [np.zeros((1, 1), np.int64)], learning_rate=0.5, bias_gradient="mean")
+    assert np.all(after.b1 != 0)
+    assert np.all(after.W1 == 0)
 
 
 @needs_register

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+
 import pytest
 
 from flows.runtime.notifications import WEBHOOK_VARIABLE, check_webhook, post
@@ -23,6 +25,14 @@ def test_a_webhook_that_refuses_is_named_by_its_host_and_not_by_its_secret() -> 
     assert "127.0.0.1" in problem
     assert "HTTP 500" in problem
     assert "secret" not in problem
+
+
+def test_the_address_of_a_webhook_is_in_no_log(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+    caplog.set_level(logging.DEBUG, "httpx")
+    with webhook() as hook:
+        assert post(hook.url, "text") is None
+    assert "secret" not in caplog.text
 
 
 @pytest.mark.parametrize("url", ["http://127.0.0.1:9/secret", "nonsense/secret", "http://[secret", "http://\n/secret"])

@@ -56,6 +56,14 @@ def test_a_document_without_a_checksum_is_refused(content: bytes) -> None:
         load(content)
 
 
+@pytest.mark.parametrize(
+    "document", [{"a": "\x1b[31m"}, {"a": [{"b": "\u202e"}]}, {"a": {"\x07": 1}}], ids=["value", "below", "name"]
+)
+def test_a_document_with_a_control_character_is_refused(document: dict[str, object]) -> None:
+    with pytest.raises(DataFormatError, match="a string contains the control character"):
+        load(checksummed_json.dumps(document))
+
+
 @pytest.mark.parametrize("indent", [2, None])
 def test_a_document_of_format_1_is_refused_in_one_line_that_says_what_to_do(indent: int | None) -> None:
     with pytest.raises(DataFormatError) as caught:

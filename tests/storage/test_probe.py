@@ -7,8 +7,9 @@ from collections.abc import Iterator
 
 import pytest
 
+from mnist_bp.errors import StoreError
 from mnist_bp.storage.interface import PAGE_SIZE, Entry
-from mnist_bp.storage.probe import probe
+from mnist_bp.storage.probe import probe, probe_create
 from tests.support.memory_store import MemoryStore
 
 
@@ -69,3 +70,13 @@ def test_a_listing_out_of_order_or_with_a_file_twice_is_found(store: MemoryStore
     found = problems(store)
     assert list(found) == ["list in order and pages"]
     assert "files listed out of order, twice or not at all: a" in found["list in order and pages"]
+
+
+class BusyStore(MemoryStore):
+    def create(self, key: str, content: bytes) -> bool:
+        raise StoreError("a conflict with another write (HTTP 409)", transient=True)
+
+
+def test_a_store_that_is_busy_is_not_one_without_conditional_writes() -> None:
+    with pytest.raises(StoreError, match="409"):
+        probe_create(BusyStore())

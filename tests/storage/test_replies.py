@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import time
 import traceback
 from base64 import b64encode
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from botocore.exceptions import ConnectionClosedError, SSLError
+from botocore.loaders import JSONFileLoader
 
 from mnist_bp.errors import ChecksumError, DataFormatError, StoreError
 from mnist_bp.storage import retries
@@ -80,6 +82,43 @@ def test_a_reply_that_drips_is_abandoned_in_time_as_transient(
     assert error.transient
 
 
+@pytest.mark.parametrize("action", ACTIONS)
+def test_a_program_that_finds_credentials_and_hangs_is_abandoned_in_time(
+    action: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, serve: Callable[[Reply], RawHttp]
+) -> None:
+    serve(http("200 OK", b""))
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    (tmp_path / "config").write_text(f"[default]\ncredential_process = timeout 20 cat {pipe}\n")
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name)
+    error = error_of(lambda: ACTIONS[action](store_of(attempt_seconds=1)))
+    os.close(os.open(pipe, os.O_RDWR | os.O_NONBLOCK))  # ends the program
+    assert "no complete reply within 1 s" in str(error)
+    assert error.transient
+
+
+def test_clients_share_one_parsed_api_description(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, serve: Callable[[Reply], RawHttp]
+) -> None:
+    serve(http("200 OK", b"content", ETag='"a"'))
+    monkeypatch.setenv("AWS_DATA_PATH", str(tmp_path))  # no client of this process has been opened with it
+    parsed: list[str] = []
+    load = JSONFileLoader.load_file
+
+    def counted(self: JSONFileLoader, path: str) -> object:
+        found = load(self, path)
+        if found is not None:
+            parsed.append(path)
+        return found
+
+    monkeypatch.setattr(JSONFileLoader, "load_file", counted)
+    for _ in range(2):
+        assert store_of().get("key") == b"content"
+    assert len([path for path in parsed if path.endswith("service-2")]) == 1
+
+
 def test_an_object_larger_than_recorded_or_than_any_document_is_not_read(serve: Callable[[Reply], RawHttp]) -> None:
     serve(drip(b'HTTP/1.1 200 OK\r\nETag: "a"\r\nContent-Length: 8589934592\r\n\r\n', b"a"))
     store = store_of()
@@ -109,10 +148,16 @@ def test_a_conflict_is_tried_again_whatever_a_store_calls_it(code: str, serve: C
     assert len(server.requests) == 3
 
 
+def test_a_conflict_without_a_body_is_tried_again(serve: Callable[[Reply], RawHttp]) -> None:
+    server = serve(http("409 Conflict", b""))
+    assert error_of(lambda: store_of(attempts=3).create("key", b"content")).transient
+    assert len(server.requests) == 3
+
+
 def test_the_first_line_of_the_stores_own_message_is_shown_without_secrets_and_control_characters(
     serve: Callable[[Reply], RawHttp],
 ) -> None:
-    token = "A" * 300
+    token = "A" * 60  # shorter than what is shown of a message
     message = f"quota of bucket exceeded\t{SECRET} {token} https://user:{SECRET}@host/?X-Amz-Signature=1\nmore"
     serve(http("403 Forbidden", f"<Error><Code>Quota</Code><Message>{message}</Message></Error>".encode()))
     error = str(error_of(lambda: store_of().get("key")))
@@ -207,6 +252,15 @@ def test_the_users_choice_of_checksums_is_honoured(
     assert any(line.startswith("x-amz-checksum-") for line in proper.headers[0]) == (chosen is not None)
 
 
+def test_the_choice_of_checksums_of_a_profile_is_honoured(
+    monkeypatch: pytest.MonkeyPatch, proper: RawHttp, tmp_path: Path
+) -> None:
+    (tmp_path / "config").write_text("[default]\nrequest_checksum_calculation = when_supported\n")
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
+    store_of().create("key", b"content")
+    assert any(line.startswith("x-amz-checksum-") for line in proper.headers[0])
+
+
 def test_the_addressing_style_of_the_aws_configuration_is_honoured(
     monkeypatch: pytest.MonkeyPatch, proper: RawHttp, tmp_path: Path
 ) -> None:
@@ -236,6 +290,17 @@ def test_what_a_store_says_is_in_no_traceback(serve: Callable[[Reply], RawHttp])
     serve(http("403 Forbidden", f"<Error><Code>Quota</Code><Message>{SECRET}</Message></Error>".encode()))
     error = error_of(lambda: store_of().get("key"))
     assert SECRET not in "".join(traceback.format_exception(error))
+
+
+def test_a_session_token_is_in_no_log(
+    serve: Callable[[Reply], RawHttp], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    for name in (None, "boto3", "botocore"):
+        caplog.set_level(logging.DEBUG, name)
+    monkeypatch.setenv("AWS_SESSION_TOKEN", SECRET)
+    serve(http("403 Forbidden", b"<Error><Code>AccessDenied</Code></Error>"))
+    error_of(lambda: store_of().get("key"))
+    assert SECRET not in caplog.text
 
 
 def test_a_profile_that_does_not_exist_is_named_by_its_variable(monkeypatch: pytest.MonkeyPatch) -> None:
