@@ -97,8 +97,7 @@ class ServeCommand(RunConfig, Command, cli_prog_name="serve.py"):
     @property
     def config(self) -> RunConfig:
         """The configuration of the nightly, without what concerns serving alone."""
-        serving = {"json_output", "cron", "timezone", "with_server", "port", "end_with"}
-        return RunConfig.model_validate(self.model_dump(exclude=serving))
+        return RunConfig.model_validate({name: getattr(self, name) for name in RunConfig.model_fields})
 
 
 def create_deployments(command: ServeCommand) -> list[RunnerDeployment]:

@@ -10,10 +10,12 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import (
     AfterValidator,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     StringConstraints,
     ValidationInfo,
+    WithJsonSchema,
     field_validator,
 )
 
@@ -55,6 +57,9 @@ Directory = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1
 StoreAddress = Annotated[Directory, AfterValidator(_check_address)]
 """Address of a store: a directory or s3://bucket/prefix."""
 
+_IN_A_FORM: Final = WithJsonSchema({"anyOf": [{"type": "string", "minLength": 1}, {"type": "null"}], "default": None})
+"""A form sends every field: null where the user states no place, so that the process that runs decides it."""
+
 VALIDATION_SHARE: Final = 12
 """With several seeds, one in this many training examples is held out: 5,000 of MNIST's 60,000."""
 
@@ -72,7 +77,11 @@ PLACES: Final = frozenset({"data_dir", "artifacts"})
 
 
 class RunConfig(BaseModel):
-    """Everything that decides what a run does. Credentials and endpoints come from the AWS_* environment instead."""
+    """Everything that decides what a run does. Credentials and endpoints come from the AWS_* environment instead.
+
+    The places, `data_dir` and `artifacts`, are those of the process that runs, unless they are given. They are not
+    dumped, so that the parameters of a deployment do not contain those of the machine that deploys.
+    """
 
     model_config = ConfigDict(
         frozen=True,
@@ -115,10 +124,16 @@ class RunConfig(BaseModel):
     engine: EngineChoice = "auto"
     """Engine that computes the steps; auto = cuda from 8 seeds on if there is a GPU, else cpu, else reference."""
 
-    data_dir: Directory = Field(default_factory=data_dir_from_environment)
+    data_dir: Annotated[
+        Directory, BeforeValidator(lambda place: data_dir_from_environment() if place is None else place), _IN_A_FORM
+    ] = Field(default_factory=data_dir_from_environment, exclude=True)
     """Directory of downloads, caches and runs in progress; default: $MNIST_BP_DATA_DIR, else ./data."""
 
-    artifacts: StoreAddress = Field(default_factory=artifacts_from_environment)
+    artifacts: Annotated[
+        StoreAddress,
+        BeforeValidator(lambda place: artifacts_from_environment() if place is None else place),
+        _IN_A_FORM,
+    ] = Field(default_factory=artifacts_from_environment, exclude=True)
     """Store for finished runs, a directory or s3://bucket/prefix; default: $MNIST_BP_ARTIFACTS, else ./artifacts."""
 
     significance: float = Field(default=0.05, gt=0, le=1, allow_inf_nan=False)
@@ -196,7 +211,7 @@ class RunConfig(BaseModel):
     @property
     def record(self) -> dict[str, Any]:
         """All settings but the data directory, as JSON values that are the same from any working directory."""
-        return self.model_dump(mode="json", exclude={"data_dir"}) | {"artifacts": absolute_address(self.artifacts)}
+        return self.model_dump(mode="json") | {"artifacts": absolute_address(self.artifacts)}
 
     @property
     def chosen(self) -> dict[str, Any]:

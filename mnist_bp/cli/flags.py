@@ -168,7 +168,7 @@ class TrainCommand(RunConfig, Command):
     @property
     def config(self) -> RunConfig:
         """The run's configuration, without the flags of the command line alone."""
-        return RunConfig.model_validate(self.model_dump(exclude={"json_output", "preset", "resume"}))
+        return RunConfig.model_validate({name: getattr(self, name) for name in RunConfig.model_fields})
 
     @property
     def given(self) -> dict[str, Any]:

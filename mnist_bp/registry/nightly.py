@@ -100,7 +100,7 @@ def find_identical_run(config: RunConfig, dataset_key: str, days: Iterable[date]
     """
     from mnist_bp.registry.manifest import code_sha256  # pyarrow, which dates do not need
 
-    wanted = dataset_key, code_sha256(), _settings(config.model_dump(mode="json"))
+    wanted = dataset_key, code_sha256(), _settings(config.record)
     store = open_store(config.artifacts)
     listed = [run for day in sorted(set(days)) for run in list_runs(store, f"{day:%Y%m%d}")]
     for run in reversed(catalog_runs(store, listed)):
