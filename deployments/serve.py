@@ -23,7 +23,7 @@ if __name__ == "__main__":
 
 from pydantic import Field, field_validator
 
-from flows.runtime.choose_server import check_health, separate_password, unusable
+from flows.runtime.choose_server import require_server, separate_password
 from flows.runtime.home import ensure_home, prefect_home
 from flows.runtime.password import (
     CLIENT_VARIABLE,
@@ -34,7 +34,7 @@ from flows.runtime.password import (
     write_password,
 )
 from flows.runtime.proxies import bypass_proxies_on_loopback
-from flows.runtime.server import LocalServer, ServerError
+from flows.runtime.server import LocalServer
 from flows.runtime.watch import SERVED_BY, when_process_dies
 from mnist_bp.cli import alive
 from mnist_bp.cli.flags import Command, parse
@@ -167,13 +167,9 @@ def export_settings(command: ServeCommand) -> ServeCommand:
 
 
 def _serve(command: ServeCommand, deployments: list[RunnerDeployment]) -> None:
-    from prefect.settings import PREFECT_API_URL
-
     from flows.runtime.serving import crash_killed_runs, run_until_interrupted
 
-    url = str(PREFECT_API_URL.value())
-    if problem := check_health():
-        raise unusable(url, problem, "start it, or start one with --with-server")
+    url = require_server("start one with --with-server")
     crash_killed_runs()
     alive.stop()
     run_until_interrupted(deployments, lambda: _print_addresses(command, without_secrets(url)))
@@ -220,14 +216,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         command = export_settings(command)
         if command.end_with is not None:
             when_process_dies(command.end_with, lambda: os.kill(os.getpid(), signal.SIGTERM))
-        from prefect.settings import PREFECT_API_URL
-
         from flows.runtime.notifications import check_webhook
 
         deployments = create_deployments(command)
         check_webhook()
-        if PREFECT_API_URL.value() is None:
-            raise ServerError("no Prefect server is configured: set PREFECT_API_URL, or start one with --with-server")
         server = None
         if command.with_server:
             server = LocalServer(command.port, with_ui=True, password=os.environ[CLIENT_VARIABLE])

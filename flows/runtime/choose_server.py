@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http
 import os
+import re
 import tomllib
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -23,6 +24,13 @@ CONNECT_TIMEOUT_S: Final = 1.5
 
 _HINT: Final = "run without a server: mnist-bp train, with the same flags"
 
+_EXAMPLE: Final = "http://127.0.0.1:4200/api"
+
+_NOT_AN_API: Final = (http.HTTPStatus.NOT_FOUND, http.HTTPStatus.METHOD_NOT_ALLOWED)
+
+_UI_PAGE: Final = re.compile(r"/(dashboard|runs|flows|deployments|automations|settings|login)(/.*)?(\?.*)?$")
+"""End of an address that was copied from the UI."""
+
 
 def prestart() -> LocalServer | None:
     """Start a server before Prefect is imported, unless a variable or the active profile seems to name one.
@@ -40,8 +48,10 @@ def prestart() -> LocalServer | None:
 def separate_password() -> None:
     """Move user:password in the address of Prefect's server to the setting that is for it: Prefect prints addresses.
 
-    Call this before Prefect is imported.
+    Call this before Prefect is imported. An address of spaces alone becomes an empty one, which names no server.
     """
+    if "PREFECT_API_URL" in os.environ:
+        os.environ["PREFECT_API_URL"] = os.environ["PREFECT_API_URL"].strip()
     url = os.environ.get("PREFECT_API_URL", _url_in_profile()) or ""
     with suppress(ValueError):  # not an address, which is reported when it is used
         parts = urlsplit(url)
@@ -81,8 +91,7 @@ def use_server(prestarted: LocalServer | None) -> Iterator[None]:
             if named:
                 if prestarted is not None:
                     prestarted.stop()
-                if problem := check_health():
-                    raise unusable(named, problem, f"start it, empty PREFECT_API_URL, or {_HINT}") from problem
+                require_server(f"empty PREFECT_API_URL, or {_HINT}")
             else:
                 server = stack.enter_context(prestarted or LocalServer())
                 own = {PREFECT_API_URL: server.url, PREFECT_API_AUTH_STRING: server.password}
@@ -94,7 +103,7 @@ def use_server(prestarted: LocalServer | None) -> Iterator[None]:
             raise
         if named is None:
             raise ServerError(f"this script's Prefect server has ended; {_HINT}") from exc
-        raise unusable(named, exc, f"start it, empty PREFECT_API_URL, or {_HINT}") from exc
+        raise unusable(named, exc, f"empty PREFECT_API_URL, or {_HINT}") from exc
 
 
 def check_health() -> Exception | None:
@@ -112,27 +121,66 @@ def check_health() -> Exception | None:
     return None
 
 
-def unusable(url: str | None, problem: Exception, hint: str) -> ServerError:
+def require_server(hint: str) -> str:
+    """Return the address of the server that Prefect's settings name, once it has answered a request.
+
+    Args:
+        hint: What else to do than to set its address or to start it, such as "start one with make serve".
+
+    Raises:
+        ServerError: No server is named, or it cannot be reached, or it refuses; one line says what to set.
+    """
+    from prefect.settings import PREFECT_API_URL
+
+    if not (url := PREFECT_API_URL.value()):
+        raise ServerError(f"no Prefect server is configured: set PREFECT_API_URL, such as {_EXAMPLE}, or {hint}")
+    if problem := check_health():
+        raise unusable(url, problem, hint) from problem
+    return url
+
+
+def unusable(url: str, problem: Exception, hint: str) -> ServerError:
     """Describe why a server that settings name cannot be used.
 
     Args:
         url: Its address; the user and password in it are hidden.
         problem: As returned by `check_health`.
-        hint: What to do if it does not reply.
+        hint: What else to do than to start it.
     """
     status = getattr(getattr(problem, "response", None), "status_code", None)
-    if status == http.HTTPStatus.UNAUTHORIZED:
-        message = f"refused the password: set {CLIENT_VARIABLE} (for Prefect Cloud PREFECT_API_KEY)"
-        return ServerError(f"the Prefect server at {url} {message}; that of make serve: {export_command()}")
-    if status == http.HTTPStatus.FORBIDDEN:
-        message = "refused access: expected credentials that permit it, and a host that the server answers"
-        return ServerError(f"the Prefect server at {url} {message} (of make serve: 127.0.0.1 or localhost)")
-    if status == http.HTTPStatus.NOT_FOUND:
-        message = "has no Prefect API (HTTP 404): expected an address that ends in /api or, for Cloud, a workspace"
-        return ServerError(f"the server at {url} {message}")
+    if status in _NOT_AN_API or isinstance(problem, ValueError):  # ValueError: a reply that is not Prefect's JSON
+        reply = f"HTTP {status}" if status else type(problem).__name__
+        expected = f"expected an address that ends in /api or, for Cloud, a workspace{_suggestion(url)}"
+        return ServerError(f"the server at {url} has no Prefect API ({reply}): {expected}")
     if status is not None:
-        return ServerError(f"the Prefect server at {url} replies HTTP {status}: {hint}")
-    return ServerError(f"cannot reach the Prefect server at {url} ({type(problem).__name__}): {hint}")
+        reply = f"the Prefect server at {url} refuses requests (HTTP {status})"
+        return ServerError(f"{reply}: {_remedy(status, hint)}")
+    suggestion = "" if "://" in url else _suggestion(url)
+    return ServerError(
+        f"cannot reach the Prefect server at {url} ({type(problem).__name__}): start it, or {hint}{suggestion}"
+    )
+
+
+def _remedy(status: int, hint: str) -> str:
+    """Return what to do about a server that replies with a status of failure."""
+    if status == http.HTTPStatus.UNAUTHORIZED:
+        return f"set {CLIENT_VARIABLE} (for Prefect Cloud PREFECT_API_KEY); that of make serve: {export_command()}"
+    if status == http.HTTPStatus.FORBIDDEN:
+        hosts = "a host that the server answers (of make serve: 127.0.0.1 or localhost)"
+        return f"set {CLIENT_VARIABLE} (for Prefect Cloud PREFECT_API_KEY) to credentials with access, and use {hosts}"
+    if status == http.HTTPStatus.UNPROCESSABLE_ENTITY:
+        from prefect import __version__
+
+        return f"use a server of Prefect {__version__}, as here, and set {CLIENT_VARIABLE} if it has a password"
+    return f"see its log, or {hint}; set {CLIENT_VARIABLE} if it, or a proxy in front of it, has a password"
+
+
+def _suggestion(url: str) -> str:
+    """Return the address that was probably meant, as part of a message; nothing if there is no better one."""
+    if re.search("/api(/|$)", url):
+        return "" if "://" in url else f"; PREFECT_API_URL is probably http://{url}"
+    scheme = "" if "://" in url else "http://"
+    return f"; PREFECT_API_URL is probably {scheme}{_UI_PAGE.sub('', url).rstrip('/')}/api"
 
 
 def drain() -> None:

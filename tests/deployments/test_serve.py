@@ -22,6 +22,7 @@ from prefect.client.schemas.objects import FlowRun
 from flows.runtime.password import FILE
 from mnist_bp.cli.process import INTERRUPTED
 from tests.support.prefect_records import artifact_of, logs_of, newest_flow_run
+from tests.support.raw_http import RawHttp, http
 from tests.support.s3_servers import free_port
 from tests.support.scripts import WITHOUT_HOME, prefect_home
 from tests.support.serving import (
@@ -79,6 +80,25 @@ def test_a_server_that_does_not_reply_is_named(tmp_path: Path) -> None:
     (line,) = refused.stderr.splitlines()
     assert refused.returncode == 1
     assert "cannot reach the Prefect server at http://127.0.0.1:9/api" in line
+
+
+def test_a_server_that_refuses_is_named_in_one_line_before_anything_starts(tmp_path: Path) -> None:
+    with RawHttp(http("403 Forbidden", b"{}")) as server:
+        variables = environment(tmp_path, PREFECT_API_URL=f"{server.endpoint}/api")
+        refused = subprocess.run([sys.executable, SCRIPT], env=variables, cwd=tmp_path, capture_output=True, text=True)
+        address = f"{server.endpoint}/api"
+    (line,) = refused.stderr.splitlines()
+    assert (refused.returncode, refused.stdout) == (1, "")
+    assert line.startswith(f"error: the Prefect server at {address} refuses requests (HTTP 403): ")
+    assert "PREFECT_API_AUTH_STRING" in line
+
+
+def test_an_address_of_spaces_counts_as_none(tmp_path: Path) -> None:
+    variables = environment(tmp_path, PREFECT_API_URL=" ")
+    refused = subprocess.run([sys.executable, SCRIPT], env=variables, cwd=tmp_path, capture_output=True, text=True)
+    (line,) = refused.stderr.splitlines()
+    assert refused.returncode == 1
+    assert line.startswith("error: no Prefect server is configured: set PREFECT_API_URL")
 
 
 class Start(Protocol):

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import prefect
 import pytest
 from prefect.settings import PREFECT_API_KEY, PREFECT_API_URL, PREFECT_CLOUD_API_URL, temporary_settings
 
-from flows.runtime.choose_server import check_health, unusable
+from flows.runtime.choose_server import check_health, require_server
 from flows.runtime.password import SERVER_VARIABLE
+from flows.runtime.server import ServerError
 from tests.support.raw_http import RawHttp, Send, http
 
 WORKSPACE = "/api/accounts/1/workspaces/2"
@@ -40,20 +42,64 @@ def test_prefect_cloud_which_has_no_version_at_a_workspace_is_used() -> None:
 @pytest.mark.parametrize(
     ("status", "message"),
     [
-        ("401 Unauthorized", "refused the password: set PREFECT_API_AUTH_STRING"),
-        ("403 Forbidden", "refused access"),
-        ("404 Not Found", "has no Prefect API (HTTP 404): expected an address that ends in /api"),
-        ("500 Internal Server Error", "replies HTTP 500: start it"),
+        ("401 Unauthorized", "set PREFECT_API_AUTH_STRING (for Prefect Cloud PREFECT_API_KEY); that of make serve: "),
+        ("403 Forbidden", "a host that the server answers"),
+        ("422 Unprocessable Entity", f"use a server of Prefect {prefect.__version__}"),
+        ("500 Internal Server Error", "see its log, or do this"),
+        ("502 Bad Gateway", "a proxy in front of it"),
+        ("503 Service Unavailable", "see its log, or do this"),
     ],
 )
-def test_a_server_that_replies_is_not_called_unreachable(status: str, message: str) -> None:
-    with cloud(status) as server:
-        problem = check_health()
-    assert problem is not None
-    error = str(unusable(server.endpoint, problem, "start it"))
-    assert server.endpoint in error
-    assert "cannot reach" not in error
+def test_a_server_that_refuses_is_named_with_its_status_and_the_setting_for_credentials(
+    status: str, message: str
+) -> None:
+    with cloud(status) as server, pytest.raises(ServerError) as refused:
+        require_server("do this")
+    error = str(refused.value)
+    assert f"the Prefect server at {server.endpoint}{WORKSPACE} refuses requests (HTTP {status[:3]}): " in error
+    assert "PREFECT_API_AUTH_STRING" in error
     assert message in error
+    assert "\n" not in error
+
+
+def test_a_server_that_is_reached_returns_its_address() -> None:
+    with cloud() as server:
+        assert require_server("do this") == server.endpoint + WORKSPACE
+
+
+@pytest.mark.parametrize("nothing", ["", None])
+def test_an_empty_address_counts_as_none(nothing: str | None) -> None:
+    with temporary_settings({PREFECT_API_URL: nothing}), pytest.raises(ServerError) as refused:
+        require_server("do this")
+    assert str(refused.value).startswith("no Prefect server is configured: set PREFECT_API_URL, such as http://")
+    assert str(refused.value).endswith("or do this")
+
+
+@pytest.mark.parametrize("end", ["", "/", "/dashboard", "/runs/flow-run/1?tab=logs"])
+@pytest.mark.usefixtures("prefect_server")
+def test_an_address_without_api_is_refused_with_the_address_that_was_probably_meant(end: str) -> None:
+    api = str(PREFECT_API_URL.value())
+    with temporary_settings({PREFECT_API_URL: api.removesuffix("/api") + end}), pytest.raises(ServerError) as refused:
+        require_server("do this")
+    assert "has no Prefect API (HTTP 404): expected an address that ends in /api or, for Cloud, " in str(refused.value)
+    assert str(refused.value).endswith(f"PREFECT_API_URL is probably {api}")
+    assert require_server("do this") == api
+
+
+@pytest.mark.parametrize("end", ["", "/api"])
+def test_an_address_without_a_scheme_is_refused_with_the_address_that_was_probably_meant(end: str) -> None:
+    with temporary_settings({PREFECT_API_URL: f"127.0.0.1:9{end}"}), pytest.raises(ServerError) as refused:
+        require_server("do this")
+    assert str(refused.value).endswith("start it, or do this; PREFECT_API_URL is probably http://127.0.0.1:9/api")
+
+
+def test_a_page_in_place_of_a_reply_is_not_called_unreachable() -> None:
+    with RawHttp(http("200 OK", b"<html>Please log in</html>")) as server:
+        address = f"{server.endpoint}/api"
+        with temporary_settings({PREFECT_API_URL: address}), pytest.raises(ServerError) as refused:
+            require_server("do this")
+    assert f"the server at {address} has no Prefect API (JSONDecodeError)" in str(refused.value)
+    assert "probably" not in str(refused.value)
 
 
 @pytest.mark.parametrize(("given", "source"), [("", "mnist-bp-password"), ("a:b", f"${SERVER_VARIABLE}")])
@@ -61,7 +107,6 @@ def test_a_refused_password_is_followed_by_how_to_get_that_of_make_serve(
     given: str, source: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(SERVER_VARIABLE, given)
-    with cloud("401 Unauthorized") as server:
-        problem = check_health()
-    assert problem is not None
-    assert source in str(unusable(server.endpoint, problem, "start it"))
+    with cloud("401 Unauthorized"), pytest.raises(ServerError) as refused:
+        require_server("do this")
+    assert source in str(refused.value)

@@ -19,6 +19,7 @@ import pytest
 from prefect.settings import PREFECT_API_URL
 
 from tests.conftest import ENDLESS, SMALL
+from tests.support.raw_http import RawHttp, http
 from tests.support.scripts import SCRIPT, WITHOUT_HOME, Start
 from tests.support.waiting import HANG_S, assert_ended, eventually, under_load
 
@@ -266,6 +267,18 @@ def test_a_prefect_server_that_does_not_run_is_one_line_that_offers_mnist_bp_tra
     assert line.startswith("error: cannot reach the Prefect server at http://127.0.0.1:9/api")
     assert "empty PREFECT_API_URL" in line
     assert "mnist-bp train" in line
+
+
+def test_a_prefect_server_that_refuses_is_one_line_and_no_run_is_started(start: Start, tmp_path: Path) -> None:
+    with RawHttp(http("422 Unprocessable Entity", b"{}")) as server:
+        address = f"{server.endpoint}/api"
+        process = start(*SMALL, PREFECT_API_URL=address, PREFECT_HOME=str(tmp_path / "prefect"))
+        out, err = process.communicate(timeout=HANG_S)
+    assert (process.returncode, out) == (1, "")
+    (line,) = [line for line in err.splitlines() if not line.startswith("starting ")]
+    assert line.startswith(f"error: the Prefect server at {address} refuses requests (HTTP 422): ")
+    assert "PREFECT_API_AUTH_STRING" in line
+    assert not (tmp_path / "data" / "runs").exists()
 
 
 @pytest.mark.slow
