@@ -132,7 +132,8 @@ def require_server(hint: str) -> str:
     """
     from prefect.settings import PREFECT_API_URL
 
-    if not (url := PREFECT_API_URL.value()):
+    url: str | None = PREFECT_API_URL.value()
+    if not url:
         raise ServerError(f"no Prefect server is configured: set PREFECT_API_URL, such as {_EXAMPLE}, or {hint}")
     if problem := check_health():
         raise unusable(url, problem, hint) from problem
