@@ -31,7 +31,7 @@ def nightly(config: RunConfig = NIGHTLY, timezone: str = "UTC", night: date | No
     """Retrain for one night, unless a published run has the same data, code, settings and seed.
 
     Args:
-        config: As of `mnist-bp/train`; the seed is replaced by the date, and the dataset may not be `auto`.
+        config: Dataset, training settings and store; the date replaces the seed, and the dataset may not be auto.
         timezone: Time zone of the schedule, such as Europe/Zurich; decides the date of the night.
         night: Date of the night; by default the date on which this run was due, or today if it starts late.
     """

@@ -36,7 +36,7 @@ def train(config: RunConfig = RunConfig(), resume: str | None = None) -> RunSumm
 
     Args:
         config: Dataset, training settings, and the store to publish to.
-        resume: Id of an interrupted run to resume with the settings it was started with; no other may then be given.
+        resume: Id of an interrupted run, which keeps the settings it was started with; other settings are refused.
     """
     run = open_run(config, resume)
     return completed(retrain(run) if run.manifest is None else published_already(run))

@@ -101,7 +101,7 @@ class RunConfig(BaseModel):
     """Examples per step; an epoch's last partial batch is dropped."""
 
     learning_rate: float = Field(default=0.5, gt=0, le=3e38, allow_inf_nan=False)
-    """Learning rate, representable as float32; it multiplies sums over the batch, so it depends on --batch-size."""
+    """Learning rate, representable as float32; it multiplies sums over the batch, so it depends on the batch size."""
 
     bias_gradient: BiasGradient = "mean"
     """Reduction of the bias gradients over the batch; the lab takes the mean for biases and the sum for weights."""
@@ -113,10 +113,10 @@ class RunConfig(BaseModel):
     """Seed of the initial weights and of the order of the examples; below 2**53, so that JSON keeps it exact."""
 
     seeds: str | None = None
-    """Train one model per seed and publish the best: 1..64 (a range), 3,5,8 (a list), or 8 (eight, from --seed on)."""
+    """Train one model per seed and publish the best: 1..64 (a range), 3,5,8 (a list), or 8 (a count, from seed on)."""
 
     validation_examples: int | None = Field(default=None, ge=0)
-    """Hold out the last N training examples, to choose the best of --seeds; default: a twelfth with --seeds, else 0."""
+    """Last training examples to hold out, to choose the best of several seeds; default: a twelfth, or 0 for one."""
 
     checkpoint_every: int = Field(default=1_000, ge=1, validate_default=True)
     """Steps between checkpoints; the last step always has one. A run has at most 100,000 checkpoints."""
@@ -137,13 +137,13 @@ class RunConfig(BaseModel):
     """Store for finished runs, a directory or s3://bucket/prefix; default: $MNIST_BP_ARTIFACTS, else ./artifacts."""
 
     significance: float = Field(default=0.05, gt=0, le=1, allow_inf_nan=False)
-    """A run replaces the champion only if the one-sided p-value of McNemar's exact test is at most X."""
+    """A run replaces the champion only if the one-sided p-value of McNemar's exact test is at most this."""
 
     minimum_gain: float = Field(default=0.0, ge=0, le=1, allow_inf_nan=False)
-    """A run replaces the champion only if it gains at least X in accuracy, as a share of the test images."""
+    """A run replaces the champion only if it gains at least this in accuracy, as a share of the test images."""
 
     class_floor: float = Field(default=0.75, ge=0, le=1, allow_inf_nan=False)
-    """A run replaces the champion only if its accuracy within every class is at least X."""
+    """A run replaces the champion only if its accuracy within every class is at least this."""
 
     allow_unsafe_promotion: bool = False
     """Promote even if the store ignores conditional writes, so that concurrent promotions can overwrite each other."""
@@ -198,12 +198,14 @@ class RunConfig(BaseModel):
         if count is None:
             count = examples // VALIDATION_SHARE if several else 0
         if several and count == 0:
-            raise ConfigError("--validation-examples 0: expected at least 1, to choose one of the models of --seeds")
+            raise ConfigError(
+                "0 validation examples: expected at least 1, to choose one of the models of several seeds"
+            )
         if self.batch_size > examples:
-            raise ConfigError(f"--batch-size {self.batch_size}: expected at most the {examples} training examples")
+            raise ConfigError(f"batch size {self.batch_size}: expected at most the {examples} training examples")
         if self.batch_size > examples - count:
             raise ConfigError(
-                f"--validation-examples {count}: expected at most {examples - self.batch_size}, which leaves one batch "
+                f"{count} validation examples: expected at most {examples - self.batch_size}, which leaves one batch "
                 f"of {self.batch_size} of the {examples} training examples"
             )
         return count
@@ -226,7 +228,7 @@ class RunConfig(BaseModel):
 
 
 def parse_seeds(text: str, first: int) -> tuple[int, ...]:
-    """Parse `--seeds`.
+    """Parse `RunConfig.seeds`.
 
     Args:
         text: A range `1..64` (both ends included), a list `3,5,8`, or a count `64`.

@@ -116,14 +116,14 @@ def test_a_directory_that_cannot_be_written_to_is_refused(field: str, place: str
 def test_a_batch_larger_than_the_dataset_is_refused(dataset: str, examples: int, tmp_path: Path) -> None:
     preflight(config_with(dataset=dataset, batch_size=examples))
     message = str(refusal(config_with(dataset=dataset, batch_size=examples + 1), ConfigError))
-    assert message == f"--batch-size {examples + 1}: expected at most the {examples} training examples"
+    assert message == f"batch size {examples + 1}: expected at most the {examples} training examples"
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 def test_the_cuda_engine_without_a_gpu_is_refused() -> None:
     message = str(refusal(config_with(engine="cuda"), ConfigError))
-    assert message.startswith("--engine cuda: ")
-    assert "use --engine auto, cpu or reference" in message
+    assert message.startswith("engine cuda: ")
+    assert "use the engine auto, cpu or reference" in message
 
 
 @pytest.mark.parametrize("mirrors", ["ftp://host/mnist/", "https://host/ mnist/", "/a/directory"])
@@ -149,5 +149,5 @@ def test_without_resume_a_run_gets_a_new_id() -> None:
 
 
 def test_a_run_that_would_fail_later_gets_no_id() -> None:
-    with pytest.raises(ConfigError, match="--batch-size 4001"):
+    with pytest.raises(ConfigError, match="batch size 4001"):
         open_run(config_with(batch_size=4001))

@@ -114,8 +114,8 @@ class Certificate:
         """
         if self.failures:
             raise CertificateError(
-                f"the {self.engine} engine fails its certificate: {'; '.join(self.failures)}; use --engine reference, "
-                "and report this with the output of: mnist-bp certify"
+                f"the {self.engine} engine fails its certificate: {'; '.join(self.failures)}; use the reference "
+                "engine, and report this with the output of: mnist-bp certify"
             )
 
     @property

@@ -48,8 +48,8 @@ def choose_engine(name: str, hidden: int = 30, batch_size: int = 10, models: int
         problem = f"numba cannot be used ({type(exc).__name__}: {one_line(str(exc))})"
         if name == "cpu":
             raise ConfigError(
-                f"--engine cpu: {problem}; expected numba as in requirements.lock: run make setup, "
-                "or use --engine reference"
+                f"engine cpu: {problem}; expected numba as in requirements.lock: run make setup, "
+                "or use the reference engine"
             ) from exc
         return _reference("cpu"), (
             f"{problem}: using the reference engine instead of cpu, which takes about 20 times as long; run make setup"
@@ -98,8 +98,8 @@ def _cuda(hidden: int, batch_size: int) -> tuple[Engine, str | None]:
 
     if not torch.cuda.is_available():
         raise ConfigError(
-            f"--engine cuda: torch {torch.__version__} finds no CUDA device on this machine; "
-            "expected one; use --engine auto, cpu or reference"
+            f"engine cuda: torch {torch.__version__} finds no CUDA device on this machine; "
+            "expected one; use the engine auto, cpu or reference"
         )
     from mnist_bp.engines.cuda import CudaEngine, fits, unavailable_reason
 

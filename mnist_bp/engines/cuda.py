@@ -134,7 +134,7 @@ class CudaEngine:
             ConfigError: The engine cannot run on this machine.
         """
         if reason := unavailable_reason():
-            raise ConfigError(f"--engine cuda: {reason}; expected a GPU that Triton can use, or use --engine reference")
+            raise ConfigError(f"engine cuda: {reason}; expected a GPU that Triton can use, or use the reference engine")
         inputs = images.shape[1]
         whole = np.pad(images, ((0, 0), (0, -inputs % 4))) if inputs % 4 else np.ascontiguousarray(images)
         return CudaData(ReferenceEngine(self.device).load(whole, labels, classes), inputs)
@@ -201,8 +201,8 @@ def _power_of_two(number: int, smallest: int) -> int:
 
 def _too_large(what: str, limit: int) -> ConfigError:
     return ConfigError(
-        f"--engine cuda keeps a network on the chip, and {what} do not fit: expected at most {limit:,}; "
-        "use --engine reference or cpu"
+        f"engine cuda keeps a network on the chip, and {what} do not fit: expected at most {limit:,}; "
+        "use the engine reference or cpu"
     )
 
 

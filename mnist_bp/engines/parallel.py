@@ -45,7 +45,7 @@ def check_memory(needed: int, models: int) -> None:
     if needed > available:
         raise ConfigError(
             f"{models:,} models need about {needed / 1e9:,.1f} GB of memory, and {available / 1e9:,.1f} GB are free; "
-            "train fewer with --seeds, or smaller ones with --hidden"
+            "train fewer seeds, or models with fewer hidden units"
         )
 
 

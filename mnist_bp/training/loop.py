@@ -153,6 +153,6 @@ def _divergence(
         (model,) = advance([model], [batches[step - start][np.newaxis]])
         step += 1
     return DivergenceError(
-        f"training diverged at step {step}: a weight is no longer finite (--seed {seed}, "
-        f"--learning-rate {config.learning_rate}, --batch-size {config.batch_size}); try a smaller learning rate"
+        f"training diverged at step {step}: a weight is no longer finite (seed {seed}, "
+        f"learning rate {config.learning_rate}, batch size {config.batch_size}); try a smaller learning rate"
     )

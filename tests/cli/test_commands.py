@@ -129,8 +129,8 @@ def test_bad_usage_is_one_line_and_exit_code_2(
     ("arguments", "value"),
     [
         (["bench", "--only", "magic"], "magic"),
-        (["train", "--dataset", "mnist-sample", "--validation-examples", "4000"], "--validation-examples 4000: "),
-        (["train", "--dataset", "mnist-sample", "--batch-size", "4001"], "--batch-size 4001: "),
+        (["train", "--dataset", "mnist-sample", "--validation-examples", "4000"], "4000 validation examples: "),
+        (["train", "--dataset", "mnist-sample", "--batch-size", "4001"], "batch size 4001: "),
         (["train", "--resume", "20261123T181500Z-1a2b3c4d"], "--resume 20261123T181500Z-1a2b3c4d: "),
     ],
 )

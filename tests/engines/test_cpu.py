@@ -177,7 +177,7 @@ def test_if_numba_is_configured_not_to_compile_the_reference_engine_is_used() ->
 
 def test_the_cpu_engine_requested_by_name_is_refused_without_numba(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "mnist_bp.engines.cpu", None)
-    with pytest.raises(ConfigError, match=r"--engine cpu: numba cannot be used.*make setup, or use --engine reference"):
+    with pytest.raises(ConfigError, match=r"engine cpu: numba cannot be used.*make setup, or use the reference engine"):
         choose_engine("cpu")
 
 

@@ -116,7 +116,7 @@ def test_a_network_too_large_for_the_chip_is_refused_with_the_figure(
     shape: tuple[int, int, int, int], figures: str
 ) -> None:
     assert not cuda.fits(*shape)
-    with pytest.raises(ConfigError, match=rf"{figures}.*use --engine reference"):
+    with pytest.raises(ConfigError, match=rf"{figures}.*use the engine reference"):
         cuda.tiling(*shape)
 
 
@@ -156,7 +156,7 @@ def test_auto_chooses_the_gpu_for_many_models_that_fit_on_it(
 @pytest.mark.skipif(HAS_GPU, reason="there is a CUDA device")
 def test_without_a_gpu_the_engine_states_it_and_is_refused() -> None:
     assert "finds no CUDA device" in str(cuda.unavailable_reason())
-    with pytest.raises(ConfigError, match=r"--engine cuda: torch .* finds no CUDA device.*use --engine reference"):
+    with pytest.raises(ConfigError, match=r"engine cuda: torch .* finds no CUDA device.*use the reference engine"):
         cuda.CudaEngine().load(np.zeros((1, 4), np.uint8), np.zeros(1, np.uint8))
 
 

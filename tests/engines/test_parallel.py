@@ -67,12 +67,12 @@ def test_one_model_holds_out_nothing_and_several_hold_out_a_twelfth() -> None:
 
 
 def test_several_models_without_validation_are_refused() -> None:
-    with pytest.raises(ConfigError, match="--validation-examples 0: expected at least 1"):
+    with pytest.raises(ConfigError, match=r"^0 validation examples: expected at least 1"):
         RunConfig(seeds="1..2", validation_examples=0).held_out(60_000)
 
 
 def test_a_batch_must_not_exceed_the_examples_that_remain_for_training() -> None:
-    with pytest.raises(ConfigError, match="--validation-examples 95: expected at most 90, which leaves one batch"):
+    with pytest.raises(ConfigError, match=r"^95 validation examples: expected at most 90, which leaves one batch"):
         RunConfig(validation_examples=95).held_out(100)
 
 

@@ -268,8 +268,8 @@ def test_mnist_never_falls_back_and_every_mirror_is_listed_with_its_reason(
 @pytest.mark.parametrize(
     ("flags", "code", "parts"),
     [
-        (["--batch-size", "4001"], 2, ["--batch-size 4001", "4000"]),
-        (["--validation-examples", "4000"], 2, ["--validation-examples 4000", "at most 3990"]),
+        (["--batch-size", "4001"], 2, ["batch size 4001", "4000"]),
+        (["--validation-examples", "4000"], 2, ["4000 validation examples", "at most 3990"]),
         (["--artifacts", "/dev/null/artifacts"], 1, ["write /dev/null/artifacts: /dev/null is a file"]),
         (["--data-dir", "/dev/null/data"], 1, ["write /dev/null/data: /dev/null is a file"]),
         (["--artifacts", "s3://bucket/prefix"], 1, ["s3://bucket/prefix", "credentials"]),
