@@ -147,11 +147,19 @@ def promote(config: RunConfig, data: CachedDataset, published: PublishedRun) -> 
 
 
 def find_identical_run(config: RunConfig, data: CachedDataset, night: date) -> FinishedRun | None:
-    """Find a published run that the run of a night would only repeat; see `mnist_bp.registry.nightly`."""
+    """Find a published run that the run of a night would only repeat, and if none exists, warn of other code.
+
+    A run by other code is not identical, so two machines with different versions would train each night twice.
+    """
     from mnist_bp.registry import nightly
 
     run_id = nightly.find_identical_run(config, data.key, nightly.days_of(night, datetime.now(UTC).date()))
     if run_id is None:
+        from mnist_bp.registry.manifest import code_difference
+
+        newest = nightly.newest_run(open_store(config.artifacts), data.name)
+        if newest is not None and (difference := code_difference(newest)):
+            logger.warning(difference)
         return None
     return FinishedRun(run_id=run_id, finished=f"nothing to do: {run_id} has the same data, code, settings and seed")
 

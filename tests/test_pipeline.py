@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from mnist_bp.config import RunConfig
 from mnist_bp.errors import ConfigError, MnistBpError, StoreError
 from mnist_bp.layout import RUN_ID
 from mnist_bp.pipeline import open_run, preflight
-from tests.support.s3_servers import S3Server, free_endpoint
+from tests.support.s3_servers import S3Server, admin_client, environment_of, free_endpoint, serve, user_with_rights
 
 
 def config_with(**settings: object) -> RunConfig:
@@ -53,6 +54,31 @@ def test_preflight_leaves_what_was_published_before(tmp_path: Path) -> None:
         (tmp_path / name / "file.txt").write_text(name)
     preflight(config_with())
     assert sorted(path.read_text() for path in files_below(tmp_path)) == ["artifacts", "data"]
+
+
+RIGHTS = ("s3:GetObject", "s3:PutObject", "s3:ListBucket", "s3:DeleteObject")
+
+
+@pytest.fixture(scope="module")
+def moto(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    """A server that checks the rights of its users, with a bucket."""
+    with serve("moto", tmp_path_factory.mktemp("moto")) as server, admin_client(server) as client:
+        client.create_bucket(Bucket="runs")
+        yield server
+
+
+@pytest.mark.parametrize("missing", ["s3:PutObject", "s3:ListBucket", "s3:DeleteObject"])
+def test_a_user_without_a_right_to_the_store_is_refused_by_its_name(
+    missing: str, moto: S3Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    user = user_with_rights(moto, f"without-{missing[3:]}", [right for right in RIGHTS if right != missing])
+    for name, value in environment_of(user).items():
+        monkeypatch.setenv(name, value)
+    message = str(refusal(config_with(artifacts="s3://runs/some/prefix"), StoreError))
+    assert "s3://runs/some/prefix" in message
+    assert "AccessDenied (HTTP 403)" in message
+    assert f"their rights to the bucket: read, write, list and delete (refused: {missing})" in message
+    assert files_below(tmp_path) == []
 
 
 def test_an_unknown_scheme_is_refused_by_the_configuration_and_by_preflight() -> None:

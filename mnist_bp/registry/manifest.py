@@ -75,6 +75,18 @@ def code_sha256() -> str:
     return digest.hexdigest()
 
 
+def code_difference(published: Manifest) -> str | None:
+    """Return how the code of a published run differs from this process's, in one line; None if it is the same."""
+    digest, theirs = code_sha256(), published.code
+    if theirs.sha256 == digest:
+        return None
+    return (
+        f"this run uses other code than the newest published run of {published.dataset.name}: here mnist-bp "
+        f"{__version__} (digest {digest[:12]}), in {published.run_id} mnist-bp {theirs.version} (digest "
+        f"{theirs.sha256[:12]}); expected after an update, otherwise install one version on every machine"
+    )
+
+
 def build_manifest(
     artifacts: str,
     raw: RawDataset,

@@ -1,4 +1,4 @@
-"""Nights: the date and seed of a nightly run, whether it was trained before, and the latest nights of a dataset.
+"""Nights: the date and seed of a nightly run, whether and by which code it was trained before, and the latest nights.
 
 A night is a run whose seed is a date. If no recent run is a night, every run counts as one. As soon as there is a
 night, other runs are left out, since they may have had fewer steps or other settings.
@@ -16,9 +16,10 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from pydantic import JsonValue
 
 from mnist_bp.config import PLACES, RunConfig
+from mnist_bp.documents.manifest import Manifest
 from mnist_bp.errors import ChecksumError, ConfigError, DataFormatError
 from mnist_bp.layout import PROMOTION
-from mnist_bp.registry.catalog import CatalogedRun, catalog_runs, list_runs
+from mnist_bp.registry.catalog import CatalogedRun, ListedRun, catalog_runs, list_runs
 from mnist_bp.registry.promotion_record import read_promotion
 from mnist_bp.report.nights import Night
 from mnist_bp.storage.address import open_store
@@ -111,6 +112,27 @@ def find_identical_run(config: RunConfig, dataset_key: str, days: Iterable[date]
     return None
 
 
+def newest_run(store: Store, dataset: str, today: date | None = None) -> Manifest | None:
+    """Find the newest published run of a dataset. Manifests are read from the newest on: one, if it has the dataset.
+
+    Args:
+        store: Store with the runs.
+        dataset: Name of the dataset.
+        today: The runs of the `DAYS_SEARCHED` days before it are searched; by default the present day in UTC.
+
+    Returns:
+        Its manifest; None if no run has an intact one.
+
+    Raises:
+        StoreError: The store cannot be read.
+    """
+    for listed in reversed(_recent_runs(store, today)[-RUNS_SEARCHED:]):
+        (run,) = catalog_runs(store, [listed])
+        if run.manifest is not None and run.dataset == dataset:
+            return run.manifest
+    return None
+
+
 def recent_nights(store: Store, dataset: str, today: date | None = None) -> list[Night]:
     """Find the most recent nights of a dataset. Runs with a damaged manifest are left out.
 
@@ -125,11 +147,7 @@ def recent_nights(store: Store, dataset: str, today: date | None = None) -> list
     Raises:
         StoreError: The store cannot be read.
     """
-    today = today or datetime.now(UTC).date()
-    days = [f"{today + number * _DAY:%Y%m%d}" for number in range(-DAYS_SEARCHED, 2)]
-    months = sorted({day[:6] for day in days})  # few listings, each of few pages
-    listed = [run for month in months for run in list_runs(store, month)]
-    complete = [run for run in listed if run.complete and run.run_id[:8] in days]
+    complete = _recent_runs(store, today)
     searched = complete[-RUNS_SEARCHED:]
     ours = [night for run in catalog_runs(store, searched) if (night := _night(run, dataset)) is not None]
     nights = [night for night in ours if night.scheduled]
@@ -138,6 +156,15 @@ def recent_nights(store: Store, dataset: str, today: date | None = None) -> list
     shown = sorted(nights, key=lambda night: (night.day, night.run_id))[-NIGHTS_SHOWN:]
     decisions = in_parallel(partial(_decision, store), [night.run_id for night in shown])
     return [replace(night, decision=decision) for night, decision in zip(shown, decisions, strict=True)]
+
+
+def _recent_runs(store: Store, today: date | None) -> list[ListedRun]:
+    """List the complete runs of the `DAYS_SEARCHED` days before a day, in order of run id."""
+    today = today or datetime.now(UTC).date()
+    days = [f"{today + number * _DAY:%Y%m%d}" for number in range(-DAYS_SEARCHED, 2)]
+    months = sorted({day[:6] for day in days})  # few listings, each of few pages
+    listed = [run for month in months for run in list_runs(store, month)]
+    return [run for run in listed if run.complete and run.run_id[:8] in days]
 
 
 def _night(run: CatalogedRun, dataset: str) -> Night | None:

@@ -32,14 +32,17 @@ _HINTS: Final = {
     "XAdminUserNotFound": "check AWS_ACCESS_KEY_ID",  # versitygw's
     "SignatureDoesNotMatch": "check AWS_SECRET_ACCESS_KEY",
     "ExpiredToken": "the credentials have expired: set new ones (AWS_*)",
-    "AccessDenied": "check the credentials (AWS_*) and their rights to the bucket: read, write, list and delete; "
-    "if its policy requires encryption headers, set the bucket's default encryption in their place",
+    "AccessDenied": "check the credentials (AWS_*) and their rights to the bucket: read, write, list and delete "
+    "(refused: {right}); if its policy requires encryption headers, set the bucket's default encryption in their place",
     "AuthorizationHeaderMalformed": "check AWS_DEFAULT_REGION",
     "PermanentRedirect": "check AWS_DEFAULT_REGION",
     "RequestTimeTooSkewed": "this machine's clock is wrong: set it (timedatectl set-ntp true)",
     "NotImplemented": "run mnist-bp store check to see what this store supports",
 }
 """What to do about common errors, by S3's code."""
+
+_RIGHTS: Final = {"ListObjectsV2": "s3:ListBucket", "HeadBucket": "s3:ListBucket", "HeadObject": "s3:GetObject"}
+"""The right that a request needs, where its name is not that of the request."""
 
 _MAX_MESSAGE: Final = 200
 """Characters of a store's own message that are shown."""
@@ -101,7 +104,8 @@ def _translated(what: str, exc: Exception) -> StoreError:
     """Return the StoreError for an exception of boto3."""
     if isinstance(exc, aws.ClientError):
         code, status = code_of(exc), status_of(exc)
-        message, advice = _message_of(exc), _HINTS.get(code, "try again")
+        right = _RIGHTS.get(exc.operation_name, f"s3:{exc.operation_name}")
+        message, advice = _message_of(exc), _HINTS.get(code, "try again").format(right=right)
         transient = (status >= 500 and status != 501) or status in _TRANSIENT_STATUS or code in _TRANSIENT_CODES
         return StoreError(f"{what}: {code} (HTTP {status}){message}; {advice}", transient=transient)
     if isinstance(exc, aws.NoCredentialsError | aws.PartialCredentialsError):  # their text names variables alone

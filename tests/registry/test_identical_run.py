@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from datetime import date
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from mnist_bp import __version__
 from mnist_bp.config import RunConfig
-from mnist_bp.registry.manifest import code_sha256
-from mnist_bp.registry.nightly import find_identical_run
+from mnist_bp.registry.manifest import code_difference, code_sha256
+from mnist_bp.registry.nightly import DAYS_SEARCHED, find_identical_run, newest_run
 from mnist_bp.storage.address import open_store
+from mnist_bp.storage.local import LocalStore
 from tests.support.published_runs import publish, put_promotion
 
 KEY = "0123456789abcdef"
@@ -65,3 +67,52 @@ def test_a_run_with_a_damaged_manifest_is_ignored(config: RunConfig) -> None:
     first, second = finish(config, 1), finish(config, 2)
     Path(config.artifacts, "runs", second, "manifest.json").write_bytes(b"{}")
     assert find_identical_run(config, KEY, DAYS) == first
+
+
+# --- other code --------------------------------------------------------------
+
+
+OTHER_CODE = {"version": "0.0.9", "sha256": "0123456789abcdef" * 4}
+
+
+def difference(config: RunConfig, today: date = DAYS[0]) -> str | None:
+    newest = newest_run(open_store(config.artifacts), config.dataset, today)
+    return None if newest is None else code_difference(newest)
+
+
+def test_a_newest_run_by_other_code_is_named_with_both_versions_and_digests(config: RunConfig) -> None:
+    assert difference(config) is None
+    finish(config, 1)
+    assert difference(config) is None
+    other = finish(config, 2, code=OTHER_CODE)
+    assert difference(config) == (
+        f"this run uses other code than the newest published run of mnist: here mnist-bp {__version__} (digest "
+        f"{code_sha256()[:12]}), in {other} mnist-bp 0.0.9 (digest 0123456789ab); expected after an update, otherwise "
+        "install one version on every machine"
+    )
+    finish(config, 3)
+    assert difference(config) is None
+
+
+def test_runs_of_other_datasets_without_an_intact_manifest_or_long_ago_are_no_sign_of_other_code(
+    config: RunConfig,
+) -> None:
+    finish(config.model_copy(update={"dataset": "kmnist"}), 3, code=OTHER_CODE)
+    publish(open_store(config.artifacts), 4, manifest=False)
+    Path(config.artifacts, "runs", finish(config, 5, code=OTHER_CODE), "manifest.json").write_bytes(b"{}")
+    assert difference(config) is None
+    finish(config, 2, code=OTHER_CODE)
+    assert difference(config, DAYS[0] + timedelta(days=DAYS_SEARCHED)) is not None
+    assert difference(config, DAYS[0] + timedelta(days=DAYS_SEARCHED + 1)) is None
+
+
+def test_one_manifest_is_read_to_find_the_newest_run_of_a_dataset(
+    config: RunConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(1, 9):
+        finish(config, number)
+    read: list[str] = []
+    original = LocalStore.read
+    monkeypatch.setattr(LocalStore, "read", lambda store, key: read.append(key) or original(store, key))
+    assert difference(config) is None
+    assert len(read) == 1

@@ -23,7 +23,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -100,14 +100,28 @@ _ACTIONS_OF_MAKE_USER: Final = 3
 
 
 def _make_user(server: S3Server) -> S3Server:
-    """Create moto's only user; later requests need its signature."""
-    session = boto3.session.Session("any", "any", region_name=REGION)
+    """Create moto's first user, who may do everything; later requests need a user's signature."""
+    return user_with_rights(server, "tests", ["s3:*", "iam:*"])
+
+
+def user_with_rights(server: S3Server, name: str, rights: Sequence[str]) -> S3Server:
+    """Create a user of moto's server.
+
+    Args:
+        server: The server, with the keys of a user who may create others.
+        name: Name of the user.
+        rights: Actions that the user may do on everything, such as s3:GetObject.
+
+    Returns:
+        The server with the keys of the user.
+    """
+    session = boto3.session.Session(server.access_key, server.secret_key, region_name=REGION)
     iam = session.client("iam", endpoint_url=server.endpoint)
-    rights = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "s3:*", "Resource": "*"}]}
+    policy = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": [*rights], "Resource": "*"}]}
     try:
-        iam.create_user(UserName="tests")
-        iam.put_user_policy(UserName="tests", PolicyName="all", PolicyDocument=json.dumps(rights))
-        key = iam.create_access_key(UserName="tests")["AccessKey"]
+        iam.create_user(UserName=name)
+        iam.put_user_policy(UserName=name, PolicyName="all", PolicyDocument=json.dumps(policy))
+        key = iam.create_access_key(UserName=name)["AccessKey"]
     finally:
         iam.close()
     return replace(server, access_key=key["AccessKeyId"], secret_key=key["SecretAccessKey"])
