@@ -113,6 +113,11 @@ def test_one_manifest_is_read_to_find_the_newest_run_of_a_dataset(
         finish(config, number)
     read: list[str] = []
     original = LocalStore.read
-    monkeypatch.setattr(LocalStore, "read", lambda store, key: read.append(key) or original(store, key))
+
+    def reading(store: LocalStore, key: str) -> bytes | None:
+        read.append(key)
+        return original(store, key)
+
+    monkeypatch.setattr(LocalStore, "read", reading)
     assert difference(config) is None
     assert len(read) == 1
