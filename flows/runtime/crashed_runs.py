@@ -40,6 +40,9 @@ STARTED: Final = "mnist-bp.process-started"
 PARENT: Final = "mnist-bp.parent-pid"
 DIRECTORY: Final = "mnist-bp.run-directory"
 
+HOST_VARIABLE: Final = "MNIST_BP_HOST_ID"
+"""Environment variable: name of this machine or container among those that run flows at the same time."""
+
 _CLOCK_TOLERANCE_S: Final = 2.0
 """Seconds by which two readings of a process's start may differ when the clock is set between them."""
 
@@ -129,6 +132,12 @@ def _mark_crashed(client: SyncPrefectClient, run: FlowRun) -> bool:
 
 
 def host_id() -> str:
-    """Return the host's name and, since a container numbers its processes separately, its PID namespace."""
+    """Return the host's name and, since a container numbers its processes separately, its PID namespace.
+
+    A container that starts again has another namespace. If it is never started twice at a time, $MNIST_BP_HOST_ID names
+    it, and it recognizes the runs that were killed with it.
+    """
+    if given := os.environ.get(HOST_VARIABLE):
+        return given
     namespace = Path("/proc/self/ns/pid")
     return f"{socket.gethostname()}/{namespace.stat().st_ino if namespace.exists() else 0}"

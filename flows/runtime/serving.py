@@ -53,7 +53,7 @@ def run_until_interrupted(deployments: list[RunnerDeployment], announce: Callabl
         signal.signal(signal.SIGTERM, runner.handle_sigterm)
         asyncio.run(serve())
     except KeyboardInterrupt:
-        _report_interrupted_runs()
+        report_interrupted_runs()
 
 
 def crash_killed_runs() -> None:
@@ -64,7 +64,8 @@ def crash_killed_runs() -> None:
         notify_crashed(run)
 
 
-def _report_interrupted_runs() -> None:
+def report_interrupted_runs() -> None:
+    """Print which runs were interrupted with this process, and how to resume them."""
     try:
         with temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0}):
             killed = crash_zombie_runs()  # a run that had the time to do so has marked itself
@@ -83,5 +84,5 @@ def _report_interrupted_runs() -> None:
 
 def _print_resume_command(run: FlowRun) -> None:
     if command := resume_command(run):
-        print_line("the run is kept; serve again, and resume it with:")
+        print_line("the run is kept; start this process again, and resume the run with:")
         print_line(command)  # a separate line can be copied

@@ -221,7 +221,7 @@ def interrupted(served: Served, run: FlowRun, number: signal.Signals, place: Pat
     command = f"{prefect} deployment run mnist-bp/train --param resume={directory.name}"
     assert log.splitlines()[-3:] == [
         f"flow run {run.name}: interrupted; it is marked as Crashed",
-        "the run is kept; serve again, and resume it with:",
+        "the run is kept; start this process again, and resume the run with:",
         command,
     ]
     with closing(sqlite3.connect(served.home / "prefect.db")) as database:

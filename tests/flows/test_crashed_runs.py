@@ -12,7 +12,7 @@ import psutil
 import pytest
 from prefect.client.schemas.objects import FlowRun
 
-from flows.runtime.crashed_runs import HOST, PID, STARTED, host_id, is_zombie
+from flows.runtime.crashed_runs import HOST, HOST_VARIABLE, PID, STARTED, host_id, is_zombie
 from tests.support.waiting import eventually
 
 
@@ -53,4 +53,14 @@ def test_a_run_labelled_elsewhere_or_not_at_all_is_not_a_zombie(labels: dict[str
         run.labels.update(labels)
     else:
         run.labels.clear()
+    assert not is_zombie(run)
+
+
+def test_a_container_recognizes_the_runs_of_its_predecessor_by_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(HOST_VARIABLE, "worker")
+    run = labelled()
+    run.labels.update({PID: 2**22 + 1})  # no such process
+    assert run.labels[HOST] == "worker"  # without a PID namespace, which is another one after a restart
+    assert is_zombie(run)
+    monkeypatch.setenv(HOST_VARIABLE, "another-worker")
     assert not is_zombie(run)
