@@ -1,8 +1,8 @@
 """Serve the flows: `mnist-bp/train` on demand and `mnist-bp/nightly` on a schedule, from one long-lived process.
 
 As a script: `python deployments/serve.py --help`. Ctrl-C or SIGTERM ends it together with the runs in progress, and
-prints how to resume them. The schedule stays active; if nightly runs were missed in the meantime, one of them runs at
-the next start, for that day.
+prints how to resume them. The schedule stays as it is, active or paused; if nightly runs were missed in the meantime,
+the latest of them runs at the next start.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import signal
 from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 if __name__ == "__main__":
     from mnist_bp.cli.process import FastExit, exit_when_interrupted
@@ -101,13 +101,16 @@ class ServeCommand(RunConfig, Command, cli_prog_name="serve.py"):
 
 
 def create_deployments(command: ServeCommand) -> list[RunnerDeployment]:
-    """Create the two deployments; a run that would overlap another run of its deployment is cancelled.
+    """Create the two deployments, each of one run at a time.
+
+    A second run of `train` is cancelled; nights wait, see `flows.runtime.nights`.
 
     Raises:
         ConfigError: The schedule is invalid, or a seed is given.
     """
     if "seed" in command.model_fields_set:
         raise ConfigError(f"--seed {command.seed}: expected none, since the seed of a night is its date; see --help")
+    from prefect.client.schemas.actions import DeploymentScheduleCreate
     from prefect.client.schemas.objects import ConcurrencyLimitConfig, ConcurrencyLimitStrategy
     from prefect.client.schemas.schedules import CronSchedule
     from prefect.deployments.runner import RunnerDeployment
@@ -120,18 +123,28 @@ def create_deployments(command: ServeCommand) -> list[RunnerDeployment]:
         schedule = CronSchedule(cron=command.cron, timezone=command.timezone)
     except ValueError as exc:
         raise ConfigError(f"--cron {command.cron!r}: {_cron_problem(command.cron)}{_CRON_EXPECTED}") from exc
-    common: dict[str, Any] = {
-        # PENDING runs of a process that has ended hold their slot for one minute
-        "concurrency_limit": ConcurrencyLimitConfig(
-            limit=1, collision_strategy=ConcurrencyLimitStrategy.CANCEL_NEW, grace_period_seconds=60
-        ),
-        "entrypoint_type": EntrypointType.MODULE_PATH,  # a path would depend on the working directory
-        "paused": False,
-    }
+
+    def one_at_a_time(overlap: ConcurrencyLimitStrategy) -> ConcurrencyLimitConfig:
+        # a PENDING run whose process has ended holds its slot for one minute
+        return ConcurrencyLimitConfig(limit=1, collision_strategy=overlap, grace_period_seconds=60)
+
     parameters = {"config": command.config.model_dump(mode="json", exclude={"seed"}), "timezone": command.timezone}
+    by_module = EntrypointType.MODULE_PATH  # a path would depend on the working directory
     return [
-        RunnerDeployment.from_flow(train, "train", **common),
-        RunnerDeployment.from_flow(nightly, "nightly", schedules=[schedule], parameters=parameters, **common),
+        RunnerDeployment.from_flow(
+            train,
+            "train",
+            concurrency_limit=one_at_a_time(ConcurrencyLimitStrategy.CANCEL_NEW),
+            entrypoint_type=by_module,
+        ),
+        RunnerDeployment.from_flow(
+            nightly,
+            "nightly",
+            schedules=[DeploymentScheduleCreate(schedule=schedule, slug="nightly")],
+            parameters=parameters,
+            concurrency_limit=one_at_a_time(ConcurrencyLimitStrategy.ENQUEUE),
+            entrypoint_type=by_module,
+        ),
     ]
 
 

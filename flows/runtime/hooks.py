@@ -1,4 +1,7 @@
-"""What Prefect calls as a flow run changes its state, and how a flow run is named and ends."""
+"""What Prefect calls as a flow run changes its state, and how a flow run is named and ends.
+
+Prefect passes the arguments of a hook by name: flow, flow_run and state.
+"""
 
 from __future__ import annotations
 
@@ -73,7 +76,7 @@ def _tags(run: RunRequest, dataset: str) -> dict[str, str]:
     return {"dataset": dataset, "engine": engine, "seed": run.config.seeds_range}
 
 
-def prepare_flow_run(_flow: Flow[..., Any], run: FlowRun, _state: State[Any]) -> None:
+def prepare_flow_run(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:  # noqa: ARG001
     """Send logs to Prefect, exit with the serving process, and mark runs whose process was killed as Crashed."""
     global _result
     _result = None  # not that of an earlier run
@@ -81,21 +84,21 @@ def prepare_flow_run(_flow: Flow[..., Any], run: FlowRun, _state: State[Any]) ->
     if pid := os.environ.get(SERVED_BY):
         when_process_dies(int(pid), lambda: os._exit(INTERRUPTED))  # the run can be resumed, as after any kill
     with ui.optional():
-        label_with_process(run)
+        label_with_process(flow_run)
         for crashed in crash_zombie_runs():
-            logger.warning(describe_crash(crashed), extra={"flow_run_id": run.id})
+            logger.warning(describe_crash(crashed), extra={"flow_run_id": flow_run.id})
             notify_crashed(crashed)
 
 
-def show_summary(_flow: Flow[..., Any], run: FlowRun, _state: State[Any]) -> None:
+def show_summary(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:  # noqa: ARG001
     """Show the summary in the UI, and notify of a run that does not become champion."""
-    summary = last_result()
-    assert summary is not None  # a flow completes by `completed` alone
+    if (summary := last_result()) is None:  # superseded by a later night
+        return
     if isinstance(summary, FinishedRun):
         ui.show_markdown("run-summary", f"# {summary.finished}", summary.finished)
         return
     if summary.promotion.outcome != "promoted":
-        notify_not_promoted(run, summary.promotion)
+        notify_not_promoted(flow_run, summary.promotion)
     ui.show_markdown("run-summary", markdown(summary), headline(summary))
     _show_nights(summary)
 
@@ -112,17 +115,17 @@ def _show_nights(summary: RunSummary) -> None:
             ui.show_markdown(f"accuracy-over-nights-{dataset}", text, nights_headline(rows))
 
 
-def notify_of_failure(_flow: Flow[..., Any], run: FlowRun, state: State[Any]) -> None:
+def notify_of_failure(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:  # noqa: ARG001
     """Notify, and tag a run that failed before it was named, as far as its parameters decide the tags."""
-    notify_failed(run, state)
-    if run.parameters.get("resume"):
+    notify_failed(flow_run, state)
+    if flow_run.parameters.get("resume"):
         return
     with suppress(ValidationError), ui.optional(), get_client(sync_client=True) as client:  # ValidationError: the cause
-        config = RunConfig.model_validate(run.parameters.get("config") or {})
-        current = client.read_flow_run(run.id)
+        config = RunConfig.model_validate(flow_run.parameters.get("config") or {})
+        current = client.read_flow_run(flow_run.id)
         if not any(tag.startswith("dataset:") for tag in current.tags):
             tags = _tags(RunRequest("", config), config.dataset)
-            if "timezone" in run.parameters:  # the seed of a night is its date
+            if "timezone" in flow_run.parameters:  # the seed of a night is its date
                 del tags["seed"]
             ui.update_flow_run(current.name, tags)
 

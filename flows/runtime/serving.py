@@ -6,6 +6,7 @@ Imports Prefect, which reads its settings then.
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 from collections.abc import Callable
 
@@ -19,7 +20,9 @@ from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 from flows.runtime.choose_server import drain
 from flows.runtime.crashed_runs import crash_zombie_runs, describe_crash, list_interrupted_children, resume_command
 from flows.runtime.notifications import notify_crashed
+from flows.runtime.pauses import read_pauses
 from mnist_bp.cli.process import print_error, print_line
+from mnist_bp.installation import use_installation
 
 
 class InterruptibleRunner(Runner):
@@ -34,11 +37,14 @@ def run_until_interrupted(deployments: list[RunnerDeployment], announce: Callabl
     """Run what is due, each run in a separate process, until SIGINT or SIGTERM; end and report the runs in progress.
 
     Args:
-        deployments: What to run.
+        deployments: What to run. What is paused of them on the server stays paused.
         announce: Called once a signal ends this function, just before it serves.
     """
     # a paused schedule would stay paused when a new process serves it
     runner = InterruptibleRunner(pause_on_shutdown=False)
+    for deployment in deployments:
+        keep_pauses(deployment)
+    os.chdir(use_installation()["directory"])  # where each run starts
 
     async def serve() -> None:
         # From here on asyncio turns signals into a cancellation. An exception would be lost if it were raised in a
@@ -54,6 +60,14 @@ def run_until_interrupted(deployments: list[RunnerDeployment], announce: Callabl
         asyncio.run(serve())
     except KeyboardInterrupt:
         report_interrupted_runs()
+
+
+def keep_pauses(deployment: RunnerDeployment) -> None:
+    """Pause what is paused of a deployment on the server."""
+    pauses = read_pauses(deployment.full_name)
+    deployment.paused = pauses.deployment
+    for schedule in deployment.schedules or []:
+        schedule.active = pauses.is_active(str(schedule.slug))
 
 
 def crash_killed_runs() -> None:

@@ -13,7 +13,7 @@ from flows.runtime.server import LocalServer
 from tests.support.bad_http import BadHttp
 from tests.support.s3_servers import free_port
 from tests.support.scripts import prefect_home
-from tests.support.serving import Served, Webhook, both_are_served, client_of, environment, webhook
+from tests.support.serving import Served, Webhook, both_are_served, client_of, environment, hide_packages, webhook
 from tests.support.waiting import eventually
 
 ZONE = "Europe/Zurich"
@@ -26,7 +26,7 @@ class Operation:
 
     Args:
         url: The Prefect API.
-        directory: Working directory of the serving process, which contains data and artifacts.
+        directory: Working directory of the serving process, which contains data, artifacts, and modules of our names.
         variables: Its environment.
         mirror: Mirror of its downloads.
         webhook: Receiver of its notifications.
@@ -49,6 +49,7 @@ class Operation:
 def operated(migrated_database: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Operation]:
     """A Prefect server, and a process that serves both deployments on it."""
     directory, port = tmp_path_factory.mktemp("operation"), free_port()
+    hide_packages(directory)
     with pytest.MonkeyPatch.context() as patch, BadHttp({}) as mirror, webhook() as hook:
         variables = environment(
             prefect_home(directory, migrated_database),

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import signal
 import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
@@ -22,6 +24,7 @@ from prefect.client.schemas.schedules import IntervalSchedule
 from prefect.settings.models.flows import FlowsSettings
 
 from flows.runtime.crashed_runs import is_zombie
+from flows.runtime.nights import SUPERSEDED
 from mnist_bp.data.datasets import DATASETS
 from mnist_bp.registry.nightly import seed_of
 from tests.deployments.conftest import ZONE, Operation
@@ -57,13 +60,20 @@ def reschedule(schedule: IntervalSchedule) -> None:
     """Change the schedule of the nightly, as an operator may in the UI."""
     with get_client(sync_client=True) as client:
         nightly = client.read_deployment_by_name("mnist-bp/nightly")
-        update = DeploymentScheduleUpdate(schedule=schedule, active=True)
+        update = DeploymentScheduleUpdate(slug="nightly", schedule=schedule, active=True)
         client.update_deployment(nightly.id, DeploymentUpdate(schedules=[update]))
 
 
-def since(first: FlowRun) -> list[FlowRun]:
-    """The nightly runs that were due with a run or after it."""
-    return [run for run in runs_of("nightly") if str(run.expected_start_time) >= str(first.expected_start_time)]
+def pause() -> None:
+    """Pause the schedule of the nightly, as an operator may in the UI."""
+    with get_client(sync_client=True) as client:
+        nightly = client.read_deployment_by_name("mnist-bp/nightly")
+        client.update_deployment_schedule(nightly.id, nightly.schedules[0].id, active=False)
+
+
+def schedules_are_active() -> list[bool]:
+    with get_client(sync_client=True) as client:
+        return [schedule.active for schedule in client.read_deployment_by_name("mnist-bp/nightly").schedules]
 
 
 def overdue() -> list[FlowRun]:
@@ -72,12 +82,6 @@ def overdue() -> list[FlowRun]:
     waiting = [run for run in runs_of("nightly") if run.state is not None and run.state.is_scheduled()]
     due = [run for run in waiting if run.expected_start_time is not None and run.expected_start_time < now]
     return sorted(due, key=lambda run: str(run.expected_start_time))
-
-
-def final_states(runs: list[FlowRun]) -> list[str | None] | None:
-    """The states of runs, once all of them are final."""
-    found = [read_run(run.id) for run in runs]
-    return [run.state_name for run in found] if all(run.state and run.state.is_final() for run in found) else None
 
 
 def resources_of(operation: Operation, event: str) -> list[UUID]:
@@ -215,6 +219,18 @@ def test_a_promotion_without_a_decision_is_notified(operation: Operation) -> Non
     eventually(lambda: run_id in resources_of(operation, "mnist-bp.promotion.refused"), "no event was emitted")
 
 
+def test_a_run_whose_process_is_killed_crashes_and_is_notified_while_the_others_are_served(
+    operation: Operation,
+) -> None:
+    run_id = wait_for(start_run("train", {"config": ENDLESS}), "Running").id
+    pid = eventually(lambda: read_run(run_id).labels.get("mnist-bp.pid"), "it is not labelled")
+    os.kill(int(str(pid)), signal.SIGKILL)
+    wait_for(run_id, "Crashed")
+    (text,) = eventually(lambda: operation.webhook.texts, "no message was sent")
+    assert "Crashed" in text
+    assert str(run_id) in text
+
+
 def test_an_overlapping_run_is_cancelled_and_a_killed_run_is_marked_as_crashed(operation: Operation) -> None:
     first = wait_for(start_run("train", {"config": ENDLESS}), "Running")
     eventually(lambda: read_run(first.id).labels.get("mnist-bp.pid"), "it is not labelled")
@@ -230,48 +246,25 @@ def test_an_overlapping_run_is_cancelled_and_a_killed_run_is_marked_as_crashed(o
     wait_for(first.id, "Crashed")
     assert any("killed" in text for text in operation.webhook.texts)
     wait_for(start_run("train", {"config": {**SMALL, "seed": 9}}), "Completed")
-    with get_client(sync_client=True) as client:
-        nightly = client.read_deployment_by_name("mnist-bp/nightly")
-    assert not nightly.paused
-    assert [schedule.active for schedule in nightly.schedules] == [True]
+    assert schedules_are_active() == [True]
 
 
-def test_a_restart_leaves_the_schedule_active_and_trains_one_night_for_all_that_were_missed(
+def test_a_restart_leaves_the_schedule_active_and_the_latest_of_the_nights_that_were_missed_runs(
     operation: Operation,
 ) -> None:
     assert operation.served.stop() == 0
-    with get_client(sync_client=True) as client:
-        nightly = client.read_deployment_by_name("mnist-bp/nightly")
-    assert not nightly.paused
-    assert [schedule.active for schedule in nightly.schedules] == [True]
-
-    before = len(manifests(operation))
+    assert schedules_are_active() == [True]
     often = IntervalSchedule(interval=timedelta(seconds=2), anchor_date=datetime.now(UTC))
     reschedule(often)
-    missed = eventually(lambda: overdue() if len(overdue()) > 2 else None, "no night is missed")
+    eventually(lambda: len(overdue()) > 2, "no night is missed")
+    pause()
+    *earlier, latest = overdue()
     operation.serve_again()
-    eventually(lambda: not overdue(), "missed nights are still scheduled")
+    wait_for(latest.id, "Completed")
+    for run in earlier:
+        wait_for(run.id, SUPERSEDED)
+    assert schedules_are_active() == [False]  # the operator's pause
     reschedule(IntervalSchedule(interval=timedelta(days=30), anchor_date=datetime.now(UTC) + timedelta(days=1)))
-    states = eventually(lambda: final_states(missed), "missed nights have not ended")
-    assert set(states) <= {"Completed", "Cancelled"}
-    # the night that is trained may be one that became due while serving started
-    eventually(lambda: any(run.state_name == "Completed" for run in since(missed[0])), "no night was trained")
-    assert len(manifests(operation)) <= before + 1  # today's night may already be trained
-
-
-def test_a_worker_of_a_pool_runs_the_same_flows(operation: Operation, tmp_path: Path) -> None:
-    assert operation.served.stop() == 0
-    file = REPOSITORY / "deployments" / "prefect.yaml"
-    created = prefect(operation, "work-pool", "create", "--type", "process", "mnist-bp")
-    assert created.returncode == 0, created.stdout + created.stderr
-    deployed = prefect(operation, "--no-prompt", "deploy", "--all", "--prefect-file", str(file), cwd=tmp_path)
-    assert deployed.returncode == 0, deployed.stdout + deployed.stderr
-    asked = [start_run("train", {"config": SMALL}) for _ in range(2)]
-    worked = prefect(operation, "worker", "start", "--pool", "mnist-bp", "--run-once", cwd=tmp_path)
-    assert worked.returncode == 0, worked.stdout + worked.stderr
-    assert {read_run(run_id).state_name for run_id in asked} == {"Completed", "Cancelled"}, worked.stderr
-    assert len(list(tmp_path.glob("artifacts/runs/*/manifest.json"))) == 1
-    operation.serve_again()
 
 
 def test_the_automation_for_lost_machines_is_accepted(operation: Operation) -> None:

@@ -1,0 +1,238 @@
+"""A work pool on a real Prefect server, with workers in several directories, as an operator runs it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import pytest
+from prefect import get_client
+from prefect.client.schemas.actions import DeploymentScheduleUpdate, DeploymentUpdate, WorkPoolUpdate
+from prefect.client.schemas.objects import FlowRun
+from prefect.client.schemas.schedules import CronSchedule, IntervalSchedule
+
+from flows.runtime.nights import SUPERSEDED
+from flows.runtime.server import LocalServer
+from tests.support.scripts import prefect_home
+from tests.support.serving import REPOSITORY, client_of, environment, hide_packages, read_run, start_run, wait_for
+from tests.support.waiting import HANG_S, eventually
+
+pytestmark = pytest.mark.slow
+
+POOL = "mnist-bp"
+SMALL = {"dataset": "mnist-sample", "steps": 60, "checkpoint_every": 30}
+
+
+@dataclass(frozen=True)
+class Pool:
+    """A server with a pool to which both deployments are deployed.
+
+    Args:
+        variables: The environment of its clients.
+        deployed: What `deploy.py` printed.
+    """
+
+    variables: dict[str, str]
+    deployed: str
+
+
+@pytest.fixture(scope="module")
+def pool(migrated_database: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pool]:
+    """A pool that was deployed to from a directory that is removed afterwards."""
+    home = prefect_home(tmp_path_factory.mktemp("pool"), migrated_database)
+    deployer = tmp_path_factory.mktemp("deployer")
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in environment(home).items():
+            patch.setenv(name, value)
+        with LocalServer(with_ui=True) as server:
+            patch.undo()
+            variables = environment(
+                home,
+                PREFECT_API_URL=server.url,
+                PREFECT_API_AUTH_STRING=server.password,
+                PREFECT_WORKER_QUERY_SECONDS="1",
+            )
+            places = {"MNIST_BP_DATA_DIR": str(deployer / "data"), "MNIST_BP_ARTIFACTS": str(deployer / "artifacts")}
+            done = deploy({**variables, **places}, deployer)
+            assert done.returncode == 0, done.stderr
+            shutil.rmtree(deployer)
+            with client_of(server.url, server.password):
+                yield Pool(variables, done.stderr)
+
+
+def deploy(variables: Mapping[str, str], cwd: Path, *flags: str) -> subprocess.CompletedProcess[str]:
+    """Call `deploy.py`, as an operator does."""
+    command = [sys.executable, str(REPOSITORY / "deployments" / "deploy.py"), *flags]
+    return subprocess.run(command, env=dict(variables), cwd=cwd, capture_output=True, text=True, timeout=HANG_S)
+
+
+def work(pool: Pool, directory: Path, *flags: str) -> subprocess.Popen[str]:
+    """Start a worker whose data and artifacts are in its working directory, which has modules of our names."""
+    directory.mkdir(exist_ok=True)
+    hide_packages(directory)
+    places = {"MNIST_BP_DATA_DIR": str(directory / "data"), "MNIST_BP_ARTIFACTS": str(directory / "artifacts")}
+    with (directory / "worker.log").open("w") as log:
+        return subprocess.Popen(
+            [sys.executable, "-m", "prefect", "worker", "start", "--pool", POOL, *flags],
+            env={**pool.variables, **places},
+            cwd=directory,
+            stdout=log,
+            stderr=log,
+            text=True,
+        )
+
+
+@contextmanager
+def worker(pool: Pool, directory: Path) -> Iterator[None]:
+    """Run a worker during the block."""
+    process = work(pool, directory)
+    try:
+        yield
+    finally:
+        process.terminate()
+        process.wait(HANG_S)
+
+
+def deployment_id(name: str) -> UUID:
+    with get_client(sync_client=True) as client:
+        return client.read_deployment_by_name(f"mnist-bp/{name}").id
+
+
+def manifests(directory: Path) -> list[Path]:
+    return sorted(directory.glob("artifacts/runs/*/manifest.json"))
+
+
+def form(deployment: str) -> dict[str, Any]:
+    """Return every field that the form of the UI shows for the configuration, with what it shows, to be sent."""
+    with get_client(sync_client=True) as client:
+        found = client.read_deployment_by_name(f"mnist-bp/{deployment}")
+    schema = found.parameter_openapi_schema
+    assert schema is not None
+    fields = schema["definitions"]["RunConfig"]["properties"]
+    shown = {**schema["properties"]["config"]["default"], **found.parameters.get("config", {})}
+    return {name: shown.get(name, field.get("default")) for name, field in fields.items()}
+
+
+def test_two_workers_in_two_directories_run_what_the_form_sends_and_publish_where_each_of_them_says(
+    pool: Pool, tmp_path: Path
+) -> None:
+    assert "mnist-bp: made, of type process" in " ".join(pool.deployed.split())
+    sent = form("train")
+    assert {"data_dir", "artifacts", "steps", "seed"} <= set(sent)
+    directories = [tmp_path / "one", tmp_path / "two"]
+    for seed, directory in enumerate(directories):
+        run_id = start_run("train", {"config": {**sent, **SMALL, "seed": seed}})
+        process = work(pool, directory, "--run-once")
+        assert process.wait(HANG_S) == 0
+        run = read_run(run_id)
+        assert run.state_name == "Completed", (directory / "worker.log").read_text()
+    for directory in directories:
+        (manifest,) = manifests(directory)
+        assert (manifest.parent / "report.html").exists()
+        assert json.loads(manifest.read_text())["config"]["artifacts"] == str(directory / "artifacts")
+
+
+def test_another_deploy_leaves_what_an_operator_changed(pool: Pool, tmp_path: Path) -> None:
+    train, nightly = deployment_id("train"), deployment_id("nightly")
+    with get_client(sync_client=True) as client:
+        (schedule,) = client.read_deployment(nightly).schedules
+        client.update_deployment_schedule(nightly, schedule.id, active=False)
+        client.update_deployment(train, DeploymentUpdate(paused=True))
+        client.update_work_pool(POOL, WorkPoolUpdate(concurrency_limit=3))
+    try:
+        done = deploy(pool.variables, tmp_path)
+        assert done.returncode == 0, done.stderr
+        assert "mnist-bp: exists, left as it is" in done.stderr
+        with get_client(sync_client=True) as client:
+            assert [each.active for each in client.read_deployment(nightly).schedules] == [False]
+            assert client.read_deployment(train).paused
+            assert not client.read_deployment(nightly).paused
+            assert client.read_work_pool(POOL).concurrency_limit == 3
+        assert "mnist-bp/train; stays paused\n" in done.stderr
+        assert "mnist-bp/nightly; stays paused: 0 2 * * *\n" in done.stderr
+    finally:
+        with get_client(sync_client=True) as client:
+            client.update_deployment(train, DeploymentUpdate(paused=False))
+            client.update_work_pool(POOL, WorkPoolUpdate(concurrency_limit=None))
+
+
+def due_runs() -> list[FlowRun]:
+    """The due runs of the nightly, in order of their due time."""
+    nightly, now = deployment_id("nightly"), datetime.now(UTC)
+    with get_client(sync_client=True) as client:
+        runs = [run for run in client.read_flow_runs() if run.deployment_id == nightly and run.auto_scheduled]
+    due = [run for run in runs if run.expected_start_time is not None and run.expected_start_time < now]
+    return sorted(due, key=lambda run: str(run.expected_start_time))
+
+
+def test_after_missed_nights_the_latest_trains_and_the_earlier_ones_are_superseded(pool: Pool, tmp_path: Path) -> None:
+    nightly = deployment_id("nightly")
+    parameters = {"config": SMALL, "timezone": "UTC"}
+    with get_client(sync_client=True) as client:
+        (schedule,) = client.read_deployment(nightly).schedules
+        often = IntervalSchedule(interval=timedelta(seconds=1), anchor_date=datetime.now(UTC))
+        client.update_deployment(nightly, DeploymentUpdate(parameters=parameters))
+        client.update_deployment_schedule(nightly, schedule.id, active=True, schedule=often)
+        eventually(lambda: len(due_runs()) > 5, "no nights are missed")
+        client.update_deployment_schedule(
+            nightly, schedule.id, active=False, schedule=CronSchedule(cron="0 2 * * *", timezone="UTC")
+        )
+    *earlier, latest = due_runs()
+    with worker(pool, tmp_path / "worker"):
+        wait_for(latest.id, "Completed")
+        for run in earlier:
+            ended = wait_for(run.id, SUPERSEDED)
+            assert str(latest.id) in str(ended.state and ended.state.message)
+    (manifest,) = manifests(tmp_path / "worker")
+    assert latest.expected_start_time is not None
+    assert json.loads(manifest.read_text())["seed"] == int(f"{latest.expected_start_time:%Y%m%d}")
+
+
+def test_runs_of_two_schedules_with_other_parameters_that_are_due_at_once_both_train(
+    pool: Pool, tmp_path: Path
+) -> None:
+    nightly = deployment_id("nightly")
+    soon = datetime.now(UTC) + timedelta(seconds=3)
+    schedule = IntervalSchedule(interval=timedelta(days=300), anchor_date=soon)
+    schedules = [
+        DeploymentScheduleUpdate(
+            schedule=schedule,
+            active=True,
+            slug=f"steps-{steps}",
+            parameters={"config": {**SMALL, "steps": steps}, "timezone": "UTC"},
+        )
+        for steps in (60, 90)
+    ]
+    with get_client(sync_client=True) as client:
+        client.update_deployment(nightly, DeploymentUpdate(schedules=schedules))
+    with worker(pool, tmp_path / "worker"):
+        eventually(lambda: len(manifests(tmp_path / "worker")) == 2, "not both trained")
+    trained = {json.loads(file.read_text())["config"]["steps"] for file in manifests(tmp_path / "worker")}
+    assert trained == {60, 90}
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        (("timezone: UTC # the same", "timezone: Africa/Cairo # the same"), "is in the time zone Africa/Cairo"),
+        (("deployments:", "deployment:"), "expected deployments as in"),
+    ],
+)
+def test_a_definition_that_cannot_be_deployed_is_one_line(
+    change: tuple[str, str], expected: str, pool: Pool, tmp_path: Path
+) -> None:
+    file = tmp_path / "prefect.yaml"
+    file.write_text((REPOSITORY / "deployments" / "prefect.yaml").read_text().replace(*change))
+    done = deploy(pool.variables, tmp_path, "--file", str(file))
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert expected in done.stderr
+    assert "Traceback" not in done.stderr
