@@ -42,6 +42,7 @@ from mnist_bp.cli.process import INTERRUPTED, print_error, print_line
 from mnist_bp.config import RunConfig
 from mnist_bp.data.datasets import DatasetName
 from mnist_bp.errors import ConfigError, MnistBpError, without_secrets
+from mnist_bp.pipeline import check_tracking
 from mnist_bp.registry.nightly import ZONE_EXPECTED, zone_of
 
 if TYPE_CHECKING:
@@ -172,6 +173,8 @@ def export_settings(command: ServeCommand) -> ServeCommand:
     places = {"data_dir": str(Path(command.data_dir).absolute()), "artifacts": command.config.record["artifacts"]}
     os.environ["MNIST_BP_DATA_DIR"], os.environ["MNIST_BP_ARTIFACTS"] = places["data_dir"], places["artifacts"]
     os.environ.setdefault("DO_NOT_TRACK", "1")
+    if command.track is not None:
+        os.environ["MNIST_BP_TRACK"] = command.track
     if command.with_server:
         os.environ["PREFECT_API_URL"] = f"http://127.0.0.1:{command.port}/api"
         os.environ[CLIENT_VARIABLE] = os.environ.get(SERVER_VARIABLE) or new_password()
@@ -233,6 +236,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
         deployments = create_deployments(command)
         check_webhook()
+        check_tracking(command.config)
         server = None
         if command.with_server:
             server = LocalServer(command.port, with_ui=True, password=os.environ[CLIENT_VARIABLE])

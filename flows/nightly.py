@@ -20,6 +20,7 @@ from mnist_bp.errors import ConfigError
 from mnist_bp.pipeline import open_run
 from mnist_bp.registry.nightly import night_of, seed_of
 from mnist_bp.summary import FinishedRun, RunSummary
+from tasks.track import track
 
 NIGHTLY: Final = RunConfig(dataset="mnist")
 
@@ -39,4 +40,6 @@ def nightly(config: RunConfig = NIGHTLY, timezone: str = "UTC", night: date | No
         return cast("FinishedRun", superseded)  # Prefect takes a state as the end of a flow
     night = night or night_of(flow_run.scheduled_start_time, timezone)
     run = open_run(config.model_copy(update={"seed": seed_of(night)}))
-    return completed(retrain(run, night))
+    result = retrain(run, night)
+    track(run.config, result.run_id)
+    return completed(result)

@@ -26,6 +26,7 @@ from tasks.download import download
 from tasks.evaluate import evaluate
 from tasks.preprocess import preprocess
 from tasks.promote import promote
+from tasks.track import track
 from tasks.train import train_network
 from tasks.upload import upload
 
@@ -39,7 +40,9 @@ def train(config: RunConfig = RunConfig(), resume: str | None = None) -> RunSumm
         resume: Id of an interrupted run, which keeps the settings it was started with; other settings are refused.
     """
     run = open_run(config, resume)
-    return completed(retrain(run) if run.manifest is None else published_already(run))
+    result = retrain(run) if run.manifest is None else published_already(run)
+    track(run.config, result.run_id)
+    return completed(result)
 
 
 def retrain(run: RunRequest, night: date | None = None) -> RunSummary | FinishedRun:

@@ -27,6 +27,8 @@ from mnist_bp.storage.address import absolute_address, address_problem, clean_ad
 DatasetChoice = Literal["auto", DatasetName]
 EngineChoice = Literal["auto", "reference", "cpu", "cuda"]
 
+_TRACKING: Final = re.compile(r"mlflow:https?://[A-Za-z0-9.-]+(:[0-9]{1,5})?(/[A-Za-z0-9._~/-]*)?")
+
 
 def data_dir_from_environment() -> str:
     """Return `$MNIST_BP_DATA_DIR`, or `data` in the working directory."""
@@ -36,6 +38,19 @@ def data_dir_from_environment() -> str:
 def artifacts_from_environment() -> str:
     """Return `$MNIST_BP_ARTIFACTS`, or `artifacts` in the working directory."""
     return clean_address(os.environ.get("MNIST_BP_ARTIFACTS", "")) or "artifacts"
+
+
+def tracking_from_environment() -> str:
+    """Return `$MNIST_BP_TRACK`, or an empty string."""
+    return clean_address(os.environ.get("MNIST_BP_TRACK", ""))
+
+
+def check_tracking_address(value: str) -> str:
+    """Return the address of a tracking server if it has the form of one; raise a ValueError that states it."""
+    if _TRACKING.fullmatch(value):
+        return value
+    hint = "; a user and password belong in MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
+    raise ValueError(f"expected mlflow:http://HOST:PORT or mlflow:https://HOST{hint if '@' in value else ''}")
 
 
 def _check_address(value: str) -> str:
@@ -60,6 +75,9 @@ StoreAddress = Annotated[Directory, AfterValidator(_check_address)]
 _IN_A_FORM: Final = WithJsonSchema({"anyOf": [{"type": "string", "minLength": 1}, {"type": "null"}], "default": None})
 """A form sends every field: null where the user states no place, so that the process that runs decides it."""
 
+TrackAddress = Annotated[str, StringConstraints(strip_whitespace=True), AfterValidator(check_tracking_address)]
+"""Address of an MLflow server, `mlflow:` and its URL without credentials."""
+
 VALIDATION_SHARE: Final = 12
 """With several seeds, one in this many training examples is held out: 5,000 of MNIST's 60,000."""
 
@@ -72,15 +90,15 @@ MAX_STEPS: Final = 10**12
 MAX_CHECKPOINTS: Final = 100_000
 """Checkpoints of a run: each is a file, and an entry in the manifest."""
 
-PLACES: Final = frozenset({"data_dir", "artifacts"})
-"""Settings that state where a run is stored; they do not change its results."""
+PLACES: Final = frozenset({"data_dir", "artifacts", "track"})
+"""Settings that state where a run is stored and logged; they do not change its results."""
 
 
 class RunConfig(BaseModel):
     """Everything that decides what a run does. Credentials and endpoints come from the AWS_* environment instead.
 
-    The places, `data_dir` and `artifacts`, are those of the process that runs, unless they are given. They are not
-    dumped, so that the parameters of a deployment do not contain those of the machine that deploys.
+    The places, `data_dir`, `artifacts` and `track`, are those of the process that runs, unless they are given. They are
+    not dumped, so that the parameters of a deployment do not contain those of the machine that deploys.
     """
 
     model_config = ConfigDict(
@@ -135,6 +153,9 @@ class RunConfig(BaseModel):
         _IN_A_FORM,
     ] = Field(default_factory=artifacts_from_environment, exclude=True)
     """Store for finished runs, a directory or s3://bucket/prefix; default: $MNIST_BP_ARTIFACTS, else ./artifacts."""
+
+    track: TrackAddress | None = Field(default=None, exclude=True)
+    """Log the published run to an MLflow server too: mlflow:http://HOST:PORT; default: $MNIST_BP_TRACK, else none."""
 
     significance: float = Field(default=0.05, gt=0, le=1, allow_inf_nan=False)
     """A run replaces the champion only if the one-sided p-value of McNemar's exact test is at most this."""
@@ -212,7 +233,7 @@ class RunConfig(BaseModel):
 
     @property
     def record(self) -> dict[str, Any]:
-        """All settings but the data directory, as JSON values that are the same from any working directory."""
+        """All settings that enter the manifest, as JSON values that are the same from any working directory."""
         return self.model_dump(mode="json") | {"artifacts": absolute_address(self.artifacts)}
 
     @property

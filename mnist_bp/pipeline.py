@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import random
+import shlex
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
@@ -24,7 +25,7 @@ from mnist_bp.data.preprocess import preprocess_dataset
 from mnist_bp.documents.champion import PromotionRecord
 from mnist_bp.engines.choose import choose_engine
 from mnist_bp.engines.parallel import check_memory, memory_needed
-from mnist_bp.errors import DownloadError
+from mnist_bp.errors import DownloadError, MnistBpError
 from mnist_bp.layout import new_run_id, run_directory
 from mnist_bp.model.parameters import CLASSES, PIXELS
 from mnist_bp.results import (
@@ -62,9 +63,11 @@ def preflight(config: RunConfig) -> None:
     """Refuse a run that would fail later, before anything is downloaded or computed.
 
     Raises:
-        ConfigError: No such device, a batch larger than the dataset, more models than fit in memory, unusable mirrors.
+        ConfigError: No such device, a batch larger than the dataset, more models than fit in memory, unusable mirrors,
+            or no client for the tracking server.
         StoreError: The data directory or the store cannot be written to.
     """
+    check_tracking(config)
     spec = DATASETS["mnist" if config.dataset == "auto" else config.dataset]
     mirrors_of(spec)
     config.held_out(spec.train_examples)
@@ -75,6 +78,17 @@ def preflight(config: RunConfig) -> None:
         choose_engine(config.engine)
     open_store(config.artifacts, attempts=3).check_writable()  # before a new data directory is created
     check_writable(Path(config.data_dir))
+
+
+def check_tracking(config: RunConfig) -> None:
+    """Refuse to log to a tracking server that cannot be used from here; see `mnist_bp.registry.tracking`.
+
+    Raises:
+        ConfigError: No such address, or no client.
+    """
+    from mnist_bp.registry.tracking import tracking_server
+
+    tracking_server(config.track)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -146,6 +160,24 @@ def promote(config: RunConfig, data: CachedDataset, published: PublishedRun) -> 
     return promotion
 
 
+def track(config: RunConfig, run_id: str) -> None:
+    """Log a published run to the tracking server, if there is one; see `mnist_bp.registry.tracking`.
+
+    A failure is a warning: the run is published, and can be logged later.
+    """
+    from mnist_bp.registry.tracking import log_run, tracking_server
+
+    if (server := tracking_server(config.track)) is None:
+        return
+    try:
+        logged = log_run(server, open_store(config.artifacts), run_id)
+    except MnistBpError as exc:
+        later = ["mnist-bp", "track", run_id, "--track", server, "--artifacts", config.record["artifacts"]]
+        logger.warning(f"the run is published, but not logged: {exc}; to log it later: {shlex.join(later)}")
+        return
+    logger.info(f"track       {logged.outcome}: {logged.url}")
+
+
 def find_identical_run(config: RunConfig, data: CachedDataset, night: date) -> FinishedRun | None:
     """Find a published run that the run of a night would only repeat, and if none exists, warn of other code.
 
@@ -205,6 +237,7 @@ def run_pipeline(run: RunRequest, progress_bar: ProgressBar = no_progress_bar) -
             evaluation = evaluate(data, trained, on_progress=on_progress)
         published = upload(config, raw, data, trained, evaluation)
         promotion = promote(config, data, published)
+    track(config, run.run_id)
     return summarize(raw, data, trained, evaluation, published, promotion)
 
 

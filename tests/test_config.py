@@ -35,6 +35,8 @@ BAD_FLAGS = [
     ("--artifacts", "s3:///prefix", "s3://bucket/prefix"),
     ("--artifacts", "", "a value that is not empty"),
     ("--data-dir", "", "a value that is not empty"),
+    ("--track", "http://host:5000", "mlflow:http://HOST:PORT"),
+    ("--track", "", "mlflow:http://HOST:PORT"),
 ]
 
 

@@ -46,6 +46,7 @@ _PLACEHOLDERS: Final = {
     "--data-dir": "DIR",
     "--plot": "FILE",
     "--resume": "RUN",
+    "--track": "mlflow:URL",
 }
 """What `--help` shows for a value, by its Python type or by its flag."""
 

@@ -23,6 +23,7 @@ COMMANDS: Final[Mapping[str, str]] = {
     "gc": "delete old runs; keep recent champions",
     "champion": "show the champion of each dataset and its history",
     "rollback": "make the previous champion, or another run, the champion",
+    "track": "log a published run to an MLflow server",
     "store": "check what a store supports",
     "certify": "check an engine's gradients against autograd",
     "reproduce": "retrain the lab's network and compare with the published accuracy",

@@ -15,6 +15,7 @@ from mnist_bp.cli.output import say
 from mnist_bp.cli.process import INTERRUPTED, print_error
 from mnist_bp.config import RunConfig
 from mnist_bp.errors import CertificateError, ConfigError, DivergenceError, MnistBpError
+from mnist_bp.pipeline import check_tracking, track
 from mnist_bp.summary import FinishedRun, RunSummary, print_summary, published_already
 from mnist_bp.training.journal import Journal
 from mnist_bp.training.resume import load_resumable_run, resume_flags
@@ -80,11 +81,13 @@ def run_command(command: TrainCommand, run: Run, hint: ResumeHint, console: Cons
 
 
 def _run(command: TrainCommand, run: Run, hint: ResumeHint) -> RunSummary | FinishedRun:
+    check_tracking(command.config)
     if command.resume is not None:  # refused before anything slow is started
         request = load_resumable_run(command.resume, command.config, command.given)
         if request.manifest is not None:
             finished = published_already(request)
             logger.info(f"finished    {finished.finished}: {finished.manifest}")
+            track(request.config, request.run_id)
             return finished
         config = request.config
     else:

@@ -75,7 +75,7 @@ def load_resumable_run(run_id: str, config: RunConfig, given: Mapping[str, Any])
     with lock_run(directory):  # refused now rather than after a download
         pass
     known.start.refuse_changes(given)
-    recorded = _recorded_config(known.start, config.data_dir)
+    recorded = _recorded_config(known.start, config)
     decided = _find_published(run_id, recorded.artifacts, PROMOTION)  # the last file that a run publishes
     manifest = _find_published(run_id, recorded.artifacts, MANIFEST) if decided else None
     return RunRequest(run_id, recorded, known.start.dataset_notice, manifest, known.start.engine)
@@ -111,9 +111,10 @@ def _unknown(run_id: str, data_dir: str) -> ConfigError:
     )
 
 
-def _recorded_config(start: RunStart, data_dir: str) -> RunConfig:
+def _recorded_config(start: RunStart, given: RunConfig) -> RunConfig:
+    places = {"data_dir": given.data_dir, "track": given.track}
     try:
-        config = RunConfig.model_validate({**start.config, "dataset": start.dataset, "data_dir": data_dir})
+        config = RunConfig.model_validate({**start.config, "dataset": start.dataset, **places})
     except ValidationError as exc:
         fields = ", ".join(str(error["loc"][0]) for error in exc.errors() if error["loc"])
         raise ConfigError(

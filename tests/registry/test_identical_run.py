@@ -49,6 +49,11 @@ def test_a_run_with_other_settings_is_not_identical(config: RunConfig, change: d
     assert find_identical_run(config.model_copy(update=change), KEY, DAYS) is None
 
 
+def test_where_runs_are_logged_does_not_matter(config: RunConfig) -> None:
+    run_id = finish(config.model_copy(update={"track": "mlflow:http://127.0.0.1:5000"}), 1)
+    assert find_identical_run(config, KEY, DAYS) == run_id
+
+
 def test_a_run_with_other_data_or_other_code_is_not_identical(config: RunConfig) -> None:
     finish(config, 1, code={"version": "0.1.0", "sha256": "0" * 64})
     assert find_identical_run(config, KEY, DAYS) is None
