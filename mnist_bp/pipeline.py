@@ -28,6 +28,7 @@ from mnist_bp.engines.parallel import check_memory, memory_needed
 from mnist_bp.errors import DownloadError, MnistBpError
 from mnist_bp.layout import new_run_id, run_directory
 from mnist_bp.model.parameters import CLASSES, PIXELS
+from mnist_bp.report.metrics import export_metrics, timed
 from mnist_bp.results import (
     CachedDataset,
     Evaluation,
@@ -95,6 +96,7 @@ def check_tracking(config: RunConfig) -> None:
 # the stages
 
 
+@timed
 def download(
     config: RunConfig, notice: str | None = None, *, last_attempt: bool, on_progress: Progress | None = None
 ) -> RawDataset:
@@ -114,6 +116,7 @@ def download(
     return replace(raw, notice=raw.notice or notice)
 
 
+@timed
 def preprocess(config: RunConfig, raw: RawDataset) -> CachedDataset:
     """Build the Parquet cache, or find it intact; see `mnist_bp.data.preprocess`."""
     data = preprocess_dataset(raw, Path(config.data_dir))
@@ -124,6 +127,7 @@ def preprocess(config: RunConfig, raw: RawDataset) -> CachedDataset:
     return data
 
 
+@timed
 def train(config: RunConfig, data: CachedDataset, run_id: str, *, on_progress: Progress | None = None) -> TrainedRun:
     """Certify the engine, train, and write checkpoints; see `mnist_bp.training.run`."""
     from mnist_bp.training.run import train_run
@@ -131,6 +135,7 @@ def train(config: RunConfig, data: CachedDataset, run_id: str, *, on_progress: P
     return train_run(config, data, run_id, on_progress=on_progress)
 
 
+@timed
 def evaluate(data: CachedDataset, trained: TrainedRun, *, on_progress: Progress | None = None) -> Evaluation:
     """Score every checkpoint on the test images; see `mnist_bp.training.evaluation`."""
     from mnist_bp.training.evaluation import evaluate_run
@@ -138,6 +143,7 @@ def evaluate(data: CachedDataset, trained: TrainedRun, *, on_progress: Progress 
     return evaluate_run(data, trained, on_progress=on_progress)
 
 
+@timed
 def upload(
     config: RunConfig, raw: RawDataset, data: CachedDataset, trained: TrainedRun, evaluation: Evaluation
 ) -> PublishedRun:
@@ -149,6 +155,7 @@ def upload(
     return published
 
 
+@timed
 def promote(config: RunConfig, data: CachedDataset, published: PublishedRun) -> PromotionRecord:
     """Compare the run with the champion, and make it champion if it is better; see `mnist_bp.registry.promotion`."""
     from mnist_bp.registry.promotion import promote_run
@@ -176,6 +183,16 @@ def track(config: RunConfig, run_id: str) -> None:
         logger.warning(f"the run is published, but not logged: {exc}; to log it later: {shlex.join(later)}")
         return
     logger.info(f"track       {logged.outcome}: {logged.url}")
+
+
+def write_metrics(summary: RunSummary) -> None:
+    """Write gauges for Prometheus, if they are wanted; see `mnist_bp.report.metrics`."""
+    export_metrics(
+        summary.dataset,
+        accuracy=summary.accuracy,
+        promoted=summary.promotion.outcome == "promoted",
+        published_bytes=summary.published_bytes,
+    )
 
 
 def find_identical_run(config: RunConfig, data: CachedDataset, night: date) -> FinishedRun | None:
@@ -237,8 +254,10 @@ def run_pipeline(run: RunRequest, progress_bar: ProgressBar = no_progress_bar) -
             evaluation = evaluate(data, trained, on_progress=on_progress)
         published = upload(config, raw, data, trained, evaluation)
         promotion = promote(config, data, published)
+    summary = summarize(raw, data, trained, evaluation, published, promotion)
+    write_metrics(summary)
     track(config, run.run_id)
-    return summarize(raw, data, trained, evaluation, published, promotion)
+    return summary
 
 
 def failed_attempt(stage: str, attempt: int, error: object) -> str:

@@ -55,6 +55,7 @@ class RunSummary(FrozenModel):
         accuracy, validation_accuracy, lab_correct_of_1000, loss: Of the run's own model after the last step.
         run_directory: On this machine.
         artifacts, manifest: URIs.
+        published_bytes: Size of all published files.
     """
 
     run_id: str
@@ -77,6 +78,7 @@ class RunSummary(FrozenModel):
     run_directory: str
     artifacts: str
     manifest: str
+    published_bytes: int
     promotion: PromotionRecord
     checkpoints: tuple[SummaryCheckpoint, ...]
 
@@ -130,6 +132,7 @@ def summarize(
         run_directory=trained.directory,
         artifacts=published.artifacts,
         manifest=published.manifest,
+        published_bytes=published.size,
         promotion=promotion,
         checkpoints=tuple(
             SummaryCheckpoint(

@@ -23,6 +23,7 @@ from mnist_bp.cli.process import INTERRUPTED
 from mnist_bp.config import RunConfig
 from mnist_bp.errors import ConfigError, StoreError
 from mnist_bp.layout import run_directory
+from mnist_bp.pipeline import write_metrics
 from mnist_bp.storage.address import open_store
 from mnist_bp.summary import FinishedRun, RunSummary, headline, markdown
 from mnist_bp.training.resume import RunRequest
@@ -97,6 +98,7 @@ def show_summary(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> 
     if isinstance(summary, FinishedRun):
         ui.show_markdown("run-summary", f"# {summary.finished}", summary.finished)
         return
+    write_metrics(summary)
     if summary.promotion.outcome != "promoted":
         notify_not_promoted(flow_run, summary.promotion)
     ui.show_markdown("run-summary", markdown(summary), headline(summary))

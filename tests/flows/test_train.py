@@ -32,6 +32,7 @@ from tests.conftest import SMALL
 from tests.support.bad_http import BadHttp, status
 from tests.support.fault_proxy import LOST_REPLY, Fault, FaultProxy
 from tests.support.prefect_records import artifacts_of, logs_of, newest_flow_run, task_runs_of
+from tests.support.prometheus import gauges_of
 
 pytestmark = pytest.mark.usefixtures("prefect_server", "own_signals", "warm_caches")
 
@@ -48,7 +49,7 @@ def run_json(capsys: pytest.CaptureFixture[str], *flags: str) -> dict[str, Any]:
 
 DIFFERS_BY_TIME = {
     "run_id", "checksum", "created", "seconds", "train_seconds", "steps_per_second", "at", "manifest_sha256",
-    "champion_after", "log_entry", "history.parquet", "report.html",
+    "champion_after", "log_entry", "history.parquet", "report.html", "published_bytes",
 }  # fmt: skip
 """Keys whose values differ between two equal runs: ids, times, durations, and what contains them."""
 
@@ -101,6 +102,18 @@ def test_a_run_is_six_tasks_in_order_with_a_table_and_a_summary_in_the_ui(capsys
     assert f"{printed['artifacts']}/report.html" in str(artifacts["run-summary"].data)
     assert str(artifacts["run-summary"].description).startswith(f"{printed['accuracy']:.4f}, ")
     assert printed["run_id"] in str(artifacts["accuracy-over-nights-mnist-sample"].data)
+
+
+def test_a_flow_run_writes_gauges_for_prometheus(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MNIST_BP_METRICS", str(tmp_path))
+    printed = run_json(capsys, *SMALL, "--seed", "6")
+    gauges = gauges_of(tmp_path)
+    assert gauges["mnist_bp_accuracy", "mnist-sample"] == printed["accuracy"]
+    assert {name[2] for name in gauges if len(name) == 3} == {
+        "download", "preprocess", "train", "evaluate", "upload", "promote",
+    }  # fmt: skip
 
 
 class FinalStateProxy(FaultProxy):

@@ -17,7 +17,7 @@ import pytest
 from mnist_bp.cli.main import main
 from mnist_bp.errors import TrackingError
 from mnist_bp.layout import run_key
-from mnist_bp.registry import tracking
+from mnist_bp.registry import mlflow_records
 from mnist_bp.registry.catalog import read_manifest
 from mnist_bp.registry.tracking import log_run
 from mnist_bp.storage.interface import Store
@@ -158,18 +158,18 @@ def test_a_run_that_is_logged_again_is_logged_once(url: str, client: MlflowClien
     assert [len(points) for points in before["points"].values()] == [2] * 4  # type: ignore[attr-defined]
 
 
-@pytest.mark.parametrize("interrupted", ["_log_figures", "_log_files", "_register"])
+@pytest.mark.parametrize("interrupted", ["log_figures", "log_files", "register_model"])
 def test_an_interrupted_upload_is_completed_and_logs_nothing_twice(
     interrupted: str, url: str, client: MlflowClient, store: LocalStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run_id = published(store, 10 + len(interrupted), "kmnist")
-    done = getattr(tracking, interrupted)
+    done = getattr(mlflow_records, interrupted)
 
     def interrupt(*arguments: object) -> None:
         done(*arguments)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(tracking, interrupted, interrupt)
+    monkeypatch.setattr(mlflow_records, interrupted, interrupt)
     with pytest.raises(KeyboardInterrupt):
         log_run(f"mlflow:{url}", store, run_id)
     monkeypatch.undo()
