@@ -79,7 +79,7 @@ async def _work(pool: str, with_healthcheck: bool) -> bool:
 def _end_runs() -> None:
     """Terminate the processes of the runs, each of which then marks its run as Crashed, and wait for them.
 
-    A run is a child in a process group of its own, which no signal to this process reaches.
+    A run is a child in a separate process group, which no signal to this process reaches.
     """
     runs, deadline = psutil.Process().children(), time.monotonic() + STOP_TIMEOUT_S
     for run in runs:
