@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+import yaml  # type: ignore[import-untyped]
 from prefect import get_client
 from prefect.client.schemas.actions import DeploymentScheduleUpdate, DeploymentUpdate, WorkPoolUpdate
 from prefect.client.schemas.objects import FlowRun
@@ -236,3 +238,44 @@ def test_a_definition_that_cannot_be_deployed_is_one_line(
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
     assert expected in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_the_deployment_of_the_readme_publishes_to_its_store_and_keeps_its_parameters_when_it_is_deployed_again(
+    pool: Pool, tmp_path: Path
+) -> None:
+    page = (REPOSITORY / "deployments" / "README.md").read_text()
+    (shown,) = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
+    (deployment,) = yaml.safe_load(shown)
+    assert deployment["work_pool"]["job_variables"]["env"].pop("AWS_PROFILE") == "team-a"
+    deployment["work_pool"]["job_variables"]["env"]["MNIST_BP_ARTIFACTS"] = str(tmp_path / "team-a")
+    deployment["parameters"]["config"] = SMALL
+    definition = yaml.safe_load((REPOSITORY / "deployments" / "prefect.yaml").read_text())
+    file = tmp_path / "team-a.yaml"
+    file.write_text(yaml.safe_dump({**definition, "deployments": [deployment]}))
+    done = deploy(pool.variables, tmp_path, "--file", str(file))
+    assert done.returncode == 0, done.stderr
+
+    def parameters() -> dict[bool, dict[str, Any]]:
+        """Return the parameters of the schedule on Sundays, by whether it is active."""
+        with get_client(sync_client=True) as client:
+            schedules = client.read_deployment(deployment_id("nightly-team-a")).schedules
+        return {each.active: each.parameters for each in schedules if each.slug == "long-on-sundays"}
+
+    long = deployment["schedules"][1]["parameters"]
+    assert parameters() == {True: long}
+    with get_client(sync_client=True) as client:
+        (sundays,) = [
+            each
+            for each in client.read_deployment(deployment_id("nightly-team-a")).schedules
+            if each.slug == "long-on-sundays"
+        ]
+        client.update_deployment_schedule(deployment_id("nightly-team-a"), sundays.id, active=False)
+    assert parameters() == {False: {}}  # as the README warns
+    assert deploy(pool.variables, tmp_path, "--file", str(file)).returncode == 0
+    assert parameters() == {False: long}
+
+    run_id = start_run("nightly-team-a")
+    with worker(pool, tmp_path / "worker"):
+        wait_for(run_id, "Completed")
+    assert len(list(tmp_path.glob("team-a/runs/*/manifest.json"))) == 1
+    assert manifests(tmp_path / "worker") == []
