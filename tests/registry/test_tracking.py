@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from mnist_bp.cli.main import main
-from mnist_bp.errors import TrackingError
+from mnist_bp.errors import ChecksumError, StoreError, TrackingError
 from mnist_bp.layout import run_key
 from mnist_bp.registry import mlflow_records
 from mnist_bp.registry.catalog import read_manifest
@@ -256,11 +256,19 @@ def test_a_server_that_refuses_is_one_line_that_names_the_credentials(
     assert re.search(rf"{name}.*{hint}", str(caught.value))
 
 
-def test_a_missing_file_of_the_run_is_reported_as_such(url: str, store: LocalStore) -> None:
-    run_id = published(store, 5, "mnist")
-    store.delete(run_key(run_id, "report.html"))
-    with pytest.raises(Exception, match=r"report\.html"):
+@pytest.mark.parametrize("damage", [None, b"other bytes"], ids=["missing", "damaged"])
+def test_a_file_that_is_not_as_it_was_published_is_not_logged(
+    damage: bytes | None, url: str, client: MlflowClient, store: LocalStore
+) -> None:
+    run_id = published(store, 40 if damage else 41, "mnist")
+    store.delete(key := run_key(run_id, "report.html"))
+    if damage:
+        store.put(key, damage, sha256_of_bytes(damage))
+    with pytest.raises(ChecksumError if damage else StoreError, match=r"report\.html"):
         log_run(f"mlflow:{url}", store, run_id)
+    (run,) = logged_runs(client, run_id)
+    assert client.list_artifacts(run.info.run_id) == []
+    assert run.info.status == "RUNNING"
 
 
 WITHOUT_MLFLOW = """
