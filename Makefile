@@ -13,7 +13,7 @@ ARGS ?=
 ON_CORES := -n auto --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train serve test check format lock servers clean
+.PHONY: help setup train serve alarms test check format lock servers clean
 
 help: ## show this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 16
@@ -25,6 +25,9 @@ train: setup ## run the pipeline; flags go in ARGS, as in make train ARGS="--ste
 
 serve: setup ## serve the flows (the nightly at 02:00 UTC) and a Prefect server at 127.0.0.1:4200; flags go in ARGS
 	@exec $(BIN)/python deployments/serve.py --with-server --end-with $$PPID $(ARGS)
+
+alarms: setup ## create or update the alarms of the Prefect server at PREFECT_API_URL, which post to MNIST_BP_WEBHOOK_URL
+	@$(BIN)/python deployments/alarms.py $(ARGS)
 
 test: setup ## run the tests; flags for pytest go in ARGS
 	@$(BIN)/python -m pytest $(ON_CORES) $(ARGS)

@@ -77,7 +77,11 @@ def test_every_command_exists_with_its_flags(page: Path, help_texts: dict[str, s
         match words:
             case ["make", target, *_]:
                 assert re.search(rf"^{target}:", makefile, re.MULTILINE), line
-                script = {"train": ["flows/train.py"], "serve": ["deployments/serve.py"]}.get(target)
+                script = {
+                    "train": ["flows/train.py"],
+                    "serve": ["deployments/serve.py"],
+                    "alarms": ["deployments/alarms.py"],
+                }.get(target)
                 assert script or not flags or target == "test", line
                 shown = help_of(script, help_texts) if script else ""
             case [".venv/bin/mnist-bp", "bench", *_]:

@@ -2,7 +2,7 @@
 
 Every flow run is labelled with its process. A run is a zombie if this machine labelled it and the process no longer
 runs. Runs without labels, or labelled by another machine, are left alone. Once a flow run trains, it is also labelled
-with its run directory, from which it can be resumed.
+with its run directory, and with the command that resumes it, which alarms repeat.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from prefect.client.schemas.sorting import FlowRunSort
 from prefect.states import Crashed
 
 from mnist_bp.training.journal import Journal
-from mnist_bp.training.resume import is_default_data_dir
+from mnist_bp.training.resume import is_default_data_dir, resume_flags
 
 FLOW: Final = "mnist-bp"
 HOST: Final = "mnist-bp.host"
@@ -39,6 +39,8 @@ PID: Final = "mnist-bp.pid"
 STARTED: Final = "mnist-bp.process-started"
 PARENT: Final = "mnist-bp.parent-pid"
 DIRECTORY: Final = "mnist-bp.run-directory"
+RUN_ID: Final = "mnist-bp.run-id"
+RESUME: Final = "mnist-bp.resume"
 
 HOST_VARIABLE: Final = "MNIST_BP_HOST_ID"
 """Environment variable: name of this machine or container among those that run flows at the same time."""
@@ -93,12 +95,27 @@ def resume_command(run: FlowRun) -> str | None:
     """Return the command that resumes a run on its deployment; None if it has not begun to train."""
     if (label := run.labels.get(DIRECTORY)) is None or not Journal(directory := Path(str(label))).path.exists():
         return None
+    return _resume_on_deployment(directory, str(Path(sys.executable).with_name("prefect")))
+
+
+def run_labels(directory: Path, *, on_deployment: bool) -> dict[str, Any]:
+    """Return the labels of a flow run that trains in a run directory.
+
+    Args:
+        directory: The run directory.
+        on_deployment: Whether the flow run belongs to a deployment; otherwise it is that of a script.
+    """
+    script = shlex.join(["mnist-bp", "train", *resume_flags(directory.name, str(directory.parents[1]))])
+    command = _resume_on_deployment(directory, "prefect") if on_deployment else script
+    return {DIRECTORY: str(directory), RUN_ID: directory.name, RESUME: command}
+
+
+def _resume_on_deployment(directory: Path, prefect: str) -> str:
     parameters, data_dir = [f"resume={directory.name}"], str(directory.parents[1])
     if not is_default_data_dir(data_dir):
         parameters.append(f"config={json.dumps({'data_dir': data_dir})}")
-    prefect = Path(sys.executable).with_name("prefect")
     flags = [word for parameter in parameters for word in ("--param", parameter)]
-    return shlex.join([str(prefect), "deployment", "run", f"{FLOW}/train", *flags])
+    return shlex.join([prefect, "deployment", "run", f"{FLOW}/train", *flags])
 
 
 def describe_crash(run: FlowRun) -> str:

@@ -13,10 +13,11 @@ from typing import Any, Final, cast
 
 from prefect import Flow, get_client
 from prefect.client.schemas.objects import FlowRun, State
+from prefect.runtime import deployment
 from prefect.states import Completed
 from pydantic import ValidationError
 
-from flows.runtime.crashed_runs import DIRECTORY, crash_zombie_runs, describe_crash, label_with_process
+from flows.runtime.crashed_runs import crash_zombie_runs, describe_crash, label_with_process, run_labels
 from flows.runtime.notifications import notify_crashed, notify_failed, notify_not_promoted
 from flows.runtime.watch import SERVED_BY, when_process_dies
 from mnist_bp.cli.process import INTERRUPTED
@@ -65,7 +66,8 @@ def name_flow_run(run: RunRequest, dataset: str, night: date | None = None) -> N
         night: Date of a nightly run, or None.
     """
     tags = _tags(run, dataset) | ({"night": str(night)} if night else {})
-    labels = {DIRECTORY: str(run_directory(run.config.data_dir, run.run_id))}
+    directory = run_directory(run.config.data_dir, run.run_id)
+    labels = run_labels(directory, on_deployment=deployment.id is not None)
     ui.update_flow_run(f"{dataset}-{tags['engine']}-{night or run.config.seeds_label}", tags, labels)
 
 
@@ -100,7 +102,7 @@ def show_summary(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> 
         return
     write_metrics(summary)
     if summary.promotion.outcome != "promoted":
-        notify_not_promoted(flow_run, summary.promotion)
+        notify_not_promoted(flow_run, summary)
     ui.show_markdown("run-summary", markdown(summary), headline(summary))
     _show_nights(summary)
 

@@ -1,6 +1,7 @@
 """Notify of runs that fail or do not become champion: as events on Prefect's server, and by a webhook.
 
-`MNIST_BP_WEBHOOK_URL` takes the JSON of a Slack message. The address is a secret: everyone who has it can post.
+`MNIST_BP_WEBHOOK_URL` takes the JSON of a Slack message. The address is a secret: everyone who has it can post. A
+server with alarms posts by itself; see `flows.runtime.alarms`.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ import html
 import logging
 import os
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -16,10 +18,11 @@ import httpx
 from prefect.client.schemas.objects import FlowRun, State
 from prefect.events import emit_event
 
-from flows.runtime.crashed_runs import describe_crash
-from mnist_bp.documents.champion import PromotionRecord
+from flows.runtime.alarms import KEPT, REFUSED, has_alarms
+from flows.runtime.crashed_runs import RESUME, describe_crash, run_labels
 from mnist_bp.errors import ConfigError, without_secrets
 from mnist_bp.storage.library_logs import keep_secrets_out_of_logs
+from mnist_bp.summary import RunSummary
 
 logger = logging.getLogger(__name__)
 
@@ -54,19 +57,31 @@ def notify_crashed(run: FlowRun) -> None:
     _notify(run, FAILED, message, {"state": "Crashed", "message": message})
 
 
-def notify_not_promoted(run: FlowRun, promotion: PromotionRecord) -> None:
+def notify_not_promoted(run: FlowRun, summary: RunSummary) -> None:
     """Notify that a run does not become champion, or that no decision was possible."""
+    promotion = summary.promotion
     what = "does not replace" if promotion.outcome == "kept" else "could not challenge"
-    text = f"{promotion.run_id} {what} the champion of {promotion.dataset}: {promotion.reason}"
-    payload = {"run_id": promotion.run_id, "outcome": promotion.outcome, "reason": promotion.reason}
-    _notify(run, f"mnist-bp.promotion.{promotion.outcome}", text, payload)
+    champion = promotion.figures and promotion.figures.champion_accuracy
+    compared = f"accuracy {summary.accuracy:.4f}, champion's {'unknown' if champion is None else f'{champion:.4f}'}"
+    text = f"{promotion.run_id} {what} the champion of {promotion.dataset}: {promotion.reason} ({compared})"
+    labels = run_labels(Path(summary.run_directory), on_deployment=run.deployment_id is not None)
+    payload = {
+        "run_id": promotion.run_id,
+        "outcome": promotion.outcome,
+        "reason": promotion.reason,
+        "message": text,
+        "accuracy": summary.accuracy,
+        "champion_accuracy": "" if champion is None else champion,
+        "resume": labels[RESUME] if promotion.error else "",  # without an error it is decided
+    }
+    _notify(run, REFUSED if promotion.outcome == "refused" else KEPT, text, payload)
 
 
 def _notify(run: FlowRun, event: str, text: str, payload: Mapping[str, Any]) -> None:
     resource = {"prefect.resource.id": f"prefect.flow-run.{run.id}", "prefect.resource.name": run.name}
     emit_event(event, resource, payload={name: without_secrets(str(value)) for name, value in payload.items()})
     url = os.environ.get(WEBHOOK_VARIABLE)
-    if url and (problem := post(url, f"mnist-bp: {without_secrets(text)} (flow run {run.id})")):
+    if url and not has_alarms() and (problem := post(url, f"mnist-bp: {without_secrets(text)} (flow run {run.id})")):
         logger.warning(problem, extra={"flow_run_id": run.id})
 
 

@@ -171,6 +171,8 @@ class LocalServer:
                 # the UI sends its requests to the address in the settings
                 "PREFECT_SERVER_API_PORT": str(self.port),
                 "PREFECT_API_URL": self.url,
+                # a script's server would raise the alarms of the one whose database it shares
+                **({} if self._with_ui else {"PREFECT_SERVER_SERVICES_TRIGGERS_ENABLED": "false"}),
                 # not the user's settings for another server
                 "PREFECT_SERVER_API_BASE_PATH": "/api",
                 "PREFECT_UI_API_URL": self.url,

@@ -16,12 +16,10 @@ from zoneinfo import ZoneInfo
 
 import httpx
 import pytest
-import yaml  # type: ignore[import-untyped]
 from prefect import get_client
 from prefect.client.schemas.actions import DeploymentScheduleUpdate, DeploymentUpdate
 from prefect.client.schemas.objects import FlowRun
 from prefect.client.schemas.schedules import IntervalSchedule
-from prefect.settings.models.flows import FlowsSettings
 
 from flows.runtime.crashed_runs import is_zombie
 from flows.runtime.nights import SUPERSEDED
@@ -30,7 +28,7 @@ from mnist_bp.registry.nightly import seed_of
 from tests.deployments.conftest import ZONE, Operation
 from tests.support.bad_http import Fault, status
 from tests.support.prefect_records import artifact_of, artifacts_of, task_runs_of
-from tests.support.serving import ENDLESS, REPOSITORY, read_run, start_run, wait_for
+from tests.support.serving import ENDLESS, read_run, start_run, wait_for
 from tests.support.waiting import HANG_S, eventually
 
 pytestmark = pytest.mark.slow
@@ -236,6 +234,9 @@ def test_an_overlapping_run_is_cancelled_and_a_killed_run_is_marked_as_crashed(o
     eventually(lambda: read_run(first.id).labels.get("mnist-bp.pid"), "it is not labelled")
     assert not is_zombie(read_run(first.id))
     progress = artifact_of(first, "train-progress")
+    labels = read_run(first.id).labels
+    resume = f"prefect deployment run mnist-bp/train --param resume={labels['mnist-bp.run-id']}"
+    assert str(labels["mnist-bp.resume"]).startswith(resume)
     eventually(lambda: artifacts_of(first)["train-progress"].description != progress.description, "it stands still")
     second = wait_for(start_run("train", {"config": SMALL}), "Cancelled")
     assert "concurrency limit" in str(second.state and second.state.message)
@@ -265,16 +266,3 @@ def test_a_restart_leaves_the_schedule_active_and_the_latest_of_the_nights_that_
         wait_for(run.id, SUPERSEDED)
     assert schedules_are_active() == [False]  # the operator's pause
     reschedule(IntervalSchedule(interval=timedelta(days=30), anchor_date=datetime.now(UTC) + timedelta(days=1)))
-
-
-def test_the_automation_for_lost_machines_is_accepted(operation: Operation) -> None:
-    file = REPOSITORY / "deployments" / "automations.yaml"
-    created = prefect(operation, "automation", "create", "--from-file", str(file))
-    assert created.returncode == 0, created.stdout + created.stderr
-    listed = prefect(operation, "automation", "ls")
-    assert "heartbeat" in listed.stdout
-
-
-def test_the_automation_waits_for_several_heartbeats_before_it_marks_a_run_as_crashed() -> None:
-    (automation,) = yaml.safe_load((REPOSITORY / "deployments" / "automations.yaml").read_text())["automations"]
-    assert automation["trigger"]["within"] >= 3 * FlowsSettings.model_fields["heartbeat_frequency"].default

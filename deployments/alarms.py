@@ -1,0 +1,94 @@
+"""Set the alarms of a Prefect server: see `flows.runtime.alarms`. Can be repeated.
+
+As a script: `python deployments/alarms.py --help`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from urllib.parse import urlsplit
+
+import httpx
+
+from flows.runtime.choose_server import require_server, separate_password, unusable
+from flows.runtime.home import ensure_home
+from flows.runtime.proxies import bypass_proxies_on_loopback
+from mnist_bp.cli.flags import Command, parse
+from mnist_bp.cli.process import print_error, print_line
+from mnist_bp.config import data_dir_from_environment
+from mnist_bp.errors import ConfigError, MnistBpError, without_secrets
+
+# Prefect is imported late: it reads its settings when it is imported.
+
+_HINT = "start one with make serve"
+
+
+class AlarmsCommand(Command, cli_prog_name="alarms.py"):
+    """Create or update the alarms of the Prefect server at $PREFECT_API_URL.
+
+    They post to $MNIST_BP_WEBHOOK_URL, which is a secret.
+    """
+
+    model_config = Command.model_config
+
+
+def _webhook_url() -> str:
+    """Return the address that the alarms post to.
+
+    Raises:
+        ConfigError: It is not set, or invalid; the message does not repeat it.
+    """
+    from flows.runtime.notifications import WEBHOOK_VARIABLE, check_webhook
+
+    check_webhook()
+    if not (url := os.environ.get(WEBHOOK_VARIABLE)):
+        example = "such as https://hooks.slack.com/services/..."
+        raise ConfigError(f"{WEBHOOK_VARIABLE} is not set: set it to the address that takes the alarms, {example}")
+    return url
+
+
+def _set_alarms(command: AlarmsCommand) -> None:
+    from prefect.exceptions import PrefectException
+
+    from flows.runtime.alarms import set_alarms
+
+    webhook = _webhook_url()
+    server = require_server(_HINT)
+    try:
+        done = set_alarms(webhook)
+    except (httpx.HTTPError, PrefectException) as exc:
+        raise unusable(server, exc, _HINT) from exc
+    host = str(urlsplit(webhook).hostname)  # the rest is secret
+    if command.json_output:
+        print(json.dumps({"api": without_secrets(server), "webhook": host, "alarms": done}))
+    print_line(f"server      {without_secrets(server)}")
+    print_line(f"webhook     {host}")
+    for name, what in done.items():
+        print_line(f"{what:<12}{name}")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Set the alarms.
+
+    Returns:
+        The exit code: 0, or 1 (failed); 2 (bad usage) is raised as SystemExit.
+    """
+    command = parse(AlarmsCommand, arguments)
+    try:
+        ensure_home(data_dir_from_environment())
+        bypass_proxies_on_loopback()
+        separate_password()
+        _set_alarms(command)
+    except ConfigError as exc:
+        print_error(str(exc))
+        raise SystemExit(2) from exc
+    except MnistBpError as exc:
+        print_error(str(exc))
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
