@@ -7,6 +7,7 @@ operator paused stays paused.
 from __future__ import annotations
 
 import asyncio
+import json
 import subprocess
 import sys
 import tempfile
@@ -34,6 +35,8 @@ from mnist_bp.errors import ConfigError, MnistBpError, without_secrets
 # Prefect is imported late: it reads its settings when it is imported.
 
 DEFINITION: Final = Path(__file__).with_name("prefect.yaml")
+KUBERNETES_TEMPLATE: Final = Path(__file__).with_name("kubernetes") / "base-job-template.json"
+"""Template of the jobs of a Kubernetes pool: Prefect's own runs an image that lacks this project."""
 
 
 class DeployError(MnistBpError):
@@ -116,7 +119,10 @@ def make_pool(name: str, kind: str) -> bool:
         try:
             client.read_work_pool(name)
         except ObjectNotFound:
-            template = asyncio.run(get_default_base_job_template_for_infrastructure_type(kind))
+            if kind == "kubernetes":
+                template = json.loads(KUBERNETES_TEMPLATE.read_text())
+            else:
+                template = asyncio.run(get_default_base_job_template_for_infrastructure_type(kind))
             if template is None:
                 raise ConfigError(f"--type {kind}: expected process, docker or kubernetes") from None
             client.create_work_pool(WorkPoolCreate(name=name, type=kind, base_job_template=template))

@@ -6,15 +6,11 @@ The password keeps out other users and other pages. This keeps out pages that re
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
-
-HOSTS_VARIABLE: Final = "MNIST_BP_SERVER_HOSTS"
-"""Environment variable of `create`: host:port under which clients reach the server, separated by spaces."""
 
 
 class OwnSiteOnly:
@@ -55,19 +51,3 @@ def hosts_of(port: int) -> tuple[str, ...]:
 def origins_of(hosts: Iterable[str]) -> list[str]:
     """Return the origins of the pages that are served under the given names."""
     return [f"http://{host}" for host in hosts]
-
-
-def create() -> ASGIApp:
-    """Create the application for uvicorn's --factory, with all services; see `deployments/compose.yaml`.
-
-    Raises:
-        SystemExit: A variable is not set.
-    """
-    for name in (HOSTS_VARIABLE, "PREFECT_SERVER_API_AUTH_STRING"):
-        if not os.environ.get(name):
-            raise SystemExit(f"error: {name} is not set: the server would answer everyone")
-    hosts = os.environ[HOSTS_VARIABLE].split()
-    os.environ["PREFECT_SERVER_CORS_ALLOWED_ORIGINS"] = ",".join(origins_of(hosts))
-    from prefect.server.api.server import create_app  # reads the variable
-
-    return OwnSiteOnly(create_app(final=True), hosts)
