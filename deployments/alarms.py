@@ -33,6 +33,9 @@ class AlarmsCommand(Command, cli_prog_name="alarms.py"):
 
     model_config = Command.model_config
 
+    without_webhook: bool = False
+    """Set only the alarm that posts nothing: it marks runs as crashed whose machine is lost."""
+
 
 def _webhook_url() -> str:
     """Return the address that the alarms post to.
@@ -45,7 +48,8 @@ def _webhook_url() -> str:
     check_webhook()
     if not (url := os.environ.get(WEBHOOK_VARIABLE)):
         example = "such as https://hooks.slack.com/services/..."
-        raise ConfigError(f"{WEBHOOK_VARIABLE} is not set: set it to the address that takes the alarms, {example}")
+        hint = f"set it to the address that takes the alarms, {example}, or give --without-webhook"
+        raise ConfigError(f"{WEBHOOK_VARIABLE} is not set: {hint}")
     return url
 
 
@@ -54,17 +58,17 @@ def _set_alarms(command: AlarmsCommand) -> None:
 
     from flows.runtime.alarms import set_alarms
 
-    webhook = _webhook_url()
+    webhook = None if command.without_webhook else _webhook_url()
     server = require_server(_HINT)
     try:
         done = set_alarms(webhook)
     except (httpx.HTTPError, PrefectException) as exc:
         raise unusable(server, exc, _HINT) from exc
-    host = str(urlsplit(webhook).hostname)  # the rest is secret
+    host = urlsplit(webhook).hostname if webhook else None  # the rest is secret
     if command.json_output:
         print(json.dumps({"api": without_secrets(server), "webhook": host, "alarms": done}))
     print_line(f"server      {without_secrets(server)}")
-    print_line(f"webhook     {host}")
+    print_line(f"webhook     {host or 'none'}")
     for name, what in done.items():
         print_line(f"{what:<12}{name}")
 

@@ -106,22 +106,25 @@ def alarms(block: UUID, ui: str, waits: Waits = WAITS) -> list[AutomationCore]:
             f"{_value('event.payload.message')}\n{_FLOW_RUN}"
             + _if("event.payload.resume", f"\nonce that is repaired, resume it with: {_value('event.payload.resume')}"),
         ),
-        AutomationCore(
-            name="mnist-bp runs without a heartbeat are crashed",
-            description=f"Marks a run as Crashed when its machine is lost. {_DESCRIPTION}",
-            tags=[FLOW],
-            trigger=_absence(
-                {"prefect.flow-run.Running", "prefect.flow-run.heartbeat"}, waits.heartbeat, deployed=True
-            ),
-            actions=[
-                ChangeFlowRunState(
-                    state=StateType.CRASHED,
-                    name="Crashed",
-                    message=f"It has sent no heartbeat for {_words(waits.heartbeat)}.",
-                )
-            ],
-        ),
+        lost_runs(waits),
     ]
+
+
+def lost_runs(waits: Waits = WAITS) -> AutomationCore:
+    """Define the alarm that posts nothing, but marks runs as Crashed."""
+    return AutomationCore(
+        name="mnist-bp runs without a heartbeat are crashed",
+        description=f"Marks a run as Crashed when its machine is lost. {_DESCRIPTION}",
+        tags=[FLOW],
+        trigger=_absence({"prefect.flow-run.Running", "prefect.flow-run.heartbeat"}, waits.heartbeat, deployed=True),
+        actions=[
+            ChangeFlowRunState(
+                state=StateType.CRASHED,
+                name="Crashed",
+                message=f"It has sent no heartbeat for {_words(waits.heartbeat)}.",
+            )
+        ],
+    )
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -220,11 +223,11 @@ def _no_night(within: timedelta) -> EventTrigger:
 # on the server
 
 
-def set_alarms(webhook_url: str, waits: Waits = WAITS) -> dict[str, str]:
+def set_alarms(webhook_url: str | None, waits: Waits = WAITS) -> dict[str, str]:
     """Create the alarms on the server that Prefect's settings name, or update them; an alarm that was paused stays so.
 
     Args:
-        webhook_url: Address that takes the JSON of Slack messages.
+        webhook_url: Address that takes the JSON of Slack messages; None for the alarm alone that needs none.
         waits: Times after which absent events raise an alarm.
 
     Returns:
@@ -233,11 +236,13 @@ def set_alarms(webhook_url: str, waits: Waits = WAITS) -> dict[str, str]:
     Raises:
         httpx.HTTPError, PrefectException: The server does not reply, or refuses.
     """
-    block = Webhook(url=SecretStr(webhook_url), headers=SecretDict({"Content-Type": "application/json"}))
-    block_id = cast("UUID", block.save(BLOCK, overwrite=True))  # a coroutine only inside an event loop
-    ui = str(PREFECT_UI_URL.value() or "")
+    wanted = [lost_runs(waits)]
+    if webhook_url is not None:
+        block = Webhook(url=SecretStr(webhook_url), headers=SecretDict({"Content-Type": "application/json"}))
+        block_id = cast("UUID", block.save(BLOCK, overwrite=True))  # a coroutine only inside an event loop
+        wanted = alarms(block_id, str(PREFECT_UI_URL.value() or ""), waits)
     with get_client(sync_client=True) as client:
-        return {alarm.name: _set(client, alarm) for alarm in alarms(block_id, ui, waits)}
+        return {alarm.name: _set(client, alarm) for alarm in wanted}
 
 
 def _set(client: SyncPrefectClient, alarm: AutomationCore) -> str:

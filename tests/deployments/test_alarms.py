@@ -22,7 +22,7 @@ from prefect.client.schemas.objects import ConcurrencyLimitStrategy, Concurrency
 from prefect.settings.models.flows import FlowsSettings
 from prefect.states import Cancelled, Completed, Failed, Pending, Running
 
-from flows.runtime.alarms import WAITS, Waits, has_alarms, set_alarms
+from flows.runtime.alarms import WAITS, Waits, has_alarms, lost_runs, set_alarms
 from flows.runtime.crashed_runs import run_labels
 from flows.runtime.notifications import WEBHOOK_VARIABLE
 from flows.runtime.server import LocalServer
@@ -30,6 +30,7 @@ from flows.train import train
 from mnist_bp.config import RunConfig
 from mnist_bp.layout import run_directory
 from mnist_bp.summary import RunSummary
+from tests.deployments.conftest import Operation
 from tests.support.raw_http import RawHttp, http
 from tests.support.s3_servers import free_port
 from tests.support.scripts import prefect_home
@@ -92,9 +93,9 @@ class Alarmed:
                 client.set_flow_run_state(run, state)
 
 
-def make_alarms(variables: dict[str, str]) -> subprocess.CompletedProcess[str]:
+def make_alarms(variables: dict[str, str], *flags: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, SCRIPT, "--json"], env=variables, capture_output=True, text=True, timeout=HANG_S
+        [sys.executable, SCRIPT, "--json", *flags], env=variables, capture_output=True, text=True, timeout=HANG_S
     )
 
 
@@ -299,6 +300,16 @@ def test_the_webhooks_address_is_in_no_log_no_event_and_not_readable_in_the_data
     assert b"mnist-bp-alarms" in kept
     for text in (kept, alarmed.log.read_bytes(), done.stdout.encode(), done.stderr.encode()):
         assert b"services/secret" not in text
+
+
+def test_without_a_webhook_lost_runs_are_marked_and_runs_post_by_themselves(operation: Operation) -> None:
+    done = make_alarms(operation.variables, "--without-webhook")
+    with get_client(sync_client=True) as client:
+        (made,) = client.read_automations_by_name(lost_runs().name)
+        posted_by_the_server = has_alarms()
+        client.delete_automation(made.id)
+    assert done.stderr.splitlines()[1:] == ["webhook     none", f"created     {made.name}"]
+    assert not posted_by_the_server
 
 
 def test_the_alarm_for_lost_machines_waits_for_several_heartbeats() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import subprocess
 import tomllib
 from fnmatch import fnmatch
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any, Final
 import pytest
 import yaml  # type: ignore[import-untyped]
 
+from deployments.alarms import AlarmsCommand
 from deployments.deploy import DeployCommand
 from deployments.worker import WorkerCommand
 from flows.runtime.crashed_runs import HOST_VARIABLE
@@ -92,8 +94,27 @@ def test_a_worker_that_starts_again_is_known_by_a_name_that_no_other_has() -> No
     assert worker["environment"][HOST_VARIABLE] == worker["hostname"] == worker["container_name"]
 
 
-@pytest.mark.parametrize(("service", "command"), [("deploy", DeployCommand), ("worker", WorkerCommand)])
-def test_the_commands_of_the_services_exist_and_take_their_flags(service: str, command: type[Command]) -> None:
-    python, module_flag, module, *flags = SERVICES[service]["command"]
-    assert (python, module_flag, module) == ("python", "-m", command.__module__)
-    assert parse(command, flags).model_dump()["pool"] == "mnist-bp"
+@pytest.mark.parametrize(
+    ("service", "command", "flags"),
+    [
+        ("deploy", DeployCommand, {"pool": "mnist-bp"}),
+        ("deploy", AlarmsCommand, {"without_webhook": True}),
+        ("worker", WorkerCommand, {"pool": "mnist-bp", "with_healthcheck": True}),
+    ],
+)
+def test_the_commands_of_the_services_exist_and_take_their_flags(
+    service: str, command: type[Command], flags: dict[str, object]
+) -> None:
+    (given,) = re.findall(rf"python -m {re.escape(command.__module__)} (.*)", " ".join(SERVICES[service]["command"]))
+    parsed = parse(command, re.findall(r"--[\w-]+|(?<=--pool )\S+", given))
+    assert parsed.model_dump().items() >= flags.items()
+
+
+@pytest.mark.parametrize(("url", "flags"), [("", "--without-webhook"), ("https://hooks.example.org/secret", "")])
+def test_alarms_are_posted_if_there_is_a_webhook(url: str, flags: str) -> None:
+    line = SERVICES["deploy"]["command"][-1].splitlines()[-1].replace("$$", "$")  # as compose passes it on
+    shown = line.replace("python -m deployments.alarms", "echo flags:")
+    done = subprocess.run(
+        ["/bin/sh", "-ec", shown], env={"MNIST_BP_WEBHOOK_URL": url}, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == f"flags: {flags}".strip()
