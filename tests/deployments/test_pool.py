@@ -132,7 +132,8 @@ def test_two_workers_in_two_directories_run_what_the_form_sends_and_publish_wher
     assert {"data_dir", "artifacts", "steps", "seed"} <= set(sent)
     directories = [tmp_path / "one", tmp_path / "two"]
     for seed, directory in enumerate(directories):
-        run_id = start_run("train", {"config": {**sent, **SMALL, "seed": seed}})
+        elsewhere = {"working_dir": str(directory)} if seed else None  # as an operator may set it for the pool
+        run_id = start_run("train", {"config": {**sent, **SMALL, "seed": seed}}, elsewhere)
         process = work(pool, directory, "--run-once")
         assert process.wait(HANG_S) == 0
         run = read_run(run_id)

@@ -139,11 +139,15 @@ def hide_packages(directory: Path) -> None:
         file.write_text("raise ImportError('not the installed package')\n")
 
 
-def start_run(deployment: str, parameters: Mapping[str, Any] | None = None) -> UUID:
+def start_run(
+    deployment: str, parameters: Mapping[str, Any] | None = None, job_variables: dict[str, Any] | None = None
+) -> UUID:
     """Start a run of a deployment."""
     with get_client(sync_client=True) as client:
         found = client.read_deployment_by_name(f"mnist-bp/{deployment}")
-        return client.create_flow_run_from_deployment(found.id, parameters=dict(parameters or {})).id
+        return client.create_flow_run_from_deployment(
+            found.id, parameters=dict(parameters or {}), job_variables=job_variables
+        ).id
 
 
 def read_run(run_id: UUID) -> FlowRun:
