@@ -1,4 +1,4 @@
-"""Set the alarms of a Prefect server: see `flows.runtime.alarms`. Can be repeated.
+"""Set the alarms of a Prefect server: see `flows.runtime.alarm_definitions`. Can be repeated.
 
 As a script: `python deployments/alarms.py --help`.
 """

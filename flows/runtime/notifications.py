@@ -18,7 +18,8 @@ import httpx
 from prefect.client.schemas.objects import FlowRun, State
 from prefect.events import emit_event
 
-from flows.runtime.alarms import KEPT, REFUSED, has_alarms
+from flows.runtime.alarm_definitions import KEPT, REFUSED
+from flows.runtime.alarms import has_alarms
 from flows.runtime.crashed_runs import RESUME, describe_crash, run_labels
 from mnist_bp.errors import ConfigError, without_secrets
 from mnist_bp.storage.library_logs import keep_secrets_out_of_logs

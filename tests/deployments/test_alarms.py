@@ -19,10 +19,12 @@ from uuid import UUID
 import pytest
 from prefect import get_client
 from prefect.client.schemas.objects import ConcurrencyLimitStrategy, ConcurrencyOptions, State
+from prefect.settings import PREFECT_UI_URL, temporary_settings
 from prefect.settings.models.flows import FlowsSettings
 from prefect.states import Cancelled, Completed, Failed, Pending, Running
 
-from flows.runtime.alarms import WAITS, Waits, has_alarms, lost_runs, set_alarms
+from flows.runtime.alarm_definitions import WAITS, Waits, lost_runs
+from flows.runtime.alarms import has_alarms, set_alarms
 from flows.runtime.crashed_runs import run_labels
 from flows.runtime.notifications import WEBHOOK_VARIABLE
 from flows.runtime.server import LocalServer
@@ -40,7 +42,7 @@ from tests.support.waiting import HANG_S, eventually
 pytestmark = pytest.mark.slow
 
 SCRIPT = REPOSITORY / "deployments" / "alarms.py"
-SHORT = Waits(start=timedelta(seconds=10), heartbeat=timedelta(seconds=10))
+SHORT = Waits(start=timedelta(seconds=20), heartbeat=timedelta(seconds=10))
 RUN = "20261128-010203-abcdef"
 ALARMS = 7
 
@@ -186,14 +188,14 @@ def test_each_alarm_arrives_once_with_the_run_its_link_and_the_command_that_resu
     pending = alarmed.create_run("nightly", Pending())
     lost = alarmed.create_run("train", Pending())
     overlapping = alarmed.create_run("train", Pending())
-    alarmed.advance(lost, Running())
-    started = alarmed.create_run("nightly")
-    failed = alarmed.create_run("nightly", Pending(), Running())
-    stopped = alarmed.create_run("nightly", Pending(), Running(), Cancelled(message="by hand"))
+    failed = alarmed.create_run("nightly")
     with get_client(sync_client=True) as client:
         for run in (lost, failed):
             client.update_flow_run_labels(run, labels)
-    alarmed.advance(failed, Failed(message='StoreError: <a> & "b"'))
+    alarmed.advance(lost, Running())
+    alarmed.advance(failed, Pending(), Running(), Failed(message='StoreError: <a> & "b"'))
+    started = alarmed.create_run("nightly")
+    stopped = alarmed.create_run("nightly", Pending(), Running(), Cancelled(message="by hand"))
     assert read_run(overlapping).state_name == "Cancelled"
     wait_for(started, "Late")
     alarmed.advance(started, Pending(), Running(), Completed())
@@ -235,6 +237,14 @@ def test_a_run_that_is_not_promoted_or_fails_is_reported_by_the_alarm_alone(
     assert "resume" not in text
     assert not [text for text in alarmed.webhook.texts if champion.run_id in text]
 
+    head = max(Path("artifacts/champion/mnist-sample").glob("*.json"))
+    head.write_bytes(head.read_bytes()[:-9])
+    refused = train(small)
+    (text,) = eventually(lambda: [text for text in alarmed.webhook.texts if refused.run_id in text], "no alarm")
+    assert f"{refused.run_id} could not challenge the champion of mnist-sample: " in text
+    assert f"(accuracy {champion.accuracy:.4f}, champion's unknown)" in text
+    assert f"resume it with: mnist-bp train --resume {refused.run_id}" in text
+
     with pytest.raises(Exception, match="no run of that id"):
         train(small, resume="20200101-000000-000000")
     with get_client(sync_client=True) as client:
@@ -257,6 +267,11 @@ def test_a_script_with_a_separate_server_posts_to_the_webhook_though_the_databas
 
 def test_making_the_alarms_again_makes_no_duplicates_and_keeps_what_the_operator_paused(alarmed: Alarmed) -> None:
     assert set(json.loads(alarmed.first)["alarms"].values()) == {"created"}
+    with temporary_settings({PREFECT_UI_URL: "https://prefect.example"}):
+        set_alarms(alarmed.webhook.url)
+    with get_client(sync_client=True) as client:
+        links = [each for each in client.read_automations() if "https://prefect.example" in each.model_dump_json()]
+        assert len(links) == ALARMS - 1  # one posts nothing
     set_alarms(alarmed.webhook.url)
     with get_client(sync_client=True) as client:
         before = client.read_automations()

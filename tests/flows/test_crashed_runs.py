@@ -12,7 +12,19 @@ import psutil
 import pytest
 from prefect.client.schemas.objects import FlowRun
 
-from flows.runtime.crashed_runs import HOST, HOST_VARIABLE, PID, STARTED, host_id, is_zombie
+from flows.runtime.crashed_runs import (
+    DIRECTORY,
+    HOST,
+    HOST_VARIABLE,
+    PID,
+    RESUME,
+    RUN_ID,
+    STARTED,
+    host_id,
+    is_zombie,
+    run_labels,
+)
+from mnist_bp.layout import run_directory
 from tests.support.waiting import eventually
 
 
@@ -54,6 +66,20 @@ def test_a_run_labelled_elsewhere_or_not_at_all_is_not_a_zombie(labels: dict[str
     else:
         run.labels.clear()
     assert not is_zombie(run)
+
+
+@pytest.mark.parametrize(
+    ("data_dir", "deployed", "script"),
+    [("data", "", ""), ("/srv/d", """ --param 'config={"data_dir": "/srv/d"}'""", " --data-dir /srv/d")],
+)
+def test_a_run_is_labelled_with_the_command_that_resumes_it(data_dir: str, deployed: str, script: str) -> None:
+    directory = run_directory(data_dir, "RUN")
+    on_deployment = f"prefect deployment run mnist-bp/train --param resume=RUN{deployed}"
+    for labels, command in (
+        (run_labels(directory, on_deployment=True), on_deployment),
+        (run_labels(directory, on_deployment=False), f"mnist-bp train --resume RUN{script}"),
+    ):
+        assert labels == {DIRECTORY: str(directory), RUN_ID: "RUN", RESUME: command}
 
 
 def test_a_container_recognizes_the_runs_of_its_predecessor_by_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
