@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 import subprocess
 import tomllib
 from fnmatch import fnmatch
@@ -67,6 +68,18 @@ def test_a_changed_source_does_not_install_the_packages_again() -> None:
     assert re.findall(r"^COPY (.*)", stages["packages"], re.MULTILINE) == ["pyproject.toml requirements.lock ./"]
     assert "--constraints requirements.lock" in stages["packages"]
     assert [name for name, stage in stages.items() if stage.startswith("packages ")] == ["wheel", "mnist-bp"]
+
+
+def test_without_cuda_torch_has_the_locked_version_and_no_digest_of_other_files(tmp_path: Path) -> None:
+    (edit,) = re.findall(r"(sed -E -i .*) requirements\.lock; fi", DOCKERFILE)
+    edited = tmp_path / "requirements.lock"
+    edited.write_text(LOCK)
+    subprocess.run([*shlex.split(edit), str(edited)], check=True)
+    removed = set(LOCK.splitlines()) - set(edited.read_text().splitlines())
+    torch = {f"{name}=={locked(name)}" for name in ("torch", "torchvision")}
+    assert {line for line in removed if "--hash" not in line} == {f"{pin} \\" for pin in torch}
+    kept = re.findall(r"^(\S+==\S+)(.*)$", edited.read_text(), re.MULTILINE)
+    assert {pin for pin, rest in kept if "\\" not in rest} == torch
 
 
 @pytest.mark.parametrize("service", LASTING)
