@@ -184,6 +184,7 @@ class Webhook(ThreadingHTTPServer):
     """A server that receives Slack messages."""
 
     daemon_threads = False
+    request_queue_size = 100  # several alarms at once
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Hook)
