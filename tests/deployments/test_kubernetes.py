@@ -99,12 +99,14 @@ def test_a_pod_is_the_image_and_the_user_of_the_containers() -> None:
     assert mounts == places  # written to, and kept if the volume is
 
 
-def test_the_workers_values_name_the_pool_and_the_locked_prefect() -> None:
+def test_the_workers_values_name_the_pool_the_locked_prefect_and_the_secrets_of_the_page() -> None:
     worker = yaml.safe_load((DIRECTORY / "worker-values.yaml").read_text())["worker"]
     assert worker["config"]["workPool"] == "mnist-bp"
     assert worker["image"]["prefectTag"].startswith(f"{locked('prefect')}-python")
-    secrets = {entry["value"] for entry in worker["extraEnvVars"] if entry["name"].endswith("SECRET_NAME")}
-    assert secrets == {worker["selfHostedServerApiConfig"]["basicAuth"]["existingSecret"]}
+    page = (DIRECTORY.parent / "README.md").read_text()
+    created = set(re.findall(r"kubectl create secret generic (\S+)", page))
+    basic_auth = worker["selfHostedServerApiConfig"]["basicAuth"]
+    assert created == {basic_auth["existingSecret"], VARIABLES["store_secret"]["default"]}
 
 
 @pytest.mark.slow
