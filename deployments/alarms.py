@@ -12,13 +12,12 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from flows.runtime.choose_server import require_server, separate_password, unusable
-from flows.runtime.home import ensure_home
-from flows.runtime.proxies import bypass_proxies_on_loopback
+from flows.runtime.choose_server import require_server, unusable
+from flows.runtime.command import run_command
 from mnist_bp.cli.flags import Command, parse
-from mnist_bp.cli.process import print_error, print_line
+from mnist_bp.cli.process import print_line
 from mnist_bp.config import data_dir_from_environment
-from mnist_bp.errors import ConfigError, MnistBpError, without_secrets
+from mnist_bp.errors import ConfigError, without_secrets
 
 # Prefect is imported late: it reads its settings when it is imported.
 
@@ -74,24 +73,9 @@ def _set_alarms(command: AlarmsCommand) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Set the alarms.
-
-    Returns:
-        The exit code: 0, or 1 (failed); 2 (bad usage) is raised as SystemExit.
-    """
+    """Set the alarms; see `run_command` for the exit code."""
     command = parse(AlarmsCommand, arguments)
-    try:
-        ensure_home(data_dir_from_environment())
-        bypass_proxies_on_loopback()
-        separate_password()
-        _set_alarms(command)
-    except ConfigError as exc:
-        print_error(str(exc))
-        raise SystemExit(2) from exc
-    except MnistBpError as exc:
-        print_error(str(exc))
-        return 1
-    return 0
+    return run_command(lambda: _set_alarms(command), "connecting", data_dir_from_environment())
 
 
 if __name__ == "__main__":

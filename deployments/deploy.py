@@ -23,12 +23,10 @@ if __name__ == "__main__":
 
 import yaml  # type: ignore[import-untyped]
 
-from flows.runtime.choose_server import require_server, separate_password
-from flows.runtime.home import ensure_home
-from flows.runtime.proxies import bypass_proxies_on_loopback
-from mnist_bp.cli import alive
+from flows.runtime.choose_server import require_server
+from flows.runtime.command import run_command
 from mnist_bp.cli.flags import Command, parse
-from mnist_bp.cli.process import print_error, print_line
+from mnist_bp.cli.process import print_line
 from mnist_bp.config import data_dir_from_environment
 from mnist_bp.errors import ConfigError, MnistBpError, without_secrets
 
@@ -88,12 +86,12 @@ def with_pauses(definition: dict[str, Any], pool: str) -> dict[str, Any]:
     for deployment in definition["deployments"]:
         pauses = read_pauses(f"{FLOW}/{deployment['name']}")
         schedules = [
-            {"active": pauses.is_active(str(schedule.get("slug"))), **schedule}
+            {**schedule, "active": schedule.get("active", True) and pauses.is_active(str(schedule.get("slug")))}
             for schedule in deployment.get("schedules") or []
         ]
+        paused = deployment.get("paused", False) or pauses.deployment
         work_pool = {**(deployment.get("work_pool") or {}), "name": pool}
-        paused = {"paused": pauses.deployment, **deployment}
-        deployments.append({**paused, "schedules": schedules, "work_pool": work_pool})
+        deployments.append({**deployment, "paused": paused, "schedules": schedules, "work_pool": work_pool})
     return {**definition, "deployments": deployments}
 
 
@@ -146,40 +144,24 @@ def deploy(definition: dict[str, Any]) -> None:
         raise DeployError(f"prefect deploy failed: {without_secrets(' '.join(lines[-3:])) or done.returncode}")
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Deploy.
-
-    Returns:
-        The exit code: 0 or 1 (failed); 2 (bad usage) is raised as SystemExit.
-    """
-    command = parse(DeployCommand, arguments)
-    alive.start("deploying")
-    try:
-        ensure_home(data_dir_from_environment())
-        bypass_proxies_on_loopback()
-        separate_password()
-        definition = read_definition(Path(command.file))
-        url = require_server("start one with prefect server start")
-        made = make_pool(command.pool, command.type)
-        print_line(
-            f"pool        {command.pool}: {f'made, of type {command.type}' if made else 'exists, left as it is'}"
-        )
-        definition = with_pauses(definition, command.pool)
-        deploy(definition)
-    except ConfigError as exc:
-        print_error(str(exc))
-        raise SystemExit(2) from exc
-    except MnistBpError as exc:
-        print_error(str(exc))
-        return 1
-    finally:
-        alive.stop()
+def _deploy(command: DeployCommand) -> None:
+    definition = read_definition(Path(command.file))
+    url = require_server("start one with prefect server start")
+    made = make_pool(command.pool, command.type)
+    print_line(f"pool        {command.pool}: {f'made, of type {command.type}' if made else 'exists, left as it is'}")
+    definition = with_pauses(definition, command.pool)
+    deploy(definition)
     for deployment in definition["deployments"]:
-        paused = [schedule["cron"] for schedule in deployment["schedules"] if not schedule["active"]]
+        paused = [str(each.get("cron", each.get("slug"))) for each in deployment["schedules"] if not each["active"]]
         note = f"; stays paused: {', '.join(paused)}" if paused else ""
         print_line(f"deployed    mnist-bp/{deployment['name']}{'; stays paused' if deployment['paused'] else note}")
     print_line(f"on          {without_secrets(url)}")
-    return 0
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Deploy; see `run_command` for the exit code."""
+    command = parse(DeployCommand, arguments)
+    return run_command(lambda: _deploy(command), "deploying", data_dir_from_environment())
 
 
 if __name__ == "__main__":

@@ -23,8 +23,9 @@ if __name__ == "__main__":
 
 from pydantic import Field, field_validator
 
-from flows.runtime.choose_server import require_server, separate_password
-from flows.runtime.home import ensure_home, prefect_home
+from flows.runtime.choose_server import require_server
+from flows.runtime.command import run_command
+from flows.runtime.home import prefect_home
 from flows.runtime.password import (
     CLIENT_VARIABLE,
     FILE,
@@ -33,15 +34,14 @@ from flows.runtime.password import (
     new_password,
     write_password,
 )
-from flows.runtime.proxies import bypass_proxies_on_loopback
 from flows.runtime.server import LocalServer
 from flows.runtime.watch import SERVED_BY, when_process_dies
 from mnist_bp.cli import alive
 from mnist_bp.cli.flags import Command, parse
-from mnist_bp.cli.process import INTERRUPTED, print_error, print_line
+from mnist_bp.cli.process import print_error, print_line
 from mnist_bp.config import RunConfig
 from mnist_bp.data.datasets import DatasetName
-from mnist_bp.errors import ConfigError, MnistBpError, without_secrets
+from mnist_bp.errors import ConfigError, without_secrets
 from mnist_bp.pipeline import check_tracking
 from mnist_bp.registry.nightly import ZONE_EXPECTED, zone_of
 
@@ -182,7 +182,28 @@ def export_settings(command: ServeCommand) -> ServeCommand:
     return command.model_copy(update=places)
 
 
-def _serve(command: ServeCommand, deployments: list[RunnerDeployment]) -> None:
+def _serve(command: ServeCommand) -> None:
+    command = export_settings(command)
+    if command.end_with is not None:
+        when_process_dies(command.end_with, lambda: os.kill(os.getpid(), signal.SIGTERM))
+    from flows.runtime.notifications import check_webhook
+
+    deployments = create_deployments(command)
+    check_webhook()
+    check_tracking(command.config)
+    server = None
+    if command.with_server:
+        server = LocalServer(command.port, with_ui=True, password=os.environ[CLIENT_VARIABLE])
+        print_line(f"starting    Prefect's server on port {command.port}")
+    with server or nullcontext():
+        if server is not None:
+            server.when_it_dies(_exit_without_server)
+            if not os.environ.get(SERVER_VARIABLE):
+                write_password(server.password)  # not before the port is ours: another server may use the file
+        _serve_on_server(command, deployments)
+
+
+def _serve_on_server(command: ServeCommand, deployments: list[RunnerDeployment]) -> None:
     from flows.runtime.serving import crash_killed_runs, run_until_interrupted
 
     url = require_server("start one with --with-server")
@@ -217,46 +238,9 @@ def _exit_without_server() -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Serve until interrupted.
-
-    Returns:
-        The exit code: 0 (interrupted while it served), 1 (failed), 130 (interrupted before); 2 (bad usage) is raised as
-            SystemExit.
-    """
+    """Serve until interrupted, which is exit code 0 once this process serves; otherwise see `run_command`."""
     command = parse(ServeCommand, arguments)
-    alive.start("starting")
-    try:
-        ensure_home(command.data_dir)
-        bypass_proxies_on_loopback()
-        separate_password()
-        command = export_settings(command)
-        if command.end_with is not None:
-            when_process_dies(command.end_with, lambda: os.kill(os.getpid(), signal.SIGTERM))
-        from flows.runtime.notifications import check_webhook
-
-        deployments = create_deployments(command)
-        check_webhook()
-        check_tracking(command.config)
-        server = None
-        if command.with_server:
-            server = LocalServer(command.port, with_ui=True, password=os.environ[CLIENT_VARIABLE])
-        if server is not None:
-            print_line(f"starting    Prefect's server on port {command.port}")
-        with server or nullcontext():
-            if server is not None:
-                server.when_it_dies(_exit_without_server)
-                if not os.environ.get(SERVER_VARIABLE):
-                    write_password(server.password)  # not before the port is ours: another server may use the file
-            _serve(command, deployments)
-    except ConfigError as exc:
-        print_error(str(exc))
-        raise SystemExit(2) from exc
-    except MnistBpError as exc:
-        print_error(str(exc))
-        return 1
-    except KeyboardInterrupt:
-        return INTERRUPTED
-    return 0
+    return run_command(lambda: _serve(command), "starting", command.data_dir)
 
 
 if __name__ == "__main__":

@@ -16,12 +16,13 @@ if __name__ == "__main__":
 
 from pydantic import Field
 
-from flows.runtime.choose_server import require_server, separate_password
-from flows.runtime.proxies import bypass_proxies_on_loopback
+from flows.runtime.choose_server import require_server
+from flows.runtime.command import run_command
 from mnist_bp.cli import alive
 from mnist_bp.cli.flags import Command, parse
-from mnist_bp.cli.process import INTERRUPTED, print_error, print_line
-from mnist_bp.errors import ConfigError, MnistBpError, without_secrets
+from mnist_bp.cli.process import print_line
+from mnist_bp.config import data_dir_from_environment
+from mnist_bp.errors import without_secrets
 
 # Prefect is imported late: it reads its settings when it is imported.
 
@@ -36,39 +37,27 @@ class WorkerCommand(Command, cli_prog_name="worker.py"):
     """Reply to http://.../health on $PREFECT_WORKER_WEBSERVER_PORT, 8080 by default, while the worker asks for runs."""
 
 
+def _work(pool: str, *, with_healthcheck: bool) -> None:
+    from flows.runtime.notifications import check_webhook
+
+    check_webhook()
+    url = require_server("start one with make serve")
+    from flows.runtime.serving import crash_killed_runs
+    from flows.runtime.working import require_process_pool, work_until_interrupted
+
+    require_process_pool(pool)
+    crash_killed_runs()
+    alive.stop()
+    print_line(f"working     pool {pool} of {without_secrets(url)}")
+    work_until_interrupted(pool, with_healthcheck=with_healthcheck)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run what is due until interrupted.
-
-    Returns:
-        The exit code: 0 (interrupted while it worked), 1 (failed), 130 (interrupted before); 2 (bad usage) is raised as
-            SystemExit.
-    """
+    """Run what is due until interrupted, which is exit code 0 once the worker works; otherwise see `run_command`."""
     command = parse(WorkerCommand, arguments)
-    alive.start("starting")
-    try:
-        bypass_proxies_on_loopback()
-        separate_password()
-        from flows.runtime.notifications import check_webhook
-
-        check_webhook()
-        url = require_server("start one with make serve")
-        from flows.runtime.serving import crash_killed_runs
-        from flows.runtime.working import require_process_pool, work_until_interrupted
-
-        require_process_pool(command.pool)
-        crash_killed_runs()
-        alive.stop()
-        print_line(f"working     pool {command.pool} of {without_secrets(url)}")
-        work_until_interrupted(command.pool, with_healthcheck=command.with_healthcheck)
-    except ConfigError as exc:
-        print_error(str(exc))
-        raise SystemExit(2) from exc
-    except MnistBpError as exc:
-        print_error(str(exc))
-        return 1
-    except KeyboardInterrupt:
-        return INTERRUPTED
-    return 0
+    return run_command(
+        lambda: _work(command.pool, with_healthcheck=command.with_healthcheck), "starting", data_dir_from_environment()
+    )
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ from prefect.client.schemas.filters import (
 from prefect.client.schemas.objects import FlowRun, State, StateType
 from prefect.client.schemas.sorting import FlowRunSort
 from prefect.runtime import flow_run
-from prefect.states import Completed, Scheduled
+from prefect.states import Cancelled, Scheduled
 
 logger = logging.getLogger(__name__)
 
@@ -80,6 +80,7 @@ def _due(run: FlowRun) -> datetime:
 
 
 def _superseded_by(latest: FlowRun) -> State[Any]:
-    # a new object each time, since Prefect's client writes the run's id into it
+    # A new object each time, since Prefect's client writes the run's id into it. Of type CANCELLED, which alone a worker
+    # that has already fetched the run cannot change any more.
     message = f"superseded by the run due at {_due(latest):%Y-%m-%d %H:%M:%S} UTC ({latest.id})"
-    return Completed(name=SUPERSEDED, message=message)
+    return Cancelled(name=SUPERSEDED, message=message)
