@@ -24,7 +24,7 @@ from prefect.client.schemas.filters import (
 from prefect.client.schemas.objects import FlowRun, State, StateType
 from prefect.client.schemas.sorting import FlowRunSort
 from prefect.runtime import flow_run
-from prefect.states import Cancelled, Scheduled
+from prefect.states import Cancelled, Completed, Scheduled
 
 logger = logging.getLogger(__name__)
 
@@ -49,12 +49,13 @@ def supersede_earlier_nights() -> State[Any] | None:
         latest = max([current, *waiting], key=_due)
         for run in waiting:
             if _due(run) < _due(latest):
-                client.set_flow_run_state(run.id, state := _superseded_by(latest))
-                logger.info(f"the run due at {_due(run):%Y-%m-%d %H:%M:%S} UTC is {state.message}")
+                # only a cancelled run cannot be started by a worker that has already fetched it
+                client.set_flow_run_state(run.id, Cancelled(name=SUPERSEDED, message=_reason(latest)))
+                logger.info(f"the run due at {_due(run):%Y-%m-%d %H:%M:%S} UTC is {_reason(latest)}")
         if latest is current:
             return None
         client.set_flow_run_state(latest.id, Scheduled())  # now: it may wait for the slot of this run
-        return _superseded_by(latest)
+        return Completed(name=SUPERSEDED, message=_reason(latest))  # a flow that ends as cancelled would log an error
 
 
 def _due_runs(client: SyncPrefectClient, current: FlowRun) -> Iterator[FlowRun]:
@@ -79,8 +80,5 @@ def _due(run: FlowRun) -> datetime:
     return run.expected_start_time.astimezone(UTC)
 
 
-def _superseded_by(latest: FlowRun) -> State[Any]:
-    # A new object each time, since Prefect's client writes the run's id into it. Of type CANCELLED, which alone a worker
-    # that has already fetched the run cannot change any more.
-    message = f"superseded by the run due at {_due(latest):%Y-%m-%d %H:%M:%S} UTC ({latest.id})"
-    return Cancelled(name=SUPERSEDED, message=message)
+def _reason(latest: FlowRun) -> str:
+    return f"superseded by the run due at {_due(latest):%Y-%m-%d %H:%M:%S} UTC ({latest.id})"

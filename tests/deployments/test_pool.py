@@ -195,6 +195,7 @@ def test_after_missed_nights_the_latest_trains_and_the_earlier_ones_are_supersed
         for run in earlier:
             ended = wait_for(run.id, SUPERSEDED)
             assert str(latest.id) in str(ended.state and ended.state.message)
+    assert "Traceback" not in (tmp_path / "worker" / "worker.log").read_text()
     (manifest,) = manifests(tmp_path / "worker")
     assert latest.expected_start_time is not None
     assert json.loads(manifest.read_text())["seed"] == int(f"{latest.expected_start_time:%Y%m%d}")
