@@ -10,10 +10,14 @@ import os
 from collections.abc import Sequence
 from urllib.parse import urlsplit
 
-import httpx
+if __name__ == "__main__":
+    from mnist_bp.cli.process import FastExit, exit_when_interrupted
 
-from flows.runtime.choose_server import require_server, unusable
-from flows.runtime.command import run_command
+    exit_when_interrupted()
+    fast_exit = FastExit()  # before other exit handlers
+
+from flows.runtime.choose_server import require_server
+from flows.runtime.deployment_command import run_deployment_command
 from mnist_bp.cli.flags import Command, parse
 from mnist_bp.cli.process import print_line
 from mnist_bp.config import data_dir_from_environment
@@ -21,16 +25,12 @@ from mnist_bp.errors import ConfigError, without_secrets
 
 # Prefect is imported late: it reads its settings when it is imported.
 
-_HINT = "start one with make serve"
-
 
 class AlarmsCommand(Command, cli_prog_name="alarms.py"):
     """Create or update the alarms of the Prefect server at $PREFECT_API_URL.
 
     They post to $MNIST_BP_WEBHOOK_URL, which is a secret.
     """
-
-    model_config = Command.model_config
 
     without_webhook: bool = False
     """Set only the alarm that posts nothing: it marks runs as crashed whose machine is lost."""
@@ -53,16 +53,11 @@ def _webhook_url() -> str:
 
 
 def _set_alarms(command: AlarmsCommand) -> None:
-    from prefect.exceptions import PrefectException
-
     from flows.runtime.alarms import set_alarms
 
     webhook = None if command.without_webhook else _webhook_url()
-    server = require_server(_HINT)
-    try:
-        done = set_alarms(webhook)
-    except (httpx.HTTPError, PrefectException) as exc:
-        raise unusable(server, exc, _HINT) from exc
+    server = require_server("start one with make serve")
+    done = set_alarms(webhook)
     host = urlsplit(webhook).hostname if webhook else None  # the rest is secret
     if command.json_output:
         print(json.dumps({"api": without_secrets(server), "webhook": host, "alarms": done}))
@@ -73,10 +68,10 @@ def _set_alarms(command: AlarmsCommand) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Set the alarms; see `run_command` for the exit code."""
+    """Set the alarms; see `run_deployment_command` for the exit code."""
     command = parse(AlarmsCommand, arguments)
-    return run_command(lambda: _set_alarms(command), "connecting", data_dir_from_environment())
+    return run_deployment_command(lambda: _set_alarms(command), "connecting", data_dir_from_environment())
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    fast_exit.run(main)

@@ -12,8 +12,9 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 if __name__ == "__main__":
     from mnist_bp.cli.process import FastExit, exit_when_interrupted
@@ -22,9 +23,10 @@ if __name__ == "__main__":
     fast_exit = FastExit()  # before other exit handlers
 
 import yaml  # type: ignore[import-untyped]
+from pydantic import Field
 
 from flows.runtime.choose_server import require_server
-from flows.runtime.command import run_command
+from flows.runtime.deployment_command import run_deployment_command
 from mnist_bp.cli.flags import Command, parse
 from mnist_bp.cli.process import print_line
 from mnist_bp.config import data_dir_from_environment
@@ -47,11 +49,11 @@ class DeployCommand(Command, cli_prog_name="deploy.py"):
     file: str = str(DEFINITION)
     """Definition of the deployments, in the format of prefect.yaml."""
 
-    pool: str = "mnist-bp"
+    pool: str = Field(default="mnist-bp", min_length=1)
     """Work pool, which is made if it does not exist; one that exists is left as it is."""
 
-    type: str = "process"
-    """Type of a work pool that is made: process, docker or kubernetes."""
+    type: Literal["process", "docker", "kubernetes"] = "process"
+    """Type of a work pool that is made."""
 
 
 def read_definition(path: Path) -> dict[str, Any]:
@@ -62,19 +64,24 @@ def read_definition(path: Path) -> dict[str, Any]:
     """
     try:
         definition = yaml.safe_load(path.read_text())
-        deployments = {each["name"]: each for each in definition["deployments"]}
-    except (OSError, ValueError, yaml.YAMLError, TypeError, KeyError) as exc:
+        for deployment in definition["deployments"]:
+            _check_zones(path, deployment)
+        return dict(definition)
+    except (OSError, ValueError, yaml.YAMLError, TypeError, KeyError, AttributeError) as exc:
         raise ConfigError(f"--file {path}: expected deployments as in {DEFINITION}: {type(exc).__name__}") from exc
-    for deployment in deployments.values():
-        zone = (deployment.get("parameters") or {}).get("timezone", "UTC")
-        for schedule in deployment.get("schedules") or []:
-            if (schedule.get("parameters") or {}).get("timezone", zone) != schedule.get("timezone", "UTC"):
-                raise ConfigError(
-                    f"--file {path}: the schedule {schedule.get('cron')!r} of {deployment['name']} is in the time zone "
-                    f"{schedule.get('timezone', 'UTC')}, and the parameter timezone is {zone}: expected the same zone, "
-                    "since the parameter decides the date of a night"
-                )
-    return dict(definition)
+
+
+def _check_zones(path: Path, deployment: dict[str, Any]) -> None:
+    """Refuse a deployment whose schedules have another time zone than its parameters."""
+    default = (deployment.get("parameters") or {}).get("timezone", "UTC")
+    for schedule in deployment.get("schedules") or []:
+        zone, night_zone = schedule.get("timezone", "UTC"), (schedule.get("parameters") or {}).get("timezone", default)
+        if zone != night_zone:
+            raise ConfigError(
+                f"--file {path}: the schedule {schedule.get('cron')!r} of {deployment['name']} is in the time zone "
+                f"{zone}, and the parameter timezone is {night_zone}: expected the same zone, since the parameter "
+                "decides the date of a night"
+            )
 
 
 def with_pauses(definition: dict[str, Any], pool: str) -> dict[str, Any]:
@@ -85,17 +92,18 @@ def with_pauses(definition: dict[str, Any], pool: str) -> dict[str, Any]:
     deployments = []
     for deployment in definition["deployments"]:
         pauses = read_pauses(f"{FLOW}/{deployment['name']}")
-        schedules = [
-            {**schedule, "active": schedule.get("active", True) and pauses.is_active(str(schedule.get("slug")))}
-            for schedule in deployment.get("schedules") or []
-        ]
         paused = deployment.get("paused", False) or pauses.deployment
         work_pool = {**(deployment.get("work_pool") or {}), "name": pool}
-        deployments.append({**deployment, "paused": paused, "schedules": schedules, "work_pool": work_pool})
+        deployments.append({**deployment, "paused": paused, "work_pool": work_pool})
+        if schedules := deployment.get("schedules"):  # without any, those that an operator added stay
+            deployments[-1]["schedules"] = [
+                {**each, "active": each.get("active", True) and pauses.is_active(str(each.get("slug")))}
+                for each in schedules
+            ]
     return {**definition, "deployments": deployments}
 
 
-def make_pool(name: str, kind: str) -> bool:
+def make_pool(name: str, kind: str) -> str | None:
     """Make a work pool, unless it exists.
 
     Args:
@@ -103,29 +111,23 @@ def make_pool(name: str, kind: str) -> bool:
         kind: Its type, such as process.
 
     Returns:
-        Whether it was made.
-
-    Raises:
-        ConfigError: Prefect knows no such type.
+        The type of the pool that exists; None if one was made.
     """
     from prefect import get_client
     from prefect.client.schemas.actions import WorkPoolCreate
-    from prefect.exceptions import ObjectNotFound
+    from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound
     from prefect.workers.utilities import get_default_base_job_template_for_infrastructure_type
 
     with get_client(sync_client=True) as client:
-        try:
-            client.read_work_pool(name)
-        except ObjectNotFound:
-            if kind == "kubernetes":
-                template = json.loads(KUBERNETES_TEMPLATE.read_text())
-            else:
-                template = asyncio.run(get_default_base_job_template_for_infrastructure_type(kind))
-            if template is None:
-                raise ConfigError(f"--type {kind}: expected process, docker or kubernetes") from None
+        with suppress(ObjectNotFound):
+            return client.read_work_pool(name).type
+        if kind == "kubernetes":
+            template = json.loads(KUBERNETES_TEMPLATE.read_text())
+        else:
+            template = asyncio.run(get_default_base_job_template_for_infrastructure_type(kind))
+        with suppress(ObjectAlreadyExists):  # another process has just made it
             client.create_work_pool(WorkPoolCreate(name=name, type=kind, base_job_template=template))
-            return True
-    return False
+    return None
 
 
 def deploy(definition: dict[str, Any]) -> None:
@@ -146,22 +148,27 @@ def deploy(definition: dict[str, Any]) -> None:
 
 def _deploy(command: DeployCommand) -> None:
     definition = read_definition(Path(command.file))
-    url = require_server("start one with prefect server start")
-    made = make_pool(command.pool, command.type)
-    print_line(f"pool        {command.pool}: {f'made, of type {command.type}' if made else 'exists, left as it is'}")
+    url = without_secrets(require_server("start one with prefect server start"))
+    found = make_pool(command.pool, command.type)
+    what = f"made, of type {command.type}" if found is None else f"exists, of type {found}; left as it is"
+    print_line(f"pool        {command.pool}: {what}")
     definition = with_pauses(definition, command.pool)
     deploy(definition)
-    for deployment in definition["deployments"]:
-        paused = [str(each.get("cron", each.get("slug"))) for each in deployment["schedules"] if not each["active"]]
-        note = f"; stays paused: {', '.join(paused)}" if paused else ""
-        print_line(f"deployed    mnist-bp/{deployment['name']}{'; stays paused' if deployment['paused'] else note}")
-    print_line(f"on          {without_secrets(url)}")
+    names = [f"mnist-bp/{deployment['name']}" for deployment in definition["deployments"]]
+    if command.json_output:
+        print(json.dumps({"api": url, "pool": command.pool, "made": found is None, "deployments": names}))
+    for name, deployment in zip(names, definition["deployments"], strict=True):
+        schedules = deployment.get("schedules") or []
+        paused = [str(each.get("cron", each.get("slug"))) for each in schedules if not each["active"]]
+        note = "; paused" if deployment["paused"] else f"; paused: {', '.join(paused)}" if paused else ""
+        print_line(f"deployed    {name}{note}")
+    print_line(f"on          {url}")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Deploy; see `run_command` for the exit code."""
+    """Deploy; see `run_deployment_command` for the exit code."""
     command = parse(DeployCommand, arguments)
-    return run_command(lambda: _deploy(command), "deploying", data_dir_from_environment())
+    return run_deployment_command(lambda: _deploy(command), "deploying", data_dir_from_environment())
 
 
 if __name__ == "__main__":

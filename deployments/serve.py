@@ -24,7 +24,7 @@ if __name__ == "__main__":
 from pydantic import Field, field_validator
 
 from flows.runtime.choose_server import require_server
-from flows.runtime.command import run_command
+from flows.runtime.deployment_command import run_deployment_command
 from flows.runtime.home import prefect_home
 from flows.runtime.password import (
     CLIENT_VARIABLE,
@@ -98,7 +98,7 @@ class ServeCommand(RunConfig, Command, cli_prog_name="serve.py"):
     @property
     def config(self) -> RunConfig:
         """The configuration of the nightly, without what concerns serving alone."""
-        return RunConfig.model_validate({name: getattr(self, name) for name in RunConfig.model_fields})
+        return self.settings
 
 
 def create_deployments(command: ServeCommand) -> list[RunnerDeployment]:
@@ -238,9 +238,9 @@ def _exit_without_server() -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Serve until interrupted, which is exit code 0 once this process serves; otherwise see `run_command`."""
+    """Serve until interrupted: exit code 0 once this process serves. Otherwise see `run_deployment_command`."""
     command = parse(ServeCommand, arguments)
-    return run_command(lambda: _serve(command), "starting", command.data_dir)
+    return run_deployment_command(lambda: _serve(command), "starting", command.data_dir)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ if __name__ == "__main__":
 from pydantic import Field
 
 from flows.runtime.choose_server import require_server
-from flows.runtime.command import run_command
+from flows.runtime.deployment_command import run_deployment_command
 from mnist_bp.cli import alive
 from mnist_bp.cli.flags import Command, parse
 from mnist_bp.cli.process import print_line
@@ -53,9 +53,9 @@ def _work(pool: str, *, with_healthcheck: bool) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run what is due until interrupted, which is exit code 0 once the worker works; otherwise see `run_command`."""
+    """Run what is due until interrupted: exit code 0 once it works. Otherwise see `run_deployment_command`."""
     command = parse(WorkerCommand, arguments)
-    return run_command(
+    return run_deployment_command(
         lambda: _work(command.pool, with_healthcheck=command.with_healthcheck), "starting", data_dir_from_environment()
     )
 

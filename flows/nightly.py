@@ -6,9 +6,9 @@ Served by `deployments/serve.py`. A night that is already trained is found, and 
 from __future__ import annotations
 
 from datetime import date
-from typing import Final, cast
+from typing import Any, Final
 
-from prefect import flow
+from prefect import State, flow
 from prefect.runtime import flow_run
 
 from flows.runtime.crashed_runs import FLOW
@@ -26,7 +26,9 @@ NIGHTLY: Final = RunConfig(dataset="mnist")
 
 
 @flow(name=FLOW, flow_run_name="nightly", **HOOKS)
-def nightly(config: RunConfig = NIGHTLY, timezone: str = "UTC", night: date | None = None) -> RunSummary | FinishedRun:
+def nightly(
+    config: RunConfig = NIGHTLY, timezone: str = "UTC", night: date | None = None
+) -> RunSummary | FinishedRun | State[Any]:
     """Retrain for one night, unless a published run has the same data, code, settings and seed.
 
     Args:
@@ -37,7 +39,7 @@ def nightly(config: RunConfig = NIGHTLY, timezone: str = "UTC", night: date | No
     if config.dataset == "auto":
         raise ConfigError("dataset auto: expected a dataset by name, since a night may not end in the bundled sample")
     if superseded := supersede_earlier_nights():
-        return cast("FinishedRun", superseded)  # Prefect takes a state as the end of a flow
+        return superseded
     night = night or night_of(flow_run.scheduled_start_time, timezone)
     run = open_run(config.model_copy(update={"seed": seed_of(night)}))
     result = retrain(run, night)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import (
@@ -51,6 +51,10 @@ def check_tracking_address(value: str) -> str:
         return value
     hint = "; a user and password belong in MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
     raise ValueError(f"expected mlflow:http://HOST:PORT or mlflow:https://HOST{hint if '@' in value else ''}")
+
+
+def _or_default(default: Callable[[], str]) -> BeforeValidator:
+    return BeforeValidator(lambda place: default() if place is None else place)
 
 
 def _check_address(value: str) -> str:
@@ -142,16 +146,14 @@ class RunConfig(BaseModel):
     engine: EngineChoice = "auto"
     """Engine that computes the steps; auto = cuda from 8 seeds on if there is a GPU, else cpu, else reference."""
 
-    data_dir: Annotated[
-        Directory, BeforeValidator(lambda place: data_dir_from_environment() if place is None else place), _IN_A_FORM
-    ] = Field(default_factory=data_dir_from_environment, exclude=True)
+    data_dir: Annotated[Directory, _or_default(data_dir_from_environment), _IN_A_FORM] = Field(
+        default_factory=data_dir_from_environment, exclude=True
+    )
     """Directory of downloads, caches and runs in progress; default: $MNIST_BP_DATA_DIR, else ./data."""
 
-    artifacts: Annotated[
-        StoreAddress,
-        BeforeValidator(lambda place: artifacts_from_environment() if place is None else place),
-        _IN_A_FORM,
-    ] = Field(default_factory=artifacts_from_environment, exclude=True)
+    artifacts: Annotated[StoreAddress, _or_default(artifacts_from_environment), _IN_A_FORM] = Field(
+        default_factory=artifacts_from_environment, exclude=True
+    )
     """Store for finished runs, a directory or s3://bucket/prefix; default: $MNIST_BP_ARTIFACTS, else ./artifacts."""
 
     track: TrackAddress | None = Field(default=None, exclude=True)
@@ -186,6 +188,11 @@ class RunConfig(BaseModel):
         if value is not None:
             parse_seeds(value, others.data.get("seed", 0))
         return value
+
+    @property
+    def settings(self) -> RunConfig:
+        """The settings alone, without the flags of a command."""
+        return RunConfig.model_validate({name: getattr(self, name) for name in RunConfig.model_fields})
 
     @property
     def seed_list(self) -> tuple[int, ...]:

@@ -27,8 +27,8 @@ from mnist_bp.engines.choose import choose_engine
 from mnist_bp.engines.parallel import check_memory, memory_needed
 from mnist_bp.errors import DownloadError, MnistBpError
 from mnist_bp.layout import new_run_id, run_directory
+from mnist_bp.metrics import export_metrics, timed
 from mnist_bp.model.parameters import CLASSES, PIXELS
-from mnist_bp.report.metrics import export_metrics, timed
 from mnist_bp.results import (
     CachedDataset,
     Evaluation,
@@ -186,7 +186,7 @@ def track(config: RunConfig, run_id: str) -> None:
 
 
 def write_metrics(summary: RunSummary) -> None:
-    """Write gauges for Prometheus, if they are wanted; see `mnist_bp.report.metrics`."""
+    """Write gauges for Prometheus, if they are wanted; see `mnist_bp.metrics`."""
     export_metrics(
         summary.dataset,
         accuracy=summary.accuracy,

@@ -7,6 +7,7 @@ parameters, such as those of a second schedule, are left alone, and so are runs 
 
 from __future__ import annotations
 
+import itertools
 import logging
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -32,7 +33,7 @@ SUPERSEDED: Final = "Superseded"
 """Name of the state in which a night ends that a later one replaces."""
 
 _PAGE: Final = 200
-"""Most flow runs that Prefect's server returns at once."""
+"""Maximum number of flow runs that Prefect's server returns at once."""
 
 
 def supersede_earlier_nights() -> State[Any] | None:
@@ -65,13 +66,13 @@ def _due_runs(client: SyncPrefectClient, current: FlowRun) -> Iterator[FlowRun]:
         state=FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.SCHEDULED])),
         expected_start_time=FlowRunFilterExpectedStartTime(before_=datetime.now(UTC)),
     )
-    offset, page = 0, [current]
-    while page:
+    for offset in itertools.count(0, _PAGE):
         page = client.read_flow_runs(
             flow_run_filter=due, sort=FlowRunSort.EXPECTED_START_TIME_ASC, limit=_PAGE, offset=offset
         )
         yield from (run for run in page if run.auto_scheduled)
-        offset += len(page)
+        if len(page) < _PAGE:
+            return
 
 
 def _due(run: FlowRun) -> datetime:

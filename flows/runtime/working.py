@@ -81,11 +81,13 @@ def _end_runs() -> None:
 
     A run is a child in a separate process group, which no signal to this process reaches.
     """
-    runs, deadline = psutil.Process().children(), time.monotonic() + STOP_TIMEOUT_S
-    for run in runs:
-        with suppress(psutil.Error):
-            run.terminate()
-    while any(map(_is_alive, runs)) and time.monotonic() < deadline:
+    terminated, deadline = set[psutil.Process](), time.monotonic() + STOP_TIMEOUT_S
+    # the worker may still start runs: the end of a night lets one start that waited
+    while (runs := set(filter(_is_alive, psutil.Process().children()))) and time.monotonic() < deadline:
+        for run in runs - terminated:
+            with suppress(psutil.Error):
+                run.terminate()
+        terminated |= runs
         time.sleep(_POLL_INTERVAL_S)  # psutil.wait_procs() would take the exit codes that asyncio waits for
 
 

@@ -169,7 +169,7 @@ class TrainCommand(RunConfig, Command):
     @property
     def config(self) -> RunConfig:
         """The run's configuration, without the flags of the command line alone."""
-        return RunConfig.model_validate({name: getattr(self, name) for name in RunConfig.model_fields})
+        return self.settings
 
     @property
     def given(self) -> dict[str, Any]:

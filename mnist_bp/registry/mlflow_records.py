@@ -38,8 +38,10 @@ FILES: Final = ("report.html", "history.parquet")
 """Published files that are logged next to the manifest and the model; checkpoints stay in the store."""
 
 _MAX_POINTS: Final = 1_000
+"""Metrics in one request, by a limit of MLflow."""
+
 _MAX_VALUE: Final = 500
-"""Limits of MLflow: metrics in a request, characters of a parameter (that of its older versions)."""
+"""Characters of a parameter, by a limit of MLflow's older versions."""
 
 
 def model_name(manifest: Manifest) -> str:

@@ -15,7 +15,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Final
 
 from mnist_bp.config import check_tracking_address, tracking_from_environment
-from mnist_bp.errors import ConfigError, MnistBpError, TrackingError
+from mnist_bp.errors import ConfigError, TrackingError
 from mnist_bp.layout import MANIFEST, run_key
 from mnist_bp.registry.catalog import read_manifest
 from mnist_bp.registry.champion import read_log
@@ -139,21 +139,24 @@ def _connect(uri: str) -> MlflowClient:
 @contextmanager
 def _errors_of(uri: str) -> Iterator[None]:
     """Turn every error of MLflow's client and of the libraries below it into one line without text of theirs."""
+    from mlflow.exceptions import MlflowException
+    from requests import RequestException
+
     loggers = [logging.getLogger(name) for name in ("mlflow", "urllib3.connectionpool")]
     levels = [logger.level for logger in loggers]
     for logger in loggers:
         logger.setLevel(logging.ERROR)  # each retry would be a line of theirs
     try:
         yield
-    except MnistBpError:
-        raise
-    except Exception as exc:
+    except (MlflowException, RequestException) as exc:
         code, cause = getattr(exc, "error_code", ""), exc.__cause__ or exc.__context__
         reason = " ".join(filter(None, [type(exc).__name__, code, f"({type(cause).__name__})" if cause else ""]))
         hint = "check its address, and that it runs"
         if code in _UNAUTHORIZED:
             hint = "check MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN"
         raise TrackingError(f"MLflow at {uri}: {reason}; {hint}") from exc
+    except OSError as exc:
+        raise TrackingError(f"temporary files for MLflow: {exc.strerror or type(exc).__name__}") from exc
     finally:
         for logger, level in zip(loggers, levels, strict=True):
             logger.setLevel(level)

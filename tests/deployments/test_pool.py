@@ -18,7 +18,12 @@ from uuid import UUID
 import pytest
 import yaml  # type: ignore[import-untyped]
 from prefect import get_client
-from prefect.client.schemas.actions import DeploymentScheduleUpdate, DeploymentUpdate, WorkPoolUpdate
+from prefect.client.schemas.actions import (
+    DeploymentScheduleCreate,
+    DeploymentScheduleUpdate,
+    DeploymentUpdate,
+    WorkPoolUpdate,
+)
 from prefect.client.schemas.objects import FlowRun
 from prefect.client.schemas.schedules import CronSchedule, IntervalSchedule
 
@@ -151,19 +156,24 @@ def test_another_deploy_leaves_what_an_operator_changed(pool: Pool, tmp_path: Pa
         client.update_deployment_schedule(nightly, schedule.id, active=False)
         client.update_deployment(train, DeploymentUpdate(paused=True))
         client.update_work_pool(POOL, WorkPoolUpdate(concurrency_limit=3))
+        yearly = CronSchedule(cron="0 4 1 1 *", timezone="UTC")
+        (added,) = client.create_deployment_schedules(train, [DeploymentScheduleCreate(schedule=yearly)])
     try:
-        done = deploy(pool.variables, tmp_path)
+        done = deploy({**pool.variables, "PREFECT_DEPLOYMENTS_CLEAR_SCHEDULES_ON_EMPTY": "true"}, tmp_path)
         assert done.returncode == 0, done.stderr
-        assert "mnist-bp: exists, left as it is" in done.stderr
+        assert "mnist-bp: exists, of type process; left as it is" in done.stderr
         with get_client(sync_client=True) as client:
             assert [each.active for each in client.read_deployment(nightly).schedules] == [False]
             assert client.read_deployment(train).paused
+            assert [each.schedule for each in client.read_deployment(train).schedules] == [yearly]
             assert not client.read_deployment(nightly).paused
             assert client.read_work_pool(POOL).concurrency_limit == 3
-        assert "mnist-bp/train; stays paused\n" in done.stderr
-        assert "mnist-bp/nightly; stays paused: 0 2 * * *\n" in done.stderr
+        assert "mnist-bp/train; paused\n" in done.stderr
+        assert "mnist-bp/nightly; paused: 0 2 * * *\n" in done.stderr
     finally:
         with get_client(sync_client=True) as client:
+            client.update_deployment_schedule(nightly, schedule.id, active=True)
+            client.delete_deployment_schedule(train, added.id)
             client.update_deployment(train, DeploymentUpdate(paused=False))
             client.update_work_pool(POOL, WorkPoolUpdate(concurrency_limit=None))
 
@@ -205,7 +215,7 @@ def test_runs_of_two_schedules_with_other_parameters_that_are_due_at_once_both_t
     pool: Pool, tmp_path: Path
 ) -> None:
     nightly = deployment_id("nightly")
-    soon = datetime.now(UTC) + timedelta(seconds=3)
+    soon = datetime.now(UTC) + timedelta(seconds=20)  # so that the server has time to schedule them
     schedule = IntervalSchedule(interval=timedelta(days=300), anchor_date=soon)
     schedules = [
         DeploymentScheduleUpdate(
@@ -218,8 +228,14 @@ def test_runs_of_two_schedules_with_other_parameters_that_are_due_at_once_both_t
     ]
     with get_client(sync_client=True) as client:
         client.update_deployment(nightly, DeploymentUpdate(schedules=schedules))
-    with worker(pool, tmp_path / "worker"):
-        eventually(lambda: len(manifests(tmp_path / "worker")) == 2, "not both trained")
+        added = [each for each in client.read_deployment(nightly).schedules if str(each.slug).startswith("steps-")]
+    try:
+        with worker(pool, tmp_path / "worker"):
+            eventually(lambda: len(manifests(tmp_path / "worker")) == 2, "not both trained")
+    finally:
+        with get_client(sync_client=True) as client:
+            for each in added:
+                client.delete_deployment_schedule(nightly, each.id)
     trained = {json.loads(file.read_text())["config"]["steps"] for file in manifests(tmp_path / "worker")}
     assert trained == {60, 90}
 
@@ -229,6 +245,7 @@ def test_runs_of_two_schedules_with_other_parameters_that_are_due_at_once_both_t
     [
         (("timezone: UTC # the same", "timezone: Africa/Cairo # the same"), "is in the time zone Africa/Cairo"),
         (("deployments:", "deployment:"), "expected deployments as in"),
+        (('- slug: nightly\n        cron: "0 2 * * *"\n        timezone: UTC', '- "0 2 * * *"'), "AttributeError"),
     ],
 )
 def test_a_definition_that_cannot_be_deployed_is_one_line(

@@ -62,6 +62,7 @@ def export_metrics(dataset: str, *, accuracy: float, promoted: bool, published_b
     }
     try:
         _write(Path(directory) / f"mnist_bp_{dataset}.prom", dataset, gauges)
+        _stage_seconds.clear()  # a later run of this process may leave out stages
     except OSError as exc:
         problem = f"{directory} (${DIRECTORY_VARIABLE}): {exc.strerror or type(exc).__name__}"
         logger.warning(f"the run is published, but its metrics were not written: {problem}")
@@ -73,8 +74,8 @@ def _write(path: Path, dataset: str, gauges: Mapping[str, tuple[float, str]]) ->
     registry = CollectorRegistry()
     for name, (value, text) in gauges.items():
         Gauge(f"mnist_bp_{name}", text, ["dataset"], registry=registry).labels(dataset).set(value)
-    text = "Duration of each stage of the last finished run, in the process that finished it."
-    stages = Gauge("mnist_bp_stage_seconds", text, ["dataset", "stage"], registry=registry)
+    duration = "Duration of each stage of the last finished run, in the process that finished it."
+    stages = Gauge("mnist_bp_stage_seconds", duration, ["dataset", "stage"], registry=registry)
     for stage, seconds in _stage_seconds.items():
         stages.labels(dataset, stage).set(seconds)
     write_to_textfile(str(path), registry)  # to a temporary name first, and readable for other users

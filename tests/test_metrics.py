@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from mnist_bp.report.metrics import export_metrics
+from mnist_bp.metrics import export_metrics
 from tests.conftest import SMALL
 from tests.support.prometheus import gauges_of
 from tests.support.waiting import HANG_S

@@ -1,13 +1,15 @@
 """What the commands of `deployments/` share: preparation before Prefect is imported, and the exit code.
 
-Prefect reads its settings when it is imported, so a command imports it in the function that it passes to `run_command`.
+Prefect reads its settings when it is imported, so a command imports it in the function that it passes.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-from flows.runtime.choose_server import separate_password
+import httpx
+
+from flows.runtime.choose_server import separate_password, unusable
 from flows.runtime.home import ensure_home
 from flows.runtime.proxies import bypass_proxies_on_loopback
 from mnist_bp.cli import alive
@@ -15,7 +17,7 @@ from mnist_bp.cli.process import INTERRUPTED, print_error
 from mnist_bp.errors import ConfigError, MnistBpError
 
 
-def run_command(command: Callable[[], None], stage: str, data_dir: str) -> int:
+def run_deployment_command(command: Callable[[], None], stage: str, data_dir: str) -> int:
     """Run a command, and print its error as one line.
 
     Args:
@@ -40,6 +42,14 @@ def run_command(command: Callable[[], None], stage: str, data_dir: str) -> int:
         return 1
     except KeyboardInterrupt:
         return INTERRUPTED
+    except Exception as exc:
+        from prefect.exceptions import PrefectException
+        from prefect.settings import PREFECT_API_URL
+
+        if not isinstance(exc, httpx.HTTPError | PrefectException):
+            raise
+        print_error(str(unusable(str(PREFECT_API_URL.value()), exc, "try again")))
+        return 1
     finally:
         alive.stop()
     return 0
