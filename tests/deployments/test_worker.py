@@ -106,7 +106,8 @@ def test_a_worker_that_is_stopped_ends_its_runs_as_crashed_and_prints_how_to_res
         state = read_run(run).state
         assert state is not None
         assert (state.name, state.message) == ("Crashed", "Execution was aborted by a termination signal.")
-        assert re.search(rf"prefect'? deployment run mnist-bp/train --param resume={name}\n", worker.text)  # quoted in a path with a space
+        # quoted in a path with a space
+        assert re.search(rf"prefect'? deployment run mnist-bp/train --param resume={name}\n", worker.text)
         assert "Traceback" not in worker.text
     finally:
         worker.end()
@@ -124,7 +125,7 @@ def test_a_worker_that_starts_again_marks_the_runs_that_were_killed_with_it(
     worker = Worker(operation, tmp_path).ready()
     try:
         assert read_run(run).state_name == "Crashed"
-        assert re.search(rf"prefect'? deployment run mnist-bp/train --param resume={name}\n", worker.text)  # quoted in a path with a space
+        assert re.search(rf"prefect'? deployment run mnist-bp/train --param resume={name}\n", worker.text)
         worker.process.terminate()
         assert worker.process.wait(HANG_S) == 0
         assert "no run was in progress" in worker.text
