@@ -7,7 +7,6 @@ import os
 import sqlite3
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
@@ -94,6 +93,11 @@ class Alarmed:
             for state in states:
                 client.set_flow_run_state(run, state)
 
+    def wait_for_earlier_alarms(self) -> None:
+        """Wait for the alarm of a run that fails now."""
+        run = self.create_run("nightly", Pending(), Running(), Failed())
+        eventually(lambda: self.about(run), "no alarm for a run that failed")
+
 
 def make_alarms(variables: dict[str, str], *flags: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
@@ -165,16 +169,15 @@ def test_nights_that_do_not_complete_raise_an_alarm_also_if_none_ever_ran_and_ea
     (never,) = eventually(lambda: silences(alarmed), "no alarm was raised before any run")
     assert "within 0.2 minutes" in never
     assert "the last that did" not in never
-    done: tuple[State[Any], ...] = (Pending(), Running(), Completed())
-    alarmed.create_run("train", *done)  # which is no night
-    first = alarmed.create_run("nightly", *done)
-    time.sleep(5)
-    last = alarmed.create_run("nightly", *done)
-    eventually(lambda: len(silences(alarmed)) > 1, "no alarm was raised after the last night")
+    first, last = (alarmed.create_run("nightly", Pending(), Running()) for _ in range(2))
+    alarmed.advance(first, Completed())
+    alarmed.advance(last, Completed())
+    alarmed.create_run("train", Pending(), Running(), Completed())  # which is no night
+    again = eventually(lambda: alarmed.about(last), "no alarm was raised after the last night")[0]
     set_alarms(alarmed.webhook.url, WAITS)
-    _, again = silences(alarmed)
-    assert str(last) in again
+    assert again in silences(alarmed)
     assert f"http://127.0.0.1:{alarmed.server.port}/runs/flow-run/{last}" in again
+    alarmed.wait_for_earlier_alarms()
     assert not alarmed.about(first)
 
 
@@ -184,7 +187,11 @@ def test_each_alarm_arrives_once_with_the_run_its_link_and_the_command_that_resu
     set_alarms(alarmed.webhook.url, SHORT)
     labels = run_labels(run_directory("data", RUN), on_deployment=True)
     resume = f"resume it with: prefect deployment run mnist-bp/train --param resume={RUN}"
-    late = alarmed.create_run("nightly")
+    started = alarmed.create_run("nightly")
+    wait_for(started, "Late")
+    alarmed.advance(started, Pending(), Running(), Completed())
+    stopped = alarmed.create_run("nightly", Pending(), Running(), Cancelled(message="by hand"))
+    late = alarmed.create_run("nightly")  # after those whose alarms would arrive before its own
     pending = alarmed.create_run("nightly", Pending())
     lost = alarmed.create_run("train", Pending())
     overlapping = alarmed.create_run("train", Pending())
@@ -194,16 +201,13 @@ def test_each_alarm_arrives_once_with_the_run_its_link_and_the_command_that_resu
             client.update_flow_run_labels(run, labels)
     alarmed.advance(lost, Running())
     alarmed.advance(failed, Pending(), Running(), Failed(message='StoreError: <a> & "b"'))
-    started = alarmed.create_run("nightly")
-    stopped = alarmed.create_run("nightly", Pending(), Running(), Cancelled(message="by hand"))
     assert read_run(overlapping).state_name == "Cancelled"
-    wait_for(started, "Late")
-    alarmed.advance(started, Pending(), Running(), Completed())
 
     runs = {"late": late, "pending": pending, "lost": lost, "overlapping": overlapping, "failed": failed}
     texts = {}
     for what, run in runs.items():
         texts[what] = eventually(lambda run=run: alarmed.about(run), f"no alarm: {what}")[0]  # type: ignore[misc]
+    alarmed.wait_for_earlier_alarms()
     assert {what: len(alarmed.about(run)) for what, run in runs.items()} == dict.fromkeys(runs, 1)
     assert not alarmed.about(started), "it started in time"
     assert not alarmed.about(stopped), "it was stopped by hand"

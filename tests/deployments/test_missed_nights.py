@@ -16,7 +16,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import closing, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -97,7 +97,7 @@ class Nights:
     def states(self) -> dict[str, FlowRun]:
         """Return the runs as they are, by id."""
         ids = {run.id for run in self.runs}
-        return {str(run.id): run for run in scheduled_runs(self.runs[0]) if run.id in ids}
+        return {str(run.id): run for run in nightly_runs() if run.id in ids}
 
     def unaccounted(self) -> list[tuple[str, str | None]]:
         """List the nights that have neither ended well nor raised an alarm, or that a worker may still run."""
@@ -119,10 +119,11 @@ class Nights:
                 orphan.kill()
 
 
-def scheduled_runs(like: FlowRun) -> list[FlowRun]:
-    """Return the runs of a run's deployment, in order of their due time."""
-    only = FlowRunFilter(deployment_id=FlowRunFilterDeploymentId(any_=[like.deployment_id]))
+def nightly_runs() -> list[FlowRun]:
+    """Return the runs of the nightly deployment, in order of their due time."""
     with get_client(sync_client=True) as client:
+        nightly = client.read_deployment_by_name("mnist-bp/nightly")
+        only = FlowRunFilter(deployment_id=FlowRunFilterDeploymentId(any_=[nightly.id]))
         return client.read_flow_runs(flow_run_filter=only, sort=FlowRunSort.EXPECTED_START_TIME_ASC)
 
 
@@ -137,13 +138,6 @@ def deploy(variables: dict[str, str], directory: Path) -> None:
     command = [sys.executable, str(REPOSITORY / "deployments" / "deploy.py"), "--file", str(file)]
     done = subprocess.run(command, env=variables, cwd=directory, capture_output=True, text=True, timeout=HANG_S)
     assert done.returncode == 0, done.stderr
-
-
-def created_nights() -> list[FlowRun]:
-    with get_client(sync_client=True) as client:
-        nightly = client.read_deployment_by_name("mnist-bp/nightly")
-        only = FlowRunFilter(deployment_id=FlowRunFilterDeploymentId(any_=[nightly.id]))
-        return client.read_flow_runs(flow_run_filter=only, sort=FlowRunSort.EXPECTED_START_TIME_ASC)
 
 
 @pytest.fixture
@@ -171,7 +165,7 @@ def nights(migrated_database: Path, warm_caches: None, tmp_path: Path) -> Iterat
             with client_of(server.url, server.password):
                 set_alarms(hook.url, Waits(start=timedelta(seconds=10), heartbeat=timedelta(seconds=90)))
                 deploy(variables, tmp_path)
-                runs = eventually(lambda: found if len(found := created_nights()) >= NIGHTS else None, "no 30 runs")
+                runs = eventually(lambda: found if len(found := nightly_runs()) >= NIGHTS else None, "no 30 runs")
                 nights = Nights(variables, tmp_path, hook, runs[:NIGHTS])
                 try:
                     yield nights
@@ -202,24 +196,49 @@ def make_due(nights: Nights, run: FlowRun) -> None:
         assert changed.rowcount == 1
 
 
-def test_thirty_nights_with_workers_that_are_killed_run_once_are_superseded_or_raise_an_alarm(nights: Nights) -> None:
-    draw = random.Random(RANDOM_SEED)
+@contextmanager
+def passing_time(nights: Nights) -> Iterator[threading.Thread]:
+    """Let the nights become due one by one, in a thread that ends with the last night or this context."""
+    stop = threading.Event()
 
     def pass_time() -> None:
         for run in nights.runs:
             make_due(nights, run)
-            time.sleep(STEP_S)
+            if stop.wait(STEP_S):
+                return
 
     clock = threading.Thread(target=pass_time)
     clock.start()
+    try:
+        yield clock
+    finally:
+        stop.set()
+        clock.join()
+
+
+def kill_workers(nights: Nights) -> None:
+    """Start workers and kill them: the first with a run that it has just started, the others at random."""
+
+    def in_progress() -> bool:
+        return any(run.state_name == "Running" for run in nights.states().values())
+
+    draw = random.Random(RANDOM_SEED)
     for number in range(KILLS):
         worker = nights.start_worker()
         if number % 2 == 0:  # a run is in progress; otherwise, the worker dies at any moment
-            eventually(lambda: any(run.state_name == "Running" for run in nights.states().values()), "no run starts")
-        time.sleep(draw.uniform(0, 6))
-        nights.kill(worker, with_runs=draw.random() < 0.8)
+            eventually(in_progress, "no run starts")
+        if number == 0:
+            nights.kill(worker, with_runs=True)
+        else:
+            time.sleep(draw.uniform(0, 6))
+            nights.kill(worker, with_runs=draw.random() < 0.8)
         time.sleep(draw.uniform(0, 12))
-    clock.join()
+
+
+def test_thirty_nights_with_workers_that_are_killed_run_once_are_superseded_or_raise_an_alarm(nights: Nights) -> None:
+    with passing_time(nights) as clock:
+        kill_workers(nights)
+        clock.join()
     nights.start_worker()
     eventually(lambda: not nights.unaccounted(), "a night has neither ended well nor raised an alarm")
 

@@ -60,7 +60,7 @@ class Worker:
         return found
 
     def end(self) -> None:
-        for process in [*self.runs, self.process] if self.process.poll() is None else []:
+        for process in [self.process, *self.runs] if self.process.poll() is None else []:
             process.kill()
         self.process.wait()
 
