@@ -20,6 +20,7 @@ from prefect import get_client
 from prefect.client.schemas.objects import FlowRun
 from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, temporary_settings
 
+from flows.runtime.choose_server import drain
 from tests.support.waiting import HANG_S, eventually
 
 REPOSITORY: Final = Path(__file__).parents[2]
@@ -120,9 +121,15 @@ class Served:
 
 @contextmanager
 def client_of(url: str, password: str) -> Iterator[None]:
-    """Let this process's Prefect client use a server that asks for a password."""
+    """Let this process's Prefect client use a server that asks for a password.
+
+    At the end, its events are sent: otherwise those of later tests would go to this server, which has ended by then.
+    """
     with temporary_settings({PREFECT_API_URL: url, PREFECT_API_AUTH_STRING: password}):
-        yield
+        try:
+            yield
+        finally:
+            drain()
 
 
 def both_are_served() -> bool:
