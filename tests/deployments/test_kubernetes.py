@@ -112,7 +112,7 @@ def test_the_workers_values_name_the_pool_the_locked_prefect_and_the_secrets_of_
 @pytest.mark.slow
 def test_a_kubernetes_pool_is_made_with_the_template(operation: Operation) -> None:
     with get_client(sync_client=True) as client:
-        assert make_pool("cluster", "kubernetes")
+        assert make_pool("cluster", "kubernetes") is None  # it did not exist
         made = client.read_work_pool("cluster")
         client.delete_work_pool("cluster")
     assert (made.type, made.base_job_template) == ("kubernetes", TEMPLATE)
