@@ -216,10 +216,10 @@ def test_runs_of_two_schedules_with_other_parameters_that_are_due_at_once_both_t
 ) -> None:
     nightly = deployment_id("nightly")
     soon = datetime.now(UTC) + timedelta(seconds=20)  # so that the server has time to schedule them
-    schedule = IntervalSchedule(interval=timedelta(days=300), anchor_date=soon)
+    before = len(due_runs())
     schedules = [
         DeploymentScheduleUpdate(
-            schedule=schedule,
+            schedule=IntervalSchedule(interval=timedelta(days=300), anchor_date=soon + timedelta(seconds=steps / 90)),
             active=True,
             slug=f"steps-{steps}",
             parameters={"config": {**SMALL, "steps": steps}, "timezone": "UTC"},
@@ -230,6 +230,7 @@ def test_runs_of_two_schedules_with_other_parameters_that_are_due_at_once_both_t
         client.update_deployment(nightly, DeploymentUpdate(schedules=schedules))
         added = [each for each in client.read_deployment(nightly).schedules if str(each.slug).startswith("steps-")]
     try:
+        eventually(lambda: len(due_runs()) == before + 2, "they are not due")
         with worker(pool, tmp_path / "worker"):
             eventually(lambda: len(manifests(tmp_path / "worker")) == 2, "not both trained")
     finally:
