@@ -22,7 +22,7 @@ if __name__ == "__main__":
     exit_when_interrupted()
     fast_exit = FastExit()  # before other exit handlers
 
-import yaml  # type: ignore[import-untyped]
+import yaml
 from pydantic import Field
 
 from flows.runtime.choose_server import require_server
@@ -147,6 +147,8 @@ def deploy(definition: dict[str, Any]) -> None:
 
 
 def _deploy(command: DeployCommand) -> None:
+    from flows.runtime.crashed_runs import FLOW
+
     definition = read_definition(Path(command.file))
     url = without_secrets(require_server("start one with prefect server start"))
     found = make_pool(command.pool, command.type)
@@ -154,7 +156,7 @@ def _deploy(command: DeployCommand) -> None:
     print_line(f"pool        {command.pool}: {what}")
     definition = with_pauses(definition, command.pool)
     deploy(definition)
-    names = [f"mnist-bp/{deployment['name']}" for deployment in definition["deployments"]]
+    names = [f"{FLOW}/{deployment['name']}" for deployment in definition["deployments"]]
     if command.json_output:
         print(json.dumps({"api": url, "pool": command.pool, "made": found is None, "deployments": names}))
     for name, deployment in zip(names, definition["deployments"], strict=True):

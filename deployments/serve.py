@@ -95,11 +95,6 @@ class ServeCommand(RunConfig, Command, cli_prog_name="serve.py"):
             raise ValueError(ZONE_EXPECTED) from exc
         return value
 
-    @property
-    def config(self) -> RunConfig:
-        """The configuration of the nightly, without what concerns serving alone."""
-        return self.settings
-
 
 def create_deployments(command: ServeCommand) -> list[RunnerDeployment]:
     """Create the two deployments, each of one run at a time.
@@ -129,7 +124,7 @@ def create_deployments(command: ServeCommand) -> list[RunnerDeployment]:
         # a PENDING run whose process has ended holds its slot for one minute
         return ConcurrencyLimitConfig(limit=1, collision_strategy=overlap, grace_period_seconds=60)
 
-    parameters = {"config": command.config.model_dump(mode="json", exclude={"seed"}), "timezone": command.timezone}
+    parameters = {"config": command.settings.model_dump(mode="json", exclude={"seed"}), "timezone": command.timezone}
     by_module = EntrypointType.MODULE_PATH  # a path would depend on the working directory
     return [
         RunnerDeployment.from_flow(
@@ -170,7 +165,7 @@ def export_settings(command: ServeCommand) -> ServeCommand:
     """
     if "port" in command.model_fields_set and not command.with_server:
         raise ConfigError(f"--port {command.port} is the port of the server of --with-server: give both or neither")
-    places = {"data_dir": str(Path(command.data_dir).absolute()), "artifacts": command.config.record["artifacts"]}
+    places = {"data_dir": str(Path(command.data_dir).absolute()), "artifacts": command.settings.record["artifacts"]}
     os.environ["MNIST_BP_DATA_DIR"], os.environ["MNIST_BP_ARTIFACTS"] = places["data_dir"], places["artifacts"]
     os.environ.setdefault("DO_NOT_TRACK", "1")
     if command.track is not None:
@@ -190,7 +185,7 @@ def _serve(command: ServeCommand) -> None:
 
     deployments = create_deployments(command)
     check_webhook()
-    check_tracking(command.config)
+    check_tracking(command.settings)
     server = None
     if command.with_server:
         server = LocalServer(command.port, with_ui=True, password=os.environ[CLIENT_VARIABLE])

@@ -94,7 +94,7 @@ def test_a_secret_in_an_address_is_refused_and_not_repeated(capsys: pytest.Captu
 
 
 def test_no_flags_give_the_lab() -> None:
-    config = parse(TrainCommand, []).config
+    config = parse(TrainCommand, []).settings
     assert config == RunConfig()
     lab = {"batch_size": 10, "steps": 10_000, "learning_rate": 0.5, "hidden": 30, "seed": 1, "bias_gradient": "mean"}
     assert config.model_dump().items() >= {**lab, "dataset": "auto"}.items()
@@ -115,9 +115,11 @@ def test_every_field_has_a_flag_and_help_shows_its_default(capsys: pytest.Captur
 
 @pytest.mark.parametrize("preset", PRESETS)
 def test_a_preset_sets_missing_values_and_a_flag_overrides_it(preset: str) -> None:
-    config = parse(TrainCommand, ["--preset", preset]).config
+    config = parse(TrainCommand, ["--preset", preset]).settings
     assert config == PRESETS[preset]
-    assert parse(TrainCommand, ["--preset", preset, "--steps", "77"]).config == config.model_copy(update={"steps": 77})
+    assert parse(TrainCommand, ["--preset", preset, "--steps", "77"]).settings == config.model_copy(
+        update={"steps": 77}
+    )
 
 
 def test_the_flag_knows_every_preset() -> None:
@@ -133,15 +135,15 @@ def test_the_lab_preset_states_the_lab_and_is_the_default() -> None:
 def test_a_stray_environment_variable_is_not_a_setting(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("STEPS", "5")
     monkeypatch.setenv("SEED", "5")
-    assert parse(TrainCommand, []).config == RunConfig()
+    assert parse(TrainCommand, []).settings == RunConfig()
 
 
 def test_the_environment_sets_the_defaults_of_data_directory_and_store(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MNIST_BP_DATA_DIR", "/elsewhere/data")
     monkeypatch.setenv("MNIST_BP_ARTIFACTS", "s3://bucket/prefix")
-    config = parse(TrainCommand, []).config
+    config = parse(TrainCommand, []).settings
     assert (config.data_dir, config.artifacts) == ("/elsewhere/data", "s3://bucket/prefix")
-    assert parse(TrainCommand, ["--data-dir", "here"]).config.data_dir == "here"
+    assert parse(TrainCommand, ["--data-dir", "here"]).settings.data_dir == "here"
 
 
 def test_a_config_is_frozen_and_rejects_unknown_fields() -> None:

@@ -79,7 +79,7 @@ def _tags(run: RunRequest, dataset: str) -> dict[str, str]:
     return {"dataset": dataset, "engine": engine, "seed": run.config.seeds_range}
 
 
-def prepare_flow_run(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:  # noqa: ARG001
+def prepare_flow_run(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:  # noqa: ARG001 - names of Prefect
     """Send logs to Prefect, exit with the serving process, and mark runs whose process was killed as Crashed."""
     global _result
     _result = None  # not that of an earlier run
@@ -93,7 +93,7 @@ def prepare_flow_run(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any])
             notify_crashed(crashed)
 
 
-def show_summary(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:  # noqa: ARG001
+def show_summary(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:  # noqa: ARG001 - names of Prefect
     """Show the summary in the UI, and notify of a run that does not become champion."""
     if (summary := last_result()) is None:  # superseded by a later night
         return
@@ -119,7 +119,7 @@ def _show_nights(summary: RunSummary) -> None:
             ui.show_markdown(f"accuracy-over-nights-{dataset}", text, nights_headline(rows))
 
 
-def notify_of_failure(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:  # noqa: ARG001
+def notify_of_failure(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:  # noqa: ARG001 - names of Prefect
     """Notify, and tag a run that failed before it was named, as far as its parameters decide the tags."""
     notify_failed(flow_run, state)
     if flow_run.parameters.get("resume"):

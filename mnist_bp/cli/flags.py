@@ -167,14 +167,9 @@ class TrainCommand(RunConfig, Command):
         return {**preset.model_dump(exclude_unset=True), **values} if preset else values
 
     @property
-    def config(self) -> RunConfig:
-        """The run's configuration, without the flags of the command line alone."""
-        return self.settings
-
-    @property
     def given(self) -> dict[str, Any]:
         """The entries of `RunConfig.record` that a flag or the preset set."""
-        return {name: value for name, value in self.config.record.items() if name in self.model_fields_set}
+        return {name: value for name, value in self.settings.record.items() if name in self.model_fields_set}
 
 
 def parse(command: type[AnyCommand], arguments: Sequence[str] | None = None) -> AnyCommand:

@@ -81,9 +81,9 @@ def run_command(command: TrainCommand, run: Run, hint: ResumeHint, console: Cons
 
 
 def _run(command: TrainCommand, run: Run, hint: ResumeHint) -> RunSummary | FinishedRun:
-    check_tracking(command.config)
+    check_tracking(command.settings)
     if command.resume is not None:  # refused before anything slow is started
-        request = load_resumable_run(command.resume, command.config, command.given)
+        request = load_resumable_run(command.resume, command.settings, command.given)
         if request.manifest is not None:
             finished = published_already(request)
             logger.info(f"finished    {finished.finished}: {finished.manifest}")
@@ -91,7 +91,7 @@ def _run(command: TrainCommand, run: Run, hint: ResumeHint) -> RunSummary | Fini
             return finished
         config = request.config
     else:
-        config = command.config
+        config = command.settings
     try:
         return run(config, command.resume)
     except Exception as exc:

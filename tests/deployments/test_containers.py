@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import pytest
-import yaml  # type: ignore[import-untyped]
+import yaml
 
 from deployments.alarms import AlarmsCommand
 from deployments.deploy import DeployCommand

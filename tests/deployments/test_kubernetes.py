@@ -7,10 +7,10 @@ import re
 from pathlib import Path
 from typing import Any, Final
 
-import kubernetes_validate  # type: ignore[import-untyped]
+import kubernetes_validate
 import pytest
-import yaml  # type: ignore[import-untyped]
-from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
+import yaml
+from jsonschema import Draft202012Validator
 from prefect import get_client
 from prefect.utilities.templating import apply_values
 

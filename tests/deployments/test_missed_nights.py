@@ -24,7 +24,7 @@ from typing import Final
 
 import psutil
 import pytest
-import yaml  # type: ignore[import-untyped]
+import yaml
 from prefect import get_client
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterDeploymentId
 from prefect.client.schemas.objects import FlowRun

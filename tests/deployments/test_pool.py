@@ -16,7 +16,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-import yaml  # type: ignore[import-untyped]
+import yaml
 from prefect import get_client
 from prefect.client.schemas.actions import (
     DeploymentScheduleCreate,
