@@ -14,12 +14,16 @@ from prefect.blocks.webhook import Webhook
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.events.schemas.automations import AutomationCore
 from prefect.exceptions import PrefectException
-from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, PREFECT_UI_URL, temporary_settings
+from prefect.settings import (
+    PREFECT_CLIENT_MAX_RETRIES,
+    PREFECT_SERVER_SERVICES_TRIGGERS_ENABLED,
+    PREFECT_UI_URL,
+    temporary_settings,
+)
 from prefect.types import SecretDict
 from pydantic import SecretStr
 
 from flows.runtime.alarm_definitions import FAILED_ALARM, WAITS, Waits, alarms, lost_runs
-from flows.runtime.choose_server import on_private_server
 
 BLOCK: Final = "mnist-bp-alarms"
 """Name of the webhook block that holds the address."""
@@ -68,7 +72,7 @@ def _content(alarm: AutomationCore) -> dict[str, Any]:
 
 def has_alarms() -> bool:
     """Return whether the server posts alarms itself: the one that settings name, if it was given them."""
-    if on_private_server():  # it raises no alarms, though it may share its database with a server that does
+    if not PREFECT_SERVER_SERVICES_TRIGGERS_ENABLED.value():  # a script's own: its database may be that of one that has
         return False
     try:
         with temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0}), get_client(sync_client=True) as client:

@@ -32,9 +32,6 @@ _UI_PAGE: Final = re.compile(r"/(dashboard|runs|flows|deployments|automations|se
 """End of an address that was copied from the UI."""
 
 
-_on_private_server = False
-
-
 def prestart() -> LocalServer | None:
     """Start a server before Prefect is imported, unless a variable or the active profile seems to name one.
 
@@ -86,7 +83,12 @@ def use_server(prestarted: LocalServer | None) -> Iterator[None]:
         ServerError: The server does not reply, at the start or later.
     """
     import httpx
-    from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, temporary_settings
+    from prefect.settings import (
+        PREFECT_API_AUTH_STRING,
+        PREFECT_API_URL,
+        PREFECT_SERVER_SERVICES_TRIGGERS_ENABLED,
+        temporary_settings,
+    )
 
     named = PREFECT_API_URL.value()
     try:
@@ -97,9 +99,12 @@ def use_server(prestarted: LocalServer | None) -> Iterator[None]:
                 require_server(f"empty PREFECT_API_URL, or {_HINT}")
             else:
                 server = stack.enter_context(prestarted or LocalServer())
-                own = {PREFECT_API_URL: server.url, PREFECT_API_AUTH_STRING: server.password}
+                own = {
+                    PREFECT_API_URL: server.url,
+                    PREFECT_API_AUTH_STRING: server.password,
+                    PREFECT_SERVER_SERVICES_TRIGGERS_ENABLED: False,  # as `LocalServer` has it
+                }
                 stack.enter_context(temporary_settings(own))
-                stack.enter_context(_private())
                 stack.callback(lambda: drain() if server.alive else None)
             yield
     except (RuntimeError, httpx.TransportError) as exc:
@@ -108,21 +113,6 @@ def use_server(prestarted: LocalServer | None) -> Iterator[None]:
         if named is None:
             raise ServerError(f"this script's Prefect server has ended; {_HINT}") from exc
         raise unusable(named, exc, f"empty PREFECT_API_URL, or {_HINT}") from exc
-
-
-@contextmanager
-def _private() -> Iterator[None]:
-    global _on_private_server
-    _on_private_server = True
-    try:
-        yield
-    finally:
-        _on_private_server = False
-
-
-def on_private_server() -> bool:
-    """Return whether this process's flows run on a separate server, from `use_server`."""
-    return _on_private_server
 
 
 def check_health() -> Exception | None:

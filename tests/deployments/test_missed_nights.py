@@ -37,6 +37,7 @@ from flows.runtime.server import LocalServer
 from tests.support.scripts import prefect_home
 from tests.support.serving import REPOSITORY, Webhook, client_of, environment, webhook
 from tests.support.waiting import HANG_S, eventually
+from tests.support.workers import Worker
 
 pytestmark = pytest.mark.slow
 
@@ -68,31 +69,17 @@ class Nights:
     directory: Path
     webhook: Webhook
     runs: list[FlowRun]
-    workers: list[subprocess.Popen[bytes]] = field(default_factory=list)
+    workers: list[Worker] = field(default_factory=list)
     orphans: list[psutil.Process] = field(default_factory=list)
 
-    def start_worker(self) -> subprocess.Popen[bytes]:
+    def start_worker(self) -> Worker:
         """Start a worker that publishes to the directory."""
-        with (self.directory / "worker.log").open("ab") as log:
-            worker = subprocess.Popen(
-                [sys.executable, REPOSITORY / "deployments" / "worker.py"],
-                env=self.variables,
-                cwd=self.directory,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-            )
-        self.workers.append(worker)
-        return worker
+        self.workers.append(Worker(self.variables, self.directory))
+        return self.workers[-1]
 
-    def kill(self, worker: subprocess.Popen[bytes], *, with_runs: bool) -> None:
+    def kill(self, worker: Worker, *, with_runs: bool) -> None:
         """Kill a worker, as `kill -9` does."""
-        children = psutil.Process(worker.pid).children(recursive=True)
-        self.orphans += children
-        worker.kill()
-        for child in children if with_runs else []:
-            with suppress(psutil.NoSuchProcess):
-                child.kill()
-        worker.wait()
+        self.orphans += worker.kill(with_runs=with_runs)
 
     def states(self) -> dict[str, FlowRun]:
         """Return the runs as they are, by id."""
@@ -112,8 +99,7 @@ class Nights:
     def end(self) -> None:
         """End every process."""
         for worker in self.workers:
-            if worker.poll() is None:
-                self.kill(worker, with_runs=True)
+            worker.kill()
         for orphan in self.orphans:
             with suppress(psutil.NoSuchProcess):
                 orphan.kill()
@@ -151,10 +137,7 @@ def nights(migrated_database: Path, warm_caches: None, tmp_path: Path) -> Iterat
         PREFECT_SERVER_SERVICES_LATE_RUNS_AFTER_SECONDS="5",
         PREFECT_SERVER_SERVICES_LATE_RUNS_LOOP_SECONDS="2",
         PREFECT_SERVER_CONCURRENCY_INITIAL_DEPLOYMENT_LEASE_DURATION="30",
-        PREFECT_WORKER_QUERY_SECONDS="1",
         PREFECT_FLOWS_HEARTBEAT_FREQUENCY="30",
-        MNIST_BP_DATA_DIR=str(tmp_path / "data"),
-        MNIST_BP_ARTIFACTS=str(tmp_path / "artifacts"),
     )
     with pytest.MonkeyPatch.context() as patch, webhook() as hook:
         for name, value in settings.items():

@@ -8,7 +8,6 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -32,6 +31,7 @@ from flows.runtime.server import LocalServer
 from tests.support.scripts import prefect_home
 from tests.support.serving import REPOSITORY, client_of, environment, hide_packages, read_run, start_run, wait_for
 from tests.support.waiting import HANG_S, eventually
+from tests.support.workers import PREFECTS, Worker
 
 pytestmark = pytest.mark.slow
 
@@ -66,7 +66,6 @@ def pool(migrated_database: Path, tmp_path_factory: pytest.TempPathFactory) -> I
                 home,
                 PREFECT_API_URL=server.url,
                 PREFECT_API_AUTH_STRING=server.password,
-                PREFECT_WORKER_QUERY_SECONDS="1",
             )
             places = {"MNIST_BP_DATA_DIR": str(deployer / "data"), "MNIST_BP_ARTIFACTS": str(deployer / "artifacts")}
             done = deploy({**variables, **places}, deployer)
@@ -82,31 +81,11 @@ def deploy(variables: Mapping[str, str], cwd: Path, *flags: str) -> subprocess.C
     return subprocess.run(command, env=dict(variables), cwd=cwd, capture_output=True, text=True, timeout=HANG_S)
 
 
-def work(pool: Pool, directory: Path, *flags: str) -> subprocess.Popen[str]:
-    """Start a worker whose data and artifacts are in its working directory, which has modules of our names."""
+def worker(pool: Pool, directory: Path, *flags: str) -> Worker:
+    """Start Prefect's own worker in a directory that has modules of our names."""
     directory.mkdir(exist_ok=True)
     hide_packages(directory)
-    places = {"MNIST_BP_DATA_DIR": str(directory / "data"), "MNIST_BP_ARTIFACTS": str(directory / "artifacts")}
-    with (directory / "worker.log").open("w") as log:
-        return subprocess.Popen(
-            [sys.executable, "-m", "prefect", "worker", "start", "--pool", POOL, *flags],
-            env={**pool.variables, **places},
-            cwd=directory,
-            stdout=log,
-            stderr=log,
-            text=True,
-        )
-
-
-@contextmanager
-def worker(pool: Pool, directory: Path) -> Iterator[None]:
-    """Run a worker during the block."""
-    process = work(pool, directory)
-    try:
-        yield
-    finally:
-        process.terminate()
-        process.wait(HANG_S)
+    return Worker(pool.variables, directory, "--pool", POOL, *flags, program=PREFECTS)
 
 
 def deployment_id(name: str) -> UUID:
@@ -139,10 +118,9 @@ def test_two_workers_in_two_directories_run_what_the_form_sends_and_publish_wher
     for seed, directory in enumerate(directories):
         elsewhere = {"working_dir": str(directory)} if seed else None  # as an operator may set it for the pool
         run_id = start_run("train", {"config": {**sent, **SMALL, "seed": seed}}, elsewhere)
-        process = work(pool, directory, "--run-once")
-        assert process.wait(HANG_S) == 0
-        run = read_run(run_id)
-        assert run.state_name == "Completed", (directory / "worker.log").read_text()
+        with worker(pool, directory, "--run-once") as once:
+            assert once.process.wait(HANG_S) == 0
+            assert read_run(run_id).state_name == "Completed", once.text
     for directory in directories:
         (manifest,) = manifests(directory)
         assert (manifest.parent / "report.html").exists()
@@ -200,12 +178,13 @@ def test_after_missed_nights_the_latest_trains_and_the_earlier_ones_are_supersed
             nightly, schedule.id, active=False, schedule=CronSchedule(cron="0 2 * * *", timezone="UTC")
         )
     *earlier, latest = due_runs()
-    with worker(pool, tmp_path / "worker"):
+    with worker(pool, tmp_path / "worker") as process:
         wait_for(latest.id, "Completed")
         for run in earlier:
             ended = wait_for(run.id, SUPERSEDED)
             assert str(latest.id) in str(ended.state and ended.state.message)
-    assert "Traceback" not in (tmp_path / "worker" / "worker.log").read_text()
+        process.stop()
+        assert "Traceback" not in process.text
     (manifest,) = manifests(tmp_path / "worker")
     assert latest.expected_start_time is not None
     assert json.loads(manifest.read_text())["seed"] == int(f"{latest.expected_start_time:%Y%m%d}")
@@ -230,9 +209,12 @@ def test_runs_of_two_schedules_with_other_parameters_that_are_due_at_once_both_t
         client.update_deployment(nightly, DeploymentUpdate(schedules=schedules))
         added = [each for each in client.read_deployment(nightly).schedules if str(each.slug).startswith("steps-")]
     try:
-        eventually(lambda: len(due_runs()) == before + 2, "they are not due")
+        *_, first, second = eventually(
+            lambda: due if len(due := due_runs()) == before + 2 else None, "they are not due"
+        )
         with worker(pool, tmp_path / "worker"):
-            eventually(lambda: len(manifests(tmp_path / "worker")) == 2, "not both trained")
+            wait_for(first.id, "Completed")
+            wait_for(second.id, "Completed")
     finally:
         with get_client(sync_client=True) as client:
             for each in added:

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import re
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from uuid import UUID
 
-import psutil
 import pytest
 from prefect import get_client
 from prefect.client.schemas.actions import WorkPoolCreate
@@ -22,47 +19,13 @@ from mnist_bp.errors import ConfigError
 from mnist_bp.layout import run_directory
 from mnist_bp.training.journal import Journal
 from tests.deployments.conftest import Operation
-from tests.support.serving import ENDLESS, REPOSITORY, read_run, start_run, wait_for
-from tests.support.waiting import HANG_S, eventually
+from tests.support.serving import ENDLESS, read_run, start_run, wait_for
+from tests.support.waiting import eventually
+from tests.support.workers import Worker
 
 pytestmark = pytest.mark.slow
 
 POOL = "stopped-and-killed"
-
-
-class Worker:
-    """A worker process of the pool."""
-
-    def __init__(self, operation: Operation, directory: Path) -> None:
-        self.log = directory / "worker.log"
-        with self.log.open("wb") as log:
-            self.process = subprocess.Popen(
-                [sys.executable, REPOSITORY / "deployments" / "worker.py", "--pool", POOL],
-                env={**operation.variables, "PREFECT_WORKER_QUERY_SECONDS": "1", "MNIST_BP_DATA_DIR": str(directory)},
-                cwd=directory,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-            )
-
-    def ready(self) -> Worker:
-        """Wait until it asks for runs."""
-        eventually(lambda: "started!" in self.text, "it does not start")
-        return self
-
-    @property
-    def text(self) -> str:
-        return self.log.read_text()
-
-    @property
-    def runs(self) -> list[psutil.Process]:
-        """The processes of its runs."""
-        found: list[psutil.Process] = psutil.Process(self.process.pid).children(recursive=True)
-        return found
-
-    def end(self) -> None:
-        for process in [self.process, *self.runs] if self.process.poll() is None else []:
-            process.kill()
-        self.process.wait()
 
 
 @pytest.fixture
@@ -96,12 +59,10 @@ def start_to_train(directory: Path) -> tuple[UUID, str]:
 def test_a_worker_that_is_stopped_ends_its_runs_as_crashed_and_prints_how_to_resume_them(
     operation: Operation, pool: None, tmp_path: Path
 ) -> None:
-    worker = Worker(operation, tmp_path).ready()
-    try:
-        run, name = start_to_train(tmp_path)
+    with Worker(operation.variables, tmp_path, "--pool", POOL).ready() as worker:
+        run, name = start_to_train(tmp_path / "data")
         (process,) = worker.runs
-        worker.process.terminate()
-        assert worker.process.wait(HANG_S) == 0
+        assert worker.stop() == 0
         assert not process.is_running()
         state = read_run(run).state
         assert state is not None
@@ -109,28 +70,19 @@ def test_a_worker_that_is_stopped_ends_its_runs_as_crashed_and_prints_how_to_res
         # quoted in a path with a space
         assert re.search(rf"prefect'? deployment run mnist-bp/train --param resume={name}\n", worker.text)
         assert "Traceback" not in worker.text
-    finally:
-        worker.end()
 
 
 def test_a_worker_that_starts_again_marks_the_runs_that_were_killed_with_it(
     operation: Operation, pool: None, tmp_path: Path
 ) -> None:
-    worker = Worker(operation, tmp_path).ready()
-    try:
-        run, name = start_to_train(tmp_path)
-    finally:
-        worker.end()
+    with Worker(operation.variables, tmp_path, "--pool", POOL).ready():
+        run, name = start_to_train(tmp_path / "data")
     assert read_run(run).state_name == "Running"
-    worker = Worker(operation, tmp_path).ready()
-    try:
+    with Worker(operation.variables, tmp_path, "--pool", POOL).ready() as worker:
         assert read_run(run).state_name == "Crashed"
         assert re.search(rf"prefect'? deployment run mnist-bp/train --param resume={name}\n", worker.text)
-        worker.process.terminate()
-        assert worker.process.wait(HANG_S) == 0
+        assert worker.stop() == 0
         assert "no run was in progress" in worker.text
-    finally:
-        worker.end()
 
 
 def test_a_pool_that_does_not_exist_or_starts_no_processes_is_one_line(operation: Operation) -> None:
