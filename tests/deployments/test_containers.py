@@ -47,6 +47,14 @@ def test_the_image_is_named_after_the_version_of_the_project() -> None:
         assert SERVICES[service]["image"] == f"mnist-bp:{PROJECT['project']['version']}"
 
 
+def test_an_image_is_built_on_one_version_of_each_base_image() -> None:
+    based_on = re.findall(r"^FROM (\S+:\S+)", DOCKERFILE, re.MULTILINE)
+    started = [service["image"] for service in SERVICES.values() if "build" not in service]
+    assert len(based_on) == 3
+    for image in [*based_on, *started]:
+        assert re.search(r":\d+\.\d+", image), image
+
+
 def test_images_are_built_by_the_tools_of_the_makefile() -> None:
     assert re.findall(r"uv==(\S+)", DOCKERFILE) == re.findall(r"^UV_VERSION := (\S+)", MAKEFILE, re.MULTILINE)
     (minio,) = re.findall(r"github\.com/minio/minio@\S+", DOCKERFILE)
@@ -60,6 +68,9 @@ def test_the_context_of_a_build_contains_every_package_and_what_the_build_reads(
     found = {path.name for path in REPOSITORY.iterdir() if any(fnmatch(path.name, each) for each in packages)}
     assert found == {"bench", "deployments", "flows", "mnist_bp", "tasks"}
     assert included == found | {"pyproject.toml", "requirements.lock", PROJECT["project"]["readme"]}
+    rules = [line for line in lines if not line.startswith(("#", "!"))]
+    assert rules[0] == "*"  # everything else is left out
+    assert {"deployments/Dockerfile", "deployments/compose.yaml"} < set(rules)  # a changed one builds nothing again
 
 
 def test_a_changed_source_does_not_install_the_packages_again() -> None:
@@ -75,11 +86,11 @@ def test_without_cuda_torch_has_the_locked_version_and_no_digest_of_other_files(
     edited = tmp_path / "requirements.lock"
     edited.write_text(LOCK)
     subprocess.run([*shlex.split(edit), str(edited)], check=True)
-    removed = set(LOCK.splitlines()) - set(edited.read_text().splitlines())
+    before, after = set(LOCK.splitlines()), set(edited.read_text().splitlines())
+    removed = before - after
     torch = {f"{name}=={locked(name)}" for name in ("torch", "torchvision")}
     assert {line for line in removed if "--hash" not in line} == {f"{pin} \\" for pin in torch}
-    kept = re.findall(r"^(\S+==\S+)(.*)$", edited.read_text(), re.MULTILINE)
-    assert {pin for pin, rest in kept if "\\" not in rest} == torch
+    assert after - before == torch  # neither a line that goes on, nor one of theirs with a digest
 
 
 @pytest.mark.parametrize("service", LASTING)
@@ -91,6 +102,20 @@ def test_a_service_that_ends_or_hangs_is_noticed(service: str) -> None:
 @pytest.mark.parametrize("service", SERVICES)
 def test_no_port_is_reachable_from_other_machines(service: str) -> None:
     assert all(port.startswith("127.0.0.1:") for port in SERVICES[service].get("ports", []))
+
+
+def test_the_database_is_ready_once_it_listens_where_the_server_connects() -> None:
+    """While it creates the database, PostgreSQL listens on its socket alone, and pg_isready asks there by default."""
+    ready = SERVICES["database"]["healthcheck"]["test"]
+    assert ready[ready.index("--host") + 1] == "127.0.0.1"
+
+
+def test_links_lead_to_the_port_that_a_browser_of_the_machine_reaches() -> None:
+    (published,) = SERVICES["server"]["ports"]
+    address = f"http://{published.removesuffix(':4200')}"
+    assert SERVICES["server"]["environment"]["PREFECT_SERVER_UI_API_URL"] == f"{address}/api"
+    for service in ("server", "deploy", "worker"):
+        assert SERVICES[service]["environment"]["PREFECT_UI_URL"] == address
 
 
 def test_a_restart_of_the_worker_deploys_nothing() -> None:
