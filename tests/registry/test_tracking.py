@@ -8,6 +8,7 @@ import re
 import shlex
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -279,6 +280,16 @@ def test_a_file_that_is_not_as_it_was_published_is_not_logged(
     (run,) = logged_runs(client, run_id)
     assert client.list_artifacts(run.info.run_id) == []
     assert run.info.status == "RUNNING"
+
+
+def test_a_temporary_directory_that_cannot_be_written_to_is_one_line(
+    url: str, store: LocalStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_id = published(store, 50, "mnist")
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "removed"))
+    with pytest.raises(TrackingError) as caught:
+        log_run(f"mlflow:{url}", store, run_id)
+    assert str(caught.value) == "temporary files for MLflow: No such file or directory"
 
 
 WITHOUT_MLFLOW = """
