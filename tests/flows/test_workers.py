@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import shutil
 import subprocess
@@ -11,6 +12,9 @@ from datetime import date, timedelta
 from pathlib import Path
 
 import pytest
+from prefect import get_client
+from prefect.client.schemas.filters import LogFilter, LogFilterFlowRunId, LogFilterLevel
+from prefect.client.schemas.objects import FlowRun
 
 import mnist_bp
 from flows.nightly import nightly
@@ -41,8 +45,11 @@ def train_on_another_machine(directory: Path) -> str:
     return run_id
 
 
-def warnings_of_other_code() -> list[str]:
-    return [line for line in logs_of(newest_flow_run()) if "uses other code" in line]
+def warnings_of(run: FlowRun) -> list[str]:
+    assert logs_of(run)
+    flow_run, level = LogFilterFlowRunId(any_=[run.id]), LogFilterLevel(ge_=logging.WARNING)
+    with get_client(sync_client=True) as client:
+        return [log.message for log in client.read_logs(log_filter=LogFilter(flow_run_id=flow_run, level=level))]
 
 
 def test_a_night_with_other_code_than_the_newest_run_warns_once_and_trains(tmp_path: Path) -> None:
@@ -51,11 +58,18 @@ def test_a_night_with_other_code_than_the_newest_run_warns_once_and_trains(tmp_p
     assert recorded["sha256"] != code_sha256()
     today = date.today()
     assert isinstance(nightly(CONFIG, night=today), RunSummary)
-    (line,) = warnings_of_other_code()
-    for part in (other, f"mnist-bp {__version__}", recorded["sha256"][:12], code_sha256()[:12], "install one version"):
+    (line,) = warnings_of(newest_flow_run())
+    for part in (
+        "uses other code",
+        other,
+        f"mnist-bp {__version__}",
+        recorded["sha256"][:12],
+        code_sha256()[:12],
+        "install one version",
+    ):
         assert part in line
     assert isinstance(nightly(CONFIG, night=today + timedelta(days=1)), RunSummary)
-    assert warnings_of_other_code() == []  # the newest run is now by this code
+    assert warnings_of(newest_flow_run()) == []  # the newest run is now by this code
 
 
 def test_a_run_that_may_not_write_to_the_store_fails_before_its_first_task(
