@@ -46,9 +46,13 @@ def run_deployment_command(command: Callable[[], None], stage: str, data_dir: st
         from prefect.exceptions import PrefectException
         from prefect.settings import PREFECT_API_URL
 
-        if not isinstance(exc, httpx.HTTPError | PrefectException):
+        url = str(PREFECT_API_URL.value())
+        if isinstance(exc, httpx.HTTPError):
+            print_error(str(unusable(url, exc, "try again")))
+        elif isinstance(exc, PrefectException):  # such as ObjectNotFound
+            print_error(f"the Prefect server at {url} was changed by another process ({type(exc).__name__}): try again")
+        else:
             raise
-        print_error(str(unusable(str(PREFECT_API_URL.value()), exc, "try again")))
         return 1
     finally:
         alive.stop()

@@ -1,0 +1,90 @@
+"""The commands of `deployments/`: definitions that they take, and a server that refuses a later request."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+import yaml
+from prefect import get_client
+from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_MAX_RETRIES, temporary_settings
+
+from deployments import alarms, deploy, worker
+from flows.runtime.deployment_command import run_deployment_command
+from mnist_bp.errors import ConfigError
+from tests.support.raw_http import RawHttp, Reply, Send, http
+
+
+def hang_up(send: Send, closing: object) -> None:
+    raise ConnectionAbortedError  # which ends the connection
+
+
+@pytest.mark.usefixtures("own_signals")
+@pytest.mark.parametrize(
+    ("command", "flags"),
+    [(alarms.main, ["--without-webhook"]), (deploy.main, []), (worker.main, [])],
+    ids=["alarms", "deploy", "worker"],
+)
+@pytest.mark.parametrize(
+    ("later", "problem"),
+    [
+        (http("401 Unauthorized", b"{}"), "refuses requests (HTTP 401): set PREFECT_API_AUTH_STRING"),
+        (http("403 Forbidden", b"{}"), "refuses requests (HTTP 403): set PREFECT_API_AUTH_STRING"),
+        (http("422 Unprocessable Entity", b"{}"), "refuses requests (HTTP 422): use a server of Prefect "),
+        (http("500 Internal Server Error", b"{}"), "refuses requests (HTTP 500): see its log, or try again"),
+        (hang_up, "(RemoteProtocolError): start it, or try again"),
+    ],
+    ids=["401", "403", "422", "500", "hangs-up"],
+)
+def test_a_server_that_refuses_after_its_first_reply_is_one_line(
+    command: Callable[[Sequence[str]], int],
+    flags: list[str],
+    later: Reply,
+    problem: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def reply(send: Send, closing: object) -> None:
+        first = {"/api/flows/filter": http("200 OK", b"[]"), "/api/csrf-token": http("404 Not Found", b"{}")}
+        path = server.requests[-1].split()[1].partition("?")[0]
+        first.get(path, later)(send, server.closing)
+
+    with RawHttp(reply) as server:
+        address = f"{server.endpoint}/api"
+        with temporary_settings({PREFECT_API_URL: address, PREFECT_CLIENT_MAX_RETRIES: 0}):
+            assert command(flags) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: ")
+    assert address in line
+    assert problem in line
+
+
+@pytest.mark.usefixtures("prefect_server")
+def test_an_object_that_another_process_has_deleted_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    def update() -> None:
+        with get_client(sync_client=True) as client:
+            client.delete_deployment(uuid4())
+
+    assert run_deployment_command(update, "connecting", "data") == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    server = f"error: the Prefect server at {PREFECT_API_URL.value()}"
+    assert line == f"{server} was changed by another process (ObjectNotFound): try again"
+
+
+def test_a_schedule_is_in_the_time_zone_of_its_own_nights(tmp_path: Path) -> None:
+    file, definition = tmp_path / "prefect.yaml", yaml.safe_load(deploy.DEFINITION.read_text())
+    nightly = definition["deployments"][1]
+    (schedule,) = nightly["schedules"]
+
+    def read() -> None:
+        file.write_text(yaml.safe_dump(definition))
+        deploy.read_definition(file)
+
+    nightly["parameters"]["timezone"] = schedule["timezone"] = "Europe/Zurich"
+    read()
+    schedule["parameters"] = {"timezone": "Africa/Cairo"}  # instead of the deployment's
+    with pytest.raises(ConfigError, match="is in the time zone Europe/Zurich, and the parameter timezone is Africa/Ca"):
+        read()
+    schedule["timezone"] = "Africa/Cairo"
+    read()
