@@ -34,7 +34,7 @@ class Worker:
         self.log = directory / "worker.log"
         places = {"MNIST_BP_DATA_DIR": str(directory / "data"), "MNIST_BP_ARTIFACTS": str(directory / "artifacts")}
         with self.log.open("ab") as log:
-            self._begin = log.tell()
+            self._begin = self.log.stat().st_size
             self.process = subprocess.Popen(
                 [sys.executable, *program, *flags],
                 env={"PREFECT_WORKER_QUERY_SECONDS": "1", **places, **variables},
