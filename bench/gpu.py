@@ -22,9 +22,10 @@ import triton
 
 from mnist_bp.engines.certificate import certify
 from mnist_bp.engines.cuda import CudaEngine, unavailable_reason
-from mnist_bp.engines.interface import ResidentData
+from mnist_bp.engines.interface import ResidentData, unmoved
 from mnist_bp.engines.reference import ReferenceEngine
 from mnist_bp.model.parameters import Model, initial_parameters
+from mnist_bp.model.recipe import Recipe
 
 INPUTS, HIDDEN, CLASSES, BATCH, IMAGES = 784, 30, 10, 10, 60_000
 EAGER_DIVISOR: Final = 20
@@ -34,10 +35,9 @@ EAGER_DIVISOR: Final = 20
 def training(data: ResidentData, models: int, steps: int) -> Callable[[], list[Model]]:
     """Return a call that trains some models for some steps, each from its own seed, in its own order."""
     starts = [initial_parameters(seed, INPUTS, HIDDEN, CLASSES) for seed in range(models)]
-    orders = [
-        np.random.RandomState(seed).randint(IMAGES, size=(steps, BATCH)).astype(np.int64) for seed in range(models)
-    ]
-    return lambda: data.advance(starts, orders, learning_rate=0.5, bias_gradient="mean")
+    draws = [np.random.RandomState(seed) for seed in range(models)]
+    batches = [unmoved(draw.randint(IMAGES, size=(steps, BATCH)).astype(np.int64), 0.5) for draw in draws]
+    return lambda: data.advance(starts, batches, Recipe())
 
 
 def seconds_in_turn(calls: Sequence[Callable[[], object]], runs: int) -> list[list[float]]:

@@ -50,9 +50,7 @@ def measure(runs: int, steps: int, log: Log = silent, *, data: CachedDataset | N
         seconds = []
         for part in batches:
             started = time.perf_counter()
-            (model,) = resident.advance(
-                [model], [part], learning_rate=config.learning_rate, bias_gradient=config.bias_gradient
-            )
+            (model,) = resident.advance([model], [part], config.recipe)
             seconds.append(time.perf_counter() - started)
         return seconds
 

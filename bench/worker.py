@@ -130,7 +130,7 @@ def main() -> None:
     os.dup2(2, 1)  # what a library prints goes to stderr, not between the answers
     about = json.loads((directory / "task.json").read_text())
     task = Task(directory, about["learning_rate"], about["classes"])
-    order = ExampleOrder(about["seed"], len(task.labels), about["batch_size"]).batches(0, about["steps"])
+    order = ExampleOrder(about["seed"], len(task.labels), about["batch_size"]).batches(0, about["steps"]).rows
     start = initial_parameters(about["seed"], task.images.shape[1], about["hidden"], about["classes"])
     try:
         trainer = PEERS[name].load(task)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from bench.peers import NotAvailableError, Task
 from mnist_bp.engines.choose import choose_engine
+from mnist_bp.engines.interface import unmoved
 from mnist_bp.errors import ConfigError
 from mnist_bp.model.parameters import IntArray, Model
+from mnist_bp.model.recipe import Recipe
 
 
 class Ours:
@@ -31,7 +33,7 @@ class Ours:
 
     def advance(self, model: Model, batches: IntArray) -> Model:
         """See `Trainer`."""
-        (after,) = self._data.advance([model], [batches], learning_rate=self._learning_rate, bias_gradient="mean")
+        (after,) = self._data.advance([model], [unmoved(batches, self._learning_rate)], Recipe())
         return after
 
 

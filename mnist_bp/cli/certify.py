@@ -13,7 +13,7 @@ from mnist_bp.cli.output import say
 from mnist_bp.cli.tables import print_table
 from mnist_bp.config import EngineChoice
 from mnist_bp.engines.choose import choose_engine
-from mnist_bp.model.parameters import BiasGradient
+from mnist_bp.model.recipe import Activation, BiasGradient, Loss, Recipe
 
 if TYPE_CHECKING:
     from mnist_bp.engines.certificate import Certificate
@@ -34,6 +34,12 @@ class CertifyCommand(Command, cli_prog_name="mnist-bp certify"):
     bias_gradient: BiasGradient = "mean"
     """Reduction of the bias gradients over the batch that the check uses."""
 
+    loss: Loss = "squared_error"
+    """Loss that the check uses."""
+
+    activation: Activation = "sigmoid"
+    """Activation of the hidden units that the check uses."""
+
 
 def main(arguments: Sequence[str]) -> int:
     """Check an engine and print its errors.
@@ -49,7 +55,7 @@ def main(arguments: Sequence[str]) -> int:
         engine,
         hidden=command.hidden,
         batch_size=command.batch_size,
-        bias_gradient=command.bias_gradient,
+        recipe=Recipe(loss=command.loss, activation=command.activation, bias_gradient=command.bias_gradient),
         precisions=("float32", "float64"),
     )
     if command.json_output:

@@ -154,7 +154,7 @@ class TrainCommand(RunConfig, Command):
 
     model_config = Command.model_config
 
-    preset: Literal["lab-8-4", "lab-8-4-sum", "smoke"] = "lab-8-4"
+    preset: Literal["lab-8-4", "lab-8-4-sum", "lab-8-4-scaled", "relu-30", "relu-128", "smoke"] = "lab-8-4"
     """Named set of values for the other flags, which override it; the defaults shown are those of lab-8-4."""
 
     resume: str | None = None
@@ -163,8 +163,13 @@ class TrainCommand(RunConfig, Command):
     @model_validator(mode="before")
     @classmethod
     def _fill_from_preset(cls, values: dict[str, Any]) -> dict[str, Any]:
+        if "epochs" in values and "steps" in values:
+            raise ValueError("--epochs and --steps: expected one of the two")
         preset = PRESETS.get(str(values.get("preset")))
-        return {**preset.model_dump(exclude_unset=True), **values} if preset else values
+        if preset is None:
+            return values
+        unset = {"steps"} if "epochs" in values else set()
+        return {**preset.model_dump(exclude_unset=True, exclude=unset), **values}
 
     @property
     def given(self) -> dict[str, Any]:

@@ -107,9 +107,9 @@ def reproduce(
     logger.info(f"reproduce   training {orders} networks for {config.steps:,} steps, {engine.name} engine")
     images, labels = load_split(data.train)
     test_images, test_labels = load_split(data.test)
-    evaluator = Evaluator(engine, test_images[:LAB_EXAMPLES], test_labels[:LAB_EXAMPLES])
+    evaluator = Evaluator(engine, test_images[:LAB_EXAMPLES], test_labels[:LAB_EXAMPLES], config.recipe)
     models = [initial_parameters(config.seed, PIXELS, config.hidden, CLASSES)] * orders
-    shuffles = [ExampleOrder(seed, len(images), config.batch_size) for seed in range(1, orders + 1)]
+    shuffles = [ExampleOrder(seed, len(images), config.batch_size, config.recipe) for seed in range(1, orders + 1)]
     steps, correct = [], []
     for point in train(config, engine.load(images, labels), models, shuffles):
         steps.append(point.step)

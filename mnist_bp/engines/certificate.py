@@ -19,21 +19,20 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Final
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from mnist_bp.engines.interface import Engine, ResidentData
+from mnist_bp.engines.interface import Engine, ResidentData, unmoved
 from mnist_bp.engines.reference import ReferenceEngine
 from mnist_bp.errors import CertificateError
 from mnist_bp.model.backprop import forward, loss
 from mnist_bp.model.parameters import (
     CLASSES,
     PIXELS,
-    BiasGradient,
     FloatArray,
     IntArray,
     Model,
@@ -41,6 +40,7 @@ from mnist_bp.model.parameters import (
     UInt8Array,
     initial_parameters,
 )
+from mnist_bp.model.recipe import Recipe
 
 GRADIENT_LIMIT: Final[Mapping[str, float]] = {"float32": 2e-6, "float64": 1e-10}
 """Largest allowed error of a parameter's gradient, relative to its largest entry."""
@@ -55,6 +55,8 @@ and 4.6 (maximum); with a bias gradient that is a sum instead of a mean, an engi
 _PROBE_RATE: Final[Mapping[str, float]] = {"float32": 2.0**20, "float64": 2.0**40}
 _RATE_TIMES_BATCH: Final = 5.0
 """Product of learning rate and batch size on the trajectory, as in the lab."""
+
+LAB: Final = Recipe()
 
 _EXAMPLES: Final = 256
 _NONZERO_SHARE: Final = 0.19
@@ -145,7 +147,7 @@ def certify(
     *,
     hidden: int = 30,
     batch_size: int = 10,
-    bias_gradient: BiasGradient = "mean",
+    recipe: Recipe = LAB,
     precisions: tuple[str, ...] = ("float32",),
     steps: int = 100,
 ) -> Certificate:
@@ -155,7 +157,8 @@ def certify(
         engine: Engine to check.
         hidden: H of the network that it is checked on.
         batch_size: B.
-        bias_gradient: Reduction of the bias gradients on the trajectory; the measured gradients are always sums.
+        recipe: Equations that are checked; the learning rate is chosen here, and the measured bias gradients are always
+            sums.
         precisions: Precisions of the measured gradients: `float32`, `float64`, or both.
         steps: Length of the trajectory.
     """
@@ -165,18 +168,19 @@ def certify(
     model: Model = initial_parameters(1, PIXELS, hidden, CLASSES)
     batch = np.arange(batch_size)
     small: Model = model.map(lambda array: array / 8)  # a saturated sigmoid magnifies the rounding of z1
-    expected = _autograd_gradients(_cast("float64", small), images[batch], labels[batch])
+    expected = _autograd_gradients(_cast("float64", small), images[batch], labels[batch], recipe)
     gradients = {}
     for dtype in precisions:
-        found, by_reference = (gradients_of(each, _cast(dtype, small), batch) for each in (data, reference))
+        found, by_reference = (gradients_of(each, _cast(dtype, small), batch, recipe) for each in (data, reference))
         gradients[dtype] = {
             name: {"autograd": _error(a, b), "reference": _error(a, c)}
             for name, a, b, c in zip(Parameters._fields, found, expected, by_reference, strict=True)
         }
-    batches = np.random.RandomState(1).randint(len(images), size=(steps, batch_size)).astype(np.int64)
+    rows = np.random.RandomState(1).randint(len(images), size=(steps, batch_size)).astype(np.int64)
+    batches = unmoved(rows, _RATE_TIMES_BATCH / batch_size)
     precise = _cast("float64", model)
     exact, after, one_rounding = (
-        each.advance([start], [batches], learning_rate=_RATE_TIMES_BATCH / batch_size, bias_gradient=bias_gradient)[0]
+        each.advance([start], [batches], recipe)[0]
         for each, start in ((reference, precise), (data, model), (reference, _rounded(precise)))
     )
     weights = {
@@ -206,27 +210,29 @@ def _rounded(model: Model) -> Model:
     return model.map(lambda array: array * (1 + 2.0**-24 * draw.choice([-1, 1], array.shape)))
 
 
-def gradients_of(data: ResidentData, model: Model, batch: IntArray) -> Model:
+def gradients_of(data: ResidentData, model: Model, batch: IntArray, recipe: Recipe) -> Model:
     """Measure an engine's gradients with one step at a learning rate that makes the weights negligible.
 
     Args:
         data: A dataset loaded by the engine.
         model: The network.
         batch: Row numbers of the examples, shape (B,).
+        recipe: Equations; the bias gradients are sums.
 
     Returns:
         The gradients of the loss, in float64.
     """
     rate = _PROBE_RATE[model.W1.dtype.name]
-    (moved,) = data.advance([model], [batch[np.newaxis]], learning_rate=rate, bias_gradient="sum")
+    (moved,) = data.advance([model], [unmoved(batch[np.newaxis], rate)], replace(recipe, bias_gradient="sum"))
     return Parameters(*((a.astype(np.float64) - b) / rate for a, b in zip(model, moved, strict=True)))
 
 
-def _autograd_gradients(model: Model, images: UInt8Array, labels: UInt8Array) -> Model:
+def _autograd_gradients(model: Model, images: UInt8Array, labels: UInt8Array, recipe: Recipe) -> Model:
     leaves: Parameters[Tensor] = model.map(lambda array: torch.from_numpy(array).requires_grad_())
     x = torch.from_numpy(images).double() / 255
     t = torch.eye(CLASSES, dtype=torch.float64)[torch.from_numpy(labels).long()]
-    return Parameters(*(gradient.numpy() for gradient in torch.autograd.grad(loss(forward(leaves, x).a2, t), leaves)))
+    a2 = forward(leaves, x, recipe.activation).a2
+    return Parameters(*(gradient.numpy() for gradient in torch.autograd.grad(loss(a2, t, recipe.loss), leaves)))
 
 
 def _error(found: FloatArray, expected: FloatArray) -> float:

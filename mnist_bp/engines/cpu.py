@@ -10,9 +10,10 @@ import numpy as np
 import numpy.typing as npt
 
 from mnist_bp.engines.cpu_kernel import CLASS_LANES, HIDDEN_LANES, Padded, compiled_kernels, compiled_packer, max_words
-from mnist_bp.engines.interface import PIXEL_SCALE
+from mnist_bp.engines.interface import PIXEL_SCALE, Batches
 from mnist_bp.engines.parallel import on_every_core
-from mnist_bp.model.parameters import BiasGradient, FloatArray, IntArray, Model, Parameters, UInt8Array, writable
+from mnist_bp.model.parameters import FloatArray, Model, Parameters, UInt8Array, writable
+from mnist_bp.model.recipe import Activation, Recipe
 
 
 @dataclass(frozen=True)
@@ -56,35 +57,29 @@ class CpuData:
     labels: UInt8Array
     classes: int
 
-    def advance(
-        self,
-        models: Sequence[Model],
-        batches: Sequence[IntArray],
-        *,
-        learning_rate: float,
-        bias_gradient: BiasGradient,
-    ) -> list[Model]:
+    def advance(self, models: Sequence[Model], batches: Sequence[Batches], recipe: Recipe) -> list[Model]:
         """Train each model on a separate core; see `ResidentData.advance`."""
         dtype = models[0].W1.dtype
         targets = _pad_rows(np.eye(self.classes, dtype=dtype), CLASS_LANES)
-        share = 1 if bias_gradient == "sum" else 1 / batches[0].shape[1]
-        rates = np.array([[-learning_rate, share]], dtype)
-
+        share = 1 if recipe.bias_gradient == "sum" else 1 / batches[0].rows.shape[1]
+        forms = recipe.loss == "cross_entropy", recipe.activation == "relu"
         x = _pixel_table(dtype, PIXEL_SCALE)
         train = compiled_kernels(dtype.name).train
 
-        def one(model: Model, order: IntArray) -> Model:
-            padded = _pad(model)
-            train(padded, self.words, self.starts, self.labels, writable(order), x, targets, rates)
+        def one(model: Model, each: Batches) -> Model:
+            padded, rows, offsets = _pad(model), writable(each.rows), writable(each.offsets)
+            rates = np.stack([-each.rates, np.full_like(each.rates, share)], axis=1).astype(dtype)
+            train(padded, self.words, self.starts, self.labels, rows, offsets, x, targets, rates, *forms)
             return _unpad(padded, model)
 
         return on_every_core(one, models, batches)
 
-    def predict(self, model: Model, scale: float = PIXEL_SCALE) -> FloatArray:
+    def predict(self, model: Model, activation: Activation, scale: float = PIXEL_SCALE) -> FloatArray:
         """Predict with the forward pass of the kernel; see `ResidentData.predict`."""
         dtype, padded = model.W1.dtype, _pad(model)
         a2 = aligned_zeros((len(self.labels), padded.W2.shape[1]), dtype)
-        compiled_kernels(dtype.name).predict(padded, self.words, self.starts, _pixel_table(dtype, scale), a2)
+        x = _pixel_table(dtype, scale)
+        compiled_kernels(dtype.name).predict(padded, self.words, self.starts, x, a2, activation == "relu")
         return a2[:, : self.classes]
 
 

@@ -19,6 +19,7 @@ Layout, and why:
 - An image is a sequence of byte pairs, (distance from the previous pixel, value), four pairs to a 64-bit word: 300
   bytes instead of 784, in one stream. The words of the image after next are prefetched while this one is computed;
   otherwise every image would stall on memory.
+- An image is moved by starting at another row of W1: its pairs are distances, so they move together.
 - Pixels stay bytes; a table of 256 entries converts them to x in the precision of the weights, including the scale.
 
 numba is used instead of a C++ extension because it needs no compiler on the machine, and compiles for the processor
@@ -36,7 +37,16 @@ from numba import from_dtype, njit, types
 
 from mnist_bp.engines.flush_to_zero import FLUSH, read_control, write_control
 from mnist_bp.engines.numba_cache import compile_cached
-from mnist_bp.engines.numba_vectors import fma, prefetch, sigmoid, store, store_row, vector_ops
+from mnist_bp.engines.numba_vectors import (
+    fma,
+    only_where_positive,
+    prefetch,
+    relu,
+    sigmoid,
+    store,
+    store_row,
+    vector_ops,
+)
 from mnist_bp.model.parameters import FloatArray, UInt8Array
 
 HIDDEN_LANES: Final = 32
@@ -91,20 +101,20 @@ def _input_count(model: Any) -> Any:
 
 
 @njit
-def _first_row(block: int, D: Any) -> Any:
-    """Return the row of W1 that holds pixel 0 of a block of hidden units."""
-    return np.uint64(block) // np.uint64(HIDDEN_LANES) * D
+def _first_row(block: int, D: Any, offset: int) -> Any:
+    """Return the row of W1 that holds pixel 0 of an image for a block of hidden units, if it is moved by an offset."""
+    return np.uint64(block) // np.uint64(HIDDEN_LANES) * D + np.uint64(offset)  # a negative one wraps around twice
 
 
 @njit
-def _pre_activation(model: Any, words: Any, first: int, last: int, x: Any, block: int, D: Any) -> Any:
+def _pre_activation(model: Any, words: Any, first: int, last: int, x: Any, block: int, D: Any, offset: int) -> Any:
     """Compute z1 = x W1 + b1 of one image, for one block of hidden units.
 
     The four products of a word are added first: this way the sums of several words are computed in parallel, z1 is
     rounded a quarter as often, and only two sums are kept, which fit into the registers of AVX2.
     """
     z1 = load_h(model.b1, 0, block)
-    row = _first_row(block, D)
+    row = _first_row(block, D, offset)
     for w in range(first, last):
         word = words[w]
         distance, value = _pixel(word, 0)
@@ -119,11 +129,14 @@ def _pre_activation(model: Any, words: Any, first: int, last: int, x: Any, block
 
 
 @njit
-def _hidden(model: Any, words: Any, first: int, last: int, x: Any, a1: Any, i: int, D: Any) -> None:
+def _hidden(
+    model: Any, words: Any, first: int, last: int, x: Any, a1: Any, i: int, D: Any, offset: int, with_relu: bool
+) -> None:
     """Compute a1 of one image into row i."""
     for block in range(0, a1.shape[1], HIDDEN_LANES):
-        z1 = _pre_activation(model, words, first, last, x, block, D)
-        store(a1, i, block, sigmoid(z1) * load_h(model.hidden_mask, 0, block))
+        z1 = _pre_activation(model, words, first, last, x, block, D, offset)
+        activation = relu(z1) if with_relu else sigmoid(z1)
+        store(a1, i, block, activation * load_h(model.hidden_mask, 0, block))
 
 
 @njit
@@ -143,7 +156,17 @@ def _prefetch_image(words: Any, starts: Any, image: Any) -> None:
 
 
 def train_kernel(
-    model: Any, words: Any, starts: Any, labels: Any, batches: Any, x: Any, targets: Any, rates: Any
+    model: Any,
+    words: Any,
+    starts: Any,
+    labels: Any,
+    rows: Any,
+    offsets: Any,
+    x: Any,
+    targets: Any,
+    rates: Any,
+    with_cross_entropy: bool,
+    with_relu: bool,
 ) -> None:
     """Train one model in place for S steps.
 
@@ -152,12 +175,15 @@ def train_kernel(
         words: Nonzero pixels of all images, packed as described in the module's docstring, uint64.
         starts: Index of each image's first word, shape (N + 1,), uint32.
         labels: Shape (N,), uint8.
-        batches: Row numbers of each step's examples, shape (S, B), int64.
+        rows: Row numbers of each step's examples, shape (S, B), int64.
+        offsets: How far each of them is moved, shape (S, B), int32; see `mnist_bp.engines.interface.Batches`.
         x: The pixel in [0, 1] for each byte, shape (1, 256).
         targets: One-hot rows, shape (K, K_).
-        rates: Shape (1, 2): minus the learning rate, and the additional factor of the bias gradients (1 or 1 / B).
+        rates: Shape (S, 2): minus the learning rate, and the additional factor of the bias gradients (1 or 1 / B).
+        with_cross_entropy: Whether (1') replaces (1).
+        with_relu: Whether (5') replaces (5).
     """
-    steps, batch_size = batches.shape
+    steps, batch_size = rows.shape
     D, H, K = _input_count(model), model.W2.shape[0], model.W2_T.shape[0]
     H_, K_ = model.b1.shape[1], model.W2.shape[1]
     a1 = np.empty((batch_size, H_), x.dtype)
@@ -168,24 +194,30 @@ def train_kernel(
     for step in range(steps):
         for i in range(batch_size):  # a1 = sigmoid(x W1 + b1)
             if step + PREFETCH_STEPS < steps:
-                _prefetch_image(words, starts, np.uint64(batches[step + PREFETCH_STEPS, i]))
+                _prefetch_image(words, starts, np.uint64(rows[step + PREFETCH_STEPS, i]))
             if step + PREFETCH_STEPS + 1 < steps:
-                prefetch(starts, np.uint64(batches[step + PREFETCH_STEPS + 1, i]))
-            image = np.uint64(batches[step, i])
-            _hidden(model, words, starts[image], starts[image + np.uint64(1)], x, a1, i, D)
-        for i in range(batch_size):  # (1) dz2 = (a2 - t) * a2 * (1 - a2)
-            label = labels[np.uint64(batches[step, i])]
+                prefetch(starts, np.uint64(rows[step + PREFETCH_STEPS + 1, i]))
+            image = np.uint64(rows[step, i])
+            first, last = starts[image], starts[image + np.uint64(1)]
+            _hidden(model, words, first, last, x, a1, i, D, offsets[step, i], with_relu)
+        for i in range(batch_size):  # (1) dz2 = (a2 - t) * a2 * (1 - a2)  (1') dz2 = a2 - t
+            label = labels[np.uint64(rows[step, i])]
             for block in range(0, K_, CLASS_LANES):
                 a2 = _predicted(model, a1, i, block)
-                slope = a2 * (load_k(model.class_mask, 0, block) - a2)
-                store(dz2, i, block, (a2 - load_k(targets, label, block)) * slope * broadcast_k(rates, 0, 0))
-        for i in range(batch_size):  # (4) da1 = dz2 W2^T  (5) dz1 = da1 * a1 * (1 - a1)
+                error = a2 - load_k(targets, label, block)
+                if not with_cross_entropy:
+                    error = error * (a2 * (load_k(model.class_mask, 0, block) - a2))
+                store(dz2, i, block, error * broadcast_k(rates, step, 0))
+        for i in range(batch_size):  # (4) da1 = dz2 W2^T  (5) dz1 = da1 * a1 * (1 - a1)  (5') dz1 = da1 * [a1 > 0]
             for block in range(0, H_, HIDDEN_LANES):
                 da1 = zeros_h(x)
                 for k in range(K):
                     da1 = fma(broadcast_h(dz2, i, k), load_h(model.W2_T, k, block), da1)
                 activation = load_h(a1, i, block)
-                store(dz1, i, block, da1 * activation * (load_h(model.hidden_mask, 0, block) - activation))
+                if with_relu:
+                    store(dz1, i, block, only_where_positive(da1, activation))
+                else:
+                    store(dz1, i, block, da1 * activation * (load_h(model.hidden_mask, 0, block) - activation))
         for h in range(H):  # (2) dW2 = a1^T dz2
             for block in range(0, K_, CLASS_LANES):
                 total = zeros_k(x)
@@ -202,24 +234,27 @@ def train_kernel(
             total = zeros_k(x)
             for i in range(batch_size):
                 total = total + load_k(dz2, i, block)
-            store(model.b2, 0, block, fma(total, broadcast_k(rates, 0, 1), load_k(model.b2, 0, block)))
+            store(model.b2, 0, block, fma(total, broadcast_k(rates, step, 1), load_k(model.b2, 0, block)))
         for block in range(0, H_, HIDDEN_LANES):  # (7) db1 = dz1, reduced over the batch
             total = zeros_h(x)
             for i in range(batch_size):
                 total = total + load_h(dz1, i, block)
-            store(model.b1, 0, block, fma(total, broadcast_h(rates, 0, 1), load_h(model.b1, 0, block)))
+            store(model.b1, 0, block, fma(total, broadcast_h(rates, step, 1), load_h(model.b1, 0, block)))
         for i in range(batch_size):  # (6) dW1 = x^T dz1
-            image = np.uint64(batches[step, i])
+            image = np.uint64(rows[step, i])
+            first, last = starts[image], starts[image + np.uint64(1)]
             for block in range(0, H_, HIDDEN_LANES):
-                _add_outer(model.W1, words, starts[image], starts[image + np.uint64(1)], x, dz1, i, block, D)
+                _add_outer(model.W1, words, first, last, x, dz1, i, block, D, offsets[step, i])
     write_control(control)
 
 
 @njit
-def _add_outer(W1: Any, words: Any, first: int, last: int, x: Any, dz1: Any, i: int, block: int, D: Any) -> None:
+def _add_outer(
+    W1: Any, words: Any, first: int, last: int, x: Any, dz1: Any, i: int, block: int, D: Any, offset: int
+) -> None:
     """Add x[p] * dz1 to the row of every pixel p of one image, for one block of hidden units."""
     change = load_h(dz1, i, block)
-    row = _first_row(block, D)
+    row = _first_row(block, D, offset)
     for w in range(first, last):
         word = words[w]
         for place in range(4):
@@ -228,7 +263,7 @@ def _add_outer(W1: Any, words: Any, first: int, last: int, x: Any, dz1: Any, i: 
             store_row(W1, row, fma(broadcast_h(x, 0, value), change, load_row(W1, row)))
 
 
-def predict_kernel(model: Any, words: Any, starts: Any, x: Any, a2: Any) -> None:
+def predict_kernel(model: Any, words: Any, starts: Any, x: Any, a2: Any, with_relu: bool) -> None:
     """Predict every image.
 
     Args:
@@ -237,6 +272,7 @@ def predict_kernel(model: Any, words: Any, starts: Any, x: Any, a2: Any) -> None
         starts: See `train_kernel`.
         x: The pixel for each byte, shape (1, 256).
         a2: Receives the predictions, shape (N, K_).
+        with_relu: Whether the hidden units are ReLUs.
     """
     D, a1 = _input_count(model), np.empty((PREDICT_BLOCK, model.b1.shape[1]), x.dtype)
     control = read_control()
@@ -244,7 +280,7 @@ def predict_kernel(model: Any, words: Any, starts: Any, x: Any, a2: Any) -> None
     for first in range(0, len(a2), PREDICT_BLOCK):
         count = min(PREDICT_BLOCK, len(a2) - first)
         for i in range(count):
-            _hidden(model, words, starts[first + i], starts[first + i + 1], x, a1, i, D)
+            _hidden(model, words, starts[first + i], starts[first + i + 1], x, a1, i, D, 0, with_relu)
         for i in range(count):
             for block in range(0, a2.shape[1], CLASS_LANES):
                 store(a2, first + i, block, _predicted(model, a1, i, block))
@@ -316,10 +352,12 @@ def kernel_signatures(dtype: str) -> tuple[tuple[Callable[..., None], tuple[Any,
     matrix = types.Array(from_dtype(np.dtype(dtype)), 2, "C")
     model = types.NamedUniTuple(matrix, len(Padded._fields), Padded)
     words, starts = types.Array(types.uint64, 1, "C"), types.Array(types.uint32, 1, "C")
-    labels, batches = types.Array(types.uint8, 1, "C"), types.Array(types.int64, 2, "C")
+    labels = types.Array(types.uint8, 1, "C")
+    rows, offsets = types.Array(types.int64, 2, "C"), types.Array(types.int32, 2, "C")
+    forms = types.boolean, types.boolean
     return (
-        (train_kernel, (model, words, starts, labels, batches, matrix, matrix, matrix)),
-        (predict_kernel, (model, words, starts, matrix, matrix)),
+        (train_kernel, (model, words, starts, labels, rows, offsets, matrix, matrix, matrix, *forms)),
+        (predict_kernel, (model, words, starts, matrix, matrix, types.boolean)),
     )
 
 

@@ -20,10 +20,11 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from mnist_bp.engines.interface import PIXEL_SCALE
+from mnist_bp.engines.interface import PIXEL_SCALE, Batches
 from mnist_bp.engines.reference import ReferenceData, ReferenceEngine
 from mnist_bp.errors import ConfigError
-from mnist_bp.model.parameters import BiasGradient, FloatArray, IntArray, Model, Parameters, UInt8Array
+from mnist_bp.model.parameters import FloatArray, Model, Parameters, UInt8Array
+from mnist_bp.model.recipe import Activation, Recipe
 
 try:
     from mnist_bp.engines import cuda_kernel
@@ -152,29 +153,25 @@ class CudaData:
     resident: ReferenceData
     inputs: int
 
-    def advance(
-        self,
-        models: Sequence[Model],
-        batches: Sequence[IntArray],
-        *,
-        learning_rate: float,
-        bias_gradient: BiasGradient,
-    ) -> list[Model]:
+    def advance(self, models: Sequence[Model], batches: Sequence[Batches], recipe: Recipe) -> list[Model]:
         """Train all models in one launch; see `ResidentData.advance`.
 
         Raises:
-            ConfigError: The network does not fit on the chip.
+            ConfigError: The network does not fit on the chip, or images are moved.
         """
-        (steps, B), (D, H), K = batches[0].shape, models[0].W1.shape, len(models[0].b2)
+        if any(each.offsets.any() for each in batches):
+            raise ConfigError("engine cuda does not move images: expected shift 0; use the engine cpu or reference")
+        (steps, B), (D, H), K = batches[0].rows.shape, models[0].W1.shape, len(models[0].b2)
         sizes = tiling(D, H, K, B)
         padded = _padded(models, sizes).map(self._upload)
-        order = self._upload(np.stack(batches).astype(np.int32))  # (M, S, B)
-        rate = self._upload(np.array([learning_rate], models[0].W1.dtype))
+        order = self._upload(np.stack([each.rows for each in batches]).astype(np.int32))  # (M, S, B)
+        rates = self._upload(batches[0].rates.astype(models[0].W1.dtype))  # (S,)
         words = self.resident.images.view(torch.int32)  # (N, WORDS)
         with np.errstate(all="ignore"):  # the interpreter computes with NumPy, which warns of saturated sigmoids
             cuda_kernel.train[(len(models),)](
-                words, self.resident.labels, order, *padded, rate, steps,
-                H=H, K=K, B=B, **sizes._asdict(), MEAN=bias_gradient == "mean", **LAUNCH,
+                words, self.resident.labels, order, *padded, rates, steps,
+                H=H, K=K, B=B, **sizes._asdict(), MEAN=recipe.bias_gradient == "mean",
+                CROSS_ENTROPY=recipe.loss == "cross_entropy", RELU=recipe.activation == "relu", **LAUNCH,
             )  # fmt: skip
         W1, b1, W2, b2 = padded.map(lambda tensor: tensor.cpu().numpy())
         return [
@@ -182,10 +179,10 @@ class CudaData:
             for m in range(len(models))
         ]
 
-    def predict(self, model: Model, scale: float = PIXEL_SCALE) -> FloatArray:
+    def predict(self, model: Model, activation: Activation, scale: float = PIXEL_SCALE) -> FloatArray:
         """Predict with the reference's forward pass, on this device; see `ResidentData.predict`."""
         W1 = np.pad(model.W1, ((0, -self.inputs % 4), (0, 0)))  # rows for the zero pixels that pad the last word
-        return self.resident.predict(model._replace(W1=W1), scale)
+        return self.resident.predict(model._replace(W1=W1), activation, scale)
 
     def _upload(self, array: npt.NDArray[Any]) -> Tensor:
         return torch.from_numpy(array).to(self.resident.images.device)

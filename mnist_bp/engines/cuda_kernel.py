@@ -1,6 +1,6 @@
 # Triton's language has no types, and its compiler does not support (*a, b).
 # mypy: ignore-errors
-# ruff: noqa: RUF005
+# ruff: noqa: RUF005, SIM108
 """The kernel of the CUDA engine: one launch trains M models for S steps, one model per multiprocessor.
 
 A step of this network is too small for a launch: it takes 0.9 million operations, whereas each of the dozen launches
@@ -100,7 +100,7 @@ def train(
     b1_at,
     W2_at,
     b2_at,
-    rate_at,
+    rates,
     steps,
     H: tl.constexpr,
     K: tl.constexpr,
@@ -111,6 +111,8 @@ def train(
     KP: tl.constexpr,
     BP: tl.constexpr,
     MEAN: tl.constexpr,
+    CROSS_ENTROPY: tl.constexpr,
+    RELU: tl.constexpr,
 ):
     """Train model m = program_id(0) for all steps, in place.
 
@@ -123,7 +125,7 @@ def train(
         b1_at: Shape (M, HP); like the next two, of the same dtype and padded with zeros.
         W2_at: Shape (M, HP, KP).
         b2_at: Shape (M, KP).
-        rate_at: The learning rate, one number of that dtype.
+        rates: The learning rate of each step, shape (steps,), of that dtype.
         steps: S.
         H: Hidden units.
         K: Classes.
@@ -134,6 +136,8 @@ def train(
         KP: K padded to a power of two.
         BP: B padded to a power of two.
         MEAN: Whether the bias gradients are means over the batch instead of sums.
+        CROSS_ENTROPY: Whether (1') replaces (1).
+        RELU: Whether (5') replaces (5).
     """
     # --- load the weights, once
     m = tl.program_id(0).to(tl.int64)
@@ -147,7 +151,6 @@ def train(
     b1_at += m * HP + h
     b2_at += m * KP + k
     order += m * steps * B
-    rate = tl.load(rate_at)
     b1, W2, b2 = tl.load(b1_at), tl.load(W2_at), tl.load(b2_at)  # (HP,) (HP, KP) (KP,)
     W1 = ()  # tile 4 q + j: weights of pixel 4 ((4 q + tile) C + c) + j, shape (4, C, HP)
     exists = ()  # which tiles of group q contain pixels, shape (4, 1, 1)
@@ -156,11 +159,15 @@ def train(
         for j in tl.static_range(4):
             W1 = W1 + (tl.where(exists[q], tl.load(W1_at + (16 * q * C + j) * HP), 0.0),)
 
-    for _ in range(steps):
+    for step in range(steps):
+        rate = tl.load(rates + step)
         # --- forward
         groups = tiled_products(images, order, W1, exists, B, BP, WORDS)  # (BP, C, HP)
         z1 = sum_over_groups(groups) / 255 + b1[None, :]  # (BP, HP)  x W1 + b1
-        a1 = tl.where(h[None, :] < H, sigmoid(z1), 0.0)  # (BP, HP)
+        if RELU:
+            a1 = tl.where((h[None, :] < H) & (z1 > 0), z1, 0.0)  # (BP, HP)
+        else:
+            a1 = tl.where(h[None, :] < H, sigmoid(z1), 0.0)  # (BP, HP)
         z2 = tl.dot(a1, W2, input_precision="ieee") + b2[None, :]  # (BP, KP)  a1 W2 + b2
         a2 = sigmoid(z2)  # (BP, KP)
         row = tl.load(order + b, mask=b < B, other=0)
@@ -168,11 +175,17 @@ def train(
 
         # --- backward
         real = (b[:, None] < B) & (k[None, :] < K)
-        dz2 = tl.where(real, (a2 - t) * a2 * (1 - a2), 0.0)  # (BP, KP)  (1)
+        if CROSS_ENTROPY:
+            dz2 = tl.where(real, a2 - t, 0.0)  # (BP, KP)  (1')
+        else:
+            dz2 = tl.where(real, (a2 - t) * a2 * (1 - a2), 0.0)  # (BP, KP)  (1)
         dW2 = tl.dot(tl.trans(a1), dz2, input_precision="ieee")  # (HP, KP)  (2)
         db2 = tl.sum(dz2, 0)  # (KP,)  (3)
         da1 = tl.dot(dz2, tl.trans(W2), input_precision="ieee")  # (BP, HP)  (4)
-        dz1 = da1 * a1 * (1 - a1)  # (BP, HP)  (5)
+        if RELU:
+            dz1 = tl.where(a1 > 0, da1, 0.0)  # (BP, HP)  (5')
+        else:
+            dz1 = da1 * a1 * (1 - a1)  # (BP, HP)  (5)
         db1 = tl.sum(dz1, 0)  # (HP,)  (7)
         if MEAN:
             db1, db2 = db1 / B, db2 / B

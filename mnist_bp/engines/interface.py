@@ -8,44 +8,71 @@ changing a bit of the result.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
 
-from mnist_bp.model.parameters import BiasGradient, FloatArray, IntArray, Model, UInt8Array
+import numpy as np
+import numpy.typing as npt
+
+from mnist_bp.model.parameters import FloatArray, IntArray, Model, UInt8Array
+from mnist_bp.model.recipe import Activation, Recipe
 
 PIXEL_SCALE: Final = 1 / 255
 """Factor that converts a byte to a pixel in [0, 1]."""
 
 
+class Batches(NamedTuple):
+    """What a model is trained on in a range of steps.
+
+    Args:
+        rows: Row numbers of the examples of each step, in [0, N), shape (S, B).
+        offsets: For each example, how far its pixels are moved along its row of D, shape (S, B): down by one row of
+            pixels if that is the width of the image. No nonzero pixel may leave the row.
+        rates: Learning rate of each step, shape (S,).
+    """
+
+    rows: IntArray
+    offsets: npt.NDArray[np.int32]
+    rates: npt.NDArray[np.float64]
+
+    def step(self, number: int) -> Batches:
+        """Return those of one step, counted from 0."""
+        only = slice(number, number + 1)
+        return Batches(self.rows[only], self.offsets[only], self.rates[only])
+
+
+def unmoved(rows: IntArray, learning_rate: float) -> Batches:
+    """Return batches of images that are not moved, at a constant learning rate.
+
+    Args:
+        rows: As in `Batches`.
+        learning_rate: Of every step.
+    """
+    return Batches(rows, np.zeros(rows.shape, np.int32), np.full(len(rows), learning_rate))
+
+
 class ResidentData(Protocol):
     """A dataset loaded by an engine: on its device, in its layout."""
 
-    def advance(
-        self,
-        models: Sequence[Model],
-        batches: Sequence[IntArray],
-        *,
-        learning_rate: float,
-        bias_gradient: BiasGradient,
-    ) -> list[Model]:
+    def advance(self, models: Sequence[Model], batches: Sequence[Batches], recipe: Recipe) -> list[Model]:
         """Train models side by side, each for as many steps as it has batches.
 
         Args:
             models: M models to start from, all of one shape and dtype; not changed. The dtype, float32 or float64, is
                 also that of the arithmetic.
-            batches: For each model, row numbers of the examples of each step, shape (S, B).
-            learning_rate: Step size.
-            bias_gradient: Reduction of the bias gradients; see `mnist_bp.model.backprop`.
+            batches: For each model, those of the same number of steps S.
+            recipe: Selects the equations; see `mnist_bp.model.backprop`.
 
         Returns:
             The M models after S steps.
         """
         ...
 
-    def predict(self, model: Model, scale: float = PIXEL_SCALE) -> FloatArray:
+    def predict(self, model: Model, activation: Activation, scale: float = PIXEL_SCALE) -> FloatArray:
         """Predict every image.
 
         Args:
             model: The network.
+            activation: Activation of its hidden units.
             scale: Factor that converts a byte to a pixel.
 
         Returns:

@@ -16,6 +16,8 @@ instruction of any processor, so it needs no porting.
     v + w, v - w, v * w             lane by lane
     fma(v, w, u)                    v * w + u, rounded once if the processor can
     sigmoid(v)                      1 / (1 + exp(-v))
+    relu(v)                         max(v, 0); NaN stays NaN
+    only_where_positive(v, w)       v where w > 0, otherwise 0
     prefetch(array, index)          starts loading an element of a 1-D array into the cache
 
 Indices are not checked: an index outside the array corrupts memory, as in C.
@@ -110,7 +112,7 @@ def vector_ops(lanes: int) -> VectorOps:
     @intrinsic
     def zeros(_context: Any, array: Any) -> Any:
         vector = Vector(array.dtype, lanes)
-        return vector(array), lambda context, *_: ir.Constant(context.get_value_type(vector), [0.0] * lanes)
+        return vector(array), lambda context, *_: _zeros(context, vector)
 
     return VectorOps(load, load_row, broadcast, zeros)
 
@@ -203,6 +205,32 @@ def sigmoid(_context: Any, vector: Any) -> Any:
         return builder.fdiv(all_lanes(1.0), builder.fadd(all_lanes(1.0), exp_x))
 
     return vector(vector), build
+
+
+@intrinsic
+def relu(_context: Any, vector: Any) -> Any:
+    """Compute max(z, 0); NaN stays NaN."""
+
+    def build(context: Any, builder: Any, _signature: Any, args: Any) -> Any:
+        zero = _zeros(context, vector)
+        return builder.select(builder.fcmp_ordered("<", args[0], zero), zero, args[0])
+
+    return vector(vector), build
+
+
+@intrinsic
+def only_where_positive(_context: Any, vector: Any, _other: Any) -> Any:
+    """Return the first vector where the second is greater than 0, and 0 elsewhere."""
+
+    def build(context: Any, builder: Any, _signature: Any, args: Any) -> Any:
+        zero = _zeros(context, vector)
+        return builder.select(builder.fcmp_ordered(">", args[1], zero), args[0], zero)
+
+    return vector(vector, vector), build
+
+
+def _zeros(context: Any, vector: Any) -> ir.Constant:
+    return ir.Constant(context.get_value_type(vector), [0.0] * vector.lanes)
 
 
 def _binary(name: str) -> Intrinsic:

@@ -11,9 +11,10 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from mnist_bp.engines.interface import PIXEL_SCALE
+from mnist_bp.engines.interface import PIXEL_SCALE, Batches
 from mnist_bp.model.backprop import backward, descend, forward
-from mnist_bp.model.parameters import BiasGradient, FloatArray, IntArray, Model, Parameters, UInt8Array, writable
+from mnist_bp.model.parameters import FloatArray, Model, Parameters, UInt8Array, writable
+from mnist_bp.model.recipe import Activation, Recipe
 
 PREDICT_ROWS: Final = 10_000
 """Images predicted at a time; their pixels as floats take 31 MB."""
@@ -53,38 +54,32 @@ class ReferenceData:
     labels: Tensor
     classes: int
 
-    def advance(
-        self,
-        models: Sequence[Model],
-        batches: Sequence[IntArray],
-        *,
-        learning_rate: float,
-        bias_gradient: BiasGradient,
-    ) -> list[Model]:
+    def advance(self, models: Sequence[Model], batches: Sequence[Batches], recipe: Recipe) -> list[Model]:
         """Train one model after the other; see `ResidentData.advance`."""
         with _one_thread():
-            return [
-                self._advance(model, _tensor(order).to(self.images.device), learning_rate, bias_gradient)
-                for model, order in zip(models, batches, strict=True)
-            ]
+            return [self._advance(model, each, recipe) for model, each in zip(models, batches, strict=True)]
 
-    def _advance(self, model: Model, batches: Tensor, learning_rate: float, bias_gradient: BiasGradient) -> Model:
-        parameters = self._tensors(model)
+    def _advance(self, model: Model, batches: Batches, recipe: Recipe) -> Model:
+        parameters, device = self._tensors(model), self.images.device
         dtype = parameters.W1.dtype
-        one_hot = torch.eye(self.classes, dtype=dtype, device=self.images.device)  # (K, K)
-        for batch in batches:
-            x = self.images[batch].to(dtype) / 255  # (B, D)
+        one_hot = torch.eye(self.classes, dtype=dtype, device=device)  # (K, K)
+        columns = torch.arange(self.images.shape[1], device=device)  # (D,)
+        rows, offsets = _tensor(batches.rows).to(device), _tensor(batches.offsets).to(device, torch.int64)
+        for batch, offset, rate in zip(rows, offsets, batches.rates.tolist(), strict=True):
+            # pixel p of an image comes from p - offset; those that wrap around are zero
+            pixels = self.images[batch].gather(1, (columns - offset[:, None]) % len(columns))  # (B, D)
+            x = pixels.to(dtype) / 255  # (B, D)
             t = one_hot[self.labels[batch]]  # (B, K)
-            activations = forward(parameters, x)
-            gradients = backward(parameters, x, activations, t, bias_gradient)
-            descend(parameters, gradients, learning_rate)
+            activations = forward(parameters, x, recipe.activation)
+            gradients = backward(parameters, x, activations, t, recipe)
+            descend(parameters, gradients, rate)
         return parameters.map(lambda tensor: tensor.cpu().numpy())
 
-    def predict(self, model: Model, scale: float = PIXEL_SCALE) -> FloatArray:
+    def predict(self, model: Model, activation: Activation, scale: float = PIXEL_SCALE) -> FloatArray:
         """Predict in blocks of `PREDICT_ROWS` images; see `ResidentData.predict`."""
         parameters = self._tensors(model)
         a2 = [
-            forward(parameters, images.to(parameters.W1.dtype) * scale).a2
+            forward(parameters, images.to(parameters.W1.dtype) * scale, activation).a2
             for images in (
                 self.images[start : start + PREDICT_ROWS] for start in range(0, len(self.images), PREDICT_ROWS)
             )

@@ -5,7 +5,7 @@
 | x      | (B, D)       | pixels in [0, 1], one image per row               |
 | W1, b1 | (D, H), (H,) | first layer                                       |
 | W2, b2 | (H, K), (K,) | second layer                                      |
-| z1, a1 | (B, H)       | z1 = x W1 + b1, a1 = sigmoid(z1)                  |
+| z1, a1 | (B, H)       | z1 = x W1 + b1, a1 = sigmoid(z1) or max(z1, 0)    |
 | z2, a2 | (B, K)       | z2 = a1 W2 + b2, a2 = sigmoid(z2), the prediction |
 
 `mnist_bp.model.backprop` computes with them. They are stored and passed on as NumPy arrays, so that no torch is needed
@@ -14,8 +14,9 @@ to make, save or read them; an engine that computes with torch converts them to 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
-from typing import Any, Final, Generic, Literal, NamedTuple, TypeVar
+from typing import Any, Final, Generic, NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -26,11 +27,9 @@ FloatArray = npt.NDArray[np.floating[Any]]
 IntArray = npt.NDArray[np.int64]
 UInt8Array = npt.NDArray[np.uint8]
 
-PIXELS: Final = 28 * 28
+WIDTH: Final = 28
+PIXELS: Final = WIDTH * WIDTH
 CLASSES: Final = 10
-
-BiasGradient = Literal["mean", "sum"]
-"""Reduction of the bias gradients over the batch; see `mnist_bp.model.backprop`."""
 
 Array = TypeVar("Array")
 Other = TypeVar("Other")
@@ -70,19 +69,31 @@ def all_finite(model: Model) -> bool:
     return all(bool(np.isfinite(parameter).all()) for parameter in model)
 
 
-def initial_parameters(seed: int, inputs: int, hidden: int, classes: int) -> Parameters[npt.NDArray[np.float32]]:
-    """Draw every parameter from N(0, 1), in the order W1, b1, W2, b2.
+def initial_parameters(
+    seed: int, inputs: int, hidden: int, classes: int, gain: float | None = None
+) -> Parameters[npt.NDArray[np.float32]]:
+    """Draw every parameter from N(0, 1), in the order W1, b1, W2, b2, and scale them if a gain is given.
 
     Args:
         seed: Decides the parameters, identically on CPU and GPU; seed 1 gives the b2 that the lab published.
         inputs: D.
         hidden: H.
         classes: K.
+        gain: None as in the lab. Otherwise, the biases are 0 and the weights have the variance gain / D or gain / H:
+            an output then varies as much as its inputs do, however many they are.
 
     Returns:
         float32 parameters.
     """
     shapes = ((inputs, hidden), (hidden,), (hidden, classes), (classes,))
-    return Parameters(
+    drawn = Parameters(
         *(rng.normal(seed, position, int(np.prod(shape))).reshape(shape) for position, shape in enumerate(shapes))
+    )
+    if gain is None:
+        return drawn
+    return Parameters(
+        W1=drawn.W1 * np.float32(math.sqrt(gain / inputs)),
+        b1=np.zeros_like(drawn.b1),
+        W2=drawn.W2 * np.float32(math.sqrt(gain / hidden)),
+        b2=np.zeros_like(drawn.b2),
     )

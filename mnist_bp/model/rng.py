@@ -11,8 +11,9 @@ generator that torch uses on CUDA. The four counter words are laid out as in cuR
 so that `normal(seed, k, n)` is within 3e-6 (on an H200, four seeds) of what `torch.nn.init.normal_` draws on a GPU for
 the k-th tensor after `torch.cuda.manual_seed(seed)`, as long as the GPU computes each element in a separate thread.
 
-The order of the examples comes from NumPy's Philox4x64-10, with the seed as its key and the epoch in its counter. Only
-the generator's raw words are used: its algorithm fixes them, whereas NumPy's shuffles may change with a release.
+The order of the examples and their shifts come from NumPy's Philox4x64-10, with the seed as its key and the epoch in
+its counter. Only the generator's raw words are used: its algorithm fixes them, whereas NumPy's shuffles may change with
+a release.
 """
 
 from __future__ import annotations
@@ -80,6 +81,24 @@ def normal(seed: int, position: int, count: int) -> npt.NDArray[np.float32]:
     u = (x * 2.0**-32 + 2.0**-33).astype(np.float32).astype(np.float64)
     v = ((y * 2.0**-32 + 2.0**-33) * (2 * np.pi)).astype(np.float32).astype(np.float64)
     return (np.sin(v) * np.sqrt(-2.0 * np.log(u))).astype(np.float32)
+
+
+def shifts(seed: int, epoch: int, count: int, reach: int) -> npt.NDArray[np.int64]:
+    """Draw a shift for each place in the order of an epoch, uniformly.
+
+    Args:
+        seed: 64-bit key.
+        epoch: Index of the epoch, from 0.
+        count: Number of places.
+        reach: Largest shift along an axis, in pixels.
+
+    Returns:
+        Downwards and to the right, in [-reach, reach], shape (2, count).
+    """
+    # 2**64 counters after those of the epoch's permutation
+    words = np.random.Philox(key=seed, counter=(epoch << 128) + (1 << 64)).random_raw(count)
+    halves = np.stack([words >> _HALF, words & _LOW])  # in [0, 2**32)
+    return (halves * np.uint64(2 * reach + 1) >> _HALF).astype(np.int64) - reach
 
 
 def permutation(seed: int, epoch: int, count: int) -> npt.NDArray[np.int64]:

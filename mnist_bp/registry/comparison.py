@@ -12,6 +12,7 @@ from mnist_bp.engines.choose import choose_engine
 from mnist_bp.engines.interface import ResidentData
 from mnist_bp.errors import DataFormatError
 from mnist_bp.layout import MODEL, run_key
+from mnist_bp.model.recipe import recipe_of
 from mnist_bp.registry.catalog import read_manifest
 from mnist_bp.registry.gate import Classes
 from mnist_bp.results import CachedDataset
@@ -99,7 +100,8 @@ class EnginePredictor:
             if len(models) != 1:
                 raise DataFormatError(f"{self._store.uri(key)} has {len(models)} models, expected one")
             (parameters,) = models
-            self._predicted[model.run_id] = self._test[0].predict(parameters).argmax(1)
+            activation = recipe_of(model.manifest.config).activation
+            self._predicted[model.run_id] = self._test[0].predict(parameters, activation).argmax(1)
         return self._predicted[model.run_id]
 
     @cached_property

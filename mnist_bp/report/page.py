@@ -16,6 +16,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from mnist_bp.config import PLACES
 from mnist_bp.documents.manifest import CheckpointEntry, Manifest
 from mnist_bp.model.parameters import FloatArray, Model, UInt8Array, initial_parameters
+from mnist_bp.model.recipe import recipe_of
 from mnist_bp.report.charts import Chart, Line, downsample, layout_chart
 from mnist_bp.report.images import digit_data_url, weights_data_url
 from mnist_bp.results import Evaluation, Mistake
@@ -54,7 +55,7 @@ def report_html(manifest: Manifest, evaluation: Evaluation, model: Model, images
             shades=[_shades(row, label) for label, row in enumerate(evaluation.confusion)],
             totals=[sum(row) for row in evaluation.confusion],
             mistakes=[_mistake(mistake, images) for mistake in evaluation.mistakes],
-            units=_units(model, evaluation.seed),
+            units=_units(model, evaluation.seed, recipe_of(manifest.config).gain),
             hidden=model.W1.shape[1],
             environment={"engine": f"{manifest.engine} on {manifest.device}", **manifest.environment},
             config={name: _setting(value) for name, value in manifest.config.items() if name not in PLACES},
@@ -122,12 +123,12 @@ def _mistake(mistake: Mistake, images: UInt8Array) -> dict[str, Any]:
     return {"about": mistake, "image": digit_data_url(images[mistake.index].reshape(SIDE, SIDE))}
 
 
-def _units(model: Model, seed: int) -> list[dict[str, Any]]:
+def _units(model: Model, seed: int, gain: float | None) -> list[dict[str, Any]]:
     """Return the images of each hidden unit's weights, and the classes it supports and opposes most."""
     inputs, hidden = model.W1.shape
     if inputs != SIDE * SIDE:
         return []
-    learned = model.W1 - initial_parameters(seed, inputs, hidden, model.W2.shape[1]).W1  # (D, H)
+    learned = model.W1 - initial_parameters(seed, inputs, hidden, model.W2.shape[1], gain).W1  # (D, H)
     return [
         {
             "learned": change,

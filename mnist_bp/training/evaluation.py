@@ -19,7 +19,8 @@ from mnist_bp.data.parquet import load_split
 from mnist_bp.engines.choose import choose_engine
 from mnist_bp.engines.interface import Engine
 from mnist_bp.engines.parallel import on_every_core
-from mnist_bp.model.parameters import IntArray, Model, UInt8Array
+from mnist_bp.model.parameters import FloatArray, IntArray, Model, UInt8Array
+from mnist_bp.model.recipe import Recipe, recipe_of
 from mnist_bp.results import CachedDataset, CheckpointScore, Evaluation, Mistake, Progress, SeedStatistics, TrainedRun
 from mnist_bp.training.checkpoints import load_checkpoint
 
@@ -30,6 +31,9 @@ LAB_EXAMPLES: Final = 1_000
 
 MAX_MISTAKES: Final = 24
 """Number of mistakes in an evaluation: as many as fit on a screen."""
+
+SMALLEST_LIKELIHOOD: Final = float(np.finfo(np.float32).tiny)
+"""A saturated output that is wrong would have an infinite cross-entropy."""
 
 WEAK: Final = 0.90
 """Accuracy below which a model counts as weak: a few seeds saturate early and never recover."""
@@ -42,10 +46,14 @@ class Evaluator:
         engine: Engine that computes the predictions.
         images: Pixels in [0, 255], shape (N, D).
         labels: Classes in [0, K), shape (N,).
+        recipe: Of the models: decides their activation and the loss.
         classes: K, at least 2.
     """
 
-    def __init__(self, engine: Engine, images: UInt8Array, labels: UInt8Array, classes: int = 10) -> None:
+    def __init__(
+        self, engine: Engine, images: UInt8Array, labels: UInt8Array, recipe: Recipe, classes: int = 10
+    ) -> None:
+        self._recipe = recipe
         self._data = engine.load(images, labels, classes)
         self._first = engine.load(images[:LAB_EXAMPLES], labels[:LAB_EXAMPLES], classes)
         self._labels = labels.astype(np.int64)
@@ -59,28 +67,29 @@ class Evaluator:
             step: Number of steps that the model has taken; only copied to the result.
             model: The model's weights.
         """
-        a2 = self._data.predict(model)  # (N, K)
+        a2 = self._predict(model)  # (N, K)
         confusion = self._confusion(a2.argmax(1))
         return CheckpointScore(
             seed=seed,
             step=step,
             accuracy=int(confusion.trace()) / len(a2),
             lab_correct_of_1000=self.lab_correct(model),
-            loss=float(np.square(a2 - self._t).sum(dtype=np.float64)) / 2 / len(a2),
+            loss=self._loss(a2),
             accuracy_per_class=tuple((confusion.diagonal() / confusion.sum(1).clip(min=1)).tolist()),
         )
 
     def lab_correct(self, model: Model) -> int:
         """Count how many of the first 1,000 images are classified correctly from raw pixels in [0, 255]."""
-        return int((self._first.predict(model, scale=1).argmax(1) == self._labels[:LAB_EXAMPLES]).sum())
+        predicted = self._first.predict(model, self._recipe.activation, scale=1).argmax(1)
+        return int((predicted == self._labels[:LAB_EXAMPLES]).sum())
 
     def accuracy(self, model: Model) -> float:
         """Return the share of images that are classified correctly, in [0, 1]."""
-        return float((self._data.predict(model).argmax(1) == self._labels).mean())
+        return float((self._predict(model).argmax(1) == self._labels).mean())
 
     def confusion(self, model: Model) -> tuple[tuple[int, ...], ...]:
         """Count the predictions: rows are true classes, columns predicted classes; shape (K, K)."""
-        return tuple(tuple(row) for row in self._confusion(self._data.predict(model).argmax(1)).tolist())
+        return tuple(tuple(row) for row in self._confusion(self._predict(model).argmax(1)).tolist())
 
     def mistakes(self, model: Model, limit: int = MAX_MISTAKES) -> tuple[Mistake, ...]:
         """List the wrongly classified images, the most confident mistakes first.
@@ -91,7 +100,7 @@ class Evaluator:
             model: The model's weights.
             limit: Largest number of mistakes to return.
         """
-        a2 = self._data.predict(model)  # (N, K)
+        a2 = self._predict(model)  # (N, K)
         predicted, rows = a2.argmax(1), np.arange(len(a2))
         margin = a2[rows, predicted] - a2[rows, self._labels]  # (N,)
         wrong = np.flatnonzero(predicted != self._labels)
@@ -100,6 +109,16 @@ class Evaluator:
             for i in wrong[np.argsort(-margin[wrong], kind="stable")][:limit]
             for label in (self._labels[i],)
         )
+
+    def _predict(self, model: Model) -> FloatArray:
+        return self._data.predict(model, self._recipe.activation)
+
+    def _loss(self, a2: FloatArray) -> float:
+        """Return the mean over the images of the loss that training minimizes; see `mnist_bp.model.backprop`."""
+        if self._recipe.loss == "squared_error":
+            return float(np.square(a2 - self._t).sum(dtype=np.float64)) / 2 / len(a2)
+        likelihood = np.where(self._t == 1, a2, 1 - a2)  # of each output's target
+        return -float(np.log(likelihood.clip(min=SMALLEST_LIKELIHOOD)).sum(dtype=np.float64)) / len(a2)
 
     def _confusion(self, predicted: IntArray) -> IntArray:
         classes = self._t.shape[1]
@@ -118,10 +137,12 @@ def evaluate_run(data: CachedDataset, trained: TrainedRun, *, on_progress: Progr
         ChecksumError, DataFormatError, StoreError: A file is damaged, malformed or missing.
     """
     engine, _ = choose_engine(trained.engine if trained.device == "cpu" else "auto")
-    test, validation = Evaluator(engine, *load_split(data.test)), None
+    recipe = recipe_of(trained.config)
+    test, validation = Evaluator(engine, *load_split(data.test), recipe), None
     if trained.validation_examples:
         images, labels = load_split(data.train)
-        validation = Evaluator(engine, images[-trained.validation_examples :], labels[-trained.validation_examples :])
+        held_out = slice(-trained.validation_examples, None)
+        validation = Evaluator(engine, images[held_out], labels[held_out], recipe)
     every: list[CheckpointScore] = []
     for number, point in enumerate(trained.checkpoints, start=1):
         models = load_checkpoint(point.file)

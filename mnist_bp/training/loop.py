@@ -5,18 +5,18 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from itertools import chain
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
-import numpy.typing as npt
 
-from mnist_bp.engines.interface import ResidentData
+from mnist_bp.engines.interface import Batches, ResidentData
 from mnist_bp.engines.parallel import on_every_core
 from mnist_bp.errors import DivergenceError
 from mnist_bp.model import rng
-from mnist_bp.model.parameters import IntArray, Model, all_finite
+from mnist_bp.model.parameters import Model, all_finite
+from mnist_bp.model.recipe import Recipe
+from mnist_bp.training.shifts import Shifts
 
 if TYPE_CHECKING:
     from mnist_bp.config import RunConfig
@@ -52,36 +52,48 @@ class ExampleOrder:
         seed: See `RunConfig.seed`.
         examples: N, at least `batch_size`.
         batch_size: B, at least 1.
+        recipe: Decides the learning rate of each step.
+        shifts: How the images are moved; None if they are not.
     """
 
-    def __init__(self, seed: int, examples: int, batch_size: int) -> None:
+    def __init__(
+        self, seed: int, examples: int, batch_size: int, recipe: Recipe | None = None, shifts: Shifts | None = None
+    ) -> None:
         self.seed, self._examples, self._batch_size = seed, examples, batch_size
-        self._epoch, self._shuffled = -1, np.empty(0, np.uint32)
+        self._recipe, self._shifts = recipe or Recipe(), shifts
+        self._epoch, self._shuffled, self._offsets = -1, np.empty(0, np.uint32), np.empty(0, np.int32)
 
-    def batches(self, start: int, stop: int) -> IntArray:
-        """List the examples of a range of steps.
+    def batches(self, start: int, stop: int) -> Batches:
+        """List the examples of a range of steps, with their shifts, and the learning rate of each step.
 
         Args:
             start: First step of the range, counted from 0.
             stop: Step after the last of the range.
-
-        Returns:
-            Row numbers in [0, N), shape (stop - start, B).
         """
-        per_epoch = self._examples // self._batch_size
-        pieces = []
+        rates, per_epoch = self._recipe.rates(start, stop), self._examples // self._batch_size
+        rows, offsets = [], []
         while start < stop:
             epoch, offset = divmod(start, per_epoch)
             end = min(per_epoch, offset + stop - start)
-            pieces.append(self._shuffle(epoch)[offset * self._batch_size : end * self._batch_size])
+            places = slice(offset * self._batch_size, end * self._batch_size)
+            self._shuffle(epoch)
+            rows.append(self._shuffled[places])
+            offsets.append(self._offsets[places])
             start += end - offset
-        return np.concatenate(pieces).astype(np.int64).reshape(-1, self._batch_size)
+        return Batches(
+            np.concatenate(rows).astype(np.int64).reshape(-1, self._batch_size),
+            np.concatenate(offsets).reshape(-1, self._batch_size),
+            rates,
+        )
 
-    def _shuffle(self, epoch: int) -> npt.NDArray[np.uint32]:
+    def _shuffle(self, epoch: int) -> None:
         if epoch != self._epoch:
             self._epoch = epoch
             self._shuffled = rng.permutation(self.seed, epoch, self._examples).astype(np.uint32)
-        return self._shuffled
+            if self._shifts is not None:
+                self._offsets = self._shifts.offsets(self.seed, epoch, self._shuffled)
+            elif not len(self._offsets):
+                self._offsets = np.zeros(self._examples, np.int32)
 
 
 def checkpoint_steps(config: RunConfig) -> Iterator[int]:
@@ -105,10 +117,10 @@ def train(
     starts, and wherever it was interrupted.
 
     Args:
-        config: Steps, learning rate and the like; its seeds and its engine are not used.
+        config: Steps, recipe and the like; its seeds and its engine are not used.
         data: Training examples, as loaded by an engine.
         models: The weights of each model after `start` steps.
-        orders: For each model, the order in which it sees the examples.
+        orders: For each model, the order in which it sees the examples, and the learning rates.
         on_progress: Called with the steps taken and the training seconds, at least every `CHUNK_STEPS` steps.
         start: Number of steps taken before.
         seconds: Training time of those steps, in seconds.
@@ -119,7 +131,7 @@ def train(
     Raises:
         DivergenceError: A parameter became infinite or not a number; names the step.
     """
-    advance = partial(data.advance, learning_rate=config.learning_rate, bias_gradient=config.bias_gradient)
+    recipe = config.recipe
     chunk = max(1, min(CHUNK_STEPS, _CHUNK_EXAMPLES // config.batch_size))
     models, step = list(models), start
     while step < config.steps:
@@ -127,11 +139,11 @@ def train(
         stop = min(step + chunk, checkpoint_at)
         started = time.perf_counter()
         batches = on_every_core(ExampleOrder.batches, orders, [step] * len(orders), [stop] * len(orders))
-        advanced = advance(models, batches)
+        advanced = data.advance(models, batches, recipe)
         seconds += time.perf_counter() - started
         for model, order, each, after in zip(models, orders, batches, advanced, strict=True):
             if not all_finite(after):
-                raise _divergence(config, order.seed, step, model, each, advance)
+                raise _divergence(config, order.seed, step, model, each, data)
         models, step = advanced, stop
         if on_progress is not None:
             on_progress(step, seconds)
@@ -144,13 +156,13 @@ def _divergence(
     seed: int,
     start: int,
     model: Model,
-    batches: IntArray,
-    advance: Callable[[list[Model], list[IntArray]], list[Model]],
+    batches: Batches,
+    data: ResidentData,
 ) -> DivergenceError:
     """Repeat a range of steps that ended in non-finite parameters, to find the step at which they became so."""
     step = start
-    while all_finite(model) and step - start < len(batches):
-        (model,) = advance([model], [batches[step - start][np.newaxis]])
+    while all_finite(model) and step - start < len(batches.rows):
+        (model,) = data.advance([model], [batches.step(step - start)], config.recipe)
         step += 1
     return DivergenceError(
         f"training diverged at step {step}: a weight is no longer finite (seed {seed}, "

@@ -20,12 +20,13 @@ from mnist_bp.engines.interface import Engine
 from mnist_bp.engines.parallel import on_every_core
 from mnist_bp.errors import ChecksumError, ConfigError, DataFormatError, DivergenceError, StoreError
 from mnist_bp.layout import checkpoint_path, new_run_id, run_directory
-from mnist_bp.model.parameters import CLASSES, PIXELS, Model, initial_parameters
+from mnist_bp.model.parameters import CLASSES, PIXELS, WIDTH, Model, initial_parameters
 from mnist_bp.results import CachedDataset, CheckpointFile, Progress, ResumePoint, TrainedRun
 from mnist_bp.storage.reading import read_verified
 from mnist_bp.training.checkpoints import load_checkpoint, save_checkpoint
 from mnist_bp.training.journal import CheckpointsByStep, Journal, JournalState, RunStart
 from mnist_bp.training.loop import ExampleOrder, checkpoint_steps, train
+from mnist_bp.training.shifts import Shifts
 from mnist_bp.training.workspace import lock_run
 
 if TYPE_CHECKING:
@@ -164,7 +165,7 @@ def _certify(config: RunConfig, engine: Engine, notice: str | None) -> Certifica
         engine,
         hidden=min(config.hidden, MAX_CERTIFIED_SIZE),
         batch_size=min(config.batch_size, MAX_CERTIFIED_SIZE),
-        bias_gradient=config.bias_gradient,
+        recipe=config.recipe,
     )
     certificate.check()
     if notice:
@@ -185,8 +186,9 @@ def _train(
     images, labels = load_split(data.train)
     examples = len(images) - config.held_out(data.train_examples)
     resident = engine.load(images[:examples], labels[:examples])
+    shifts = Shifts(images[:examples], WIDTH, config.shift) if config.shift else None
     del images  # the engine has its own copy
-    orders = [ExampleOrder(seed, examples, config.batch_size) for seed in config.seed_list]
+    orders = [ExampleOrder(seed, examples, config.batch_size, config.recipe, shifts) for seed in config.seed_list]
 
     def speed(step: int, seconds: float) -> str:
         return f"{len(orders) * step / seconds:,.0f} steps/s"
@@ -212,7 +214,9 @@ def _models_at(config: RunConfig, checkpoints: CheckpointsByStep, step: int) -> 
     """Read the models of a checkpoint, or draw those of step 0 from their seeds."""
     if step:
         return load_checkpoint(checkpoints[step].file)
-    initial_model = partial(initial_parameters, inputs=PIXELS, hidden=config.hidden, classes=CLASSES)
+    initial_model = partial(
+        initial_parameters, inputs=PIXELS, hidden=config.hidden, classes=CLASSES, gain=config.recipe.gain
+    )
     return on_every_core(initial_model, config.seed_list)
 
 

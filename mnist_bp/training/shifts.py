@@ -1,0 +1,66 @@
+"""Shifted images: in each epoch, each training image is moved at random by a few pixels, as if written elsewhere.
+
+A shift never moves a pixel out of the image. It is drawn uniformly and then cut to the image's margins: an image whose
+digit touches an edge is not moved further that way. So a moved image has the same nonzero pixels, and is described by
+one number: how far they move along the row of all pixels.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from mnist_bp.errors import ConfigError
+from mnist_bp.model import rng
+from mnist_bp.model.parameters import UInt8Array
+
+MAX_OFFSET: Final = 247
+"""Largest distance along the row of all pixels: the cpu engine bridges longer runs of zeros with a pair in between,
+which must not leave the row either; see `mnist_bp.engines.cpu_kernel`."""
+
+
+class Shifts:
+    """The shifts of a dataset's images.
+
+    Args:
+        images: Shape (N, D).
+        width: Pixels in a row of an image; divides D.
+        reach: Largest shift along an axis, in pixels.
+
+    Raises:
+        ConfigError: The images have no such width, or are too wide for the shift.
+    """
+
+    def __init__(self, images: UInt8Array, width: int, reach: int) -> None:
+        if width < 1 or images.shape[1] % width:
+            raise ConfigError(
+                f"shift {reach}: expected images of a known width, and {images.shape[1]} pixels are not whole rows of "
+                f"{width}; use shift 0"
+            )
+        if reach * (width + 1) > MAX_OFFSET:
+            raise ConfigError(
+                f"shift {reach}: expected at most {MAX_OFFSET // (width + 1)} for images {width} pixels wide"
+            )
+        self._reach, self._width = reach, width
+        filled = images.reshape(len(images), -1, width) != 0
+        across, down = filled.any(1), filled.any(2)  # whether a column or a row has a nonzero pixel
+        self._top_left = np.stack([down.argmax(1), across.argmax(1)]).astype(np.int16)  # margins, shape (2, N)
+        self._bottom_right = np.stack([down[:, ::-1].argmax(1), across[:, ::-1].argmax(1)]).astype(np.int16)
+
+    def offsets(self, seed: int, epoch: int, rows: npt.NDArray[np.integer]) -> npt.NDArray[np.int32]:
+        """Return how far the pixels of each image move in an epoch.
+
+        Args:
+            seed: Seed of the model.
+            epoch: Index of the epoch, from 0.
+            rows: Row numbers of the images in the order of the epoch, shape (N,).
+
+        Returns:
+            Distances along the row of all pixels, shape (N,): the width for a shift down by one pixel.
+        """
+        drawn = rng.shifts(seed, epoch, len(rows), self._reach)
+        down, right = np.clip(drawn, -self._top_left[:, rows], self._bottom_right[:, rows])
+        offsets: npt.NDArray[np.int32] = (self._width * down + right).astype(np.int32)
+        return offsets
