@@ -42,7 +42,7 @@ def measure(runs: int, steps: int, log: Log = silent, *, data: CachedDataset | N
     images, labels = load_split(data.train)
     resident = CpuEngine().load(images, labels)
     config = PRESETS["lab-8-4"]
-    order = ExampleOrder(config.seed, len(images), config.batch_size)
+    order = ExampleOrder(config.seed, len(images), config.batch_size, config.recipe)
     batches = [order.batches(part * steps, (part + 1) * steps) for part in range(PARTS)]
 
     def seconds_of_parts() -> list[float]:

@@ -51,7 +51,7 @@ def measure(
         started = time.perf_counter()
         seeds = range(1, count + 1)
         starts = on_every_core(lambda seed: initial_parameters(seed, PIXELS, config.hidden, CLASSES), seeds)
-        orders = [ExampleOrder(seed, len(images), config.batch_size) for seed in seeds]
+        orders = [ExampleOrder(seed, len(images), config.batch_size, config.recipe) for seed in seeds]
         for _ in train(config, resident, starts, orders):
             pass
         return time.perf_counter() - started

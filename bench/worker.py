@@ -29,6 +29,7 @@ from bench.peers import PEERS, NotAvailableError, Task
 from bench.processes import REPOSITORY
 from mnist_bp.errors import MnistBpError
 from mnist_bp.model.parameters import Model, UInt8Array, initial_parameters
+from mnist_bp.model.recipe import Recipe
 from mnist_bp.training.loop import ExampleOrder
 
 WARM_UP_STEPS: Final = 500
@@ -130,7 +131,7 @@ def main() -> None:
     os.dup2(2, 1)  # what a library prints goes to stderr, not between the answers
     about = json.loads((directory / "task.json").read_text())
     task = Task(directory, about["learning_rate"], about["classes"])
-    order = ExampleOrder(about["seed"], len(task.labels), about["batch_size"]).batches(0, about["steps"]).rows
+    order = ExampleOrder(about["seed"], len(task.labels), about["batch_size"], Recipe()).batches(0, about["steps"]).rows
     start = initial_parameters(about["seed"], task.images.shape[1], about["hidden"], about["classes"])
     try:
         trainer = PEERS[name].load(task)

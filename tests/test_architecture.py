@@ -110,19 +110,20 @@ import numpy as np
 from mnist_bp.engines.certificate import certify
 from mnist_bp.engines.choose import choose_engine
 from mnist_bp.model.parameters import initial_parameters
+from mnist_bp.model.recipe import Recipe
 from mnist_bp.training.evaluation import Evaluator
 from mnist_bp.training.loop import ExampleOrder, train
 
 config = SimpleNamespace(
-    steps=20, batch_size=10, learning_rate=0.5, bias_gradient="mean", hidden=30, seed=1, checkpoint_every=10
+    steps=20, batch_size=10, learning_rate=0.5, hidden=30, checkpoint_every=10, recipe=Recipe()
 )
 images, labels = np.arange(100 * 784).reshape(100, 784).astype(np.uint8), (np.arange(100) % 10).astype(np.uint8)
-start, order = initial_parameters(1, 784, 30, 10), ExampleOrder(1, 100, 10)
+start, order = initial_parameters(1, 784, 30, 10), ExampleOrder(1, 100, 10, Recipe())
 for name in ("reference", "cpu"):
     engine, _ = choose_engine(name)
     certify(engine).check()
     points = list(train(config, engine.load(images, labels), [start], [order]))
-    print([point.step for point in points], Evaluator(engine, images, labels).accuracy(points[-1].models[0]))
+    print([point.step for point in points], Evaluator(engine, images, labels, Recipe()).accuracy(points[-1].models[0]))
 """
     found = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=tmp_path)
     assert [line[:11] for line in found.stdout.splitlines()] == ["[10, 20] 0."] * 2

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import get_args
+from typing import Any, get_args
 
 import pytest
 from pydantic import ValidationError
 
 from mnist_bp.cli.flags import TrainCommand, parse
 from mnist_bp.config import PRESETS, RunConfig
+from mnist_bp.model.recipe import recipe_of
 
 BAD_FLAGS = [
     ("--dataset", "cifar", "'mnist-sample'"),
@@ -153,11 +154,86 @@ def test_a_config_is_frozen_and_rejects_unknown_fields() -> None:
         RunConfig.model_validate({"stepz": 5})
 
 
+SECOND_FORMS: list[dict[str, Any]] = [
+    {"initial": "scaled"},
+    {"loss": "cross_entropy"},
+    {"activation": "relu"},
+    {"schedule": "linear"},
+    {"shift": 1},
+]
+
+
 def test_the_training_record_contains_neither_directories_nor_the_number_of_steps() -> None:
     assert RunConfig(steps=5, checkpoint_every=2).training_record == RunConfig().training_record
     assert RunConfig(data_dir="a", artifacts="b").training_record == RunConfig(data_dir="c").training_record
-    for change in ({"hidden": 31}, {"batch_size": 11}, {"learning_rate": 0.4}, {"bias_gradient": "sum"}):
+    for change in ({"hidden": 31}, {"batch_size": 11}, {"learning_rate": 0.4}, {"bias_gradient": "sum"}, *SECOND_FORMS):
         assert RunConfig.model_validate(change).training_record != RunConfig().training_record
+
+
+def test_with_a_linear_schedule_the_number_of_steps_decides_the_weights() -> None:
+    short, long = (RunConfig(schedule="linear", steps=steps, checkpoint_every=2).training_record for steps in (5, 10))
+    assert short != long
+
+
+def test_the_training_record_of_the_lab_is_as_before_the_second_forms() -> None:
+    """The files of its weights contain the record, so their digests stay."""
+    assert RunConfig().training_record == {
+        "batch_size": 10, "learning_rate": 0.5, "bias_gradient": "mean", "hidden": 30
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("change", SECOND_FORMS, ids=str)
+def test_every_setting_of_a_recipe_reaches_it(change: dict[str, Any]) -> None:
+    ((name, value),) = change.items()
+    assert getattr(RunConfig.model_validate(change).recipe, name) == value
+    assert recipe_of(RunConfig.model_validate(change).record) == RunConfig.model_validate(change).recipe
+    assert recipe_of({}) == RunConfig().recipe
+
+
+@pytest.mark.parametrize(
+    ("given", "steps"),
+    [
+        ({"epochs": 3}, 18_000),
+        ({"epochs": 3, "dataset": "mnist"}, 18_000),
+        ({"epochs": 3, "dataset": "mnist-sample"}, 1_200),
+        ({"epochs": 3, "batch_size": 64}, 3 * 937),  # the last partial batch is dropped
+        ({"epochs": 3, "seeds": "2"}, 3 * 5_500),  # a twelfth is held out
+        ({"epochs": 3, "steps": 18_000}, 18_000),
+    ],
+    ids=str,
+)
+def test_epochs_are_as_many_steps_as_pass_over_the_training_examples(given: dict[str, Any], steps: int) -> None:
+    config = RunConfig.model_validate(given)
+    assert config.steps == steps
+    assert "epochs" not in config.record
+    assert RunConfig.model_validate(config.record).steps == steps
+
+
+def test_epochs_override_the_steps_of_a_preset() -> None:
+    assert parse(TrainCommand, ["--preset", "relu-128", "--epochs", "2"]).settings.steps == 12_000
+
+
+@pytest.mark.parametrize(
+    ("flags", "expected"),
+    [
+        (["--epochs", "3", "--steps", "500"], "--epochs and --steps: expected one of the two"),
+        (["--epochs", "3", "--steps", "10000"], "--epochs and --steps: expected one of the two"),
+        (["--epochs", "0"], "--epochs '0': expected at least 1"),
+        (["--epochs", str(10**12)], "expected at most 1,000,000,000,000"),
+        (["--epochs", "60000", "--checkpoint-every", "1"], "for at most 100,000 checkpoints"),
+        (["--shift", "4"], "--shift '4': expected at most 3"),
+        (["--activation", "tanh"], "--activation 'tanh': expected 'sigmoid' or 'relu'"),
+    ],
+    ids=str,
+)
+def test_a_recipe_that_cannot_be_is_one_line(
+    flags: list[str], expected: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as caught:
+        parse(TrainCommand, flags)
+    assert caught.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert expected in line
 
 
 @pytest.mark.parametrize(

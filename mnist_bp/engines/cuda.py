@@ -165,7 +165,7 @@ class CudaData:
         sizes = tiling(D, H, K, B)
         padded = _padded(models, sizes).map(self._upload)
         order = self._upload(np.stack([each.rows for each in batches]).astype(np.int32))  # (M, S, B)
-        rates = self._upload(batches[0].rates.astype(models[0].W1.dtype))  # (S,)
+        rates = self._upload(np.stack([each.rates for each in batches]).astype(models[0].W1.dtype))  # (M, S)
         words = self.resident.images.view(torch.int32)  # (N, WORDS)
         with np.errstate(all="ignore"):  # the interpreter computes with NumPy, which warns of saturated sigmoids
             cuda_kernel.train[(len(models),)](

@@ -125,7 +125,7 @@ def train(
         b1_at: Shape (M, HP); like the next two, of the same dtype and padded with zeros.
         W2_at: Shape (M, HP, KP).
         b2_at: Shape (M, KP).
-        rates: The learning rate of each step, shape (steps,), of that dtype.
+        rates: The learning rate of each step, shape (M, steps), of that dtype.
         steps: S.
         H: Hidden units.
         K: Classes.
@@ -151,6 +151,7 @@ def train(
     b1_at += m * HP + h
     b2_at += m * KP + k
     order += m * steps * B
+    rates += m * steps
     b1, W2, b2 = tl.load(b1_at), tl.load(W2_at), tl.load(b2_at)  # (HP,) (HP, KP) (KP,)
     W1 = ()  # tile 4 q + j: weights of pixel 4 ((4 q + tile) C + c) + j, shape (4, C, HP)
     exists = ()  # which tiles of group q contain pixels, shape (4, 1, 1)
@@ -159,8 +160,8 @@ def train(
         for j in tl.static_range(4):
             W1 = W1 + (tl.where(exists[q], tl.load(W1_at + (16 * q * C + j) * HP), 0.0),)
 
-    for step in range(steps):
-        rate = tl.load(rates + step)
+    for _ in range(steps):
+        rate = tl.load(rates)
         # --- forward
         groups = tiled_products(images, order, W1, exists, B, BP, WORDS)  # (BP, C, HP)
         z1 = sum_over_groups(groups) / 255 + b1[None, :]  # (BP, HP)  x W1 + b1
@@ -211,6 +212,7 @@ def train(
         W2 -= rate * dW2
         b2 -= rate * db2
         order += B
+        rates += 1
 
     # --- store the weights, once
     for q in tl.static_range(GROUPS):

@@ -56,11 +56,9 @@ class ExampleOrder:
         shifts: How the images are moved; None if they are not.
     """
 
-    def __init__(
-        self, seed: int, examples: int, batch_size: int, recipe: Recipe | None = None, shifts: Shifts | None = None
-    ) -> None:
+    def __init__(self, seed: int, examples: int, batch_size: int, recipe: Recipe, shifts: Shifts | None = None) -> None:
         self.seed, self._examples, self._batch_size = seed, examples, batch_size
-        self._recipe, self._shifts = recipe or Recipe(), shifts
+        self._recipe, self._shifts = recipe, shifts
         self._epoch, self._shuffled, self._offsets = -1, np.empty(0, np.uint32), np.empty(0, np.int32)
 
     def batches(self, start: int, stop: int) -> Batches:

@@ -9,6 +9,7 @@ import torch
 from bench.peers import PEERS, NotAvailableError, Task, Trainer
 from mnist_bp.model.backprop import backward, descend, forward
 from mnist_bp.model.parameters import IntArray, Model, initial_parameters
+from mnist_bp.model.recipe import Recipe
 
 SAME_MATHEMATICS = [name for name in PEERS if name != "sklearn"]
 
@@ -26,7 +27,7 @@ def by_the_equations(task: Task, model: Model, batches: IntArray) -> Model:
     for batch in batches:
         x = torch.from_numpy(task.images[batch] / 255)
         t = torch.eye(10, dtype=torch.float64)[torch.from_numpy(task.labels[batch].astype(np.int64))]
-        descend(parameters, backward(parameters, x, forward(parameters, x), t, "mean"), task.learning_rate)
+        descend(parameters, backward(parameters, x, forward(parameters, x, "sigmoid"), t, Recipe()), task.learning_rate)
     return parameters.map(lambda tensor: tensor.numpy())
 
 

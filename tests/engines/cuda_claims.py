@@ -14,10 +14,13 @@ from numpy.typing import NDArray
 from bench import gpu
 from mnist_bp.engines import cuda_kernel
 from mnist_bp.engines.cuda import CudaEngine
-from mnist_bp.engines.interface import ResidentData
+from mnist_bp.engines.interface import Batches, ResidentData, unmoved
 from mnist_bp.engines.reference import ReferenceEngine
-from mnist_bp.model.parameters import BiasGradient, IntArray, Model, UInt8Array, initial_parameters
+from mnist_bp.errors import ConfigError
+from mnist_bp.model.parameters import IntArray, Model, UInt8Array, initial_parameters
+from mnist_bp.model.recipe import Activation, Recipe
 from tests.engines.test_engines import KINDS, Kind, assert_gradients_match, pixels
+from tests.support.networks import LAB, RECIPES
 
 ENGINE = CudaEngine()
 SHAPES = [  # inputs, hidden, classes, batch
@@ -46,10 +49,13 @@ def order(steps: int, batch: int, count: int, seed: int = 0) -> IntArray:
     return np.random.RandomState(seed).randint(count, size=(steps, batch)).astype(np.int64)
 
 
-def trained(
-    data: ResidentData, models: list[Model], batches: list[IntArray], bias_gradient: BiasGradient = "mean"
-) -> list[Model]:
-    return data.advance(models, batches, learning_rate=0.3, bias_gradient=bias_gradient)
+def falling(rows: IntArray) -> Batches:
+    """Batches with another learning rate in each step, each the same wherever the steps are split."""
+    return Batches(rows, np.zeros(rows.shape, np.int32), 0.3 / (1 + rows[:, 0] / 20))
+
+
+def trained(data: ResidentData, models: list[Model], batches: list[IntArray], recipe: Recipe = LAB) -> list[Model]:
+    return data.advance(models, [falling(rows) for rows in batches], recipe)
 
 
 def assert_same_bits(found: Model, expected: Model) -> None:
@@ -89,16 +95,16 @@ def test_every_gradient_matches_autograd_for_any_shape(
     assert_gradients_match(ENGINE, network(inputs, hidden, classes, "float64"), images, labels, classes, at_least=1e-3)
 
 
-@pytest.mark.parametrize("bias_gradient", ["mean", "sum"])
+@pytest.mark.parametrize("recipe", [LAB, *RECIPES], ids=str)
 @pytest.mark.parametrize(("inputs", "hidden", "classes", "batch"), [(17, 5, 3, 4), (6, 1, 2, 1), (150, 30, 10, 6)])
 def test_many_steps_give_the_weights_of_the_reference_engine(
-    inputs: int, hidden: int, classes: int, batch: int, bias_gradient: BiasGradient
+    inputs: int, hidden: int, classes: int, batch: int, recipe: Recipe
 ) -> None:
     """In float64, where only the order of sums differs; errors in padded units would appear from the second step on."""
     images, labels = digits(20, inputs, classes)
     start, batches = network(inputs, hidden, classes, "float64"), order(6, batch, 20)
     (found,), (expected,) = (
-        trained(engine.load(images, labels, classes), [start], [batches], bias_gradient)
+        trained(engine.load(images, labels, classes), [start], [batches], recipe)
         for engine in (ENGINE, ReferenceEngine())
     )
     for a, b, before in zip(found, expected, start, strict=True):
@@ -130,7 +136,7 @@ def test_saturated_units_stay_finite(scale: float, dtype: str) -> None:
     data, start = ENGINE.load(*digits(9, 30, 4, "dense"), 4), network(30, 7, 4, dtype)
     (after,) = trained(data, [start.map(lambda array: array * array.dtype.type(scale))], [order(3, 3, 9)])
     assert all(np.isfinite(array).all() for array in after)
-    assert np.isfinite(data.predict(after)).all()
+    assert np.isfinite(data.predict(after, "sigmoid")).all()
 
 
 def test_a_weight_that_is_not_a_number_propagates() -> None:
@@ -149,11 +155,12 @@ def test_the_arguments_of_the_engine_are_not_changed() -> None:
     assert not np.array_equal(after.W1, start.W1)
 
 
+@pytest.mark.parametrize("activation", ["sigmoid", "relu"])
 @pytest.mark.parametrize("scale", [1 / 255, 1.0])
-def test_predictions_are_those_of_the_reference_engine(scale: float) -> None:
+def test_predictions_are_those_of_the_reference_engine(scale: float, activation: Activation) -> None:
     images, labels = digits(30, 23, 4)
     model = network(23, 5, 4, "float64")
-    found, expected = (e.load(images, labels, 4).predict(model, scale) for e in (ENGINE, ReferenceEngine()))
+    found, expected = (e.load(images, labels, 4).predict(model, activation, scale) for e in (ENGINE, ReferenceEngine()))
     assert found.shape == (30, 4)
     assert np.abs(found - expected).max() <= 1e-12
 
@@ -183,3 +190,9 @@ def test_the_benchmark_times_one_model_and_several(
     rows = [line.split() for line in capsys.readouterr().out.splitlines() if line]
     assert [row[0] for row in rows] == ["us/step,", "cuda", "eager", "times", "models/s,", "cuda", "cuda", "eager"]
     assert all(float(row[-1].replace(",", "")) >= 0 for row in rows if row[0] in ("cuda", "eager"))
+
+
+def test_moved_images_are_refused_in_one_line() -> None:
+    data, batches = ENGINE.load(*digits(4, 30, 4), 4), unmoved(order(1, 2, 4), 0.3)
+    with pytest.raises(ConfigError, match="engine cuda does not move images: expected shift 0; use the engine cpu"):
+        data.advance([network(30, 7, 4)], [batches._replace(offsets=batches.offsets + 1)], LAB)

@@ -19,8 +19,10 @@ from mnist_bp.engines import cpu, numba_cache, numba_vectors, parallel
 from mnist_bp.engines.choose import choose_engine
 from mnist_bp.engines.cpu import CpuEngine
 from mnist_bp.engines.cpu_kernel import CompiledKernels
+from mnist_bp.engines.interface import unmoved
 from mnist_bp.errors import ConfigError
 from mnist_bp.model.parameters import FloatArray, UInt8Array, initial_parameters
+from tests.support.networks import LAB
 from tests.support.waiting import HANG_S
 
 REPOSITORY = Path(__file__).parents[2]
@@ -28,14 +30,14 @@ STEP = """
 import hashlib, time
 import numpy as np
 from mnist_bp.engines.choose import choose_engine
+from mnist_bp.engines.interface import unmoved
 from mnist_bp.model.parameters import initial_parameters
+from mnist_bp.model.recipe import Recipe
 images = (np.arange(40 * 50).reshape(40, 50) % 256).astype(np.uint8)
 started = time.perf_counter()
 engine, notice = choose_engine("auto")
 data = engine.load(images, np.arange(40).astype(np.uint8) % 3, 3)
-(after,) = data.advance(
-    [initial_parameters(1, 50, 6, 3)], [np.arange(40).reshape(4, 10)], learning_rate=0.5, bias_gradient="mean"
-)
+(after,) = data.advance([initial_parameters(1, 50, 6, 3)], [unmoved(np.arange(40).reshape(4, 10), 0.5)], Recipe())
 print(engine.name, hashlib.sha256(b"".join(array.tobytes() for array in after)).hexdigest())
 print(time.perf_counter() - started)
 print(notice)
@@ -265,5 +267,5 @@ def test_models_are_trained_on_separate_cores(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(cpu, "compiled_kernels", lambda _: CompiledKernels(train, train))
     data = CpuEngine().load(np.ones((4, 8), np.uint8), np.zeros(4, np.uint8), 2)
     models = [initial_parameters(seed, 8, 3, 2) for seed in (1, 2)]
-    data.advance(models, [np.zeros((1, 2), np.int64)] * 2, learning_rate=0.5, bias_gradient="mean")
+    data.advance(models, [unmoved(np.zeros((1, 2), np.int64), 0.5)] * 2, LAB)
     assert len(threads) == 2

@@ -17,7 +17,9 @@ from numba import njit
 
 from mnist_bp.engines.cpu import CpuData, CpuEngine
 from mnist_bp.engines.flush_to_zero import FLUSH, FPCR, read_control, write_control
+from mnist_bp.engines.interface import unmoved
 from mnist_bp.model.parameters import Model, Parameters
+from tests.support.networks import LAB
 from tests.support.waiting import HANG_S
 
 REPOSITORY = Path(__file__).parents[2]
@@ -69,8 +71,8 @@ def test_training_flushes_subnormal_numbers(dtype: type, models: int) -> None:
     """A learning rate of 0 changes no weight, so they are all kept without flush-to-zero, on every processor."""
     start = model_of(dtype, subnormal(dtype))
     assert np.all(start.W1 > 0)
-    batches = [np.zeros((1, 2), np.int64)] * models
-    trained = white_images().advance([start] * models, batches, learning_rate=0.0, bias_gradient="mean")
+    batches = [unmoved(np.zeros((1, 2), np.int64), 0.0)] * models
+    trained = white_images().advance([start] * models, batches, LAB)
     assert all(np.all(after.W1 == 0) for after in trained)
 
 
@@ -80,7 +82,7 @@ def test_training_flushes_subnormal_results_of_numbers_that_are_not(dtype: type)
     """The gradients of the hidden units are just large enough, and their products with a pixel of 1/255 are not."""
     start = model_of(dtype, 0)
     start.W2[:, 0] = 100 * np.finfo(dtype).tiny
-    (after,) = images_of(1).advance([start], [np.zeros((1, 1), np.int64)], learning_rate=0.5, bias_gradient="mean")
+    (after,) = images_of(1).advance([start], [unmoved(np.zeros((1, 1), np.int64), 0.5)], LAB)
     assert np.all(after.b1 != 0)
     assert np.all(after.W1 == 0)
 
@@ -90,7 +92,7 @@ def test_training_flushes_subnormal_results_of_numbers_that_are_not(dtype: type)
 def test_predicting_flushes_subnormal_numbers(dtype: type) -> None:
     """Pixels so large that the products with these weights are of the order of 1, unless the weights count as 0."""
     scale = 1 / (255 * PIXELS * subnormal(dtype))
-    predicted = white_images().predict(model_of(dtype, subnormal(dtype), W2=1), scale)
+    predicted = white_images().predict(model_of(dtype, subnormal(dtype), W2=1), "sigmoid", scale)
     assert predicted == pytest.approx(1 / (1 + np.exp(-HIDDEN / 2)))
 
 
@@ -102,9 +104,9 @@ def test_the_caller_keeps_its_own_setting(flush: int) -> None:
     try:
         write((original & ~FLUSH) | flush)
         mine = read()
-        data.advance([model], [np.zeros((1, 2), np.int64)], learning_rate=0.5, bias_gradient="mean")
+        data.advance([model], [unmoved(np.zeros((1, 2), np.int64), 0.5)], LAB)
         after_training = read()
-        data.predict(model)
+        data.predict(model, "sigmoid")
         after_predicting = read()
     finally:
         write(original)
@@ -116,12 +118,10 @@ OUT_OF_MEMORY = """
 import resource
 from pathlib import Path
 import numpy as np
-from tests.engines.test_flush_to_zero import model_of, read, white_images
+from tests.engines.test_flush_to_zero import LAB, model_of, read, unmoved, white_images
 
 data, model = white_images(), model_of(np.float32, 1)
-train = lambda batch_size: data.advance(
-    [model], [np.zeros((1, batch_size), np.int64)], learning_rate=0.5, bias_gradient="mean"
-)
+train = lambda batch_size: data.advance([model], [unmoved(np.zeros((1, batch_size), np.int64), 0.5)], LAB)
 train(2)
 before = read()
 used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()

@@ -166,7 +166,7 @@ def test_the_runs_model_is_the_best_on_the_held_out_examples_and_not_on_the_test
     evaluation = evaluate_run(sample, trained)
     assert trained.validation_examples == 333
     images, labels = load_split(sample.train)
-    held_out = Evaluator(CpuEngine(), images[-333:], labels[-333:])
+    held_out = Evaluator(CpuEngine(), images[-333:], labels[-333:], config.recipe)
     models = load_checkpoint(trained.checkpoints[-1].file)
     accuracies = {seed: held_out.accuracy(model) for seed, model in zip(trained.seeds, models, strict=True)}
     assert {each.seed: each.validation_accuracy for each in evaluation.final_scores} == accuracies
@@ -186,7 +186,7 @@ def test_held_out_examples_are_never_trained_on(sample: CachedDataset, tmp_path:
     (found,) = load_checkpoint(train_run(config, sample).checkpoints[-1].file)
     images, labels = load_split(sample.train)
     data, start = CpuEngine().load(images[:3_900], labels[:3_900]), initial_parameters(1, 784, 30, 10)
-    (expected,) = train(config, data, [start], [ExampleOrder(1, 3_900, 10)])
+    (expected,) = train(config, data, [start], [ExampleOrder(1, 3_900, 10, config.recipe)])
     assert all(np.array_equal(a, b) for a, b in zip(found, expected.models[0], strict=True))
 
 

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from mnist_bp.model import rng
 from mnist_bp.model.backprop import forward, loss
 from mnist_bp.model.parameters import initial_parameters
+from mnist_bp.model.recipe import Activation, Recipe
 from tests.support.networks import random_problem
 
 PUBLISHED_B2 = [0.1696, -1.2966, 0.3153, 0.9196, -0.1853, -1.0896, -0.2633, 0.3830, -0.6385, 1.4271]
@@ -89,11 +90,38 @@ def test_forward_is_the_formula_written_out(batch: int) -> None:
     (W1, b1, W2, b2), x, _ = random_problem(0, 17, 5, 3, batch)
     a1 = 1 / (1 + torch.exp(-(x @ W1 + b1)))
     a2 = 1 / (1 + torch.exp(-(a1 @ W2 + b2)))
-    found = forward(random_problem(0, 17, 5, 3, batch).parameters, x)
+    found = forward(random_problem(0, 17, 5, 3, batch).parameters, x, "sigmoid")
     torch.testing.assert_close(found.a1, a1)
     torch.testing.assert_close(found.a2, a2)
 
 
 def test_loss_is_half_the_squared_error_summed_over_batch_and_classes() -> None:
     a2, t = torch.tensor([[0.5, 0.0], [1.0, 1.0]]), torch.tensor([[1.0, 0.0], [0.0, 1.0]])
-    assert loss(a2, t).item() == (0.25 + 1.0) / 2
+    assert loss(a2, t, "squared_error").item() == (0.25 + 1.0) / 2
+
+
+def test_cross_entropy_is_the_surprise_at_every_target_summed_over_batch_and_classes() -> None:
+    a2, t = torch.tensor([[0.5, 0.25], [0.125, 1.0]]), torch.tensor([[1.0, 0.0], [0.0, 1.0]])
+    assert loss(a2, t, "cross_entropy").item() == pytest.approx(-math.log(0.5 * 0.75 * 0.875 * 1.0))
+
+
+@pytest.mark.parametrize("batch", [1, 7])
+def test_forward_with_relu_is_the_formula_written_out(batch: int) -> None:
+    parameters, x, _ = random_problem(0, 17, 5, 3, batch)
+    found = forward(parameters, x, "relu")
+    torch.testing.assert_close(found.a1, (x @ parameters.W1 + parameters.b1).clamp(min=0))
+    torch.testing.assert_close(found.a2, 1 / (1 + torch.exp(-(found.a1 @ parameters.W2 + parameters.b2))))
+
+
+@pytest.mark.parametrize(("activation", "gain"), [("sigmoid", 1.0), ("relu", 2.0)])
+def test_scaled_weights_are_those_of_the_lab_times_the_root_of_gain_over_inputs_and_biases_are_zero(
+    activation: Activation, gain: float
+) -> None:
+    recipe = Recipe(initial="scaled", activation=activation)
+    assert recipe.gain == gain
+    lab, scaled = initial_parameters(3, 784, 30, 10), initial_parameters(3, 784, 30, 10, recipe.gain)
+    np.testing.assert_allclose(scaled.W1, lab.W1 * math.sqrt(gain / 784), rtol=1e-6)
+    np.testing.assert_allclose(scaled.W2, lab.W2 * math.sqrt(gain / 30), rtol=1e-6)
+    assert not scaled.b1.any()
+    assert not scaled.b2.any()
+    assert {array.dtype for array in scaled} == {np.dtype("float32")}

@@ -369,7 +369,7 @@ def published(store: LocalStore, tmp_path: Path) -> Publisher:
 def test_two_published_models_are_compared_on_the_test_images(sample: CachedDataset, published: Publisher) -> None:
     config = RunConfig(artifacts="artifacts", significance=1, class_floor=0)
     images, labels = load_split(sample.test)
-    evaluator = Evaluator(choose_engine("cpu")[0], images, labels)
+    evaluator = Evaluator(choose_engine("cpu")[0], images, labels, config.recipe)
     models = sorted(
         (initial_parameters(seed, 784, hidden, 10) for seed, hidden in [(1, 30), (2, 40)]), key=evaluator.accuracy
     )

@@ -15,6 +15,7 @@ from matplotlib.image import imread
 from mnist_bp.data.parquet import load_split
 from mnist_bp.engines.reference import ReferenceEngine
 from mnist_bp.model.parameters import initial_parameters
+from mnist_bp.model.recipe import Recipe
 from mnist_bp.report.charts import HEIGHT, WIDTH, Line, downsample, layout_chart, nice_ticks
 from mnist_bp.report.images import digit_data_url, weights_data_url
 from mnist_bp.results import CachedDataset, RawDataset
@@ -78,7 +79,7 @@ def test_downsampling_keeps_the_last_point_and_at_most_the_maximum() -> None:
 def test_the_most_confident_mistakes_have_the_largest_margins_of_all_images(sample: CachedDataset) -> None:
     images, labels = load_split(sample.test)
     model = initial_parameters(1, 784, 30, 10)
-    found = Evaluator(ReferenceEngine(), images, labels).mistakes(model, 10)
+    found = Evaluator(ReferenceEngine(), images, labels, Recipe()).mistakes(model, 10)
     a1 = 1 / (1 + np.exp(-(images / 255 @ model.W1.astype(np.float64) + model.b1)))
     a2 = 1 / (1 + np.exp(-(a1 @ model.W2.astype(np.float64) + model.b2)))
     margins = sorted((a2[i].max() - a2[i, label] for i, label in enumerate(labels)), reverse=True)[:10]

@@ -1,9 +1,10 @@
-"""Random networks and batches for tests, the CPU engines, and the distance of two results."""
+"""Random networks and batches for tests, every recipe, the CPU engines, and the distance of two results."""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, get_args
 
+import pytest
 import torch
 from torch import Tensor
 
@@ -11,6 +12,17 @@ from mnist_bp.engines.cpu import CpuEngine
 from mnist_bp.engines.interface import Engine
 from mnist_bp.engines.reference import ReferenceEngine
 from mnist_bp.model.parameters import Parameters
+from mnist_bp.model.recipe import Activation, Loss, Recipe
+
+LAB = Recipe()
+RECIPES = tuple(
+    Recipe(loss=loss, activation=activation, bias_gradient="sum")
+    for loss in get_args(Loss)
+    for activation in get_args(Activation)
+)
+"""Every form of the equations, with gradients of the loss."""
+
+every_recipe = pytest.mark.parametrize("recipe", RECIPES, ids=lambda recipe: f"{recipe.loss}, {recipe.activation}")
 
 CPU_ENGINES: tuple[Engine, ...] = (ReferenceEngine(), CpuEngine())
 

@@ -10,7 +10,7 @@ from mnist_bp.engines.interface import Engine
 from mnist_bp.model.parameters import FloatArray, Model, Parameters, initial_parameters
 from mnist_bp.results import CachedDataset
 from mnist_bp.training.evaluation import Evaluator
-from tests.support.networks import CPU_ENGINES
+from tests.support.networks import CPU_ENGINES, LAB
 
 every_engine = pytest.mark.parametrize("engine", CPU_ENGINES, ids=lambda engine: engine.name)
 
@@ -27,7 +27,7 @@ def predicted(model: Model, x: FloatArray) -> FloatArray:
 def test_scores_are_those_of_counting_one_image_at_a_time(engine: Engine, sample: CachedDataset) -> None:
     images, labels = load_split(sample.test)
     model = initial_parameters(1, 784, 30, 10)
-    evaluator = Evaluator(engine, images, labels)
+    evaluator = Evaluator(engine, images, labels, LAB)
     score, confusion = evaluator.score(3, 7, model), evaluator.confusion(model)
 
     counted = [[0] * 10 for _ in range(10)]
@@ -50,8 +50,8 @@ def test_scores_are_those_of_counting_one_image_at_a_time(engine: Engine, sample
 def test_the_figure_of_the_lab_counts_only_the_first_1000_images(engine: Engine, mnist: CachedDataset) -> None:
     images, labels = load_split(mnist.test)
     model = initial_parameters(1, 784, 30, 10)
-    whole = Evaluator(engine, images, labels).score(1, 0, model)
-    first = Evaluator(engine, images[:1000], labels[:1000]).score(1, 0, model)
+    whole = Evaluator(engine, images, labels, LAB).score(1, 0, model)
+    first = Evaluator(engine, images[:1000], labels[:1000], LAB).score(1, 0, model)
     assert whole.lab_correct_of_1000 == first.lab_correct_of_1000
     assert whole.accuracy != first.accuracy
 
@@ -62,7 +62,7 @@ def test_raw_and_scaled_pixels_give_different_scores(engine: Engine) -> None:
     images, labels = np.full((10, 1), 255, np.uint8), np.ones(10, np.uint8)
     W1, W2 = np.full((1, 1), 0.05, np.float32), np.array([[0.0, 10.0]], np.float32)
     model = Parameters(W1, np.zeros(1, np.float32), W2, np.array([8.0, 0.0], np.float32))
-    score = Evaluator(engine, images, labels, classes=2).score(1, 0, model)
+    score = Evaluator(engine, images, labels, LAB, classes=2).score(1, 0, model)
     assert score.accuracy == 0.0
     assert score.lab_correct_of_1000 == 10
 
@@ -70,5 +70,5 @@ def test_raw_and_scaled_pixels_give_different_scores(engine: Engine) -> None:
 @every_engine
 def test_a_class_without_test_images_scores_zero_rather_than_not_a_number(engine: Engine) -> None:
     images, labels = np.zeros((4, 3), np.uint8), np.zeros(4, np.uint8)
-    score = Evaluator(engine, images, labels, classes=2).score(1, 0, initial_parameters(1, 3, 2, 2))
+    score = Evaluator(engine, images, labels, LAB, classes=2).score(1, 0, initial_parameters(1, 3, 2, 2))
     assert score.accuracy_per_class[1] == 0.0

@@ -23,14 +23,16 @@ from hypothesis import strategies as st
 from mnist_bp.config import RunConfig
 from mnist_bp.data.parquet import load_split
 from mnist_bp.engines.cpu import CpuEngine
-from mnist_bp.engines.interface import Engine, ResidentData
+from mnist_bp.engines.interface import Batches, Engine, ResidentData
 from mnist_bp.engines.reference import ReferenceEngine
 from mnist_bp.errors import DivergenceError
 from mnist_bp.model.backprop import forward
-from mnist_bp.model.parameters import FloatArray, IntArray, Model, Parameters, initial_parameters
+from mnist_bp.model.parameters import FloatArray, Model, Parameters, initial_parameters
+from mnist_bp.model.recipe import Activation, Recipe
 from mnist_bp.results import CachedDataset
 from mnist_bp.training.evaluation import Evaluator
 from mnist_bp.training.loop import CHUNK_STEPS, Checkpoint, ExampleOrder, train
+from mnist_bp.training.shifts import Shifts
 from tests.support.networks import CPU_ENGINES
 
 REPOSITORY = Path(__file__).parents[2]
@@ -46,8 +48,9 @@ def training(
     config: RunConfig, engine: Engine, data: CachedDataset, on_progress: Callable[[int, float], None] | None = None
 ) -> Iterator[Checkpoint]:
     images, labels = load_split(data.train)
-    models = [initial_parameters(seed, 784, config.hidden, 10) for seed in config.seed_list]
-    orders = [ExampleOrder(seed, len(images), config.batch_size) for seed in config.seed_list]
+    recipe, shifts = config.recipe, Shifts(images, 28, config.shift) if config.shift else None
+    models = [initial_parameters(seed, 784, config.hidden, 10, recipe.gain) for seed in config.seed_list]
+    orders = [ExampleOrder(seed, len(images), config.batch_size, recipe, shifts) for seed in config.seed_list]
     return train(config, engine.load(images, labels), models, orders, on_progress)
 
 
@@ -72,9 +75,9 @@ def test_three_steps_are_those_of_the_lab_with_gradients_from_autograd(
     (found,) = run(engine, sample, steps=3, bias_gradient=bias_gradient)
     start = initial_parameters(1, 784, 30, 10)
     leaves = [torch.from_numpy(array).double().requires_grad_() for array in start]
-    for batch in torch.from_numpy(ExampleOrder(1, len(images), 10).batches(0, 3)):
+    for batch in torch.from_numpy(ExampleOrder(1, len(images), 10, Recipe()).batches(0, 3).rows):
         t = torch.eye(10, dtype=torch.float64)[labels[batch].long()]
-        a2 = forward(Parameters(*leaves), images[batch].double() / 255).a2
+        a2 = forward(Parameters(*leaves), images[batch].double() / 255, "sigmoid").a2
         gradients = torch.autograd.grad(((a2 - t) ** 2).sum() / 2, leaves)
         divisors = [1, 10, 1, 10] if bias_gradient == "mean" else [1, 1, 1, 1]
         leaves = [
@@ -127,7 +130,7 @@ def test_same_seed_gives_the_same_bits_in_another_process(engine: Engine, sample
         "from tests.training.test_loop import *\n"
         "images, labels = load_split(FileDigest(sys.argv[2], sys.argv[3], int(sys.argv[4])))\n"
         "engine, _ = choose_engine(sys.argv[1])\n"
-        "start, order = initial_parameters(1, 784, 30, 10), ExampleOrder(1, len(images), 10)\n"
+        "start, order = initial_parameters(1, 784, 30, 10), ExampleOrder(1, len(images), 10, Recipe())\n"
         "print(sha256_of(list(train(settings_of(), engine.load(images, labels), [start], [order]))[-1].models))\n"
     )
     other = subprocess.run(
@@ -144,7 +147,14 @@ def test_same_seed_gives_the_same_bits_in_another_process(engine: Engine, sample
 def test_only_the_seed_and_the_training_settings_change_the_weights(engine: Engine, sample: CachedDataset) -> None:
     base = bits(run(engine, sample)[-1].models)
     assert base == bits(run(engine, sample, data_dir="elsewhere", artifacts="elsewhere")[-1].models)
-    for change in ({"seed": 2}, {"learning_rate": 0.4}, {"bias_gradient": "sum"}, {"batch_size": 11}):
+    second = (
+        {"initial": "scaled"},
+        {"loss": "cross_entropy"},
+        {"activation": "relu"},
+        {"schedule": "linear"},
+        {"shift": 1},
+    )
+    for change in ({"seed": 2}, {"learning_rate": 0.4}, {"bias_gradient": "sum"}, {"batch_size": 11}, *second):
         assert base != bits(run(engine, sample, **change)[-1].models), change
 
 
@@ -160,16 +170,16 @@ def test_batches_of_a_range_do_not_depend_on_where_it_is_cut(
 ) -> None:
     batch_size = min(batch_size, examples)
     stop, middle = start + length, min(start + cut, start + length)
-    whole = ExampleOrder(3, examples, batch_size).batches(start, stop)
+    whole = ExampleOrder(3, examples, batch_size, Recipe()).batches(start, stop).rows
     assert whole.shape == (length, batch_size)
-    order = ExampleOrder(3, examples, batch_size)
-    pieces = [order.batches(*ends) for ends in ((start, middle), (middle, stop)) if ends[0] < ends[1]]
+    order = ExampleOrder(3, examples, batch_size, Recipe())
+    pieces = [order.batches(*ends).rows for ends in ((start, middle), (middle, stop)) if ends[0] < ends[1]]
     assert np.array_equal(np.concatenate(pieces), whole)
 
 
 def test_an_epoch_shows_every_example_once_and_drops_the_last_partial_batch() -> None:
-    order = ExampleOrder(1, 25, 10)
-    epochs = [order.batches(2 * epoch, 2 * epoch + 2).flatten().tolist() for epoch in range(3)]
+    order = ExampleOrder(1, 25, 10, Recipe())
+    epochs = [order.batches(2 * epoch, 2 * epoch + 2).rows.flatten().tolist() for epoch in range(3)]
     for epoch in epochs:
         assert len(epoch) == 20
         assert len(set(epoch)) == 20
@@ -180,15 +190,15 @@ def test_an_epoch_shows_every_example_once_and_drops_the_last_partial_batch() ->
 class GrowingData:
     """Multiplies every weight by ten at each step, so that float32 overflows at a known step."""
 
-    def advance(self, models: Sequence[Model], batches: Sequence[IntArray], **_: Any) -> list[Model]:
+    def advance(self, models: Sequence[Model], batches: Sequence[Batches], _: Recipe) -> list[Model]:
         grown = []
         for model, order in zip(models, batches, strict=True):
-            factor = np.float32(10) ** np.float32(len(order))
+            factor = np.float32(10) ** np.float32(len(order.rows))
             with np.errstate(over="ignore"):
                 grown.append(Parameters(*(array * factor for array in model)))
         return grown
 
-    def predict(self, model: Model, scale: float = 1.0) -> FloatArray:
+    def predict(self, model: Model, activation: Activation, scale: float = 1.0) -> FloatArray:
         raise NotImplementedError
 
 
@@ -198,7 +208,7 @@ def test_a_diverged_run_names_its_step_and_its_seed_and_keeps_the_checkpoints_be
     overflow = math.ceil(math.log10(float(np.finfo(np.float32).max) / max(float(abs(array).max()) for array in start)))
     data: ResidentData = GrowingData()
     kept: list[int] = []
-    config, orders = settings_of(steps=500, checkpoint_every=10), [ExampleOrder(n, 40, 10) for n in (4, 5)]
+    config, orders = settings_of(steps=500, checkpoint_every=10), [ExampleOrder(n, 40, 10, Recipe()) for n in (4, 5)]
     with pytest.raises(DivergenceError, match=rf"diverged at step {overflow}:.*seed 5,"):
         kept.extend(point.step for point in train(config, data, [tame, start], orders))
     assert kept == [10, 20, 30]
@@ -277,7 +287,7 @@ def test_the_reference_engine_on_a_gpu_stays_close_to_the_cpu(sample: CachedData
 def test_lab_8_4_on_mnist_ends_in_the_range_that_64_orders_span(engine: Engine, mnist: CachedDataset) -> None:
     """Over 64 shuffle orders from this initialization: 0.902 to 0.932 on all test images, 872 to 921 of 1,000."""
     points = run(engine, mnist, steps=10_000, checkpoint_every=1_000)
-    score = Evaluator(engine, *load_split(mnist.test)).score(1, points[-1].step, points[-1].models[0])
+    score = Evaluator(engine, *load_split(mnist.test), Recipe()).score(1, points[-1].step, points[-1].models[0])
     assert len(points) == 10
     assert 0.902 <= score.accuracy <= 0.932
     assert 872 <= score.lab_correct_of_1000 <= 921
@@ -290,7 +300,7 @@ def test_24_seeds_end_in_the_same_distribution_with_either_engine(mnist: CachedD
     accuracies = []
     for engine in (ReferenceEngine(), CpuEngine()):
         models = run(engine, mnist, steps=10_000, checkpoint_every=10_000, seeds="1..24")[-1].models
-        evaluator = Evaluator(CpuEngine(), *load_split(mnist.test))
+        evaluator = Evaluator(CpuEngine(), *load_split(mnist.test), Recipe())
         accuracies.append(np.sort([evaluator.accuracy(model) for model in models]))
     assert all(np.median(each) >= 0.92 for each in accuracies)
     steps = np.concatenate(accuracies)
