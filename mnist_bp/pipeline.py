@@ -76,7 +76,7 @@ def preflight(config: RunConfig) -> None:
     if models > 1:
         check_memory(memory_needed(models, PIXELS, config.hidden, CLASSES, spec.train_examples), models)
     if config.engine != "auto":
-        choose_engine(config.engine)
+        choose_engine(config.engine, shift=config.shift)
     open_store(config.artifacts, attempts=3).check_writable()  # before a new data directory is created
     check_writable(Path(config.data_dir))
 

@@ -14,6 +14,7 @@ from rich.text import Text
 from mnist_bp.documents.champion import PromotionRecord
 from mnist_bp.documents.manifest import Score
 from mnist_bp.errors import printable
+from mnist_bp.model.recipe import recipe_of
 from mnist_bp.results import (
     CachedDataset,
     CacheOutcome,
@@ -25,7 +26,7 @@ from mnist_bp.results import (
     TrainedRun,
 )
 from mnist_bp.storage.schema import FrozenModel, Sha256
-from mnist_bp.training.evaluation import seed_statistics
+from mnist_bp.training.evaluation import VALIDATION_NOTE, seed_statistics
 from mnist_bp.training.resume import RunRequest
 
 _HEADLINES: Final = {
@@ -52,6 +53,7 @@ class RunSummary(FrozenModel):
     """The result of a run, as `--json` prints it.
 
     Args:
+        recipe: See `mnist_bp.model.recipe.Recipe.label`.
         accuracy, validation_accuracy, lab_correct_of_1000, loss: Of the run's own model after the last step.
         run_directory: On this machine.
         artifacts, manifest: URIs.
@@ -67,6 +69,7 @@ class RunSummary(FrozenModel):
     seeds: tuple[int, ...]
     seed_statistics: SeedStatistics
     certificate: dict[str, JsonValue]
+    recipe: str
     steps: int
     accuracy: float
     validation_accuracy: float | None
@@ -121,6 +124,7 @@ def summarize(
         seeds=trained.seeds,
         seed_statistics=seed_statistics(evaluation),
         certificate=trained.certificate,
+        recipe=recipe_of(trained.config).label,
         steps=trained.steps,
         accuracy=final.accuracy,
         validation_accuracy=final.validation_accuracy,
@@ -204,6 +208,7 @@ def markdown(summary: RunSummary) -> str:
         f"| engine | {summary.engine} on {summary.device} |\n"
         f"| seed | {summary.seed} |\n"
         f"{seeds}"
+        f"| recipe | {summary.recipe} |\n"
         f"| steps | {summary.steps:,} in {summary.train_seconds:.2f} s ({summary.steps_per_second:,.0f} steps/s) |\n"
         f"| lab correct of 1,000 | {summary.lab_correct_of_1000} |\n"
         f"| loss | {summary.loss:.4f} |\n"
@@ -236,7 +241,8 @@ def _seeds(summary: RunSummary) -> str:
         f"{len(summary.seeds):,} models: mean {accuracy.mean:.4f}, median {accuracy.median:.4f}, "
         f"standard deviation {accuracy.standard_deviation:.4f}, {accuracy.minimum:.4f} to {accuracy.maximum:.4f}, "
         f"{accuracy.share_below_90_percent:.1%} below 0.90; "
-        f"seed {summary.seed} has the best validation accuracy, {summary.validation_accuracy:.4f}"
+        f"seed {summary.seed} has the best validation accuracy, {summary.validation_accuracy:.4f}, "
+        f"{VALIDATION_NOTE}"
     )
 
 
@@ -254,6 +260,7 @@ def print_summary(console: Console, summary: RunSummary) -> None:
     facts = {
         "accuracy": f"{summary.accuracy:.4f} on all test images",
         **({"seeds": _seeds(summary)} if len(summary.seeds) > 1 else {}),
+        "recipe": summary.recipe,
         "training": f"{summary.steps:,} steps in {summary.train_seconds:.2f} s, "
         f"{summary.steps_per_second:,.0f} steps/s on {summary.device}",
         "cache": f"download {summary.cache.download}, preprocess {summary.cache.preprocess}",

@@ -128,4 +128,4 @@ def _preload(config: RunConfig) -> None:
             importlib.import_module(f"mnist_bp.{module}")
         from mnist_bp.engines.choose import choose_engine
 
-        choose_engine(config.engine, config.hidden, config.batch_size, len(config.seed_list))
+        choose_engine(config.engine, config.hidden, config.batch_size, len(config.seed_list), config.shift)

@@ -15,7 +15,9 @@ MODELS_FOR_GPU: Final = 8
 So many take the 16 cores of an Intel Xeon as long as an H200, computed from the rates in docs/benchmarks.md."""
 
 
-def choose_engine(name: str, hidden: int = 30, batch_size: int = 10, models: int = 1) -> tuple[Engine, str | None]:
+def choose_engine(
+    name: str, hidden: int = 30, batch_size: int = 10, models: int = 1, shift: int = 0
+) -> tuple[Engine, str | None]:
     """Return the engine for a configured name.
 
     Args:
@@ -24,6 +26,7 @@ def choose_engine(name: str, hidden: int = 30, batch_size: int = 10, models: int
         hidden: Hidden units of the network; decides whether it fits on a GPU's chip.
         batch_size: Examples per step; likewise.
         models: Models trained side by side; see `MODELS_FOR_GPU`.
+        shift: See `Recipe.shift`; the cuda engine does not move images.
 
     Returns:
         The engine, and a notice if a slower one replaces the chosen one, else None.
@@ -34,8 +37,12 @@ def choose_engine(name: str, hidden: int = 30, batch_size: int = 10, models: int
     if name == "reference":
         return _reference("cpu"), None
     if name == "cuda":
+        if shift:
+            raise ConfigError(
+                f"engine cuda does not move images, and shift is {shift}: expected 0; use the engine cpu or reference"
+            )
         return _cuda(hidden, batch_size)
-    if name == "auto" and models >= MODELS_FOR_GPU and _has_gpu():
+    if name == "auto" and models >= MODELS_FOR_GPU and not shift and _has_gpu():
         with suppress(ConfigError):  # this torch cannot use the GPU
             engine, slower = _cuda(hidden, batch_size)
             if slower is None:

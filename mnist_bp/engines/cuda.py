@@ -160,7 +160,9 @@ class CudaData:
             ConfigError: The network does not fit on the chip, or images are moved.
         """
         if any(each.offsets.any() for each in batches):
-            raise ConfigError("engine cuda does not move images: expected shift 0; use the engine cpu or reference")
+            raise ConfigError(
+                "engine cuda does not move images: expected offsets of 0; use the engine cpu or reference"
+            )
         (steps, B), (D, H), K = batches[0].rows.shape, models[0].W1.shape, len(models[0].b2)
         sizes = tiling(D, H, K, B)
         padded = _padded(models, sizes).map(self._upload)

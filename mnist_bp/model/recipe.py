@@ -67,6 +67,16 @@ class Recipe:
             return None
         return 2.0 if self.activation == "relu" else 1.0
 
+    @property
+    def label(self) -> str:
+        """The settings that differ from the lab's, such as `initial scaled, shift 1`; `lab` if none does."""
+        changed = [
+            f"{field.name.replace('_', ' ')} {str(getattr(self, field.name)).replace('_', '-')}"
+            for field in fields(self)
+            if field.name != "steps" and getattr(self, field.name) != field.default
+        ]
+        return ", ".join(changed) or "lab"
+
     def rates(self, start: int, stop: int) -> npt.NDArray[np.float64]:
         """List the learning rates of a range of steps.
 

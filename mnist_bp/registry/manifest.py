@@ -20,6 +20,7 @@ from pyarrow.json import ParseOptions, read_json
 from mnist_bp import __version__
 from mnist_bp.documents.manifest import CheckpointEntry, CodeEntry, DatasetEntry, FileEntry, Manifest, ParquetFiles
 from mnist_bp.layout import created_at
+from mnist_bp.model.recipe import recipe_of
 from mnist_bp.results import CachedDataset, Evaluation, FileDigest, RawDataset, TrainedRun
 from mnist_bp.training.evaluation import seed_statistics
 
@@ -29,6 +30,7 @@ HISTORY: Final = pa.schema(
         "created": pa.timestamp("us", "UTC"),
         "dataset": pa.string(),
         "engine": pa.string(),
+        "recipe": pa.string(),
         "train_seconds": pa.float64(),
         "seed": pa.int64(),
         "step": pa.int64(),
@@ -46,13 +48,14 @@ _SOURCES: Final = {".py", ".html", ".css", ".svg"}
 
 def history_parquet(trained: TrainedRun, dataset: str, evaluation: Evaluation) -> bytes:
     """Encode a run's history: one row per checkpoint and seed, each with the run id."""
-    seconds = {point.step: point.seconds for point in trained.checkpoints}
+    seconds, recipe = {point.step: point.seconds for point in trained.checkpoints}, recipe_of(trained.config).label
     rows = [
         {
             "run_id": trained.run_id,
             "created": created_at(trained.run_id).isoformat(),
             "dataset": dataset,
             "engine": trained.engine,
+            "recipe": recipe,
             "train_seconds": seconds[score.step],
             **asdict(score),
         }

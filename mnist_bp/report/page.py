@@ -43,19 +43,21 @@ def report_html(manifest: Manifest, evaluation: Evaluation, model: Model, images
         model: The run's own model.
         images: The test images, pixels in [0, 255], shape (N, 784).
     """
+    recipe = recipe_of(manifest.config)
     page = (
         page_environment()
         .get_template("report.html")
         .render(
             run=manifest,
             final=evaluation.final,
+            recipe=recipe.label,
             charts=_charts(evaluation),
             rows=_downsampled_rows(manifest.checkpoints),
             confusion=evaluation.confusion,
             shades=[_shades(row, label) for label, row in enumerate(evaluation.confusion)],
             totals=[sum(row) for row in evaluation.confusion],
             mistakes=[_mistake(mistake, images) for mistake in evaluation.mistakes],
-            units=_units(model, evaluation.seed, recipe_of(manifest.config).gain),
+            units=_units(model, evaluation.seed, recipe.gain),
             hidden=model.W1.shape[1],
             environment={"engine": f"{manifest.engine} on {manifest.device}", **manifest.environment},
             config={name: _setting(value) for name, value in manifest.config.items() if name not in PLACES},

@@ -35,6 +35,9 @@ MAX_MISTAKES: Final = 24
 SMALLEST_LIKELIHOOD: Final = float(np.finfo(np.float32).tiny)
 """A saturated output that is wrong would have an infinite cross-entropy."""
 
+VALIDATION_NOTE: Final = "on held-out training images, so not comparable with the accuracy on test images"
+"""Explains validation accuracy wherever it is shown; on MNIST it is the higher of the two, see docs/lab-8-4.md."""
+
 WEAK: Final = 0.90
 """Accuracy below which a model counts as weak: a few seeds saturate early and never recover."""
 

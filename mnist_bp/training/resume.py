@@ -42,7 +42,8 @@ class RunRequest:
         if self.started_engine is not None:
             return self.started_engine
         config = self.config
-        return choose_engine(config.engine, config.hidden, config.batch_size, len(config.seed_list))[0].name
+        models = len(config.seed_list)
+        return choose_engine(config.engine, config.hidden, config.batch_size, models, config.shift)[0].name
 
 
 def load_resumable_run(run_id: str, config: RunConfig, given: Mapping[str, Any]) -> RunRequest:

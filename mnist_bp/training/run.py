@@ -103,7 +103,13 @@ def checkpoint_metadata(
 
 def _start(config: RunConfig, data: CachedDataset, journal: Journal, run_id: str) -> Engine:
     """Choose and certify the engine of a new run, and begin its journal."""
-    engine, notice = choose_engine(config.engine, config.hidden, config.batch_size, len(config.seed_list))
+    if config.activation == "relu" and config.initial == "normal":
+        logger.warning(
+            "activation relu with initial weights from N(0, 1): outputs are saturated at 0 or 1 from the first step, "
+            "so that the network hardly learns; set initial to scaled"
+        )
+    models = len(config.seed_list)
+    engine, notice = choose_engine(config.engine, config.hidden, config.batch_size, models, config.shift)
     certificate = _certify(config, engine, notice)
     journal.begin(
         RunStart(

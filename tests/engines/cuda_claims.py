@@ -194,5 +194,7 @@ def test_the_benchmark_times_one_model_and_several(
 
 def test_moved_images_are_refused_in_one_line() -> None:
     data, batches = ENGINE.load(*digits(4, 30, 4), 4), unmoved(order(1, 2, 4), 0.3)
-    with pytest.raises(ConfigError, match="engine cuda does not move images: expected shift 0; use the engine cpu"):
+    with pytest.raises(
+        ConfigError, match="engine cuda does not move images: expected offsets of 0; use the engine cpu"
+    ):
         data.advance([network(30, 7, 4)], [batches._replace(offsets=batches.offsets + 1)], LAB)

@@ -154,3 +154,12 @@ def test_a_hidden_unit_of_relu_that_is_not_active_passes_nothing_on() -> None:
 
 def test_the_lab_is_the_default() -> None:
     assert Recipe() == LAB == Recipe("normal", "squared_error", "sigmoid", "mean", 0.5, "constant", 10_000, 0)
+
+
+def test_a_recipe_is_named_by_what_differs_from_the_lab() -> None:
+    assert Recipe().label == Recipe(steps=5).label == "lab"
+    well = Recipe("scaled", "cross_entropy", "relu", "sum", 0.02, "linear", 60_000, 1)
+    assert well.label == (
+        "initial scaled, loss cross-entropy, activation relu, bias gradient sum, learning rate 0.02, schedule linear, "
+        "shift 1"
+    )

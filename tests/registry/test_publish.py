@@ -322,6 +322,7 @@ def test_the_history_has_one_row_per_checkpoint_with_its_scores(
         "created": created_at(evaluated.trained.run_id),
         "dataset": "mnist-sample",
         "engine": evaluated.trained.engine,
+        "recipe": "lab",
         "seed": 1,
     }
     assert rows == [

@@ -50,6 +50,38 @@ def test_training_logs_the_run_the_certificate_and_every_checkpoint(
     assert {record.levelno for record in logged.records} == {logging.INFO}
 
 
+def test_relu_with_the_weights_of_the_lab_is_a_warning_that_names_the_saturation(
+    sample: CachedDataset, logged: pytest.LogCaptureFixture
+) -> None:
+    train_run(config_with(activation="relu", learning_rate=0.001), sample)
+    (warning,) = [record.getMessage() for record in logged.records if record.levelno == logging.WARNING]
+    assert "saturated at 0 or 1 from the first step" in warning
+    assert warning.endswith("set initial to scaled")
+
+
+def test_a_rate_that_diverges_names_its_step(sample: CachedDataset) -> None:
+    with pytest.raises(DivergenceError, match=r"training diverged at step \d+: .* learning rate 1e\+30"):
+        train_run(config_with(activation="relu", initial="scaled", learning_rate=1e30), sample)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"initial": "normal"},
+        {"loss": "squared_error"},
+        {"activation": "sigmoid"},
+        {"schedule": "constant"},
+        {"shift": 1},
+    ],
+    ids=str,
+)
+def test_a_run_is_not_resumed_by_another_recipe(change: dict[str, object], sample: CachedDataset) -> None:
+    train_run(config_with(**TRAINED_WELL), sample, RUN_ID)
+    ((name, value),) = change.items()
+    with pytest.raises(ConfigError, match=f"cannot be resumed with --{name} {value} "):
+        train_run(config_with(**{**TRAINED_WELL, **change}), sample, RUN_ID)
+
+
 def test_an_engine_that_auto_did_not_choose_is_a_warning(
     sample: CachedDataset, logged: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -121,7 +153,23 @@ def tear(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:100])
 
 
-@pytest.mark.parametrize("settings", [{}, {"engine": "reference"}, {"seeds": "3"}], ids=["cpu", "reference", "seeds"])
+TRAINED_WELL: dict[str, object] = {
+    "initial": "scaled",
+    "loss": "cross_entropy",
+    "activation": "relu",
+    "bias_gradient": "sum",
+    "schedule": "linear",
+    "learning_rate": 0.02,
+    "shift": 2,
+    "batch_size": 32,  # an epoch of 125 steps: both checkpoints are within one
+}
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{}, {"engine": "reference"}, {"seeds": "3"}, TRAINED_WELL, {**TRAINED_WELL, "engine": "reference"}],
+    ids=["cpu", "reference", "seeds", "trained well", "trained well, reference"],
+)
 @pytest.mark.parametrize("step", [100, 200, 300])
 def test_an_interrupted_run_is_resumed_to_the_same_bits(
     step: int, settings: dict[str, object], sample: CachedDataset
