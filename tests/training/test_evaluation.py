@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from mnist_bp.data.parquet import load_split
 from mnist_bp.engines.interface import Engine
 from mnist_bp.model.parameters import FloatArray, Model, Parameters, initial_parameters
+from mnist_bp.model.recipe import Recipe
 from mnist_bp.results import CachedDataset
-from mnist_bp.training.evaluation import Evaluator
+from mnist_bp.training.evaluation import SMALLEST_LIKELIHOOD, Evaluator
 from tests.support.networks import CPU_ENGINES, LAB
 
 every_engine = pytest.mark.parametrize("engine", CPU_ENGINES, ids=lambda engine: engine.name)
@@ -72,3 +76,19 @@ def test_a_class_without_test_images_scores_zero_rather_than_not_a_number(engine
     images, labels = np.zeros((4, 3), np.uint8), np.zeros(4, np.uint8)
     score = Evaluator(engine, images, labels, LAB, classes=2).score(1, 0, initial_parameters(1, 3, 2, 2))
     assert score.accuracy_per_class[1] == 0.0
+
+
+@every_engine
+def test_the_loss_is_the_one_that_the_recipe_minimizes_and_stays_finite(engine: Engine) -> None:
+    """Two images of one pixel: one is predicted right with doubt, one is wrong and saturated."""
+    images, labels = np.array([[0], [255]], np.uint8), np.zeros(2, np.uint8)
+    W1, W2 = np.ones((1, 1), np.float32), np.array([[-1000.0, 1000.0]], np.float32)
+    model = Parameters(W1, np.zeros(1, np.float32), W2, np.array([1.0, -1.0], np.float32))
+    a2 = [1 / (1 + math.exp(-1)), 1 / (1 + math.exp(1))]  # of the first image; of the second: 0 and 1
+    relu = Recipe(activation="relu")
+    squared = Evaluator(engine, images, labels, relu, classes=2).score(1, 0, model).loss
+    assert squared == pytest.approx(((a2[0] - 1) ** 2 + a2[1] ** 2 + 1 + 1) / 2 / 2, rel=1e-5)
+    entropy = Evaluator(engine, images, labels, replace(relu, loss="cross_entropy"), classes=2)
+    first = -math.log(a2[0]) - math.log(1 - a2[1])
+    smallest = -math.log(SMALLEST_LIKELIHOOD)
+    assert entropy.score(1, 0, model).loss == pytest.approx((first + 2 * smallest) / 2, rel=5e-3)
