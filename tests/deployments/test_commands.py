@@ -72,7 +72,7 @@ def test_an_object_that_another_process_has_deleted_is_one_line(capsys: pytest.C
     assert line == f"{server} was changed by another process (ObjectNotFound): try again"
 
 
-def test_a_schedule_is_in_the_time_zone_of_its_own_nights(tmp_path: Path) -> None:
+def test_a_schedule_is_in_the_time_zone_of_its_nights(tmp_path: Path) -> None:
     file, definition = tmp_path / "prefect.yaml", yaml.safe_load(deploy.DEFINITION.read_text())
     nightly = definition["deployments"][1]
     (schedule,) = nightly["schedules"]

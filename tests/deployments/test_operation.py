@@ -69,9 +69,21 @@ def pause() -> None:
         client.update_deployment_schedule(nightly.id, nightly.schedules[0].id, active=False)
 
 
+def pause_train(*, paused: bool) -> None:
+    """Pause the deployment of the other runs, or resume it."""
+    with get_client(sync_client=True) as client:
+        train = client.read_deployment_by_name("mnist-bp/train")
+        client.update_deployment(train.id, DeploymentUpdate(paused=paused))
+
+
 def schedules_are_active() -> list[bool]:
     with get_client(sync_client=True) as client:
         return [schedule.active for schedule in client.read_deployment_by_name("mnist-bp/nightly").schedules]
+
+
+def paused_deployments() -> list[str]:
+    with get_client(sync_client=True) as client:
+        return [deployment.name for deployment in client.read_deployments() if deployment.paused]
 
 
 def overdue() -> list[FlowRun]:
@@ -250,19 +262,23 @@ def test_an_overlapping_run_is_cancelled_and_a_killed_run_is_marked_as_crashed(o
     assert schedules_are_active() == [True]
 
 
-def test_a_restart_leaves_the_schedule_active_and_the_latest_of_the_nights_that_were_missed_runs(
+def test_a_restart_leaves_what_is_active_or_paused_and_the_latest_of_the_nights_that_were_missed_runs(
     operation: Operation,
 ) -> None:
     assert operation.served.stop() == 0
     assert schedules_are_active() == [True]
+    assert paused_deployments() == []
     often = IntervalSchedule(interval=timedelta(seconds=2), anchor_date=datetime.now(UTC))
     reschedule(often)
     eventually(lambda: len(overdue()) > 2, "no night is missed")
     pause()
+    pause_train(paused=True)
     *earlier, latest = overdue()
     operation.serve_again()
     wait_for(latest.id, "Completed")
     for run in earlier:
         wait_for(run.id, SUPERSEDED)
     assert schedules_are_active() == [False]  # the operator's pause
+    assert paused_deployments() == ["train"]  # the operator's, too
+    pause_train(paused=False)
     reschedule(IntervalSchedule(interval=timedelta(days=30), anchor_date=datetime.now(UTC) + timedelta(days=1)))

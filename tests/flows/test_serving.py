@@ -6,10 +6,17 @@ import os
 import signal
 import threading
 import weakref
+from uuid import UUID
 
 import pytest
+from prefect import get_client
+from prefect.client.schemas.actions import DeploymentScheduleCreate
+from prefect.client.schemas.schedules import CronSchedule
+from prefect.deployments.runner import RunnerDeployment
+from prefect.types.entrypoint import EntrypointType
 
-from flows.runtime.serving import run_until_interrupted
+from flows.runtime.serving import keep_pauses, run_until_interrupted
+from flows.train import train
 from tests.support.waiting import under_load
 
 pytestmark = pytest.mark.usefixtures("prefect_server", "own_signals")
@@ -39,3 +46,21 @@ def test_a_signal_that_arrives_in_the_callback_of_a_weak_reference_is_not_lost(
     finally:
         lost.cancel()
     assert "no run was in progress" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("active", [True, False])
+def test_a_schedule_that_has_another_name_after_an_update_is_paused_if_it_was(active: bool) -> None:
+    yearly = CronSchedule(cron="0 4 1 1 *", timezone="UTC")
+
+    def served(schedule: DeploymentScheduleCreate) -> RunnerDeployment:
+        module = EntrypointType.MODULE_PATH
+        return RunnerDeployment.from_flow(train, f"served-{active}", entrypoint_type=module, schedules=[schedule])
+
+    earlier = served(DeploymentScheduleCreate(schedule=yearly, active=active)).apply()
+    assert isinstance(earlier, UUID)
+    updated = served(DeploymentScheduleCreate(schedule=yearly, slug="nightly"))
+    keep_pauses(updated)
+    updated.apply()
+    with get_client(sync_client=True) as client:
+        schedules = client.read_deployment(earlier).schedules
+    assert [(schedule.slug, schedule.active) for schedule in schedules] == [("nightly", active)]
