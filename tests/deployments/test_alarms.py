@@ -18,6 +18,7 @@ from uuid import UUID
 import pytest
 from prefect import get_client
 from prefect.client.schemas.objects import ConcurrencyLimitStrategy, ConcurrencyOptions, State
+from prefect.flow_engine import FlowRunEngine
 from prefect.settings import PREFECT_UI_URL, temporary_settings
 from prefect.settings.models.flows import FlowsSettings
 from prefect.states import Cancelled, Completed, Failed, Pending, Running
@@ -181,6 +182,11 @@ def test_nights_that_do_not_complete_raise_an_alarm_also_if_none_ever_ran_and_ea
     assert not alarmed.about(first)
 
 
+def send_heartbeat(run: UUID) -> None:
+    """Send what Prefect sends from time to time during a run of a deployment."""
+    FlowRunEngine(flow=train, flow_run=read_run(run))._emit_flow_run_heartbeat()
+
+
 def test_each_alarm_arrives_once_with_the_run_its_link_and_the_command_that_resumes_it(
     alarmed: Alarmed, tmp_path: Path
 ) -> None:
@@ -195,6 +201,8 @@ def test_each_alarm_arrives_once_with_the_run_its_link_and_the_command_that_resu
     pending = alarmed.create_run("nightly", Pending())
     lost = alarmed.create_run("train", Pending())
     overlapping = alarmed.create_run("train", Pending())
+    beating = alarmed.create_run("nightly", Pending(), Running())
+    send_heartbeat(beating)  # its last; the other lost run sends none
     failed = alarmed.create_run("nightly")
     with get_client(sync_client=True) as client:
         for run in (lost, failed):
@@ -204,6 +212,7 @@ def test_each_alarm_arrives_once_with_the_run_its_link_and_the_command_that_resu
     assert read_run(overlapping).state_name == "Cancelled"
 
     runs = {"late": late, "pending": pending, "lost": lost, "overlapping": overlapping, "failed": failed}
+    runs["beating"] = beating
     texts = {}
     for what, run in runs.items():
         texts[what] = eventually(lambda run=run: alarmed.about(run), f"no alarm: {what}")[0]  # type: ignore[misc]
@@ -219,7 +228,8 @@ def test_each_alarm_arrives_once_with_the_run_its_link_and_the_command_that_resu
         assert (resume in texts[what]) is resumable
     assert "has not been started" in texts["late"]
     assert "has not begun after" in texts["pending"]
-    assert "Crashed: It has sent no heartbeat for" in texts["lost"]
+    for what in ("lost", "beating"):
+        assert "Crashed: It has sent no heartbeat for" in texts[what]
     assert "because another run of its deployment was in progress" in texts["overlapping"]
     assert 'Failed: StoreError: &lt;a&gt; &amp; "b"' in texts["failed"]
 

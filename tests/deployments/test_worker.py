@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from uuid import UUID
@@ -20,7 +21,7 @@ from mnist_bp.layout import run_directory
 from mnist_bp.training.journal import Journal
 from tests.deployments.conftest import Operation
 from tests.support.serving import ENDLESS, read_run, start_run, wait_for
-from tests.support.waiting import eventually
+from tests.support.waiting import HANG_S, eventually
 from tests.support.workers import Worker
 
 pytestmark = pytest.mark.slow
@@ -81,7 +82,8 @@ def test_a_worker_that_starts_again_marks_the_runs_that_were_killed_with_it(
     with Worker(operation.variables, tmp_path, "--pool", POOL).ready() as worker:
         assert read_run(run).state_name == "Crashed"
         assert re.search(rf"prefect'? deployment run mnist-bp/train --param resume={name}\n", worker.text)
-        assert worker.stop() == 0
+        worker.process.send_signal(signal.SIGINT)  # as Ctrl-C does
+        assert worker.process.wait(HANG_S) == 0
         assert "no run was in progress" in worker.text
 
 

@@ -18,13 +18,13 @@ import subprocess, sys, threading, time
 from flows.runtime.working import STOP_TIMEOUT_S, _end_runs
 
 run = "import signal, time; signal.signal(signal.SIGTERM, {handler}); print(flush=True); time.sleep(600)"
-told = "lambda *_: (print(flush=True), time.sleep(1), exit(7))"
-first = subprocess.Popen([sys.executable, "-c", run.format(handler=told)], stdout=subprocess.PIPE)
+on_sigterm = "lambda *_: (print(flush=True), time.sleep(1), exit(7))"
+first = subprocess.Popen([sys.executable, "-c", run.format(handler=on_sigterm)], stdout=subprocess.PIPE)
 first.stdout.readline()
 second = []
 
 def free_its_slot():
-    first.stdout.readline()  # it has been told to end
+    first.stdout.readline()  # it has received SIGTERM
     second.append(subprocess.Popen([sys.executable, "-c", run.format(handler="signal.SIG_DFL")]))
 
 slot = threading.Thread(target=free_its_slot)
