@@ -13,14 +13,14 @@ from mnist_bp.cli.output import say
 from mnist_bp.cli.tables import print_table
 from mnist_bp.config import EngineChoice
 from mnist_bp.engines.choose import choose_engine
-from mnist_bp.model.recipe import Activation, BiasGradient, Loss, Recipe
+from mnist_bp.model.recipe import MAX_SHIFT, Activation, BiasGradient, Initial, Loss, recipe_of
 
 if TYPE_CHECKING:
-    from mnist_bp.engines.certificate import Certificate
+    from mnist_bp.engines.certificate_record import Certificate
 
 
 class CertifyCommand(Command, cli_prog_name="mnist-bp certify"):
-    """Check an engine's gradients against float64 autograd and the reference engine; exit code 1 if one is wrong."""
+    """Check an engine's gradients, predictions and weights against float64 autograd; exit code 1 if one is wrong."""
 
     engine: EngineChoice = "auto"
     """Engine to check; auto = the engine that a run would use."""
@@ -40,6 +40,12 @@ class CertifyCommand(Command, cli_prog_name="mnist-bp certify"):
     activation: Activation = "sigmoid"
     """Activation of the hidden units that the check uses."""
 
+    initial: Initial = "normal"
+    """Initial weights that the check begins its steps from; relu always begins from scaled ones."""
+
+    shift: int = Field(default=0, ge=0, le=MAX_SHIFT)
+    """Move the images of the check by up to this many pixels along both axes."""
+
 
 def main(arguments: Sequence[str]) -> int:
     """Check an engine and print its errors.
@@ -55,7 +61,7 @@ def main(arguments: Sequence[str]) -> int:
         engine,
         hidden=command.hidden,
         batch_size=command.batch_size,
-        recipe=Recipe(loss=command.loss, activation=command.activation, bias_gradient=command.bias_gradient),
+        recipe=recipe_of(dict(command)),
         precisions=("float32", "float64"),
     )
     if command.json_output:
@@ -71,12 +77,16 @@ def _print(certificate: Certificate) -> None:
     shape = ", ".join(f"{name.replace('_', ' ')} {size}" for name, size in certificate.shape.items())
     rows = []
     for dtype, parameters in certificate.gradients.items():
-        limit = f"{certificate.limits['gradients'][dtype]:.0e}"
-        for name, errors in parameters.items():
-            rows.append((f"d{name}", dtype, f"{errors['autograd']:.1e}", f"{errors['reference']:.1e}", limit))
+        limit = f"{certificate.gradient_limit(dtype):.0e}"
+        rows += [(f"d{name}", dtype, f"{error:.1e}", limit) for name, error in parameters.items()]
+    for dtype, scales in certificate.predictions.items():
+        limit = f"{certificate.limits['values'][dtype]:.0e}"
+        rows += [(f"a2, pixels times {scale}", dtype, f"{error:.1e}", limit) for scale, error in scales.items()]
+    steps, limit = certificate.trajectory["steps"], certificate.limits["loss"]
+    rows.append(("loss of backprop.py", "float64", f"{certificate.loss:.1e}", f"{limit:.0e}"))
     for name, errors in certificate.weights.items():
         limit = f"{certificate.max_drift(errors):.0e}"
-        rows.append((f"{name} after {certificate.steps} steps", "float32", "", f"{errors['engine']:.1e}", limit))
-    headings = ("quantity", "precision", "vs. autograd", "vs. reference", "limit")
+        rows.append((f"{name} after {steps} steps", "float32", f"{errors['engine']:.1e}", limit))
+    headings = ("quantity", "precision", "vs. autograd", "limit")
     say(f"{certificate.engine} engine, relative errors ({shape})\n")
     print_table(headings, rows)

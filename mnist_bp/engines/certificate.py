@@ -1,35 +1,40 @@
-"""The certificate: a *gradient check* of the engine, before a run's first step, against the equations of `backprop.py`.
+"""The certificate: a *gradient check* of an engine against the equations, through the interface that training uses.
 
-It tests two things on synthetic images, through the interface that training uses:
+The network and its losses are stated once more in `statement.py`, which shares nothing with `backprop.py`, and autograd
+differentiates them in float64. Against this statement, on synthetic images, are compared:
 
 - The gradients. One step along a gradient g at learning rate r leads from q to q' = q - r g. At r = 2**20 (2**40 in
   float64) the step is so much larger than q that (q - q') / r equals g with no digit lost. So the gradients of any
-  engine can be measured although no engine returns them. They are compared with autograd in float64, and with the
-  reference engine in the same precision.
-- The trajectory. After some steps the weights are compared with those of the reference engine in float64. How far
-  rounding alone may lead away is measured too: the float64 reference is run again from weights that were each rounded
-  once, as float32 rounds them. Each example of each step rounds the weights once more, and n roundings lead sqrt(n)
-  times as far, in whatever order an engine adds.
+  engine can be measured although no engine returns them.
+- The predictions, with both scales of the pixels.
+- The trajectory: the weights after some steps, each with another learning rate. How far rounding alone may lead away is
+  measured too: the steps are repeated from weights that were each rounded once, as float32 rounds them. Each example of
+  each step rounds the weights once more, and n roundings lead sqrt(n) times as far, in whatever order an engine adds.
 
-This is the only module of the product that uses autograd, and it uses it only to check.
+What is certified in a short call for one model must hold in the calls of a training, which are longer and for several
+models: one long call must end in the same bits as many short ones, and each of two models in the same as alone.
 """
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
-from typing import Any, Final
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Final
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from mnist_bp.engines.interface import Engine, ResidentData, unmoved
-from mnist_bp.engines.reference import ReferenceEngine
-from mnist_bp.errors import CertificateError
-from mnist_bp.model.backprop import forward, loss
+from mnist_bp.engines import statement
+from mnist_bp.engines.certificate_data import Examples, synthetic_digits
+from mnist_bp.engines.certificate_record import Certificate, forms_of
+from mnist_bp.engines.interface import PIXEL_SCALE, Batches, Engine, ResidentData, unmoved
+from mnist_bp.model import backprop
 from mnist_bp.model.parameters import (
     CLASSES,
     PIXELS,
@@ -37,109 +42,40 @@ from mnist_bp.model.parameters import (
     IntArray,
     Model,
     Parameters,
-    UInt8Array,
     initial_parameters,
 )
 from mnist_bp.model.recipe import Recipe
 
-GRADIENT_LIMIT: Final[Mapping[str, float]] = {"float32": 2e-6, "float64": 1e-10}
-"""Largest allowed error of a parameter's gradient, relative to its largest entry."""
-
-DRIFT_LIMIT: Final = 16.0
-"""Largest allowed distance from the float64 trajectory, in multiples of what n roundings explain.
-
-Measured in 104 shapes (1 to 128 hidden units, batches of 1 to 128), the reference and cpu engines end at 0.4 (median)
-and 4.6 (maximum); with a bias gradient that is a sum instead of a mean, an engine ends at more than 1,000.
-"""
-
-_PROBE_RATE: Final[Mapping[str, float]] = {"float32": 2.0**20, "float64": 2.0**40}
-_RATE_TIMES_BATCH: Final = 5.0
-"""Product of learning rate and batch size on the trajectory, as in the lab."""
-
 LAB: Final = Recipe()
 
-_EXAMPLES: Final = 256
-_NONZERO_SHARE: Final = 0.19
-"""Share of nonzero pixels, as in MNIST."""
+MAX_SIZE: Final = 1_024
+"""Largest H and B of the network whose gradients and predictions are checked."""
 
+MAX_TRAJECTORY_SIZE: Final = 128
+"""Largest H and B on the trajectory, whose steps autograd repeats: more take longer and prove no more."""
 
-@dataclass(frozen=True)
-class Certificate:
-    """The result of the gradient check; errors are relative to the largest expected entry.
+CALLS: Final = 11
+CALL_STEPS: Final = 100
+"""A call of CALLS * CALL_STEPS steps is compared with as many calls; training makes calls of up to 1,000 steps."""
 
-    Args:
-        engine: Name of the engine.
-        device: Device that it computed on.
-        shape: `inputs`, `hidden`, `classes` and `batch_size`: D, H, K and B.
-        gradients: For each precision and parameter, the errors relative to `autograd` (float64) and the `reference`.
-        steps: Length of the trajectory.
-        weights: For each parameter, the error of the `engine` after those steps, and the error that `one_rounding` of
-            the initial weights grows to.
-        seconds: Duration of the check, with the engine ready.
-    """
+_CALL_HIDDEN: Final = 33
+_CALL_BATCH: Final = 10
+"""Largest H and B in these calls: two blocks of hidden units in the cpu engine, and the lab's batch."""
 
-    engine: str
-    device: str
-    shape: dict[str, int]
-    gradients: dict[str, dict[str, dict[str, float]]]
-    steps: int
-    weights: dict[str, dict[str, float]]
-    seconds: float
+_PROBE_RATE: Final = {"float32": 2.0**20, "float64": 2.0**40}
+_RATE_TIMES_BATCH: Final = {
+    ("squared_error", "sigmoid"): 5.0,
+    ("squared_error", "relu"): 0.5,
+    ("cross_entropy", "sigmoid"): 1.0,
+    ("cross_entropy", "relu"): 0.2,
+}
+"""Product of learning rate and batch size on the trajectory, about as in the lab and in the presets."""
 
-    @property
-    def failures(self) -> list[str]:
-        """A sentence for each error beyond its limit."""
-        found = [
-            f"d{name} in {dtype} differs from {other} by {error:.1e}, limit {GRADIENT_LIMIT[dtype]:.0e}"
-            for dtype, parameters in self.gradients.items()
-            for name, errors in parameters.items()
-            for other, error in errors.items()
-            if not error <= GRADIENT_LIMIT[dtype]
-        ]
-        return found + [
-            f"{name} after {self.steps} steps differs from float64 by {errors['engine']:.1e}, "
-            f"limit {self.max_drift(errors):.0e}"
-            for name, errors in self.weights.items()
-            if not errors["engine"] <= self.max_drift(errors)
-        ]
+_OTHERS: Final = 16
+"""Examples besides those of the batch by which the biases of its network are chosen."""
 
-    def max_drift(self, errors: dict[str, float]) -> float:
-        """Return the limit for the engine's error in an entry of `weights`."""
-        roundings = self.steps * self.shape["batch_size"]
-        return DRIFT_LIMIT * math.sqrt(roundings) * errors["one_rounding"]
-
-    def check(self) -> None:
-        """Check that every error is within its limit.
-
-        Raises:
-            CertificateError: States each error beyond its limit.
-        """
-        if self.failures:
-            raise CertificateError(
-                f"the {self.engine} engine fails its certificate: {'; '.join(self.failures)}; use the reference "
-                "engine, and report this with the output of: mnist-bp certify"
-            )
-
-    @property
-    def summary(self) -> str:
-        """The result in one line."""
-        autograd = max(each["autograd"] for errors in self.gradients.values() for each in errors.values())
-        drift = max(errors["engine"] for errors in self.weights.values())
-        verdict = "NOT certified" if self.failures else "certified"
-        return (
-            f"{self.engine} engine {verdict}: gradients within {autograd:.1e} of float64 autograd, "
-            f"weights within {drift:.1e} after {self.steps} steps"
-        )
-
-    @property
-    def record(self) -> dict[str, Any]:
-        """The certificate as the manifest records it."""
-        return {**asdict(self), "limits": self.limits, "passed": not self.failures}
-
-    @property
-    def limits(self) -> dict[str, Any]:
-        """The limits of the errors."""
-        return {"gradients": dict(GRADIENT_LIMIT), "drift": DRIFT_LIMIT}
+_CANDIDATES: Final = 8
+"""With ReLU, so many more examples are drawn for a step than it needs; those closest to the kink are left out."""
 
 
 def certify(
@@ -149,59 +85,151 @@ def certify(
     batch_size: int = 10,
     recipe: Recipe = LAB,
     precisions: tuple[str, ...] = ("float32",),
-    steps: int = 100,
+    steps: int = CALL_STEPS,
 ) -> Certificate:
-    """Check the gradients and the trajectory of an engine.
+    """Check the gradients, the predictions, the trajectory and the calls of an engine.
 
     Args:
         engine: Engine to check.
-        hidden: H of the network that it is checked on.
-        batch_size: B.
-        recipe: Equations that are checked; the learning rate is chosen here, and the measured bias gradients are always
-            sums.
-        precisions: Precisions of the measured gradients: `float32`, `float64`, or both.
+        hidden: H of the network that it is checked on; at most `MAX_SIZE` of them are.
+        batch_size: B; likewise.
+        recipe: Equations that are checked; the learning rates are chosen here, and the measured bias gradients are
+            always sums.
+        precisions: Precisions of the measured gradients and predictions: `float32`, `float64`, or both.
         steps: Length of the trajectory.
     """
-    images, labels = _synthetic_digits(max(_EXAMPLES, batch_size))
-    data, reference = engine.load(images, labels, CLASSES), ReferenceEngine().load(images, labels, CLASSES)
+    examples = synthetic_digits(recipe.shift)
+    data = engine.load(examples.images, examples.labels, CLASSES)
     started = time.perf_counter()
-    model: Model = initial_parameters(1, PIXELS, hidden, CLASSES)
-    batch = np.arange(batch_size)
-    small: Model = model.map(lambda array: array / 8)  # a saturated sigmoid magnifies the rounding of z1
-    expected = _autograd_gradients(_cast("float64", small), images[batch], labels[batch], recipe)
-    gradients = {}
-    for dtype in precisions:
-        found, by_reference = (gradients_of(each, _cast(dtype, small), batch, recipe) for each in (data, reference))
-        gradients[dtype] = {
-            name: {"autograd": _error(a, b), "reference": _error(a, c)}
-            for name, a, b, c in zip(Parameters._fields, found, expected, by_reference, strict=True)
-        }
-    rows = np.random.RandomState(1).randint(len(images), size=(steps, batch_size)).astype(np.int64)
-    batches = unmoved(rows, _RATE_TIMES_BATCH / batch_size)
-    precise = _cast("float64", model)
-    exact, after, one_rounding = (
-        each.advance([start], [batches], recipe)[0]
-        for each, start in ((reference, precise), (data, model), (reference, _rounded(precise)))
+    hidden, batch_size = min(hidden, MAX_SIZE), min(batch_size, MAX_SIZE)
+    shape = {"inputs": PIXELS, "hidden": hidden, "classes": CLASSES, "batch_size": batch_size}
+    small, few = min(hidden, MAX_TRAJECTORY_SIZE), min(batch_size, MAX_TRAJECTORY_SIZE)
+    with _one_thread():
+        gradients, predictions, loss = _check_equations(data, examples, hidden, batch_size, recipe, precisions)
+        weights, calls = _check_trajectory(data, examples, small, few, recipe, steps)
+    return Certificate(
+        engine=engine.name,
+        device=engine.device,
+        shape=shape,
+        recipe=forms_of(recipe),
+        gradients=gradients,
+        predictions=predictions,
+        loss=loss,
+        trajectory={"steps": steps, "hidden": small, "batch_size": few},
+        weights=weights,
+        calls=calls,
+        at=datetime.now(UTC).isoformat(timespec="seconds"),
+        seconds=time.perf_counter() - started,
     )
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# gradients and predictions
+
+
+def gradients_of(
+    data: ResidentData, model: Model, batch: IntArray, recipe: Recipe, offsets: npt.NDArray[np.int32] | None = None
+) -> Model:
+    """Measure an engine's gradients with one step at a learning rate that makes the weights negligible.
+
+    Args:
+        data: A dataset loaded by the engine.
+        model: The network.
+        batch: Row numbers of the examples, shape (B,).
+        recipe: Equations; the bias gradients are sums.
+        offsets: How far each example is moved, shape (B,); None if they are not.
+
+    Returns:
+        The gradients of the loss, in float64.
+    """
+    rate = _PROBE_RATE[model.W1.dtype.name]
+    batches = unmoved(batch[np.newaxis], rate)
+    if offsets is not None:
+        batches = batches._replace(offsets=offsets[np.newaxis])
+    (after,) = data.advance([model], [batches], replace(recipe, bias_gradient="sum"))
+    return Parameters(*((a.astype(np.float64) - b) / rate for a, b in zip(model, after, strict=True)))
+
+
+def _check_equations(
+    data: ResidentData, examples: Examples, hidden: int, batch_size: int, recipe: Recipe, precisions: tuple[str, ...]
+) -> tuple[dict[str, dict[str, float]], dict[str, dict[str, float]], float]:
+    """Compare gradients and predictions for each precision; and the loss of `backprop.py`, which no engine computes."""
+    batch, offsets = examples.rows[:batch_size], examples.draw(1, 1, batch_size, 1.0).offsets[0]
+    x, t = statement.pixels(examples.moved(batch, offsets)), statement.one_hot(examples.labels[batch])
+    everything = statement.pixels(examples.images[examples.rows])
+    model = _small_model(hidden, torch.cat([x, everything[-_OTHERS:]]))
+    exact = _cast("float64", model).map(torch.from_numpy)
+    a2 = statement.predict(exact, everything, recipe.activation)
+    expected = statement.differentiate(exact, x, t, recipe).map(Tensor.numpy)
+    gradients, predictions = {}, {}
+    for dtype in precisions:
+        each = _cast(dtype, model)
+        found = gradients_of(data, each, batch, recipe, offsets)
+        gradients[dtype] = dict(zip(Parameters._fields, map(_error, found, expected), strict=True))
+        raw = each._replace(W1=each.W1 / 255)  # the same predictions from pixels in [0, 255]
+        predictions[dtype] = {
+            name: _error(data.predict(of, recipe.activation, scale)[examples.rows], a2.numpy())
+            for name, of, scale in (("1/255", each, PIXEL_SCALE), ("1", raw, 1.0))
+        }
+    a2 = statement.predict(exact, x, recipe.activation)
+    loss = _error(backprop.loss(a2, t, recipe.loss).numpy(), statement.loss(a2, t, recipe.loss).numpy())
+    return gradients, predictions, loss
+
+
+def _small_model(hidden: int, x: Tensor) -> Model:
+    """Draw a network whose outputs are not saturated, since a saturated sigmoid magnifies the rounding of z1.
+
+    Each unit's bias lies in the widest of the gaps that its z1 leave near their median, so that about half of the
+    examples activate a ReLU, and rounding cannot move any across the kink. The first example activates at least half of
+    the units, so that a batch of one has a gradient that is not zero.
+    """
+    drawn: Model = initial_parameters(1, PIXELS, hidden, CLASSES).map(lambda array: array / 8)
+    z1 = (x @ torch.from_numpy(drawn.W1.astype(np.float64))).numpy()  # (n, H), without the bias
+    middle = np.sort(z1, axis=0)[len(z1) // 4 : len(z1) - len(z1) // 4]
+    gap = np.diff(middle, axis=0).argmax(0)[np.newaxis]
+    b1 = -(np.take_along_axis(middle, gap, 0) + np.take_along_axis(middle, gap + 1, 0))[0] / 2
+    sign = np.where((z1[0] + b1 < 0) & (np.arange(hidden) % 2 == 0), -1, 1)
+    shrunk = drawn.W2 * min(1, 8 / math.sqrt(hidden))
+    return _cast("float32", Parameters(drawn.W1 * sign, b1 * sign, shrunk, drawn.b2))
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# the trajectory, and the calls
+
+
+def _check_trajectory(
+    data: ResidentData, examples: Examples, hidden: int, batch_size: int, recipe: Recipe, steps: int
+) -> tuple[dict[str, dict[str, float]], dict[str, bool]]:
+    """Compare the weights after some steps, and the calls in which they are computed."""
+    relu = recipe.activation == "relu"
+    gain = recipe.gain or (2.0 if relu else None)
+    first, second = (initial_parameters(seed, PIXELS, hidden, CLASSES, gain) for seed in (1, 2))
+    rate = _RATE_TIMES_BATCH[recipe.loss, recipe.activation] / batch_size
+    precise = _cast("float64", first)
+    candidates = examples.draw(1, steps, batch_size + (_CANDIDATES if relu else 0), rate)
+    batches, (exact, one_rounding) = statement.follow(
+        (precise, _rounded(precise)), examples, candidates, batch_size, recipe
+    )
+    (after,) = data.advance([first], [batches], recipe)
     weights = {
         name: {"engine": _error(found, expected), "one_rounding": _error(rounded, expected)}
         for name, found, rounded, expected in zip(Parameters._fields, after, one_rounding, exact, strict=True)
     }
-    shape = {"inputs": PIXELS, "hidden": hidden, "classes": CLASSES, "batch_size": batch_size}
-    seconds = time.perf_counter() - started
-    return Certificate(engine.name, engine.device, shape, gradients, steps, weights, seconds)
-
-
-def _synthetic_digits(count: int) -> tuple[UInt8Array, UInt8Array]:
-    """Generate images as sparse as digits, and labels; the second image is all zero."""
-    draw = np.random.RandomState(1)
-    images = draw.randint(1, 256, size=(count, PIXELS)) * (draw.random_sample((count, PIXELS)) < _NONZERO_SHARE)
-    images[1] = 0  # not the first: a batch of one needs a gradient that is not zero
-    return images.astype(np.uint8), draw.randint(CLASSES, size=count).astype(np.uint8)
-
-
-def _cast(dtype: str, model: Model) -> Model:
-    return model.map(lambda array: array.astype(dtype))
+    other = examples.draw(2, steps, batch_size, rate)._replace(rates=batches.rates)
+    alone = [after, *data.advance([second], [other], recipe)]
+    together = data.advance([first, second], [batches, other], recipe)
+    small: list[Model] = [initial_parameters(1, PIXELS, min(hidden, _CALL_HIDDEN), CLASSES, gain)]
+    many = examples.draw(3, CALLS * CALL_STEPS, min(batch_size, _CALL_BATCH), rate)
+    in_calls = small
+    for start in range(0, len(many.rows), CALL_STEPS):
+        part = slice(start, start + CALL_STEPS)
+        call = Batches(many.rows[part], many.offsets[part], many.rates[part])
+        in_calls = data.advance(in_calls, [call], recipe)
+    calls = {
+        "several steps": _same_bits(data.advance(small, [many], recipe), in_calls),
+        "several models": _same_bits(together, alone),
+    }
+    return weights, calls
 
 
 def _rounded(model: Model) -> Model:
@@ -210,31 +238,31 @@ def _rounded(model: Model) -> Model:
     return model.map(lambda array: array * (1 + 2.0**-24 * draw.choice([-1, 1], array.shape)))
 
 
-def gradients_of(data: ResidentData, model: Model, batch: IntArray, recipe: Recipe) -> Model:
-    """Measure an engine's gradients with one step at a learning rate that makes the weights negligible.
-
-    Args:
-        data: A dataset loaded by the engine.
-        model: The network.
-        batch: Row numbers of the examples, shape (B,).
-        recipe: Equations; the bias gradients are sums.
-
-    Returns:
-        The gradients of the loss, in float64.
-    """
-    rate = _PROBE_RATE[model.W1.dtype.name]
-    (moved,) = data.advance([model], [unmoved(batch[np.newaxis], rate)], replace(recipe, bias_gradient="sum"))
-    return Parameters(*((a.astype(np.float64) - b) / rate for a, b in zip(model, moved, strict=True)))
+# ---------------------------------------------------------------------------------------------------------------------
+# arrays
 
 
-def _autograd_gradients(model: Model, images: UInt8Array, labels: UInt8Array, recipe: Recipe) -> Model:
-    leaves: Parameters[Tensor] = model.map(lambda array: torch.from_numpy(array).requires_grad_())
-    x = torch.from_numpy(images).double() / 255
-    t = torch.eye(CLASSES, dtype=torch.float64)[torch.from_numpy(labels).long()]
-    a2 = forward(leaves, x, recipe.activation).a2
-    return Parameters(*(gradient.numpy() for gradient in torch.autograd.grad(loss(a2, t, recipe.loss), leaves)))
+def _cast(dtype: str, model: Model) -> Model:
+    return model.map(lambda array: array.astype(dtype))
 
 
 def _error(found: FloatArray, expected: FloatArray) -> float:
     """Return the largest difference, relative to the largest expected value."""
     return float(np.abs(found.astype(np.float64) - expected).max() / np.abs(expected).max())
+
+
+def _same_bits(models: Sequence[Model], others: Sequence[Model]) -> bool:
+    """Return whether all weights are finite and equal."""
+    pairs = [pair for model, other in zip(models, others, strict=True) for pair in zip(model, other, strict=True)]
+    return all(np.array_equal(a, b) and np.isfinite(a).all() for a, b in pairs)
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Compute on one thread: operations as small as these are slower on several."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)

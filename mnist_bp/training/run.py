@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from mnist_bp.data.parquet import load_split
-from mnist_bp.engines.certificate import Certificate, certify
+from mnist_bp.engines.certificate import certify
+from mnist_bp.engines.certificate_record import Certificate
 from mnist_bp.engines.choose import choose_engine, same_engine
 from mnist_bp.engines.interface import Engine
 from mnist_bp.engines.parallel import on_every_core

@@ -21,7 +21,7 @@ from mnist_bp.registry.log_entries import entry_key
 from mnist_bp.results import CachedDataset
 from mnist_bp.storage.address import open_store
 from mnist_bp.storage.local import LocalStore
-from tests.engines.test_certificate import Wrong, same
+from tests.engines.test_certificate import with_recipe
 from tests.support.published_runs import promote, publish, put_promotion
 
 
@@ -189,7 +189,10 @@ def test_store_check_leaves_nothing_that_it_created(capsys: pytest.CaptureFixtur
 def test_certify_prints_every_error_with_its_limit(engine: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["certify", "--engine", engine]) == 0
     printed = capsys.readouterr().out
-    assert all(f"d{name} " in printed for name in ("W1", "b1", "W2", "b2"))
+    assert all(f"d{name} " in printed and f"{name} after" in printed for name in ("W1", "b1", "W2", "b2"))
+    assert all(
+        f"{what} " in printed for what in ("a2, pixels times 1/255", "a2, pixels times 1", "loss of backprop.py")
+    )
     assert f"{engine} engine certified" in printed
     assert main(["certify", "--engine", engine, "--hidden", "5", "--batch-size", "3", "--json"]) == 0
     record = json.loads(capsys.readouterr().out)
@@ -201,7 +204,7 @@ def test_certify_prints_every_error_with_its_limit(engine: str, capsys: pytest.C
 def test_certify_fails_with_exit_code_1(
     flags: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("mnist_bp.cli.certify.choose_engine", lambda *_: (Wrong(same, "sum"), None))
+    monkeypatch.setattr("mnist_bp.cli.certify.choose_engine", lambda *_: (with_recipe(bias_gradient="sum"), None))
     assert main(["certify", *flags]) == 1
     printed = capsys.readouterr().out
     assert json.loads(printed)["passed"] is False if flags else "NOT certified" in printed

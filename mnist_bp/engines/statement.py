@@ -1,0 +1,83 @@
+"""The network and its losses, stated from their definitions, and trained by autograd in float64.
+
+Nothing here comes from `backprop.py`: what is certified against this statement cannot agree with an error of that file.
+This is the only module of the product that uses autograd, and it uses it only to check; see
+`mnist_bp.engines.certificate`.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mnist_bp.engines.certificate_data import Examples
+from mnist_bp.engines.interface import Batches
+from mnist_bp.model.parameters import CLASSES, Model, Parameters, UInt8Array
+from mnist_bp.model.recipe import Activation, Loss, Recipe
+
+
+def predict(parameters: Parameters[Tensor], x: Tensor, activation: Activation) -> Tensor:
+    """Return the outputs of the network, shape (B, K), or (M, B, K) for several models with a leading axis each."""
+    W1, b1, W2, b2 = parameters
+    z1 = x @ W1 + b1
+    a1 = torch.maximum(z1, torch.zeros(())) if activation == "relu" else 1 / (1 + torch.exp(-z1))
+    return 1 / (1 + torch.exp(-(a1 @ W2 + b2)))
+
+
+def loss(a2: Tensor, t: Tensor, form: Loss) -> Tensor:
+    """Return the loss, summed over batch and classes."""
+    if form == "cross_entropy":
+        return -(t * torch.log(a2) + (1 - t) * torch.log(1 - a2)).sum()
+    return 0.5 * ((a2 - t) ** 2).sum()
+
+
+def differentiate(parameters: Parameters[Tensor], x: Tensor, t: Tensor, recipe: Recipe) -> Parameters[Tensor]:
+    """Return the gradient of the loss with respect to each parameter."""
+    leaves = parameters.map(lambda tensor: tensor.detach().requires_grad_())
+    return Parameters(*torch.autograd.grad(loss(predict(leaves, x, recipe.activation), t, recipe.loss), leaves))
+
+
+def follow(
+    models: tuple[Model, Model], examples: Examples, candidates: Batches, batch_size: int, recipe: Recipe
+) -> tuple[Batches, list[Model]]:
+    """Train two models by autograd, in float64.
+
+    Args:
+        models: The models; the second is close to the first.
+        examples: The dataset.
+        candidates: Examples to choose those of each step from: those whose z1 are farthest from zero. The derivative of
+            a ReLU jumps there, and rounding alone would decide on which side of it an example is.
+        batch_size: Examples that a step takes.
+        recipe: Equations.
+
+    Returns:
+        The chosen examples, and the models after the last step.
+    """
+    chosen = []
+    share = 1 if recipe.bias_gradient == "sum" else 1 / batch_size
+    at = Parameters(*(torch.from_numpy(np.stack(pair)) for pair in zip(*models, strict=True)))
+    at = at._replace(b1=at.b1[:, None], b2=at.b2[:, None])  # (M, D, H), (M, 1, H), (M, H, K), (M, 1, K)
+    for rows, offsets, rate in zip(*candidates, strict=True):
+        x = pixels(examples.moved(rows, offsets))
+        if len(rows) > batch_size:
+            distance = (x @ at.W1[0] + at.b1[0]).abs().amin(1)
+            best = distance.argsort(descending=True)[:batch_size].numpy()
+            rows, offsets, x = rows[best], offsets[best], x[best]
+        chosen.append((rows, offsets))
+        gradients = differentiate(at, x, one_hot(examples.labels[rows]), recipe)
+        moves = zip(at, gradients, (1, share, 1, share), strict=True)
+        at = Parameters(*(torch.sub(q, dq, alpha=rate * factor) for q, dq, factor in moves))
+    W1, b1, W2, b2 = (tensor.numpy() for tensor in at)
+    rows, offsets = map(np.stack, zip(*chosen, strict=True))
+    return Batches(rows, offsets, candidates.rates), [Parameters(W1[m], b1[m, 0], W2[m], b2[m, 0]) for m in range(2)]
+
+
+def pixels(images: UInt8Array) -> Tensor:
+    """Return x in [0, 1], shape (B, D)."""
+    return torch.from_numpy(images).double().div_(255)
+
+
+def one_hot(labels: UInt8Array) -> Tensor:
+    """Return t, shape (B, K)."""
+    return torch.eye(CLASSES, dtype=torch.float64)[torch.from_numpy(labels).long()]
