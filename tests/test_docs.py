@@ -7,11 +7,13 @@ import re
 import shlex
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 from typing import Final
 
 import pytest
 
+from mnist_bp.cli.ladder import RUNGS
 from mnist_bp.cli.main import COMMANDS
 
 REPOSITORY: Final = Path(__file__).parents[1]
@@ -124,3 +126,19 @@ def test_every_room_of_the_library_is_in_the_readme() -> None:
     rooms = [path for path in (REPOSITORY / "mnist_bp").iterdir() if not path.name.startswith("__")]
     names = [path.name if path.suffix == ".py" else f"{path.name}/" for path in rooms]
     assert [name for name in names if not re.search(rf"^ +{re.escape(name)} ", readme, re.MULTILINE)] == []
+
+
+def test_every_rung_of_the_ladder_is_explained_by_its_flags_and_a_line_of_code_that_exists() -> None:
+    page = (REPOSITORY / "docs/lab-8-4.md").read_text()
+    table = page[page.index("| recipe | change | line of code |") :].partition("\n\n")[0]
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in table.splitlines()[2:]]
+    assert [row[0].strip("`") for row in rows] == [rung.name for rung in RUNGS]
+    flags = [" ".join(rung.changes(before)) for before, rung in pairwise((RUNGS[0], *RUNGS))]
+    assert [row[1].strip("`") for row in rows] == flags
+    quoted = [match for row in rows if (match := re.fullmatch(r"`(.+)` in `([\w/]+\.py)`.*", row[2]))]
+    assert len(quoted) == 6
+    assert [code for code, file in (match.groups() for match in quoted) if code not in source(file)] == []
+
+
+def source(file: str) -> str:
+    return (REPOSITORY / "mnist_bp" / file).read_text()

@@ -23,17 +23,14 @@ from mnist_bp.cli.flags import DataCommand, PngFile, parse
 from mnist_bp.cli.output import say
 from mnist_bp.cli.tables import print_table
 from mnist_bp.config import PRESETS, EngineChoice
-from mnist_bp.data.download import fetch_dataset
-from mnist_bp.data.parquet import load_split
-from mnist_bp.data.preprocess import preprocess_dataset
 from mnist_bp.engines.choose import choose_engine
 from mnist_bp.engines.parallel import check_memory, memory_needed, on_every_core
-from mnist_bp.model.parameters import CLASSES, PIXELS, initial_parameters
+from mnist_bp.model.parameters import CLASSES, PIXELS
 from mnist_bp.report.png_plots import orders_png
 from mnist_bp.results import Progress
 from mnist_bp.storage.files import write_bytes
 from mnist_bp.training.evaluation import LAB_EXAMPLES, Evaluator
-from mnist_bp.training.loop import ExampleOrder, train
+from mnist_bp.training.trials import initial_models, load_mnist, train_trials
 
 logger = logging.getLogger(__name__)
 
@@ -102,16 +99,13 @@ def reproduce(
     config = PRESETS["lab-8-4"]
     check_memory(memory_needed(orders, PIXELS, config.hidden, CLASSES, 60_000), orders)
     logger.info(f"reproduce   reading or downloading mnist in {data_dir}")
-    data = preprocess_dataset(fetch_dataset("mnist", data_dir), data_dir)
+    examples, test = load_mnist(data_dir)
     engine, notice = choose_engine(engine_name, config.hidden, config.batch_size, orders)
     logger.info(f"reproduce   training {orders} networks for {config.steps:,} steps, {engine.name} engine")
-    images, labels = load_split(data.train)
-    test_images, test_labels = load_split(data.test)
-    evaluator = Evaluator(engine, test_images[:LAB_EXAMPLES], test_labels[:LAB_EXAMPLES], config.recipe)
-    models = [initial_parameters(config.seed, PIXELS, config.hidden, CLASSES)] * orders
-    shuffles = [ExampleOrder(seed, len(images), config.batch_size, config.recipe) for seed in range(1, orders + 1)]
+    evaluator = Evaluator(engine, test.images[:LAB_EXAMPLES], test.labels[:LAB_EXAMPLES], config.recipe)
+    models = initial_models(config, [config.seed]) * orders
     steps, correct = [], []
-    for point in train(config, engine.load(images, labels), models, shuffles):
+    for point in train_trials(config, engine, examples, models, range(1, orders + 1)):
         steps.append(point.step)
         correct.append(on_every_core(evaluator.lab_correct, point.models))
         logger.info(f"reproduce   step {point.step:>9,} of {config.steps:,}")

@@ -43,6 +43,39 @@ def orders_figure(steps: Sequence[int], correct: Sequence[Sequence[int]], publis
     return figure
 
 
+def ladder_png(names: Sequence[str], accuracies: Sequence[Sequence[float]]) -> bytes:
+    """Draw `ladder_figure` as a PNG of 960x540 pixels."""
+    return _png(ladder_figure(names, accuracies))
+
+
+def ladder_figure(names: Sequence[str], accuracies: Sequence[Sequence[float]]) -> Figure:
+    """Plot the test errors of several recipes, on a logarithmic scale: a point for each seed, and their means.
+
+    Args:
+        names: The recipes, in order.
+        accuracies: For each recipe, the accuracy of each seed, in [0, 1].
+    """
+    figure, axes = _figure()
+    smallest = 1e-5  # an error of 0 has no place on the scale
+    errors = [[max(smallest, 1 - accuracy) * 100 for accuracy in each] for each in accuracies]
+    for place, each in enumerate(errors):
+        label = f"{len(each)} seeds" if place == 0 else None
+        axes.plot([place] * len(each), each, "o", color="tab:gray", alpha=0.5, markeredgewidth=0, label=label)
+    means = [sum(each) / len(each) for each in errors]
+    axes.plot(range(len(means)), means, color="tab:blue", marker="_", markersize=18, linewidth=1, label="mean")
+    for place, mean in enumerate(means):
+        text = {"xytext": (12, 4), "textcoords": "offset points", "color": "tab:blue"}
+        axes.annotate(f"{1 - mean / 100:.4f}", (place, mean), **text)
+    axes.set(title="The same network, trained better: test accuracy", ylabel="wrong test images, %", yscale="log")
+    axes.set_xlim(-0.5, len(names) - 0.2)
+    axes.set_xticks(range(len(names)), names, rotation=20, ha="right")
+    axes.yaxis.set_major_formatter("{x:g}")
+    axes.yaxis.set_minor_formatter("{x:g}")
+    axes.grid(alpha=0.3, which="both")
+    figure.legend(**_LEGEND)
+    return figure
+
+
 def accuracy_png(runs: Sequence[Manifest], champions: Collection[str]) -> bytes:
     """Draw `accuracy_figure` as a PNG of 960x540 pixels."""
     return _png(accuracy_figure(runs, champions))
