@@ -34,7 +34,7 @@ PARTS: Final[Mapping[str, str]] = {
     "server": "Prefect's server and the start of the flow",
     "download": "download, found cached",
     "preprocess": "preprocess, found cached",
-    "certificate": "train: certificate",
+    "certificate": "train: certificate, unless an earlier run's is used",
     "steps": "train: steps",
     "train_rest": "train: imports, compiled code, images, checkpoints",
     "evaluate": "evaluate",
@@ -176,7 +176,8 @@ def parts_of(process: Process, summary: Mapping[str, Any], record: Mapping[str, 
     """
     assert process.first_line is not None
     tasks = {name: record[name][1] - record[name][0] for name in TASKS}
-    certificate, steps = float(summary["certificate"]["seconds"]), float(summary["train_seconds"])
+    certified, steps = summary["certificate"], float(summary["train_seconds"])
+    certificate = 0.0 if certified["reused"] else float(certified["seconds"])
     start, end = record["flow"]
     return {
         "imports": process.first_line - process.started,

@@ -27,6 +27,7 @@ from mnist_bp.storage.address import absolute_address, address_problem, clean_ad
 
 DatasetChoice = Literal["auto", DatasetName]
 EngineChoice = Literal["auto", "reference", "cpu", "cuda"]
+Certify = Literal["once", "always"]
 
 _TRACKING: Final = re.compile(r"mlflow:https?://[A-Za-z0-9.-]+(:[0-9]{1,5})?(/[A-Za-z0-9._~/-]*)?")
 
@@ -166,6 +167,9 @@ class RunConfig(BaseModel):
 
     engine: EngineChoice = "auto"
     """Engine that computes the steps; auto = cuda from 8 seeds on if there is a GPU, else cpu, else reference."""
+
+    certify: Certify = Field(default="once", exclude=True)
+    """Check the engine's gradients once on a machine, and again only after changes, or always before the first step."""
 
     data_dir: Annotated[Directory, _or_default(data_dir_from_environment), _IN_A_FORM] = Field(
         default_factory=data_dir_from_environment, exclude=True

@@ -87,6 +87,8 @@ def _print(certificate: Certificate) -> None:
     for name, errors in certificate.weights.items():
         limit = f"{certificate.max_drift(errors):.0e}"
         rows.append((f"{name} after {steps} steps", "float32", f"{errors['engine']:.1e}", limit))
+    for what, same in certificate.calls.items():
+        rows.append((f"calls for {what}", "float32", "equal" if same else "differ", "equal"))
     headings = ("quantity", "precision", "vs. autograd", "limit")
     say(f"{certificate.engine} engine, relative errors ({shape})\n")
     print_table(headings, rows)

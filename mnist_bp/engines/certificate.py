@@ -32,7 +32,7 @@ from torch import Tensor
 
 from mnist_bp.engines import statement
 from mnist_bp.engines.certificate_data import Examples, synthetic_digits
-from mnist_bp.engines.certificate_record import Certificate, forms_of
+from mnist_bp.engines.certificate_record import MAX_SIZE, Certificate, forms_of
 from mnist_bp.engines.interface import PIXEL_SCALE, Batches, Engine, ResidentData, unmoved
 from mnist_bp.model import backprop
 from mnist_bp.model.parameters import (
@@ -47,9 +47,6 @@ from mnist_bp.model.parameters import (
 from mnist_bp.model.recipe import Recipe
 
 LAB: Final = Recipe()
-
-MAX_SIZE: Final = 1_024
-"""Largest H and B of the network whose gradients and predictions are checked."""
 
 MAX_TRAJECTORY_SIZE: Final = 128
 """Largest H and B on the trajectory, whose steps autograd repeats: more take longer and prove no more."""

@@ -24,6 +24,9 @@ DRIFT_LIMIT: Final = 16.0
 ROUNDING: Final = 2.0**-24
 """Largest relative error of one rounding to float32."""
 
+MAX_SIZE: Final = 1_024
+"""Largest H and B of the network whose gradients and predictions are checked."""
+
 FORMS: Final = ("initial", "loss", "activation", "bias_gradient", "shift")
 
 

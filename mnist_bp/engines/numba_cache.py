@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
@@ -23,6 +23,9 @@ from mnist_bp.errors import DataFormatError, StoreError
 from mnist_bp.storage.files import check_writable, write_bytes
 from mnist_bp.storage.locks import locked
 from mnist_bp.storage.reading import digest_of, read_document
+
+_loaded: Final[dict[str, str]] = {}
+"""Digest of the files of each variant that this process has compiled or loaded."""
 
 Kernel = Callable[..., Any]
 Signature = tuple[Any, ...]
@@ -63,8 +66,14 @@ def compile_cached(variant: str, *functions: tuple[Kernel, Signature]) -> list[K
             with suppress(StoreError):  # without digests, the next process compiles again
                 if (after := digest_list(directory)) != before:
                     write_bytes(directory / DIGESTS, after)
+                _loaded[variant] = hashlib.sha256(after).hexdigest()
             return compiled
     return compile_functions(functions, None)
+
+
+def code_digests(variants: Iterable[str]) -> dict[str, str] | None:
+    """Return a digest of the machine code of each variant; None if this process has compiled any without a cache."""
+    return {name: _loaded[name] for name in variants} if _loaded.keys() >= set(variants) else None
 
 
 def checked_files(directory: Path) -> bytes:

@@ -113,9 +113,9 @@ def _unknown(run_id: str, data_dir: str) -> ConfigError:
 
 
 def _recorded_config(start: RunStart, given: RunConfig) -> RunConfig:
-    places = {"data_dir": given.data_dir, "track": given.track}
+    own = {"data_dir": given.data_dir, "track": given.track, "certify": given.certify}  # of this process
     try:
-        config = RunConfig.model_validate({**start.config, "dataset": start.dataset, **places})
+        config = RunConfig.model_validate({**start.config, "dataset": start.dataset, **own})
     except ValidationError as exc:
         fields = ", ".join(str(error["loc"][0]) for error in exc.errors() if error["loc"])
         raise ConfigError(

@@ -11,10 +11,10 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from mnist_bp.data.parquet import load_split
-from mnist_bp.engines.certificate import certify
+from mnist_bp.engines.certificate_cache import certified
 from mnist_bp.engines.certificate_record import Certificate
 from mnist_bp.engines.choose import choose_engine, same_engine
 from mnist_bp.engines.interface import Engine
@@ -34,10 +34,6 @@ if TYPE_CHECKING:
     from mnist_bp.config import RunConfig
 
 logger = logging.getLogger(__name__)
-
-MAX_CERTIFIED_SIZE: Final = 128
-"""Largest number of hidden units, and of examples in a batch, for a run's certificate: more take longer and prove no
-more."""
 
 
 def train_run(
@@ -149,7 +145,7 @@ def _intact_checkpoints(config: RunConfig, known: JournalState) -> CheckpointsBy
 
 
 def _resume(config: RunConfig, journal: Journal, known: JournalState, checkpoints: CheckpointsByStep) -> Engine:
-    """Find the engine that a run was started with, certify it again, and record where the run is resumed from."""
+    """Find the engine that a run was started with, certify it, and record where the run is resumed from."""
     start = known.start
     try:
         engine = same_engine(start.engine, start.device, config.hidden, config.batch_size)
@@ -168,13 +164,8 @@ def _resume(config: RunConfig, journal: Journal, known: JournalState, checkpoint
 
 
 def _certify(config: RunConfig, engine: Engine, notice: str | None) -> Certificate:
-    certificate = certify(
-        engine,
-        hidden=min(config.hidden, MAX_CERTIFIED_SIZE),
-        batch_size=min(config.batch_size, MAX_CERTIFIED_SIZE),
-        recipe=config.recipe,
-    )
-    certificate.check()
+    again = config.certify == "always"
+    certificate = certified(engine, config.hidden, config.batch_size, config.recipe, again=again)
     if notice:
         logger.warning(notice)
     logger.info(f"train       {certificate.summary}")

@@ -17,7 +17,7 @@ from bench.processes import Process, run_process
 from mnist_bp.errors import ConfigError, MnistBpError
 from mnist_bp.results import CachedDataset
 
-SUMMARY: dict[str, Any] = {"certificate": {"seconds": 0.25}, "train_seconds": 0.5}
+SUMMARY: dict[str, Any] = {"certificate": {"seconds": 0.25, "reused": False}, "train_seconds": 0.5}
 RECORD = {
     "flow": (110.0, 120.0),
     "download": (111.0, 112.0),
@@ -38,6 +38,13 @@ def test_the_parts_of_a_run_add_up_to_it() -> None:
     assert parts["train_rest"] == 3 - 0.25 - 0.5
     assert parts["between"] == 2.5
     assert parts["end"] == 1
+
+
+def test_the_certificate_of_an_earlier_run_takes_no_time() -> None:
+    reused = {**SUMMARY, "certificate": {"seconds": 0.25, "reused": True}}
+    parts = command.parts_of(RUN, reused, RECORD)
+    assert (parts["certificate"], parts["train_rest"]) == (0, 3 - 0.5)
+    assert sum(parts.values()) == pytest.approx(RUN.seconds)
 
 
 def lasting(seconds: float, stdout: str = "{}") -> Process:

@@ -8,6 +8,7 @@ import shlex
 import signal
 import subprocess
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -37,15 +38,38 @@ def run_json(capsys: pytest.CaptureFixture[str], *flags: str) -> dict[str, Any]:
     return printed
 
 
-def test_neither_prefect_nor_a_plotting_library_is_imported() -> None:
+def test_a_run_on_certified_code_imports_neither_torch_nor_prefect_nor_a_plotting_library() -> None:
     script = f"""
 import sys
 from mnist_bp.cli.main import main
 assert main(["train", *{SMALL}]) == 0
-print(sorted({{"prefect", "matplotlib", "pandas", "torchvision", "boto3"}} & set(sys.modules)))
+print(sorted({{"torch", "prefect", "matplotlib", "pandas", "torchvision", "boto3"}} & set(sys.modules)))
 """
-    found = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    assert found.stdout.splitlines()[-1] == "[]"
+    imported, manifests = [], []
+    for _ in range(2):  # the first may certify
+        found = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+        imported.append(found.stdout.splitlines()[-1])
+        manifests.append(newest_manifest())
+    assert imported[0] in ("[]", "['torch']")
+    assert imported[1] == "[]"
+    first, second = (each["certificate"] for each in manifests)
+    assert second == first | {"reused": True}
+    assert second["passed"]
+    assert f"certified on {second['at'][:10]}: " in found.stderr
+
+
+def test_a_run_is_certified_again_if_it_is_asked_for_and_its_manifest_states_the_date_alone() -> None:
+    before = datetime.now(UTC).replace(microsecond=0)
+    assert main(["train", *SMALL]) == main(["train", *SMALL, "--certify", "always"]) == 0
+    manifest = newest_manifest()
+    assert not manifest["certificate"]["reused"]
+    assert datetime.fromisoformat(manifest["certificate"]["at"]) >= before
+    assert "certify" not in manifest["config"]
+
+
+def newest_manifest() -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(max(Path("artifacts/runs").glob("*/manifest.json")).read_text())
+    return found
 
 
 def test_stderr_shows_each_stage_and_stdout_a_table(capsys: pytest.CaptureFixture[str]) -> None:
