@@ -6,7 +6,7 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from pydantic import Field
 from pydantic_settings import CliPositionalArg, SettingsConfigDict
@@ -14,13 +14,16 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from bench import command, long_run, seeds, steps, steps_report, store
+from bench import command, long_run, recipe, seeds, steps, steps_report, store
 from bench.rounds import Log
 from mnist_bp.cli import alive
 from mnist_bp.cli.flags import Command, PngOrSvgFile, parse
 from mnist_bp.cli.tables import print_whole
 
-Subject = Literal["steps", "seeds", "long", "command", "store"]
+STEPS: Final = 10_000
+"""Default of `--steps`."""
+
+Subject = Literal["steps", "recipe", "seeds", "long", "command", "store"]
 
 
 class BenchCommand(Command):
@@ -29,17 +32,19 @@ class BenchCommand(Command):
     model_config = SettingsConfigDict(cli_prog_name="mnist-bp bench")
 
     what: CliPositionalArg[Subject] = "steps"
-    """`steps`: training steps of our engines and of other implementations; `seeds`: 64 models side by side; `long`: the
-    parts of a long run; `command`: the whole command, split into parts; `store`: publishing and verifying runs."""
+    """`steps`: training steps of our engines and of other implementations; `recipe`: whole trainings of the preset
+    relu-128, ours and torch's; `seeds`: 64 models side by side; `long`: the parts of a long run; `command`: the whole
+    command, split into parts; `store`: publishing and verifying runs."""
 
     runs: int = Field(default=7, ge=1)
-    """Counted rounds; one warm-up round comes before them."""
+    """Counted rounds; one warm-up round comes before them. For `recipe`, seeds."""
 
-    steps: int = Field(default=10_000, ge=1)
-    """Training steps of a round; slow implementations take a fraction. For `long`, of each of ten parts."""
+    steps: int | None = Field(default=None, ge=1)
+    """Training steps of a round, 10,000 by default; slow implementations take a fraction. For `long`, of each of ten
+    parts; for `recipe`, of a training, those of the preset by default."""
 
     only: str = ""
-    """For `steps`, the implementations to measure, separated by commas; all by default."""
+    """For `steps` and `recipe`, the implementations to measure, separated by commas; by default all, or two."""
 
     plot: PngOrSvgFile = ""
     """For `steps`, also draw a bar chart to this file (.png or .svg)."""
@@ -69,16 +74,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _measure(options: BenchCommand, log: Log) -> tuple[dict[str, Any], Table]:
+    names = [name.strip() for name in options.only.split(",")] if options.only else None
+    count = options.steps or STEPS
     match options.what:
         case "steps":
-            names = [name.strip() for name in options.only.split(",")] if options.only else None
-            result = steps.measure(options.runs, options.steps, names, log)
+            result = steps.measure(options.runs, count, names, log)
             return result, steps_report.table(result)
+        case "recipe":
+            result = recipe.measure(options.runs, options.steps, names, log)
+            return result, recipe.table(result)
         case "seeds":
-            result = seeds.measure(options.runs, options.steps, log)
+            result = seeds.measure(options.runs, count, log)
             return result, seeds.table(result)
         case "long":
-            result = long_run.measure(options.runs, options.steps, log)
+            result = long_run.measure(options.runs, count, log)
             return result, long_run.table(result)
         case "command":
             result = command.measure(options.runs, log)

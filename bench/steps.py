@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import statistics
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Final
@@ -20,14 +20,15 @@ from bench.data import default_dataset
 from bench.machine import header
 from bench.peers import PEERS, Peer
 from bench.rounds import Log, rounds, silent
-from bench.worker import Worker, WorkerError
+from bench.worker import FIRST_SEED, Worker, WorkerError
+from mnist_bp.config import PRESETS
 from mnist_bp.data.parquet import load_split
 from mnist_bp.data.sample import encode_idx
 from mnist_bp.errors import ConfigError
 from mnist_bp.model.parameters import CLASSES
 from mnist_bp.results import CachedDataset
 
-TASK: Final = {"seed": 1, "hidden": 30, "classes": CLASSES, "batch_size": 10, "learning_rate": 0.5}
+TASK: Final = {"classes": CLASSES, **PRESETS["lab-8-4"].training_record}
 
 WHOLE: Final = 10_000
 """Steps of a whole training: the lab's."""
@@ -112,7 +113,7 @@ def measure(
     skipped: list[dict[str, str]] = []
     with ExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        write_task(directory, data, max(steps, whole))
+        write_task(directory, data, TASK, max(steps, whole))
         for peer in peers:
             log(f"{peer.title}: one training of {whole:,} steps")
             try:
@@ -131,7 +132,7 @@ def measure(
         "bench": "steps",
         "machine": machine,
         "dataset": data.name,
-        "task": {**TASK, "bias_gradient": "mean", "threads": 1},
+        "task": {**TASK, "seed": FIRST_SEED, "threads": 1},
         "runs": runs,
         "steps": steps,
         "whole_steps": whole,
@@ -186,13 +187,14 @@ def find_peers(names: Sequence[str] | None) -> list[Peer]:
     return [PEERS[name] for name in dict.fromkeys(names or PEERS)]
 
 
-def write_task(directory: Path, data: CachedDataset, steps: int) -> None:
+def write_task(directory: Path, data: CachedDataset, task: Mapping[str, Any], max_steps: int) -> None:
     """Write what the workers read: the images as torchvision lays them out, and the task.
 
     Args:
         directory: An empty directory.
         data: The dataset.
-        steps: Most steps that a worker is asked for at once.
+        task: Number of classes, and the settings that decide the weights.
+        max_steps: Most steps that a worker is asked for at once.
     """
     raw = directory / "MNIST" / "raw"
     raw.mkdir(parents=True)
@@ -200,4 +202,4 @@ def write_task(directory: Path, data: CachedDataset, steps: int) -> None:
         images, labels = load_split(file)
         (raw / f"{prefix}-images-idx3-ubyte").write_bytes(encode_idx(images.reshape(-1, 28, 28)))
         (raw / f"{prefix}-labels-idx1-ubyte").write_bytes(encode_idx(labels))
-    (directory / "task.json").write_text(json.dumps({**TASK, "steps": steps}))
+    (directory / "task.json").write_text(json.dumps({**task, "max_steps": max_steps}))

@@ -18,6 +18,7 @@ import sys
 import tempfile
 import threading
 import time
+from functools import lru_cache
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, TextIO
@@ -27,12 +28,16 @@ import numpy as np
 from bench.machine import one_thread, peak_memory_mb
 from bench.peers import PEERS, NotAvailableError, Task
 from bench.processes import REPOSITORY
+from mnist_bp.engines.interface import Batches
 from mnist_bp.errors import MnistBpError
-from mnist_bp.model.parameters import Model, UInt8Array, initial_parameters
-from mnist_bp.model.recipe import Recipe
+from mnist_bp.model.parameters import WIDTH, Model, UInt8Array, initial_parameters
+from mnist_bp.model.recipe import Activation, recipe_of
 from mnist_bp.training.loop import ExampleOrder
+from mnist_bp.training.shifts import Shifts
 
 WARM_UP_STEPS: Final = 500
+
+FIRST_SEED: Final = 1
 
 ANSWER_TIMEOUT_S: Final = 900.0
 """Seconds after which a process that does not answer is killed; the slowest training takes 20 on two cores."""
@@ -74,8 +79,13 @@ class Worker:
             self.close()
             raise
 
-    def train(self, steps: int, *, accuracy: bool = False) -> dict[str, float]:
+    def train(self, steps: int, *, accuracy: bool = False, seed: int = FIRST_SEED) -> dict[str, float]:
         """Train for some steps, and wait.
+
+        Args:
+            steps: At most `max_steps` of the task.
+            accuracy: Whether to evaluate the model.
+            seed: Decides its initial weights, the order of the examples and their shifts.
 
         Returns:
             `seconds`, `peak_memory_mb` and, if asked for, `accuracy` on the test images.
@@ -85,7 +95,7 @@ class Worker:
         """
         assert self.process.stdin is not None
         try:
-            self.process.stdin.write(json.dumps({"steps": steps, "accuracy": accuracy}) + "\n")
+            self.process.stdin.write(json.dumps({"steps": steps, "accuracy": accuracy, "seed": seed}) + "\n")
             self.process.stdin.flush()
         except OSError:
             pass  # it ended already; its stderr says why
@@ -130,24 +140,42 @@ def main() -> None:
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # what a library prints goes to stderr, not between the answers
     about = json.loads((directory / "task.json").read_text())
-    task = Task(directory, about["learning_rate"], about["classes"])
-    order = ExampleOrder(about["seed"], len(task.labels), about["batch_size"], Recipe()).batches(0, about["steps"]).rows
-    start = initial_parameters(about["seed"], task.images.shape[1], about["hidden"], about["classes"])
+    task = Task(directory, recipe_of(about), about["classes"])
+    shifts = Shifts(task.images, WIDTH, task.recipe.shift) if task.recipe.shift else None
+
+    @lru_cache(maxsize=1)
+    def start_of(seed: int) -> tuple[Model, Batches]:
+        order = ExampleOrder(seed, len(task.labels), about["batch_size"], task.recipe, shifts)
+        sizes = task.images.shape[1], about["hidden"], about["classes"]
+        return initial_parameters(seed, *sizes, task.recipe.gain), order.batches(0, about["max_steps"])
+
     try:
         trainer = PEERS[name].load(task)
     except NotAvailableError as error:
         return _send(answers, {"unavailable": str(error)})
-    trainer.advance(start, order[:WARM_UP_STEPS])
+    start, order = start_of(FIRST_SEED)
+    trainer.advance(start, first_of(order, WARM_UP_STEPS))
     _send(answers, {"ready": True})
     for line in sys.stdin:
         command = json.loads(line)
-        batches = order[: command["steps"]]
+        start, order = start_of(command["seed"])
+        batches = first_of(order, command["steps"])
         release_memory()
         started = time.perf_counter()
         model = trainer.advance(start, batches)
         answer = {"seconds": time.perf_counter() - started, "peak_memory_mb": peak_memory_mb()}
-        _send(answers, {**answer, "accuracy": accuracy(model, *task.test)} if command["accuracy"] else answer)
+        _send(
+            answers,
+            {**answer, "accuracy": accuracy(model, *task.test, task.recipe.activation)}
+            if command["accuracy"]
+            else answer,
+        )
     return None
+
+
+def first_of(order: Batches, steps: int) -> Batches:
+    """Return the batches of the first steps."""
+    return Batches(order.rows[:steps], order.offsets[:steps], order.rates[:steps])
 
 
 def _send(answers: TextIO, answer: dict[str, Any]) -> None:
@@ -167,13 +195,14 @@ def release_memory() -> None:
         trim(0)
 
 
-def accuracy(model: Model, images: UInt8Array, labels: UInt8Array) -> float:
+def accuracy(model: Model, images: UInt8Array, labels: UInt8Array, activation: Activation) -> float:
     """Compute the accuracy of any implementation's model in the same way: plain NumPy, pixels in [0, 1].
 
     Args:
         model: The network.
         images: Shape (N, D).
         labels: Shape (N,).
+        activation: Activation of the hidden units.
 
     Returns:
         Share of the images that are classified correctly, in [0, 1].
@@ -182,7 +211,8 @@ def accuracy(model: Model, images: UInt8Array, labels: UInt8Array) -> float:
     hits = 0
     for first in range(0, len(images), _PREDICT_ROWS):
         x = images[first : first + _PREDICT_ROWS] / np.float32(255)
-        a1 = (np.tanh((x @ W1 + b1) / 2) + 1) / 2
+        z1 = x @ W1 + b1
+        a1 = z1.clip(min=0) if activation == "relu" else (np.tanh(z1 / 2) + 1) / 2
         z2 = a1 @ W2 + b2  # largest where a2 is largest, for sigmoid and softmax alike
         hits += int((z2.argmax(1) == labels[first : first + _PREDICT_ROWS]).sum())
     return hits / len(images)

@@ -1,7 +1,8 @@
 """The implementations of one network whose training speed is compared, ours among them.
 
 All train 784-30-10 with the lab's rule (weights step along the sum over the batch, biases along the mean), from the
-same parameters, on the same batches in the same order. An exception is stated in `Peer.note`.
+same parameters, on the same batches in the same order. An exception is stated in `Peer.note`. Those with `Peer.recipes`
+also train by any other recipe.
 
 An implementation is a class made from a `Task`, with `advance(model, batches) -> model`. Making it is not timed, so it
 may convert the data to any layout. Only the process that measures it imports it, so that the memory of one library is
@@ -19,7 +20,9 @@ from typing import Final, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from mnist_bp.model.parameters import IntArray, Model, UInt8Array
+from mnist_bp.engines.interface import Batches
+from mnist_bp.model.parameters import Model, UInt8Array
+from mnist_bp.model.recipe import Recipe
 
 Pixels = npt.NDArray[np.float32]
 
@@ -31,12 +34,12 @@ class NotAvailableError(Exception):
 class Trainer(Protocol):
     """An implementation of the training steps."""
 
-    def advance(self, model: Model, batches: IntArray) -> Model:
+    def advance(self, model: Model, batches: Batches) -> Model:
         """Take a step for each batch.
 
         Args:
             model: The model to start from, float32; not changed.
-            batches: Row numbers of the examples of each step, shape (S, B).
+            batches: The examples of each step, their shifts, and the learning rates.
 
         Returns:
             The model after S steps, as arrays.
@@ -49,12 +52,12 @@ class Task:
 
     Args:
         directory: Directory that contains `MNIST/raw/`.
-        learning_rate: Learning rate of the weights.
+        recipe: Decides what a step computes.
         classes: K.
     """
 
-    def __init__(self, directory: Path, learning_rate: float, classes: int = 10) -> None:
-        self.directory, self.learning_rate, self.classes = directory, learning_rate, classes
+    def __init__(self, directory: Path, recipe: Recipe, classes: int = 10) -> None:
+        self.directory, self.recipe, self.classes = directory, recipe, classes
 
     @cached_property
     def images(self) -> UInt8Array:
@@ -103,6 +106,7 @@ class Peer:
         code: `module:class` below `bench.peers`.
         divisor: It takes one step for each of this many steps of a fast one, so that a round ends in about a second.
         note: What it computes differently from the others, or empty.
+        recipes: Whether it trains by any recipe; otherwise by the lab's alone.
     """
 
     name: str
@@ -110,6 +114,7 @@ class Peer:
     code: str
     divisor: int = 1
     note: str = ""
+    recipes: bool = False
 
     def load(self, task: Task) -> Trainer:
         """Import the implementation and prepare the data.
@@ -127,13 +132,14 @@ _SKLEARN_LOSS: Final = "softmax and log-loss at the output, biases as weights; t
 PEERS: Final = {
     peer.name: peer
     for peer in (
-        Peer("cpu", "mnist-bp, cpu engine", "ours:Compiled"),
-        Peer("reference", "mnist-bp, reference engine", "ours:Reference", 4),
+        Peer("cpu", "mnist-bp, cpu engine", "ours:Compiled", recipes=True),
+        Peer("reference", "mnist-bp, reference engine", "ours:Reference", 4, recipes=True),
         Peer("lab-leaking", "the lab, its graph leaking", "lab:LeakingLab", 20),
         Peer("lab", "the lab, its graph cut", "lab:Lab", 20),
-        Peer("autograd-loader", "nn.Linear, autograd, DataLoader", "autograd:Loader", 10),
-        Peer("autograd-tensors", "nn.Linear, autograd, TensorDataset", "autograd:Tensors", 10),
-        Peer("autograd-index", "nn.Linear, autograd, by index", "autograd:Index", 4),
+        Peer("autograd-loader", "nn.Linear, autograd, DataLoader", "autograd:Loader", 10, recipes=True),
+        Peer("autograd-tensors", "nn.Linear, autograd, TensorDataset", "autograd:Tensors", 10, recipes=True),
+        Peer("autograd-index", "nn.Linear, autograd, by index", "autograd:Index", 4, recipes=True),
+        Peer("autograd-tuned", "nn.Linear, autograd, hand-tuned", "autograd:Tuned", 4, recipes=True),
         Peer("eager", "torch eager, out= and addmm_", "eager:Eager"),
         Peer("eager-tuned", "torch eager, hand-tuned further", "eager:Tuned"),
         Peer("numpy", "NumPy, out=", "arrays:NumPy"),

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from bench.peers import Pixels, Task
-from mnist_bp.model.parameters import IntArray, Model
+from mnist_bp.engines.interface import Batches
+from mnist_bp.model.parameters import Model
 
 
 class NumPy:
@@ -13,16 +14,16 @@ class NumPy:
 
     def __init__(self, task: Task) -> None:
         self._x, self._t = task.pixels(), task.one_hot()
-        self._learning_rate = np.float32(task.learning_rate)
+        self._learning_rate = np.float32(task.recipe.learning_rate)
 
-    def advance(self, model: Model, batches: IntArray) -> Model:
+    def advance(self, model: Model, batches: Batches) -> Model:
         """See `Trainer`."""
         W1, b1, W2, b2 = (array.astype(np.float32) for array in model)
-        (D, H), K, B = W1.shape, len(b2), batches.shape[1]
+        (D, H), K, B = W1.shape, len(b2), batches.rows.shape[1]
         x, t, a1, a2, dz1, dz2, c1, c2 = (np.empty((B, width), np.float32) for width in (D, K, H, K, H, K, H, K))
         dW1, db1, dW2, db2 = (np.empty_like(parameter) for parameter in (W1, b1, W2, b2))
         xT, a1T, W2T, mean = x.T, a1.T, W2.T, np.full(B, 1 / B, np.float32)
-        for batch in batches:
+        for batch in batches.rows:
             self._x.take(batch, 0, out=x, mode="clip")  # the default mode would fill a temporary buffer first
             self._t.take(batch, 0, out=t, mode="clip")
             sigmoid_(np.add(np.matmul(x, W1, out=a1), b1, out=a1))

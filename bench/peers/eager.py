@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 
 from bench.peers import Task
-from mnist_bp.model.parameters import IntArray, Model
+from mnist_bp.engines.interface import Batches
+from mnist_bp.model.parameters import Model
 
 _dsigmoid: Final = torch.ops.aten.sigmoid_backward.grad_input
 """(da, a) -> da * a * (1 - a) in one operation, the one that autograd calls."""
@@ -25,17 +26,17 @@ class Eager:
     def __init__(self, task: Task) -> None:
         torch.set_num_threads(1)
         self._x, self._t = torch.from_numpy(task.pixels()), torch.from_numpy(task.one_hot())
-        self._learning_rate = task.learning_rate
+        self._learning_rate = task.recipe.learning_rate
 
     @torch.inference_mode()
-    def advance(self, model: Model, batches: IntArray) -> Model:
+    def advance(self, model: Model, batches: Batches) -> Model:
         """See `Trainer`."""
         W1, b1, W2, b2 = model.map(lambda array: torch.from_numpy(array.copy()))
-        (D, H), K, B = W1.shape, len(b2), batches.shape[1]
+        (D, H), K, B = W1.shape, len(b2), batches.rows.shape[1]
         eta, x, t, ones = self._learning_rate, torch.empty(B, D), torch.empty(B, K), torch.ones(B)
         a1, dz1, a2, dz2 = torch.empty(B, H), torch.empty(B, H), torch.empty(B, K), torch.empty(B, K)
         xT, a1T, W2T, dz1T, dz2T = x.T, a1.T, W2.T, dz1.T, dz2.T
-        for batch in torch.from_numpy(batches).unbind(0):
+        for batch in torch.from_numpy(batches.rows).unbind(0):
             torch.index_select(self._x, 0, batch, out=x)
             torch.index_select(self._t, 0, batch, out=t)
             torch.addmm(b1, x, W1, out=a1).sigmoid_()
@@ -68,17 +69,17 @@ class Tuned:
     def __init__(self, task: Task) -> None:
         torch.set_num_threads(1)
         self._images, self._t = torch.from_numpy(task.images), torch.from_numpy(task.one_hot())
-        self._learning_rate = task.learning_rate
+        self._learning_rate = task.recipe.learning_rate
 
     @torch.inference_mode()
-    def advance(self, model: Model, batches: IntArray) -> Model:
+    def advance(self, model: Model, batches: Batches) -> Model:
         """See `Trainer`."""
-        (D, H), K, B = model.W1.shape, len(model.b2), batches.shape[1]
+        (D, H), K, B = model.W1.shape, len(model.b2), batches.rows.shape[1]
         c, padded = B**-0.5, -(-(H + 1) // self.WIDTH) * self.WIDTH
         W1, W2 = torch.zeros(D + 1, padded), torch.zeros(padded, K)
         W1[:D, :H], W1[D, :H] = torch.from_numpy(model.W1) / 255, torch.from_numpy(model.b1) / (255 * c)
         W2[:H], W2[H] = torch.from_numpy(model.W2), torch.from_numpy(model.b2) / c
-        self._descend(W1, W2, H, torch.from_numpy(batches), c)
+        self._descend(W1, W2, H, torch.from_numpy(batches.rows), c)
         return Model((W1[:D, :H] * 255).numpy(), (W1[D, :H] * (255 * c)).numpy(), W2[:H].numpy(), (W2[H] * c).numpy())
 
     def _descend(self, W1: Tensor, W2: Tensor, H: int, batches: Tensor, c: float) -> None:

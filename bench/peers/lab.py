@@ -15,7 +15,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from bench.peers import Task
-from mnist_bp.model.parameters import IntArray, Model
+from mnist_bp.engines.interface import Batches
+from mnist_bp.model.parameters import Model
 
 
 class Lab:
@@ -29,12 +30,12 @@ class Lab:
 
         torch.set_num_threads(1)
         self._digits = MNIST(str(task.directory), train=True, transform=ToTensor())
-        self._classes, self._learning_rate = task.classes, task.learning_rate
+        self._classes, self._learning_rate = task.classes, task.recipe.learning_rate
 
-    def advance(self, model: Model, batches: IntArray) -> Model:
+    def advance(self, model: Model, batches: Batches) -> Model:
         """See `Trainer`; a sampler gives the loader our order."""
         loader = DataLoader(
-            self._digits, batch_size=batches.shape[1], sampler=batches.reshape(-1).tolist(), drop_last=True
+            self._digits, batch_size=batches.rows.shape[1], sampler=batches.rows.reshape(-1).tolist(), drop_last=True
         )
         W1, b1, W2, b2 = (torch.from_numpy(array.copy()).requires_grad_(self.graph) for array in model)
         eta = self._learning_rate

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from bench.peers import NotAvailableError, Task
 from mnist_bp.engines.choose import choose_engine
-from mnist_bp.engines.interface import unmoved
+from mnist_bp.engines.interface import Batches
 from mnist_bp.errors import ConfigError
-from mnist_bp.model.parameters import IntArray, Model
-from mnist_bp.model.recipe import Recipe
+from mnist_bp.model.parameters import Model
 
 
 class Ours:
-    """One of this project's engines, under the lab's rule.
+    """One of this project's engines.
 
     Args:
         task: The data to train on.
@@ -29,11 +28,11 @@ class Ours:
         if engine.name != name:
             raise NotAvailableError(notice or f"the {name} engine is not available on this machine")
         self._data = engine.load(task.images, task.labels, task.classes)
-        self._learning_rate = task.learning_rate
+        self._recipe = task.recipe
 
-    def advance(self, model: Model, batches: IntArray) -> Model:
+    def advance(self, model: Model, batches: Batches) -> Model:
         """See `Trainer`."""
-        (after,) = self._data.advance([model], [unmoved(batches, self._learning_rate)], Recipe())
+        (after,) = self._data.advance([model], [batches], self._recipe)
         return after
 
 

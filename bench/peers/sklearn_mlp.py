@@ -12,7 +12,8 @@ import numpy as np
 from sklearn.neural_network import MLPClassifier
 
 from bench.peers import Task
-from mnist_bp.model.parameters import IntArray, Model
+from mnist_bp.engines.interface import Batches
+from mnist_bp.model.parameters import Model
 
 CHUNK: Final = 500
 """Steps passed at once: 16 MB of pixels."""
@@ -25,11 +26,11 @@ class MLP:
         self._x, self._labels = task.pixels(), task.labels.astype(np.int64)
         self._task = task
 
-    def advance(self, model: Model, batches: IntArray) -> Model:
+    def advance(self, model: Model, batches: Batches) -> Model:
         """See `Trainer`."""
-        network = self._start(model, batches.shape[1])
-        for start in range(0, len(batches), CHUNK):
-            rows = batches[start : start + CHUNK].reshape(-1)
+        network = self._start(model, batches.rows.shape[1])
+        for start in range(0, len(batches.rows), CHUNK):
+            rows = batches.rows[start : start + CHUNK].reshape(-1)
             network.partial_fit(self._x[rows], self._labels[rows])
         (W1, W2), (b1, b2) = network.coefs_, network.intercepts_
         return Model(W1, b1, W2, b2)
@@ -41,7 +42,7 @@ class MLP:
             solver="sgd",
             alpha=0,
             batch_size=batch_size,
-            learning_rate_init=self._task.learning_rate,
+            learning_rate_init=self._task.recipe.learning_rate,
             momentum=0,
             nesterovs_momentum=False,
             shuffle=False,

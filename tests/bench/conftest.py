@@ -11,19 +11,21 @@ import torch
 
 from bench.peers import Task
 from mnist_bp.data.sample import encode_idx
+from mnist_bp.model.recipe import Recipe
 
 
 @pytest.fixture
 def task(tmp_path: Path) -> Task:
-    """120 made-up images, a fifth of their pixels not zero, which is how much of MNIST's are not."""
+    """120 made-up images with margins of two pixels and a fifth of their pixels not zero, as in MNIST."""
     made = np.random.default_rng(1)
     raw = tmp_path / "MNIST" / "raw"
     raw.mkdir(parents=True)
     for split in ("train", "t10k"):
-        images = made.integers(1, 256, (120, 28, 28), np.uint8) * (made.random((120, 28, 28)) < 0.2)
+        inner = made.integers(1, 256, (120, 24, 24), np.uint8) * (made.random((120, 24, 24)) < 0.2)
+        images = np.pad(inner, ((0, 0), (2, 2), (2, 2)))
         (raw / f"{split}-images-idx3-ubyte").write_bytes(encode_idx(images.astype(np.uint8)))
         (raw / f"{split}-labels-idx1-ubyte").write_bytes(encode_idx(made.integers(0, 10, 120, np.uint8)))
-    return Task(tmp_path, learning_rate=0.5)
+    return Task(tmp_path, Recipe())
 
 
 @pytest.fixture

@@ -74,7 +74,7 @@ def test_without_ours_there_is_no_ratio(sample: CachedDataset) -> None:
 
 
 def test_a_worker_that_is_killed_during_the_rounds_is_an_error_of_one_line(task: Task) -> None:
-    (task.directory / "task.json").write_text(json.dumps({**TASK, "steps": 10}))
+    (task.directory / "task.json").write_text(json.dumps({**TASK, "max_steps": 10}))
     with ExitStack() as stack:
         runner = Runner(PEERS["numpy"], task.directory, stack)
         assert runner.take_turn(10, counts=True) > 0
