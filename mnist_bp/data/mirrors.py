@@ -9,15 +9,16 @@ from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Self
-
-import httpx
+from typing import TYPE_CHECKING, Any, Final, Self
 
 from mnist_bp.data.datasets import MAX_SOURCE_SIZE, DatasetSpec
 from mnist_bp.errors import UNPRINTABLE, ConfigError, FailureKind, StoreError
 from mnist_bp.storage.address import address_problem, open_store
 from mnist_bp.storage.library_logs import keep_secrets_out_of_logs
 from mnist_bp.storage.proxies import proxy_variable
+
+if TYPE_CHECKING:  # functions import HTTPX: it takes 0.1 s, and a cached dataset is found without it
+    import httpx
 
 MIRRORS_VARIABLE: Final = "MNIST_BP_MIRRORS"
 _ADDRESSES: Final = "https://host/path, http://host/path, file:///directory or s3://bucket/prefix"
@@ -67,6 +68,8 @@ def mirrors_of(spec: DatasetSpec) -> tuple[str, ...]:
 
 def _problem_of(mirror: str) -> str | None:
     """Return what is wrong with an address if it is unusable, which may be obvious (empty); None if it is usable."""
+    import httpx
+
     if UNPRINTABLE.search(mirror):
         return ", which has a control character"
     try:
@@ -189,6 +192,8 @@ class _Deadline:
 
 @contextmanager
 def _open_http(url: str, start: int, limits: Limits) -> Iterator[MirrorResponse]:
+    import httpx
+
     headers = {"Accept-Encoding": "identity"}  # the digest is that of the stored file
     if start:
         headers["Range"] = f"bytes={start}-"
@@ -213,6 +218,8 @@ def _open_http(url: str, start: int, limits: Limits) -> Iterator[MirrorResponse]
 @contextmanager
 def _raising_mirror_errors(url: str, limits: Limits, deadline: _Deadline) -> Iterator[None]:
     """Raise MirrorError in place of whatever HTTPX raises inside."""
+    import httpx
+
     try:
         yield
     except (httpx.TransportError, httpx.TooManyRedirects, httpx.InvalidURL) as exc:
@@ -240,17 +247,17 @@ def _missing_certificates() -> str | None:
 
 
 def _read_response(response: httpx.Response, start: int, deadline: _Deadline) -> MirrorResponse:
+    from httpx import codes
+
     status = response.status_code
     length = int(response.headers.get("Content-Length", 0)) or None
     content_type = response.headers.get("Content-Type", "")
     chunks = deadline.until_passed(response.iter_raw())
-    if status == httpx.codes.OK:
+    if status == codes.OK:
         return MirrorResponse(0, length, chunks, content_type)
-    if status == httpx.codes.PARTIAL_CONTENT and response.headers.get("Content-Range", "").startswith(
-        f"bytes {start}-"
-    ):
+    if status == codes.PARTIAL_CONTENT and response.headers.get("Content-Range", "").startswith(f"bytes {start}-"):
         return MirrorResponse(start, length and start + length, chunks, content_type)
-    if status == httpx.codes.REQUESTED_RANGE_NOT_SATISFIABLE and start:
+    if status == codes.REQUESTED_RANGE_NOT_SATISFIABLE and start:
         return MirrorResponse(start, start, iter(()))  # the partial file has all bytes; its digest decides
-    transient = status >= 500 or status in (httpx.codes.REQUEST_TIMEOUT, httpx.codes.TOO_MANY_REQUESTS)
+    transient = status >= 500 or status in (codes.REQUEST_TIMEOUT, codes.TOO_MANY_REQUESTS)
     raise MirrorError("interrupted" if transient else "refused", f"HTTP {status} {response.reason_phrase}".strip())

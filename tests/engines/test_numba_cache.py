@@ -90,3 +90,8 @@ def test_numba_is_given_no_other_directory_than_the_proved_one(tmp_path: Path) -
     script = f"import os; os.environ.update({chosen})\n" + CACHED + "print(loaded(), loaded())"
     assert run(script, tmp_path / "cache") == "False True"
     assert not (tmp_path / "other").exists()
+
+
+def test_compiling_imports_no_blas_and_hides_none(tmp_path: Path) -> None:
+    script = CACHED + "loaded(); print('scipy.linalg' in sys.modules); import scipy.linalg.cython_blas; print('yes')"
+    assert run(script, tmp_path).split() == ["False", "yes"]

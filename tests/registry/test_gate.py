@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -42,6 +44,14 @@ def test_p_is_that_of_scipys_exact_binomial_test(b: int, c: int) -> None:
 )
 def test_p_counts_tosses_of_a_coin(b: int, c: int, p: float) -> None:
     assert mcnemar_p(b, c) == pytest.approx(p, rel=1e-14)
+
+
+def test_p_of_as_many_images_as_mnist_has_is_exact_and_quick() -> None:
+    started = time.perf_counter()
+    assert mcnemar_p(5_000, 5_000) == pytest.approx(0.5 + binom.pmf(5_000, 10_000, 0.5) / 2, rel=1e-12)
+    assert mcnemar_p(0, 10_000) == 0.0  # 2**-10000
+    assert mcnemar_p(10_000, 1) == 1.0
+    assert time.perf_counter() - started < 1
 
 
 @given(pairs, pairs)

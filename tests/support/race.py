@@ -34,7 +34,7 @@ def _processes() -> ForkServerContext:
     """Return a context whose processes start at once: they are forked from one that has imported the slow modules."""
     context = multiprocessing.get_context("forkserver")
     # not tests.*: the process that forks is started in the directory of a test, and cannot import them
-    context.set_forkserver_preload(["mnist_bp.registry.promotion", "mnist_bp.storage.s3", "pytest", "scipy.special"])
+    context.set_forkserver_preload(["mnist_bp.registry.promotion", "mnist_bp.storage.s3", "pytest"])
     return context
 
 
