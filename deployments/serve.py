@@ -13,7 +13,7 @@ import signal
 from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 if __name__ == "__main__":
     from mnist_bp.cli.process import FastExit, exit_when_interrupted
@@ -37,9 +37,8 @@ from flows.runtime.password import (
 from flows.runtime.server import LocalServer
 from flows.runtime.watch import SERVED_BY, when_process_dies
 from mnist_bp.cli import alive
-from mnist_bp.cli.flags import Command, parse
+from mnist_bp.cli.flags import Preset, RunCommand, parse
 from mnist_bp.cli.process import print_error, print_line
-from mnist_bp.config import RunConfig
 from mnist_bp.data.datasets import DatasetName
 from mnist_bp.errors import ConfigError, without_secrets
 from mnist_bp.pipeline import check_tracking
@@ -56,10 +55,12 @@ _CRON_FIELDS: Final = ("minute", "hour", "day of the month", "month", "day of th
 _CRON_EXPECTED: Final = f"expected five fields, each within its range: {', '.join(_CRON_FIELDS)}, as in '0 2 * * *'"
 
 
-class ServeCommand(RunConfig, Command, cli_prog_name="serve.py"):
+class ServeCommand(RunCommand, cli_prog_name="serve.py"):
     """Serve mnist-bp/train on demand and mnist-bp/nightly on a schedule. All other flags apply to the nightly run."""
 
-    model_config = Command.model_config
+    preset: Preset = "relu-128"
+    """Named set of values for the flags of a run, which override it, as of mnist-bp train; the defaults shown for the
+    others are those of lab-8-4."""
 
     dataset: DatasetName = "mnist"
     """Dataset of the nightly run, which fails if it cannot be downloaded."""
@@ -78,6 +79,12 @@ class ServeCommand(RunConfig, Command, cli_prog_name="serve.py"):
 
     end_with: int | None = Field(default=None, ge=1)
     """Process id: end when that process ends, however it ends."""
+
+    @classmethod
+    def with_preset(cls, values: dict[str, Any]) -> dict[str, Any]:
+        """Use relu-128 by default, and no preset's seed: that of a night is its date."""
+        filled = super().with_preset({"preset": "relu-128", **values})
+        return {name: value for name, value in filled.items() if name != "seed" or name in values}
 
     @field_validator("cron")
     @classmethod

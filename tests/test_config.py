@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any, get_args
 
 import pytest
@@ -124,7 +125,9 @@ def test_a_preset_sets_missing_values_and_a_flag_overrides_it(preset: str) -> No
 
 
 def test_the_flag_knows_every_preset() -> None:
-    assert get_args(TrainCommand.model_fields["preset"].annotation) == tuple(PRESETS)
+    field = TrainCommand.model_fields["preset"]
+    assert get_args(field.annotation) == tuple(PRESETS)
+    assert [name for name in PRESETS if not re.search(rf"\b{name}( |,|\.)", str(field.description))] == []
 
 
 def test_the_lab_preset_states_the_lab_and_is_the_default() -> None:

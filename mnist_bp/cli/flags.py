@@ -35,6 +35,8 @@ from mnist_bp.storage.interface import Store
 
 AnyCommand = TypeVar("AnyCommand", bound="Command")
 
+Preset = Literal["lab-8-4", "lab-8-4-sum", "lab-8-4-scaled", "relu-30", "relu-128", "smoke"]
+
 _POSITIONAL: Final = get_args(CliPositionalArg[str])[1]
 """Marks a field that is given without a flag."""
 
@@ -45,6 +47,7 @@ _PLACEHOLDERS: Final = {
     "--artifacts": "STORE",
     "--data-dir": "DIR",
     "--plot": "FILE",
+    "--preset": "NAME",
     "--resume": "RUN",
     "--track": "mlflow:URL",
 }
@@ -149,20 +152,23 @@ class DataCommand(Command):
     """Directory of downloads, caches and runs in progress; default: $MNIST_BP_DATA_DIR, else ./data."""
 
 
-class TrainCommand(RunConfig, Command):
-    """Run the pipeline: download, preprocess, train by hand-written backpropagation, evaluate, publish, promote."""
+class RunCommand(RunConfig, Command):
+    """A command that configures runs."""
 
     model_config = Command.model_config
 
-    preset: Literal["lab-8-4", "lab-8-4-sum", "lab-8-4-scaled", "relu-30", "relu-128", "smoke"] = "lab-8-4"
-    """Named set of values for the other flags, which override it; the defaults shown are those of lab-8-4."""
-
-    resume: str | None = None
-    """Resume the interrupted run of this id with the settings it was started with; other settings are refused."""
+    preset: Preset = "lab-8-4"
+    """Named set of values for the other flags, which override it: lab-8-4 (whose values are the defaults shown),
+    lab-8-4-sum, lab-8-4-scaled, relu-30, relu-128 or smoke."""
 
     @model_validator(mode="before")
     @classmethod
     def _fill_from_preset(cls, values: dict[str, Any]) -> dict[str, Any]:
+        return cls.with_preset(values)
+
+    @classmethod
+    def with_preset(cls, values: dict[str, Any]) -> dict[str, Any]:
+        """Return the values of the flags that are given, and those of the preset for the others."""
         if "epochs" in values and "steps" in values:
             raise ValueError("--epochs and --steps: expected one of the two")
         preset = PRESETS.get(str(values.get("preset")))
@@ -170,6 +176,13 @@ class TrainCommand(RunConfig, Command):
             return values
         unset = {"steps"} if "epochs" in values else set()
         return {**preset.model_dump(exclude_unset=True, exclude=unset), **values}
+
+
+class TrainCommand(RunCommand):
+    """Run the pipeline: download, preprocess, train by hand-written backpropagation, evaluate, publish, promote."""
+
+    resume: str | None = None
+    """Resume the interrupted run of this id with the settings it was started with; other settings are refused."""
 
     @property
     def given(self) -> dict[str, Any]:

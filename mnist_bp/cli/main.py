@@ -27,7 +27,7 @@ COMMANDS: Final[Mapping[str, str]] = {
     "store": "check what a store supports",
     "certify": "check an engine's gradients against autograd",
     "reproduce": "retrain the lab's network and compare with the published accuracy",
-    "ladder": "train the network better, one change after the other; show each gain",
+    "ladder": "show what each better way to train the network gains",
     "bench": "benchmark the pipeline against other implementations",
 }
 """What each command does. Its `main` is in the module of its name, imported when the command runs: `--help` is fast,

@@ -12,7 +12,11 @@ from prefect import get_client
 from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 
 from deployments import alarms, deploy, worker
+from deployments.serve import ServeCommand, create_deployments
+from flows.nightly import NIGHTLY
 from flows.runtime.deployment_command import run_deployment_command
+from mnist_bp.cli.flags import parse
+from mnist_bp.config import PRESETS, RunConfig
 from mnist_bp.errors import ConfigError
 from tests.support.raw_http import RawHttp, Reply, Send, http
 
@@ -70,6 +74,24 @@ def test_an_object_that_another_process_has_deleted_is_one_line(capsys: pytest.C
     (line,) = capsys.readouterr().err.splitlines()
     server = f"error: the Prefect server at {PREFECT_API_URL.value()}"
     assert line == f"{server} was changed by another process (ObjectNotFound): try again"
+
+
+def test_every_way_to_deploy_trains_relu_128_each_night() -> None:
+    expected = PRESETS["relu-128"].model_copy(update={"dataset": "mnist"})
+    assert expected == NIGHTLY
+    assert RunConfig(**deploy.read_definition(deploy.DEFINITION)["deployments"][1]["parameters"]["config"]) == expected
+    assert nightly_config([]) == expected
+    assert nightly_config(["--hidden", "64", "--epochs", "2"]) == expected.model_copy(
+        update={"hidden": 64, "steps": 12_000}
+    )
+    assert nightly_config(["--preset", "lab-8-4"]) == PRESETS["lab-8-4"].model_copy(update={"dataset": "mnist"})
+
+
+def nightly_config(flags: list[str]) -> RunConfig:
+    """Return what `serve.py` passes to the nightly flow, without the seed, which the flow decides."""
+    _, nightly = create_deployments(parse(ServeCommand, flags))
+    assert "seed" not in nightly.parameters["config"]
+    return RunConfig(**nightly.parameters["config"])
 
 
 def test_a_schedule_is_in_the_time_zone_of_its_nights(tmp_path: Path) -> None:
