@@ -14,9 +14,9 @@ MAX_SEQUENCE: Final = 99_999_999
 EntryNumber = Annotated[int, Field(ge=0, le=MAX_SEQUENCE)]
 """Number of an entry in the log of a champion: eight digits in its key."""
 
-Action = Literal["promote", "rollback", "restart", "delete", "deleted"]
-"""What an entry of a champion's log records: a run passed the gate; it was chosen by hand; it was chosen by hand, and
-the log starts again with it; runs will be deleted; they have been deleted.
+Action = Literal["promote", "keep", "rollback", "restart", "delete", "deleted"]
+"""What an entry of a champion's log records: a run passed the gate; a run did not, and the champion stays; a run was
+chosen by hand; it was chosen by hand, and the log starts again with it; runs will be deleted; they have been deleted.
 """
 
 PromotionOutcome = Literal["promoted", "kept", "refused"]
@@ -36,6 +36,8 @@ class GateFigures(FrozenModel):
         challenger_per_class: Share of each class's images that the challenger classifies correctly; None for a class
             without images.
         significance, minimum_gain, class_floor: See `mnist_bp.registry.gate.GateSettings`.
+        challenge: k, if this is the k-th challenge to the champion; None if challenges were not counted yet.
+        allowed_p: Largest accepted p at this challenge; None if it was the significance.
         champion_dataset_key: Key of the champion's dataset, if the comparison used other test images.
         unsafe: Whether the store ignores conditional writes.
     """
@@ -51,8 +53,15 @@ class GateFigures(FrozenModel):
     significance: float
     minimum_gain: float
     class_floor: float
+    challenge: Annotated[int, Field(ge=1)] | None = None
+    allowed_p: float | None = None
     champion_dataset_key: str | None = None
     unsafe: bool = False
+
+    @property
+    def largest_p(self) -> float:
+        """Largest accepted p at this challenge."""
+        return self.significance if self.allowed_p is None else self.allowed_p
 
 
 class EntryReference(FrozenModel):
@@ -74,14 +83,14 @@ class PromotionRecord(Document):
         error: Name of the error that prevented a decision, or None.
         champion_before: Run id of the champion that was challenged; None for the first challenger.
         champion_after: Run id of the champion after the decision; None if no champion exists.
-        log_entry: The entry of the champion's log that records the promotion, or that the decision was based on; None
-            if the log had none, or could not be read.
+        log_entry: The entry of the champion's log that records the decision, or that it was based on; None if the log
+            had none, or could not be read.
         at: Time of the decision, in UTC, ISO 8601.
     """
 
     model_config = ConfigDict(title="promotion record")
 
-    promotion_version: Literal[3] = 3
+    promotion_version: Literal[3, 4] = 4
     run_id: RunId
     dataset: DatasetKey
     outcome: PromotionOutcome
@@ -115,6 +124,18 @@ class ChampionChange(FrozenModel):
     p_value: float | None
 
 
+class Challenge(FrozenModel):
+    """A challenge that the champion withstood, as later entries of the log repeat it.
+
+    Args:
+        sequence: Number of the entry that records it.
+        run_id: The challenger.
+    """
+
+    sequence: EntryNumber
+    run_id: RunId
+
+
 class LogEntry(Document):
     """One entry in the log of a dataset's champion: an action, and the state that results; see `registry/champion.py`.
 
@@ -124,18 +145,21 @@ class LogEntry(Document):
         start: Number of the first entry that belongs to the log: 0, or that of the last restart.
         previous: SHA-256 of the preceding entry's bytes; None for the first.
         action: See `Action`.
-        run_id, manifest_sha256: The new champion and the digest of its manifest; None for a deletion.
+        run_id, manifest_sha256: The new champion, or the challenger that did not become it, and the digest of its
+            manifest; None for a deletion.
         at: Time of the entry, in UTC, ISO 8601.
         nonce: Never used twice, so that no two entries have the same bytes.
         reason: One sentence.
         figures: The comparison, or None if nothing was compared.
         champions: The last changes of the champion, oldest first; the last one made the current champion.
         pending_deletion: Runs that `registry/gc.py` is removing.
+        challenges: How many challenges the current champion has withstood since it became champion.
+        withstood: The last challenges that a champion withstood, oldest first.
     """
 
     model_config = ConfigDict(title="champion log entry")
 
-    entry_version: Literal[1] = 1
+    entry_version: Literal[1, 2] = 2
     dataset: DatasetKey
     sequence: EntryNumber
     start: EntryNumber
@@ -149,3 +173,5 @@ class LogEntry(Document):
     figures: GateFigures | None
     champions: tuple[ChampionChange, ...]
     pending_deletion: tuple[RunId, ...]
+    challenges: Annotated[int, Field(ge=0)] = 0
+    withstood: tuple[Challenge, ...] = ()

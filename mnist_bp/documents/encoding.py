@@ -2,12 +2,13 @@
 
 Every document starts with its version and ends with its checksum. `parse` checks the checksum first, then the version,
 then every field. An unknown field is refused: a change that adds a field also raises the version, so that an older
-mnist-bp refuses the document by its version and does not ignore a part of it.
+mnist-bp refuses the document by its version and does not ignore a part of it. The type of the version lists every
+version that can be read; a field that an older one does not have needs a default. The newest version is written.
 """
 
 from __future__ import annotations
 
-from typing import TypeVar
+from typing import TypeVar, get_args
 
 from mnist_bp.errors import DataFormatError
 from mnist_bp.storage import checksummed_json
@@ -44,9 +45,11 @@ def parse(model: type[DocumentT], content: bytes, what: str, hint: str) -> Docum
     title = str(model.model_config["title"])
     if version not in document:
         raise DataFormatError(f"{what} is not a {title}: it has no {version}; {hint}")
-    if document[version] != field.default:
+    known = get_args(field.annotation)
+    if document[version] not in known:
+        expected = " or ".join(map(str, known))
         raise DataFormatError(
-            f"{what} has {version} {shown(document[version])}, expected {field.default}: another version of mnist-bp "
-            "wrote it; read it with that version"
+            f"{what} has {version} {shown(document[version])}, expected {expected}: another version of mnist-bp wrote "
+            "it; read it with that version"
         )
     return validate(model, document, what, title, hint)

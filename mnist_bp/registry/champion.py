@@ -2,10 +2,14 @@
 
     <artifacts>/champion/<dataset>/00000042.json    LogEntry; put once, never changed
 
-Every change is a separate entry: a promotion, a rollback, or the deletion of runs. Its key is the next number, and
-a store gives a key to the first process that puts it, so of several changes at the same time one succeeds, and the
-others read the log and decide again. An entry states the digest of the entry before it and the state that results.
-So the entry with the highest number, the head, is all that a reader needs: one listing finds it.
+Every change is a separate entry: a promotion, a challenge that the champion withstood, a rollback, or the deletion of
+runs. Its key is the next number, and a store gives a key to the first process that puts it, so of several changes at
+the same time one succeeds, and the others read the log and decide again. An entry states the digest of the entry before
+it and the state that results. So the entry with the highest number, the head, is all that a reader needs: one listing
+finds it.
+
+The gate needs the number of challenges since the champion became champion. It is part of the state, so no two
+challenges have the same number, and the deletion of runs and of their promotion records does not change it.
 
 No reader trusts a log with a missing number, or a head that does not continue the entry before it. Such a log can be
 restarted by hand: with a further entry, whose `start` is its own number. Entries before it no longer count.
@@ -26,7 +30,7 @@ from itertools import pairwise
 from typing import Final
 
 from mnist_bp.documents import encoding
-from mnist_bp.documents.champion import Action, ChampionChange, EntryReference, GateFigures, LogEntry
+from mnist_bp.documents.champion import Action, Challenge, ChampionChange, EntryReference, GateFigures, LogEntry
 from mnist_bp.errors import ChecksumError, ConflictError, DataFormatError, StoreError
 from mnist_bp.registry.log_entries import (
     check_gaps,
@@ -44,8 +48,15 @@ from mnist_bp.storage.reading import sha256_of_bytes
 MAX_CHAMPIONS: Final = 32
 """Changes of the champion that an entry repeats."""
 
-MAX_ATTEMPTS: Final = 32
-"""How often a change is decided again after another process has added an entry first."""
+MAX_WITHSTOOD: Final = 32
+"""Challenges that an entry repeats. A run that was killed before its promotion record was put is found among them when
+it is resumed; after more challenges than these, it challenges again, as a further challenge.
+"""
+
+MAX_ATTEMPTS: Final = 100
+"""How often a change is decided again after another process has added an entry first: every run that ends at the same
+moment adds one.
+"""
 
 _MAX_PAUSE_S: Final = 0.5
 """Longest pause between two attempts, in seconds; the first pauses are much shorter."""
@@ -62,6 +73,8 @@ class ChampionLog:
         sha256: SHA-256 of the head's bytes; None if no entry comes before the next one.
         champions: The last changes of the champion, oldest first.
         pending_deletion: Runs that are being removed.
+        challenges: How many challenges the current champion has withstood since it became champion.
+        withstood: The last challenges that a champion withstood, oldest first.
     """
 
     dataset: str
@@ -70,6 +83,8 @@ class ChampionLog:
     sha256: str | None = None
     champions: tuple[ChampionChange, ...] = ()
     pending_deletion: tuple[str, ...] = ()
+    challenges: int = 0
+    withstood: tuple[Challenge, ...] = ()
 
     @property
     def current(self) -> ChampionChange | None:
@@ -104,8 +119,15 @@ class ChampionLog:
             accuracy=figures and figures.challenger_accuracy,
             p_value=figures and figures.p_value,
         )
-        changes = {"run_id": run_id, "manifest_sha256": manifest_sha256, "figures": figures}
+        changes = {"run_id": run_id, "manifest_sha256": manifest_sha256, "figures": figures, "challenges": 0}
         return entry.model_copy(update={**changes, "champions": (*self.champions, change)[-MAX_CHAMPIONS:]})
+
+    def with_challenge(self, run_id: str, manifest_sha256: str, reason: str, figures: GateFigures) -> LogEntry:
+        """Return the next entry, which records a challenge that the champion withstood; see `LogEntry`."""
+        entry = self._next("keep", reason)
+        withstood = (*self.withstood, Challenge(sequence=entry.sequence, run_id=run_id))[-MAX_WITHSTOOD:]
+        changes = {"run_id": run_id, "manifest_sha256": manifest_sha256, "figures": figures}
+        return entry.model_copy(update={**changes, "challenges": self.challenges + 1, "withstood": withstood})
 
     def with_pending(self, action: Action, reason: str, pending_deletion: tuple[str, ...]) -> LogEntry:
         """Return the next entry, which changes the runs that are being removed."""
@@ -126,6 +148,8 @@ class ChampionLog:
             figures=None,
             champions=self.champions,
             pending_deletion=self.pending_deletion,
+            challenges=self.challenges,
+            withstood=self.withstood,
         )
 
 
@@ -170,7 +194,16 @@ def find_champions(store: Store) -> tuple[set[str], list[str]]:
 
 def log_after(head: LogEntry, sha256: str) -> ChampionLog:
     """Return the log whose head is an entry of these bytes."""
-    return ChampionLog(head.dataset, head.sequence, head.start, sha256, head.champions, head.pending_deletion)
+    return ChampionLog(
+        dataset=head.dataset,
+        sequence=head.sequence,
+        start=head.start,
+        sha256=sha256,
+        champions=head.champions,
+        pending_deletion=head.pending_deletion,
+        challenges=head.challenges,
+        withstood=head.withstood,
+    )
 
 
 def read_history(store: Store, log: ChampionLog) -> dict[int, tuple[LogEntry, str]]:

@@ -7,7 +7,16 @@ one-sided p is the probability of c or more heads:
 
     p = P(X >= c),  X ~ Binomial(b + c, 1/2)
 
-Source: McNemar, Psychometrika 12 (1947), in its exact form.
+A champion is challenged night after night, always on the same test images, and each night is another chance for an
+equally good model to look better. So the k-th challenge to a champion must reach
+
+    p <= significance / (k (k + 1))
+
+These limits sum to the significance over any number of challenges, since 1/(k (k + 1)) = 1/k - 1/(k + 1): a champion is
+ever replaced by equally good models with a probability of at most the significance. The significance divided by k alone
+would not do: its sum grows without bound, to 6.5 times the significance in a year. Figures are in docs/gate.md.
+
+Source: McNemar, Psychometrika 12 (1947), in its exact form; the sum is Boole's inequality.
 """
 
 from __future__ import annotations
@@ -28,7 +37,7 @@ class GateSettings:
     """The conditions that a challenger must meet.
 
     Args:
-        significance: Highest accepted p, in (0, 1].
+        significance: Highest accepted probability that equally good models ever replace a champion, in (0, 1].
         minimum_gain: Lowest accepted gain in accuracy, as a share of the test images.
         class_floor: Lowest accepted share of each class's images that the challenger classifies correctly.
     """
@@ -53,8 +62,23 @@ class GateDecision:
     figures: GateFigures
 
 
+def allowed_p(significance: float, challenge: int) -> float:
+    """Return the largest p that a challenger may have.
+
+    Args:
+        significance: See `GateSettings`.
+        challenge: k, if it is the k-th challenge to the champion, from 1.
+    """
+    return significance / (challenge * (challenge + 1))
+
+
 def decide(
-    labels: Classes, challenger: Classes, champion: Classes | None, settings: GateSettings, classes: int = 10
+    labels: Classes,
+    challenger: Classes,
+    champion: Classes | None,
+    settings: GateSettings,
+    challenge: int = 1,
+    classes: int = 10,
 ) -> GateDecision:
     """Decide whether a challenger becomes champion. The first challenger of a dataset always does.
 
@@ -63,6 +87,7 @@ def decide(
         challenger: Classes that the challenger predicts.
         champion: Classes that the champion predicts; None if the dataset has no champion.
         settings: The conditions.
+        challenge: k, if it is the k-th challenge to the champion, from 1.
         classes: K.
     """
     images, right = len(labels), challenger == labels
@@ -90,6 +115,8 @@ def decide(
         significance=settings.significance,
         minimum_gain=settings.minimum_gain,
         class_floor=settings.class_floor,
+        challenge=None if champion is None else challenge,
+        allowed_p=None if champion is None else allowed_p(settings.significance, challenge),
     )
     return _check_conditions(figures)
 
@@ -120,10 +147,10 @@ def _check_conditions(figures: GateFigures) -> GateDecision:
     conditions = (
         (gain >= figures.minimum_gain, f"gain {gain:+.4f}", f"at least {figures.minimum_gain:g}"),
         (
-            p <= figures.significance,
+            p <= figures.largest_p,
             f"p = {p:.2g} from {figures.challenger_alone_right:,} images that only the challenger classifies correctly "
             f"and {figures.champion_alone_right:,} that only the champion does",
-            f"at most {figures.significance:g}",
+            f"at most {figures.largest_p:.3g} at challenge {figures.challenge} to this champion",
         ),
         (
             share >= figures.class_floor,

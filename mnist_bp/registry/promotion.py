@@ -1,8 +1,9 @@
 """Promotion: a published run challenges the champion of its dataset, and replaces it if it is better.
 
-The change is added to the champion's log first, then the promotion record is put. If the process is killed between the
-two, the next attempt finds the change in the log and makes the same record from it, byte for byte. So a run is promoted
-at most once, however often this is repeated, as long as the head of the log still repeats the change.
+The decision is added to the champion's log first, then the promotion record is put. If the process is killed between
+the two, the next attempt finds the decision in the log and makes the same record from it, byte for byte. So a run is
+promoted, or counted as a challenge, at most once, however often this is repeated, as long as the head of the log still
+repeats the decision. After that, a run counts as a further challenge, which only makes the gate stricter.
 
 If the champion is damaged, there is no decision: the run stays published, the champion stays, no record is put, and the
 same run challenges again with --resume once the champion is repaired.
@@ -98,9 +99,9 @@ def _challenge(
             log = read_log(store, dataset)
             if allow_unsafe or log.sequence >= 0 or store.supports_conditional_writes():
                 refuse_lost_log(store, log)  # otherwise the run is refused in any case
-            earlier = _earlier_promotion(store, log, run_id)
+            earlier = _earlier_decision(store, log, run_id)
         if earlier is not None:
-            return record_promotion(store, _promoted(*earlier))
+            return record_promotion(store, _decided(*earlier))
         log.check_not_pending(run_id)
         read_manifest(store, run_id, challenger.manifest_sha256)  # a collection may have begun and ended since
         decision = _compare(store, log, challenger, predictor, settings)
@@ -108,32 +109,47 @@ def _challenge(
         reason = f"{exc}; then decide about {run_id} with --resume {run_id}"
         error = type(exc.__cause__).__name__
         return _not_promoted(challenger, "refused", log, reason).model_copy(update={"error": error})
-    reason, figures = decision.reason, decision.figures
-    if not decision.promoted:
-        return record_promotion(store, _not_promoted(challenger, "kept", log, reason, figures))
-    if not store.supports_conditional_writes():
-        figures = figures.model_copy(update={"unsafe": True})
-        if not allow_unsafe:
-            reason = f"{reason}; but {_UNSAFE}"
-            return record_promotion(store, _not_promoted(challenger, "refused", log, reason, figures))
-    entry = log.with_champion("promote", run_id, challenger.manifest_sha256, reason, figures)
+    entry = _entry_of(store, log, challenger, decision, allow_unsafe=allow_unsafe)
+    if isinstance(entry, PromotionRecord):
+        return record_promotion(store, entry)
     after = append(store, entry)
     if after is None or after.reference is None:
         return None
-    return record_promotion(store, _promoted(entry, after.reference))
+    return record_promotion(store, _decided(entry, after.reference))
 
 
-def _earlier_promotion(store: Store, log: ChampionLog, run_id: str) -> tuple[LogEntry, EntryReference] | None:
-    """Find the entry that made a run champion: by an attempt that was killed or lost its reply, or by a rollback."""
-    for change in log.champions:
-        if change.run_id == run_id:
-            entry, sha256 = read_entry(store, log.dataset, change.sequence)
-            if entry.run_id != run_id or not entry.champions:
-                raise DataFormatError(
-                    f"{store.uri(entry_key(log.dataset, change.sequence))} made {entry.run_id} champion, and later "
-                    f"entries say {run_id}: it was replaced; {RESTORE}"
-                )
-            return entry, EntryReference(sequence=change.sequence, sha256=sha256)
+def _entry_of(
+    store: Store, log: ChampionLog, challenger: PublishedModel, decision: GateDecision, *, allow_unsafe: bool
+) -> LogEntry | PromotionRecord:
+    """Return the entry that a decision adds to the log, or the record without one if the store cannot add it safely.
+
+    Such a challenge cannot promote the run, whatever its figures are, so it needs no number in the log.
+    """
+    reason, figures, run = decision.reason, decision.figures, (challenger.run_id, challenger.manifest_sha256)
+    safe = store.supports_conditional_writes()
+    if not decision.promoted:
+        if safe or allow_unsafe:
+            return log.with_challenge(*run, reason, figures)
+        return _not_promoted(challenger, "kept", log, reason, figures)
+    if not safe:
+        figures = figures.model_copy(update={"unsafe": True})
+        if not allow_unsafe:
+            return _not_promoted(challenger, "refused", log, f"{reason}; but {_UNSAFE}", figures)
+    return log.with_champion("promote", *run, reason, figures)
+
+
+def _earlier_decision(store: Store, log: ChampionLog, run_id: str) -> tuple[LogEntry, EntryReference] | None:
+    """Find the entry about a run: by an attempt that was killed or lost its reply, or by a rollback."""
+    numbers = [change.sequence for change in log.champions if change.run_id == run_id]
+    numbers += [challenge.sequence for challenge in log.withstood if challenge.run_id == run_id]
+    for sequence in numbers[:1]:
+        entry, sha256 = read_entry(store, log.dataset, sequence)
+        if entry.run_id != run_id or not entry.champions:
+            raise DataFormatError(
+                f"{store.uri(entry_key(log.dataset, sequence))} is about {entry.run_id}, and later entries say "
+                f"{run_id}: it was replaced; {RESTORE}"
+            )
+        return entry, EntryReference(sequence=sequence, sha256=sha256)
     return None
 
 
@@ -152,7 +168,7 @@ def _compare(
             model = read_published_model(store, current.run_id, current.manifest_sha256)
             by_champion = predictor.predict(model)
         trained_on = model.manifest.dataset.key
-    decision = decide(predictor.labels, predicted, by_champion, settings)
+    decision = decide(predictor.labels, predicted, by_champion, settings, challenge=log.challenges + 1)
     if trained_on == predictor.key:
         return decision
     figures = decision.figures.model_copy(update={"champion_dataset_key": trained_on})
@@ -179,17 +195,19 @@ def _as_champion_error(what: str, hint: str = "") -> Iterator[None]:
         raise ChampionError(f"{what} cannot be read: {exc}{hint}") from exc
 
 
-def _promoted(entry: LogEntry, reference: EntryReference) -> PromotionRecord:
-    """Make the record of a promotion, from its entry in the log alone."""
-    *before, change = entry.champions
+def _decided(entry: LogEntry, reference: EntryReference) -> PromotionRecord:
+    """Make the record of a decision from its entry in the log alone."""
+    *before, current = entry.champions
+    kept = entry.action == "keep"
+    champion_before = current if kept else before[-1] if before else None
     return PromotionRecord(
-        run_id=change.run_id,
+        run_id=entry.run_id or current.run_id,
         dataset=entry.dataset,
-        outcome="promoted",
+        outcome="kept" if kept else "promoted",
         reason=entry.reason,
         figures=entry.figures,
-        champion_before=before[-1].run_id if before else None,
-        champion_after=change.run_id,
+        champion_before=champion_before and champion_before.run_id,
+        champion_after=current.run_id,
         log_entry=reference,
         at=entry.at,
     )
@@ -202,7 +220,7 @@ def _not_promoted(
     reason: str,
     figures: GateFigures | None = None,
 ) -> PromotionRecord:
-    """Make the record of a challenge that leaves the champion as it is."""
+    """Make the record of a challenge that leaves the log as it is."""
     champion = log.current.run_id if log.current else None
     return PromotionRecord(
         run_id=challenger.run_id,

@@ -26,7 +26,7 @@ from mnist_bp.layout import MANIFEST, PROMOTION, RUNS, run_key
 from mnist_bp.registry.catalog import ListedRun, list_runs, read_manifest
 from mnist_bp.registry.log_entries import list_logs
 from mnist_bp.registry.promotion_record import read_promotion
-from mnist_bp.registry.verify_logs import CheckedLog, check_log, check_named_entries, check_promoted_runs
+from mnist_bp.registry.verify_logs import CheckedLog, check_decided_runs, check_log, check_named_entries
 from mnist_bp.storage.file_check import FileCheck, check_file
 from mnist_bp.storage.interface import Store
 from mnist_bp.storage.os_errors import RESTORE
@@ -39,7 +39,7 @@ class _Expected:
 
     Args:
         champions: The current champions.
-        manifests: For each run that is or was champion, the digests of its manifest in the logs.
+        manifests: For each run that is or was champion or challenged one, the digests of its manifest in the logs.
         sources: SHA-256 of the datasets' source files.
     """
 
@@ -98,7 +98,7 @@ def verify(store: Store, data_dir: Path, run_id: str | None = None, *, all_runs:
     files = [(run.run_id, name, entry) for run in checked for name, entry in run.files.items()]
     if files:
         yield from (check for check in in_parallel(partial(_check_file, store), *zip(*files, strict=True)) if check)
-    yield from check_promoted_runs(store, logs, runs)
+    yield from check_decided_runs(store, logs, runs)
     if run_id is None:
         others = [run for run in listed if run.run_id not in runs]
         yield from (FileCheck(store.uri(RUNS + run.run_id), "not read") for run in others)

@@ -72,13 +72,14 @@ def _check_entry(store: Store, dataset: str, sequence: int) -> tuple[tuple[LogEn
     return check_file(store.uri(entry_key(dataset, sequence)), read_entry, store, dataset, sequence)
 
 
-def check_promoted_runs(store: Store, logs: list[CheckedLog], runs: Mapping[str, ListedRun]) -> Iterator[FileCheck]:
-    """Report runs that were promoted, according to a log, and have no promotion record."""
+def check_decided_runs(store: Store, logs: list[CheckedLog], runs: Mapping[str, ListedRun]) -> Iterator[FileCheck]:
+    """Report runs that were decided about, according to a log, and have no promotion record."""
     for each in logs:
-        promoted = {entry.run_id for entry, _ in each.entries.values() if entry.action == "promote" and entry.run_id}
-        for run_id in sorted(promoted.intersection(runs).difference(each.log.pending_deletion)):
+        entries = [entry for entry, _ in each.entries.values()]
+        decided = {entry.run_id for entry in entries if entry.action in ("promote", "keep") and entry.run_id}
+        for run_id in sorted(decided.intersection(runs).difference(each.log.pending_deletion)):
             if runs[run_id].complete and PROMOTION not in runs[run_id].files:
-                detail = f"the champion's log has its promotion; --resume {run_id} puts the record as well"
+                detail = f"the champion's log has the decision; --resume {run_id} puts the record as well"
                 yield FileCheck(store.uri(run_key(run_id, PROMOTION)), "incomplete", detail)
 
 

@@ -13,15 +13,17 @@ import pytest
 from mnist_bp.cli.champion import report_on
 from mnist_bp.config import RunConfig
 from mnist_bp.errors import ConfigError, DataFormatError, StoreError
-from mnist_bp.registry.champion import MAX_CHAMPIONS, append, find_champions, read_history, read_log
+from mnist_bp.registry.champion import MAX_CHAMPIONS, ChampionLog, append, find_champions, read_history, read_log
 from mnist_bp.registry.comparison import read_published_model
+from mnist_bp.registry.gate import GateSettings, decide
 from mnist_bp.registry.log_entries import entry_key, list_logs
 from mnist_bp.registry.nightly import days_of, find_identical_run, recent_nights
+from mnist_bp.registry.promotion_record import read_promotion
 from mnist_bp.registry.rollback import roll_back
 from mnist_bp.storage import checksummed_json
 from mnist_bp.storage.interface import PAGE_SIZE, Entry, Store
 from mnist_bp.storage.reading import sha256_of_bytes
-from tests.support.challenges import challenge, publish_model
+from tests.support.challenges import LABELS, challenge, publish_model
 from tests.support.memory_store import MemoryStore
 from tests.support.published_runs import changes, promote, publish, put_promotion, run_id_of
 
@@ -192,8 +194,12 @@ REQUESTS = {
     "nightly: report": (2, 72, 0),
     "rollback": (1, 7, 1),
     "promote": (1, 9, 2),
+    "keep": (1, 9, 2),
 }
 """Listings (a page each), reads and writes of each action; those of docs/stores.md."""
+
+LOG_LISTINGS = {"champion": 2, "find champions": 2, "rollback": 1, "promote": 1, "keep": 1}
+"""How many of the listings are of a log, and have a page for each 1,000 nights."""
 
 
 class CountingStore(MemoryStore):
@@ -202,6 +208,12 @@ class CountingStore(MemoryStore):
     def __init__(self, *, conditional: bool = True) -> None:
         super().__init__(conditional=conditional)
         self.requests: Counter[str] = Counter()
+
+    def count(self, action: Callable[[], object]) -> tuple[int, int, int]:
+        """Return the listings, reads and writes of an action."""
+        self.requests.clear()
+        action()
+        return self.requests["list"], self.requests["read"], self.requests["write"]
 
     def list_entries(self, prefix: str = "", page_size: int = PAGE_SIZE) -> Iterator[Entry]:
         entries = list(super().list_entries(prefix, page_size))
@@ -221,21 +233,27 @@ class CountingStore(MemoryStore):
         super().put(key, source, sha256)
 
 
+FIGURES = decide(LABELS, LABELS, LABELS, GateSettings()).figures
+
+
 def grown(runs: int) -> CountingStore:
     """Return a store with a run of each day until the 23rd of November, of which some became champion in turn."""
     store = CountingStore()
+    log = ChampionLog("mnist")
     for number in range(runs):
         day = datetime(2026, 11, 23, 2, tzinfo=UTC) - timedelta(days=runs - 1 - number)
         run_id = f"{day:%Y%m%dT%H%M%SZ}-00000000"
-        publish_model(store, run_id, 500)
-        if promoted := number % 20 == 0:
-            promote(store, run_id)
-        reference = read_log(store, "mnist").reference
-        put_promotion(store, run_id, outcome="promoted" if promoted else "kept", entry=reference)
+        digest = publish_model(store, run_id, 500).manifest_sha256
+        promoted = number % 20 == 0
+        entry = log.with_challenge(run_id, digest, "for a test", FIGURES)
+        if promoted:
+            entry = log.with_champion("promote", run_id, digest, "for a test")
+        log = append(store, entry) or pytest.fail("another process")
+        put_promotion(store, run_id, outcome="promoted" if promoted else "kept", entry=log.reference)
     return store
 
 
-@pytest.mark.parametrize("runs", [100, 2_000])
+@pytest.mark.parametrize("runs", [100, 1_900])
 def test_the_requests_of_a_command_do_not_grow_with_the_store(runs: int, monkeypatch: pytest.MonkeyPatch) -> None:
     store = grown(runs)
     config, night = RunConfig(dataset="mnist", seed=20261123), date(2026, 11, 23)
@@ -249,12 +267,15 @@ def test_the_requests_of_a_command_do_not_grow_with_the_store(runs: int, monkeyp
         "rollback": lambda: roll_back(store, dataset="mnist"),
         "promote": lambda: challenge(store, run),
     }
-    counted = {}
-    for name, action in actions.items():
-        store.requests.clear()
-        action()
-        counted[name] = tuple(store.requests[kind] for kind in ("list", "read", "write"))
-    assert counted == REQUESTS
+    counted = {name: store.count(action) for name, action in actions.items()}
+    worse = publish_model(store, "20261123T040000Z-00000000", 1_000)
+    counted["keep"] = store.count(lambda: challenge(store, worse))
+    more_pages = (runs - 1) // PAGE_SIZE
+    assert counted == {
+        name: (lists + LOG_LISTINGS.get(name, 0) * more_pages, reads, writes)
+        for name, (lists, reads, writes) in REQUESTS.items()
+    }
+    assert [read_promotion(store, each.run_id).outcome for each in (run, worse)] == ["promoted", "kept"]  # type: ignore[union-attr]
 
 
 @pytest.mark.parametrize("runs", [10, 100])

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scipy.stats import binom, binomtest
 
 from mnist_bp.documents.champion import GateFigures
-from mnist_bp.registry.gate import Classes, GateDecision, GateSettings, decide, mcnemar_p
+from mnist_bp.registry.gate import Classes, GateDecision, GateSettings, allowed_p, decide, mcnemar_p
 
 LABELS = np.arange(1_000) % 10
 LENIENT = GateSettings(class_floor=0)
@@ -87,7 +87,8 @@ def test_the_first_challenger_becomes_champion_whatever_its_figures() -> None:
         found.figures.champion_accuracy,
         found.figures.gain,
         found.figures.p_value,
-    ) == (0, None, None, None)
+        found.figures.challenge,
+    ) == (0, None, None, None, None)
     assert "first champion" in found.reason
 
 
@@ -96,7 +97,8 @@ def test_a_clearly_better_challenger_is_promoted_and_every_figure_recorded() -> 
     assert found.promoted
     assert found.reason == (
         "accuracy 0.9000, champion's 0.8000: gain +0.1000 (required: at least 0); p = 7.9e-31 from 100 images "
-        "that only the challenger classifies correctly and 0 that only the champion does (required: at most 0.05); "
+        "that only the challenger classifies correctly and 0 that only the champion does (required: at most 0.025 at "
+        "challenge 1 to this champion); "
         "class 0 has the lowest accuracy, 0.9000 (required: at least 0.75)"
     )
     assert found.figures == GateFigures(
@@ -111,6 +113,8 @@ def test_a_clearly_better_challenger_is_promoted_and_every_figure_recorded() -> 
         significance=0.05,
         minimum_gain=0.0,
         class_floor=0.75,
+        challenge=1,
+        allowed_p=0.025,
     )
 
 
@@ -120,9 +124,24 @@ def test_an_identical_challenger_is_not_promoted_and_p_is_1() -> None:
     assert "p = 1 from 0 images" in found.reason
 
 
-def test_a_gain_of_four_images_is_not_significant_and_one_of_five_is() -> None:
-    assert not decision(predictions(804), predictions(800)).promoted
-    assert decision(predictions(805), predictions(800)).promoted
+def test_a_gain_of_five_images_is_not_significant_and_one_of_six_is() -> None:
+    assert not decision(predictions(805), predictions(800)).promoted
+    assert decision(predictions(806), predictions(800)).promoted
+
+
+@given(st.floats(1e-6, 1), st.integers(1, 3_000))
+def test_the_limits_of_any_number_of_challenges_sum_to_less_than_the_significance(level: float, number: int) -> None:
+    total = sum(allowed_p(level, challenge) for challenge in range(1, number + 1))
+    assert total == pytest.approx(level * number / (number + 1), rel=1e-9)
+
+
+def test_a_gain_that_suffices_at_the_first_challenge_does_not_at_the_seventh_and_the_reason_states_the_number() -> None:
+    assert decision(predictions(810), predictions(800)).promoted  # p = 2**-10
+    assert decide(LABELS, predictions(810), predictions(800), LENIENT, challenge=6).promoted
+    found = decide(LABELS, predictions(810), predictions(800), LENIENT, challenge=7)
+    assert not found.promoted
+    assert "(required: at most 0.000893 at challenge 7 to this champion)" in found.reason
+    assert (found.figures.challenge, found.figures.allowed_p) == (7, 0.05 / 56)
 
 
 @pytest.mark.parametrize(
@@ -143,7 +162,7 @@ def test_a_single_condition_that_is_not_met_is_the_only_one_named(settings: Gate
 @pytest.mark.parametrize(
     "settings",
     [
-        GateSettings(significance=2.0**-10, class_floor=0),
+        GateSettings(significance=2.0**-9, class_floor=0),
         GateSettings(minimum_gain=0.01, class_floor=0),
         GateSettings(class_floor=0.81),
     ],
