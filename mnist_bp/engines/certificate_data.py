@@ -11,11 +11,14 @@ import numpy.typing as npt
 from mnist_bp.engines.interface import Batches
 from mnist_bp.model.parameters import CLASSES, PIXELS, WIDTH, IntArray, UInt8Array
 
-_DISTINCT: Final = 512
+_DISTINCT: Final = 640
 _COPIES: Final = 4
-_STRIDE: Final = 17
-"""Distance between two images that are not zero: the last of the 2,048 has a row number above 2**15, and together they
-have more than 2**16 words of nonzero pixels in the layout of the cpu engine."""
+"""The 2,560 images have more than 2**16 words of nonzero pixels in the layout of the cpu engine, unless their margins
+are wide."""
+
+_STRIDE: Final = 13
+_FAR: Final = 2**15
+"""Distance between the row numbers of half of the images, and the first row number of the other half."""
 
 _NONZERO_SHARE: Final = 0.19
 """Share of nonzero pixels, as in MNIST."""
@@ -76,8 +79,9 @@ def synthetic_digits(shift: int) -> Examples:
     if shift:
         grids = copies.reshape(-1, WIDTH, WIDTH)
         grids[:, :shift] = grids[:, -shift:] = grids[:, :, :shift] = grids[:, :, -shift:] = 0
-    rows = np.arange(len(copies), dtype=np.int64) * _STRIDE + _STRIDE - 1
-    images = np.zeros((rows[-1] + _STRIDE, PIXELS), np.uint8)  # rows that are never written take no memory
+    numbers = np.arange(len(copies) // 2, dtype=np.int64)
+    rows = np.concatenate([_STRIDE * numbers + _STRIDE - 1, _FAR + numbers])
+    images = np.zeros((_FAR + len(copies), PIXELS), np.uint8)  # rows that are never written take no memory
     images[rows] = copies
     labels = draw.randint(CLASSES, size=len(images)).astype(np.uint8)
     return Examples(images, labels, np.concatenate([rows[:2], rows[2:][draw.permutation(len(rows) - 2)]]), shift)

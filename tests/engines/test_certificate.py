@@ -12,7 +12,7 @@ import pytest
 from mnist_bp.engines import reference
 from mnist_bp.engines.certificate import certify
 from mnist_bp.engines.certificate_record import Certificate
-from mnist_bp.engines.cpu import CpuEngine
+from mnist_bp.engines.cpu import CpuData, CpuEngine
 from mnist_bp.engines.interface import PIXEL_SCALE, Batches, Engine, ResidentData
 from mnist_bp.engines.reference import ReferenceEngine
 from mnist_bp.errors import CertificateError
@@ -45,11 +45,12 @@ class Wrong:
     advance: Advance = right_advance
     predict: Predict = right_predict
     images: Callable[[UInt8Array], UInt8Array] = np.ndarray.copy
+    packed: Callable[[CpuData], CpuData] = replace
     name: str = "wrong"
     device: str = "cpu"
 
     def load(self, images: UInt8Array, labels: UInt8Array, classes: int = 10) -> ResidentData:
-        return WrongData(self, CpuEngine().load(self.images(images), labels, classes))
+        return WrongData(self, self.packed(CpuEngine().load(self.images(images), labels, classes)))
 
 
 @dataclass(frozen=True)
@@ -153,6 +154,17 @@ def test_row_numbers_of_too_few_bits_are_detected(bits: int) -> None:
     """An epoch of MNIST has row numbers of 16 bits."""
     wrong = with_batches(lambda batches: batches._replace(rows=batches.rows % 2**bits))
     assert "dW1 in float32" in failures(wrong, steps=1)
+
+
+def test_packed_pixels_that_are_lost_beyond_a_position_of_16_bits_are_detected() -> None:
+    """The positions of MNIST have 22 bits."""
+
+    def cut(data: CpuData) -> CpuData:
+        return replace(data, words=np.where(np.arange(len(data.words)) < 2**16, data.words, np.uint64(0)))
+
+    found = failures(Wrong(packed=cut))
+    assert "W1 after 100 steps" in found
+    assert "predictions in float32" in found
 
 
 @pytest.mark.parametrize("batch_size", [1, 10])
