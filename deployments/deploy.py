@@ -11,6 +11,7 @@ import json
 import subprocess
 import sys
 import tempfile
+import textwrap
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -19,12 +20,12 @@ from typing import Any, Final, Literal
 if __name__ == "__main__":
     from mnist_bp.cli.process import FastExit, exit_when_interrupted
 
-    exit_when_interrupted()
+    exit_when_interrupted("what is deployed already stays; run it again")
     fast_exit = FastExit()  # before other exit handlers
 
 import yaml
-from pydantic import Field
 
+from deployments.definition import DEFINITION, Name, read_definition
 from flows.runtime.choose_server import require_server
 from flows.runtime.deployment_command import run_deployment_command
 from mnist_bp.cli.flags import Command, parse
@@ -34,7 +35,10 @@ from mnist_bp.errors import ConfigError, MnistBpError, without_secrets
 
 # Prefect is imported late: it reads its settings when it is imported.
 
-DEFINITION: Final = Path(__file__).with_name("prefect.yaml")
+POOL: Final = "mnist-bp"
+MAX_PROBLEM: Final = 500
+"""Characters of what `prefect deploy` prints last if it fails."""
+
 KUBERNETES_TEMPLATE: Final = Path(__file__).with_name("kubernetes") / "base-job-template.json"
 """Template of the jobs of a Kubernetes pool: Prefect's own runs an image that lacks this project."""
 
@@ -49,43 +53,31 @@ class DeployCommand(Command, cli_prog_name="deploy.py"):
     file: str = str(DEFINITION)
     """Definition of the deployments, in the format of prefect.yaml."""
 
-    pool: str = Field(default="mnist-bp", min_length=1)
-    """Work pool, which is made if it does not exist; one that exists is left as it is."""
+    pool: Name | None = None
+    """Work pool for all deployments; otherwise the one that the file names for each, or mnist-bp."""
 
-    type: Literal["process", "docker", "kubernetes"] = "process"
-    """Type of a work pool that is made."""
+    type: Literal["process", "docker", "kubernetes"] | None = None
+    """Type of the work pool, which is made if it does not exist, by default as a process pool; one that exists is left
+    as it is."""
 
 
-def read_definition(path: Path) -> dict[str, Any]:
-    """Read the definition of the deployments.
+def with_pools(definition: dict[str, Any], pool: str | None) -> dict[str, Any]:
+    """Return the definition with the name of a pool in each deployment.
 
-    Raises:
-        ConfigError: The file cannot be read, or the nightly has another time zone than its schedule.
+    Args:
+        definition: From `read_definition`.
+        pool: Name of the pool for all; None for the one that each deployment names, or `POOL`.
     """
-    try:
-        definition = yaml.safe_load(path.read_text())
-        for deployment in definition["deployments"]:
-            _check_zones(path, deployment)
-        return dict(definition)
-    except (OSError, ValueError, yaml.YAMLError, TypeError, KeyError, AttributeError) as exc:
-        raise ConfigError(f"--file {path}: expected deployments as in {DEFINITION}: {type(exc).__name__}") from exc
+    deployments = []
+    for deployment in definition["deployments"]:
+        work_pool = deployment.get("work_pool") or {}
+        name = pool or work_pool.get("name") or POOL
+        deployments.append({**deployment, "work_pool": {**work_pool, "name": name}})
+    return {**definition, "deployments": deployments}
 
 
-def _check_zones(path: Path, deployment: dict[str, Any]) -> None:
-    """Refuse a deployment whose schedules have another time zone than its parameters."""
-    default = (deployment.get("parameters") or {}).get("timezone", "UTC")
-    for schedule in deployment.get("schedules") or []:
-        zone, night_zone = schedule.get("timezone", "UTC"), (schedule.get("parameters") or {}).get("timezone", default)
-        if zone != night_zone:
-            raise ConfigError(
-                f"--file {path}: the schedule {schedule.get('cron')!r} of {deployment['name']} is in the time zone "
-                f"{zone}, and the parameter timezone is {night_zone}: expected the same zone, since the parameter "
-                "decides the date of a night"
-            )
-
-
-def with_pauses(definition: dict[str, Any], pool: str) -> dict[str, Any]:
-    """Return the definition for a pool, with what is paused on the server."""
+def with_pauses(definition: dict[str, Any]) -> dict[str, Any]:
+    """Return the definition with what is paused on the server."""
     from flows.runtime.crashed_runs import FLOW
     from flows.runtime.pauses import read_pauses
 
@@ -93,25 +85,26 @@ def with_pauses(definition: dict[str, Any], pool: str) -> dict[str, Any]:
     for deployment in definition["deployments"]:
         pauses = read_pauses(f"{FLOW}/{deployment['name']}")
         paused = deployment.get("paused", False) or pauses.deployment
-        work_pool = {**(deployment.get("work_pool") or {}), "name": pool}
-        deployments.append({**deployment, "paused": paused, "work_pool": work_pool})
+        deployments.append({**deployment, "paused": paused})
         if schedules := deployment.get("schedules"):  # without any, those that an operator added stay
             deployments[-1]["schedules"] = [
-                {**each, "active": each.get("active", True) and pauses.is_active(str(each.get("slug")))}
-                for each in schedules
+                {**each, "active": each.get("active", True) and pauses.is_active(each["slug"])} for each in schedules
             ]
     return {**definition, "deployments": deployments}
 
 
-def make_pool(name: str, kind: str) -> str | None:
+def make_pool(name: str, kind: str | None) -> str | None:
     """Make a work pool, unless it exists.
 
     Args:
         name: Its name.
-        kind: Its type, such as process.
+        kind: Its type, such as process; None for any that exists, or process.
 
     Returns:
         The type of the pool that exists; None if one was made.
+
+    Raises:
+        ConfigError: It exists with another type.
     """
     from prefect import get_client
     from prefect.client.schemas.actions import WorkPoolCreate
@@ -120,7 +113,11 @@ def make_pool(name: str, kind: str) -> str | None:
 
     with get_client(sync_client=True) as client:
         with suppress(ObjectNotFound):
-            return client.read_work_pool(name).type
+            found = client.read_work_pool(name).type
+            if kind not in (None, found):
+                raise ConfigError(f"--type {kind}: the pool {name} exists, of type {found}; name another by --pool")
+            return found
+        kind = kind or "process"
         if kind == "kubernetes":
             template = json.loads(KUBERNETES_TEMPLATE.read_text())
         else:
@@ -143,22 +140,27 @@ def deploy(definition: dict[str, Any]) -> None:
         done = subprocess.run(command, cwd=directory, capture_output=True, text=True, check=False)  # noqa: S603 - ours
     if done.returncode != 0:
         lines = [line.strip() for line in (done.stdout + done.stderr).splitlines() if line.strip()]
-        raise DeployError(f"prefect deploy failed: {without_secrets(' '.join(lines[-3:])) or done.returncode}")
+        problem = textwrap.shorten(without_secrets(" ".join(lines[-3:])), MAX_PROBLEM)
+        raise DeployError(f"prefect deploy failed: {problem or done.returncode}")
 
 
 def _deploy(command: DeployCommand) -> None:
     from flows.runtime.crashed_runs import FLOW
 
-    definition = read_definition(Path(command.file))
+    definition = with_pools(read_definition(Path(command.file)), command.pool)
     url = without_secrets(require_server("start one with prefect server start"))
-    found = make_pool(command.pool, command.type)
-    what = f"made, of type {command.type}" if found is None else f"exists, of type {found}; left as it is"
-    print_line(f"pool        {command.pool}: {what}")
-    definition = with_pauses(definition, command.pool)
+    pools = list(dict.fromkeys(deployment["work_pool"]["name"] for deployment in definition["deployments"]))
+    made = []
+    for pool in pools:
+        found = make_pool(pool, command.type)
+        made += [pool] if found is None else []
+        what = f"exists, of type {found}; left as it is" if found else f"made, of type {command.type or 'process'}"
+        print_line(f"pool        {pool}: {what}")
+    definition = with_pauses(definition)
     deploy(definition)
     names = [f"{FLOW}/{deployment['name']}" for deployment in definition["deployments"]]
     if command.json_output:
-        print(json.dumps({"api": url, "pool": command.pool, "made": found is None, "deployments": names}))
+        print(json.dumps({"api": url, "pools": pools, "made": made, "deployments": names}))
     for name, deployment in zip(names, definition["deployments"], strict=True):
         schedules = deployment.get("schedules") or []
         paused = [str(each.get("cron", each.get("slug"))) for each in schedules if not each["active"]]

@@ -63,11 +63,15 @@ def escape_unencodable() -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
-def exit_when_interrupted() -> None:
-    """Exit at once on SIGINT or SIGTERM, until `raise_when_interrupted` is called."""
+def exit_when_interrupted(hint: str = "nothing was started") -> None:
+    """Exit at once on SIGINT or SIGTERM, until `raise_when_interrupted` is called.
+
+    Args:
+        hint: What is kept, for the message.
+    """
 
     def leave(_number: int, _frame: FrameType | None) -> None:
-        print_error("interrupted; nothing was started")
+        print_error(f"interrupted; {hint}")
         os._exit(INTERRUPTED)
 
     for number in _SIGNALS:

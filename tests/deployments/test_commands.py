@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from uuid import uuid4
 
 import pytest
-import yaml
 from prefect import get_client
 from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 
 from deployments import alarms, deploy, worker
+from deployments.definition import DEFINITION, read_definition
 from deployments.serve import ServeCommand, create_deployments
 from flows.nightly import NIGHTLY
 from flows.runtime.deployment_command import run_deployment_command
@@ -79,7 +78,7 @@ def test_an_object_that_another_process_has_deleted_is_one_line(capsys: pytest.C
 def test_every_way_to_deploy_trains_relu_128_each_night() -> None:
     expected = PRESETS["relu-128"].model_copy(update={"dataset": "mnist"})
     assert expected == NIGHTLY
-    assert RunConfig(**deploy.read_definition(deploy.DEFINITION)["deployments"][1]["parameters"]["config"]) == expected
+    assert RunConfig(**read_definition(DEFINITION)["deployments"][1]["parameters"]["config"]) == expected
     assert nightly_config([]) == expected
     assert nightly_config(["--hidden", "64", "--epochs", "2"]) == expected.model_copy(
         update={"hidden": 64, "steps": 12_000}
@@ -94,19 +93,9 @@ def nightly_config(flags: list[str]) -> RunConfig:
     return RunConfig(**nightly.parameters["config"])
 
 
-def test_a_schedule_is_in_the_time_zone_of_its_nights(tmp_path: Path) -> None:
-    file, definition = tmp_path / "prefect.yaml", yaml.safe_load(deploy.DEFINITION.read_text())
-    nightly = definition["deployments"][1]
-    (schedule,) = nightly["schedules"]
-
-    def read() -> None:
-        file.write_text(yaml.safe_dump(definition))
-        deploy.read_definition(file)
-
-    nightly["parameters"]["timezone"] = schedule["timezone"] = "Europe/Zurich"
-    read()
-    schedule["parameters"] = {"timezone": "Africa/Cairo"}  # instead of the deployment's
-    with pytest.raises(ConfigError, match="is in the time zone Europe/Zurich, and the parameter timezone is Africa/Ca"):
-        read()
-    schedule["timezone"] = "Africa/Cairo"
-    read()
+@pytest.mark.usefixtures("prefect_server")
+def test_a_pool_of_another_type_is_not_deployed_to() -> None:
+    assert deploy.make_pool("of-processes", None) is None
+    assert deploy.make_pool("of-processes", None) == deploy.make_pool("of-processes", "process") == "process"
+    with pytest.raises(ConfigError, match="--type docker: the pool of-processes exists, of type process; name another"):
+        deploy.make_pool("of-processes", "docker")

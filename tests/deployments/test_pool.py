@@ -223,25 +223,6 @@ def test_runs_of_two_schedules_with_other_parameters_that_are_due_at_once_both_t
     assert trained == {60, 90}
 
 
-@pytest.mark.parametrize(
-    ("change", "expected"),
-    [
-        (("timezone: UTC # the same", "timezone: Africa/Cairo # the same"), "is in the time zone Africa/Cairo"),
-        (("deployments:", "deployment:"), "expected deployments as in"),
-        (('- slug: nightly\n        cron: "0 2 * * *"\n        timezone: UTC', '- "0 2 * * *"'), "AttributeError"),
-    ],
-)
-def test_a_definition_that_cannot_be_deployed_is_one_line(
-    change: tuple[str, str], expected: str, pool: Pool, tmp_path: Path
-) -> None:
-    file = tmp_path / "prefect.yaml"
-    file.write_text((REPOSITORY / "deployments" / "prefect.yaml").read_text().replace(*change))
-    done = deploy(pool.variables, tmp_path, "--file", str(file))
-    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
-    assert expected in done.stderr
-    assert "Traceback" not in done.stderr
-
-
 def test_the_deployment_of_the_readme_publishes_to_its_store_and_keeps_its_parameters_when_it_is_deployed_again(
     pool: Pool, tmp_path: Path
 ) -> None:
