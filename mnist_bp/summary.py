@@ -11,7 +11,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from mnist_bp.documents.champion import PromotionRecord
+from mnist_bp.documents.champion import GateFigures, PromotionRecord
 from mnist_bp.documents.manifest import Score
 from mnist_bp.errors import printable
 from mnist_bp.model.recipe import recipe_of
@@ -34,6 +34,12 @@ _HEADLINES: Final = {
     "kept": "The champion stays",
     "refused": "No decision: the champion stays",
 }
+
+
+CHOSEN_BY_TEST_IMAGES: Final = (
+    "Every challenge uses the same test images, and a champion is chosen by its accuracy on them: expect it to be "
+    "a little less accurate on new images."
+)
 
 
 class SummaryCheckpoint(Score):
@@ -183,12 +189,16 @@ def decision(promotion: PromotionRecord) -> str:
     conditions = (
         (figures.gain >= figures.minimum_gain, f"gain {figures.gain:+.4f}, required at least {figures.minimum_gain:g}"),
         (
-            figures.p_value <= figures.significance,
-            f"p = {figures.p_value:.2g}, required at most {figures.significance:g}",
+            figures.p_value <= figures.largest_p,
+            f"p = {figures.p_value:.2g}, required at most {figures.largest_p:.3g}{_numbered(figures)}",
         ),
         (lowest >= figures.class_floor, f"worst class {lowest:.4f}, required at least {figures.class_floor:g}"),
     )
     return f"{outcome}: {compared}{''.join(f'; {text}' for met, text in conditions if not met)}"
+
+
+def _numbered(figures: GateFigures) -> str:
+    return f" at challenge {figures.challenge}" if figures.challenge else ""
 
 
 def headline(summary: RunSummary) -> str:
@@ -231,7 +241,8 @@ def _promotion_markdown(promotion: PromotionRecord) -> str:
         f"| accuracy | {figures.champion_accuracy:.4f} | {figures.challenger_accuracy:.4f} |\n"
         f"| correct only for this model | {figures.champion_alone_right:,} "
         f"| {figures.challenger_alone_right:,} |\n\n"
-        f"One-sided exact McNemar p = {figures.p_value:.2g}.\n"
+        f"One-sided exact McNemar p = {figures.p_value:.2g}, required at most {figures.largest_p:.3g}"
+        f"{_numbered(figures)}.\n\n{CHOSEN_BY_TEST_IMAGES}\n"
     )
 
 

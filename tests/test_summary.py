@@ -35,7 +35,12 @@ def record_of(challenger_right: int, champion_right: int | None, settings: GateS
 @pytest.mark.parametrize(
     ("challenger", "champion", "settings", "line"),
     [
-        (900, 900, GateSettings(), "kept: accuracy 0.9000, champion's 0.9000; p = 1, required at most 0.05"),
+        (
+            900,
+            900,
+            GateSettings(),
+            "kept: accuracy 0.9000, champion's 0.9000; p = 1, required at most 0.025 at challenge 1",
+        ),
         (910, 900, GateSettings(), "promoted: accuracy 0.9100, champion's 0.9000"),
         (
             910,
@@ -60,3 +65,12 @@ def test_a_refusal_is_printed_with_its_whole_reason() -> None:
     better = record_of(910, 900, GateSettings())
     record = better.model_copy(update={"outcome": "refused", "reason": "the store ignores conditional writes"})
     assert decision(record) == "refused: the store ignores conditional writes"
+
+
+def test_a_record_from_before_challenges_were_counted_is_printed_with_its_significance() -> None:
+    record = record_of(900, 900, GateSettings())
+    assert record.figures is not None
+    old = record.model_copy(
+        update={"figures": record.figures.model_copy(update={"challenge": None, "allowed_p": None})}
+    )
+    assert decision(old) == "kept: accuracy 0.9000, champion's 0.9000; p = 1, required at most 0.05"

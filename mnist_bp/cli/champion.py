@@ -8,12 +8,13 @@ from collections.abc import Sequence
 from mnist_bp.cli.flags import StoreCommand, parse
 from mnist_bp.cli.output import say
 from mnist_bp.cli.process import print_error
-from mnist_bp.cli.tables import print_table
+from mnist_bp.cli.tables import counted, print_table
 from mnist_bp.data.datasets import DatasetName
 from mnist_bp.documents.champion import ChampionChange
 from mnist_bp.errors import ChecksumError, DataFormatError, StoreError
 from mnist_bp.layout import CHAMPION
 from mnist_bp.registry.catalog import read_manifest
+from mnist_bp.registry.gate import GateSettings, allowed_p
 from mnist_bp.registry.log_entries import log_prefix, read_entry
 from mnist_bp.registry.promotion_record import datasets_with_champion, read_existing_log
 from mnist_bp.storage.interface import Store
@@ -36,7 +37,9 @@ class Report(FrozenModel):
         run_id: The champion.
         since: Time at which it became champion.
         reason: Why it became champion, in one sentence.
-        accuracy: Share of all test images.
+        accuracy: Share of all test images, by which a champion that replaced another was chosen.
+        challenges: How many challenges it has withstood.
+        next_p: Largest p that the next challenger may have, at the default significance.
         dataset_key: Key of the dataset that it was trained on.
         pending_deletion: Runs that mnist-bp gc is deleting.
         history: The last changes, oldest first.
@@ -48,6 +51,8 @@ class Report(FrozenModel):
     since: str
     reason: str
     accuracy: float
+    challenges: int
+    next_p: float
     dataset_key: str
     pending_deletion: tuple[str, ...]
     history: tuple[ChampionChange, ...]
@@ -108,10 +113,18 @@ def report_on(store: Store, dataset: str) -> Report:
         since=current.at,
         reason=read_entry(store, dataset, current.sequence)[0].reason,
         accuracy=manifest.final.accuracy,
+        challenges=log.challenges,
+        next_p=allowed_p(GateSettings.significance, log.challenges + 1),
         dataset_key=manifest.dataset.key,
         pending_deletion=log.pending_deletion,
         history=log.champions,
     )
+
+
+def _challenges(report: Report) -> str:
+    k = report.challenges + 1
+    limit = f"{GateSettings.significance:g} / ({k} x {k + 1})"
+    return f"{counted(report.challenges, 'run')} did not replace it; the next needs p <= {report.next_p:.3g} = {limit}"
 
 
 def _print(report: Report) -> None:
@@ -122,7 +135,9 @@ def _print(report: Report) -> None:
         rows.append((change.run_id, change.at[:19].replace("T", " "), change.action, accuracy, p))
     say(f"{report.dataset}: {report.run_id}\n")
     print_table(("run", "time (UTC)", "action", "accuracy", "p"), rows)
-    say(f"\n{'accuracy':<15}{report.accuracy:.4f} on all test images")
+    chosen = "" if report.history[-1].p_value is None else "; it was chosen by them, so expect less on new ones"
+    say(f"\n{'accuracy':<15}{report.accuracy:.4f} on all test images{chosen}")
     say(f"{'since':<15}{report.since}")
+    say(f"{'challenges':<15}{_challenges(report)}")
     say(f"{'reason':<15}{report.reason}")
     say(f"{'log':<15}{report.log}\n")

@@ -63,7 +63,8 @@ def nights_markdown(dataset: str, nights: Sequence[Night]) -> str:
     return (
         f"# {dataset}: {nights_headline(nights)}\n\n"
         f"![{_description(nights)}](data:image/svg+xml;base64,{svg})\n\n"
-        "Accuracy on all test images. A night with a filled mark became champion.\n\n"
+        "Accuracy on all test images. A night with a filled mark became champion. All nights use the same test images, "
+        "so the best of them owes a part of its lead to chance.\n\n"
         "| night | run | steps | accuracy | decision |\n|---|---|---:|---:|---|\n" + "".join(rows)
     )
 

@@ -22,7 +22,8 @@ from mnist_bp.results import CachedDataset
 from mnist_bp.storage.address import open_store
 from mnist_bp.storage.local import LocalStore
 from tests.engines.test_certificate import with_recipe
-from tests.support.published_runs import promote, publish, put_promotion
+from tests.support.challenges import challenge, publish_model
+from tests.support.published_runs import promote, publish, put_promotion, run_id_of
 
 
 def test_help_lists_every_command(capsys: pytest.CaptureFixture[str]) -> None:
@@ -359,6 +360,31 @@ def test_rollback_without_a_run_asks_for_a_dataset_if_several_have_a_champion(
         runs[0],
         ["promote", "promote", "rollback"],
     )
+
+
+def test_champion_and_show_state_the_number_of_challenges_and_what_they_mean(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    store = LocalStore(Path("artifacts"))
+
+    def printed(*command: str) -> str:
+        assert main([*command]) == 0
+        return capsys.readouterr().out
+
+    challenge(store, publish_model(store, run_id_of(1), 500))
+    assert "0 runs did not replace it; the next needs p <= 0.025 = 0.05 / (1 x 2)" in printed("champion")
+    assert "chosen by them" not in printed("champion"), "the first champion was not chosen"
+    for number, right in ((2, 500), (3, 700), (4, 700), (5, 600)):
+        challenge(store, publish_model(store, run_id_of(number), right))
+    output = printed("champion")
+    assert "2 runs did not replace it; the next needs p <= 0.00417 = 0.05 / (3 x 4)" in output
+    assert "on all test images; it was chosen by them, so expect less on new ones" in output
+    (report,) = json.loads(printed("champion", "--json"))["champions"]
+    assert (report["run_id"], report["challenges"], report["next_p"]) == (run_id_of(3), 2, 0.05 / 12)
+    for number, limit in ((3, "0.00833 at challenge 2"), (5, "0.00833 at challenge 2")):
+        assert f"(required: at most {limit} to this champion)" in printed("show", run_id_of(number))
+    assert [run_id_of(3), "*"] in [line.split()[:2] for line in printed("runs").splitlines()]
+    assert main(["verify", "--all"]) == 0
 
 
 def test_show_prints_the_manifest_and_the_promotion(capsys: pytest.CaptureFixture[str]) -> None:
