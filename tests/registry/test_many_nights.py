@@ -22,14 +22,14 @@ SETTINGS: Final = GateSettings(class_floor=0)
 MODELS: Final = 64
 IMAGES_BY_SHARE: Final = np.array(
     [
-        *(9, 5, 6, 2, 3, 2, 7, 4, 3, 4, 3, 1, 5, 4, 1, 2, 2, 3, 5, 4, 4, 6, 5, 2, 0, 4, 2, 3, 0, 0, 2, 4),
-        *(3, 3, 5, 4, 8, 3, 3, 6, 8, 4, 5, 3, 7, 5, 5, 6, 8, 4, 13, 11, 7, 5, 12, 9, 17, 23, 24, 23, 31, 44, 102),
+        *(6, 10, 4, 3, 1, 4, 5, 0, 6, 7, 5, 3, 2, 3, 3, 2, 4, 2, 4, 3, 1, 5, 0, 2, 1, 1, 1, 2, 2, 4, 4, 2),
+        *(3, 2, 5, 6, 5, 3, 3, 8, 1, 2, 5, 5, 6, 9, 7, 4, 1, 8, 11, 6, 7, 9, 16, 12, 13, 15, 11, 32, 37, 45, 82),
     ]
 )
-"""Number of test images that 1, 2, ... 63 of 64 models of relu-128 classify correctly; 9,470 others all, 12 none."""
+"""Number of test images that 1, 2, ... 63 of 64 models of relu-128 classify correctly; 9,506 others all, 13 none."""
 
 SHARES: Final = np.arange(1, MODELS) / MODELS
-ALWAYS_WRONG, ALWAYS_RIGHT = 12, 9_470
+ALWAYS_WRONG, ALWAYS_RIGHT = 13, 9_506
 
 # fmt: off
 LAB_TO_SCALED: Final = (
@@ -38,9 +38,9 @@ LAB_TO_SCALED: Final = (
     (177, 341), (187, 390), (217, 366), (173, 348), (160, 377), (142, 426), (140, 356), (195, 389),
 )
 SCALED_TO_RELU_128: Final = (
-    (37, 519), (51, 452), (46, 514), (30, 535), (35, 451), (40, 467), (47, 440), (43, 484),
-    (45, 480), (44, 470), (42, 521), (34, 435), (47, 459), (36, 503), (41, 508), (40, 567),
-    (37, 457), (58, 480), (43, 602), (46, 494), (41, 469), (34, 485), (46, 425), (47, 520),
+    (34, 512), (49, 457), (39, 505), (33, 530), (37, 454), (45, 474), (44, 446), (42, 490),
+    (39, 481), (33, 475), (33, 525), (24, 430), (44, 468), (33, 512), (40, 500), (28, 569),
+    (43, 474), (36, 473), (31, 609), (41, 491), (31, 473), (35, 475), (46, 446), (44, 517),
 )
 # fmt: on
 """Number of images that only the model of the first preset, and only that of the second, classifies correctly, for
@@ -134,12 +134,12 @@ def test_in_365_nights_equally_good_models_replace_a_champion_in_fewer_years_tha
 # --- power -------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("gain", "power"), [(0.002, 0.43), (0.005, 0.99)])
+@pytest.mark.parametrize(("gain", "power"), [(0.002, 0.45), (0.005, 0.99)])
 def test_a_better_model_is_promoted_as_the_first_challenger_with_the_stated_power(gain: float, power: float) -> None:
     assert Years(400, seed=16).power(gain) == pytest.approx(power, abs=0.06)
 
 
-@pytest.mark.parametrize(("gain", "power"), [(0.005, 0.33), (0.008, 0.96)])
+@pytest.mark.parametrize(("gain", "power"), [(0.005, 0.35), (0.008, 0.99)])
 def test_a_better_model_is_promoted_on_its_first_night_after_a_year_with_the_stated_power(
     gain: float, power: float, simulated: Years
 ) -> None:
