@@ -127,7 +127,9 @@ def _all_rounds(runs: int, log: Log) -> tuple[dict[str, list[tuple[Process, Proc
         script = Path(directory, "empty.py")
         script.write_text(EMPTY_FLOW)
         environment = {
-            **os.environ,
+            **{
+                name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"
+            },  # caches are warm
             "MNIST_BP_DATA_DIR": str(data_dir),
             "MNIST_BP_ARTIFACTS": f"{directory}/artifacts",
             "PREFECT_API_URL": "",

@@ -68,19 +68,17 @@ def mirrors_of(spec: DatasetSpec) -> tuple[str, ...]:
 
 def _problem_of(mirror: str) -> str | None:
     """Return what is wrong with an address if it is unusable, which may be obvious (empty); None if it is usable."""
-    import httpx
-
     if UNPRINTABLE.search(mirror):
         return ", which has a control character"
+    if mirror.startswith(("file://", "s3://")):
+        return None if address_problem(mirror) is None else ""
+    import httpx
+
     try:
         parts = httpx.URL(mirror)  # as it is requested: a slash in a password ends the host, for example
     except (httpx.InvalidURL, ValueError):
         return ""
-    if parts.scheme in ("file", "s3"):
-        fits = "://" in mirror and address_problem(mirror) is None
-    else:
-        fits = parts.scheme in ("https", "http") and bool(parts.host)
-    return None if fits else ""
+    return None if parts.scheme in ("https", "http") and parts.host else ""
 
 
 class MirrorError(Exception):
