@@ -224,11 +224,11 @@ def markdown(summary: RunSummary) -> str:
         f"| loss | {summary.loss:.4f} |\n"
         f"| report | `{summary.artifacts}/report.html` |\n"
         f"| manifest | `{summary.manifest}` |\n\n"
-        f"{_promotion_markdown(summary.promotion)}"
+        f"{promotion_markdown(summary.promotion)}"
     )
 
 
-def _promotion_markdown(promotion: PromotionRecord) -> str:
+def promotion_markdown(promotion: PromotionRecord) -> str:
     """Show the decision, and champion and challenger side by side if they were compared."""
     figures = promotion.figures
     decision = f"## {_HEADLINES[promotion.outcome]}\n\n{promotion.reason}\n"

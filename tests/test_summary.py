@@ -7,7 +7,7 @@ import pytest
 
 from mnist_bp.documents.champion import PromotionRecord
 from mnist_bp.registry.gate import GateSettings, decide
-from mnist_bp.summary import decision
+from mnist_bp.summary import decision, promotion_markdown
 
 LABELS = np.arange(1_000) % 10
 
@@ -74,3 +74,10 @@ def test_a_record_from_before_challenges_were_counted_is_printed_with_its_signif
         update={"figures": record.figures.model_copy(update={"challenge": None, "allowed_p": None})}
     )
     assert decision(old) == "kept: accuracy 0.9000, champion's 0.9000; p = 1, required at most 0.05"
+
+
+def test_the_ui_states_the_number_of_the_challenge_and_what_the_accuracy_of_a_champion_means() -> None:
+    text = promotion_markdown(record_of(910, 900, GateSettings()))
+    assert "One-sided exact McNemar p = 0.00098, required at most 0.025 at challenge 1." in text
+    assert "expect it to be a little less accurate on new images" in text
+    assert "new images" not in promotion_markdown(record_of(900, None, GateSettings()))

@@ -138,6 +138,7 @@ def test_the_markdown_contains_the_chart_and_a_table_that_starts_with_the_newest
     first, last = put_night(store, 1, 0.91), put_night(store, 2, 0.92)
     rows = recent_nights(store, "mnist", TODAY)
     text = nights_markdown("mnist", rows)
+    assert "the best of them owes a part of its lead to chance" in text
     found = re.search(r"!\[.*\]\(data:image/svg\+xml;base64,(.*)\)", text)
     assert found is not None
     assert base64.b64decode(found[1]) == nights_svg(rows)

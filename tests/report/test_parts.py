@@ -88,7 +88,7 @@ def test_the_most_confident_mistakes_have_the_largest_margins_of_all_images(samp
         assert mistake.label == labels[mistake.index] != mistake.predicted == a2[mistake.index].argmax()
 
 
-def test_a_report_is_small_and_names_no_address_or_directory(
+def test_a_report_is_small_names_no_address_or_directory_and_states_what_the_accuracy_of_a_champion_means(
     sample_raw: RawDataset, sample: CachedDataset, tmp_path: Path
 ) -> None:
     run = train_and_evaluate(sample_raw, sample, tmp_path / "data", seeds="1..3")
@@ -97,3 +97,5 @@ def test_a_report_is_small_and_names_no_address_or_directory(
     assert "://" not in page
     assert str(tmp_path) not in page
     assert "<script" not in page
+    assert "is at most 0.05 / (k (k + 1)) as the k-th challenge to that champion" in page
+    assert "expect a champion to be less accurate on new ones" in page
