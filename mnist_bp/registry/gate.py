@@ -22,6 +22,7 @@ Source: McNemar, Psychometrika 12 (1947), in its exact form; the sum is Boole's 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import exp, lgamma, log
 
 import numpy as np
 import numpy.typing as npt
@@ -128,14 +129,17 @@ def mcnemar_p(b: int, c: int) -> float:
         b: Number of images that only the champion classifies correctly.
         c: Number of images that only the challenger classifies correctly.
     """
-    # The number of outcomes with up to b tails, or with fewer than c heads, whichever are fewer, as an exact integer:
-    # those with k + 1 follow from those with k.
-    tosses, fewer = b + c, min(b, c - 1)
-    outcomes, total = 1, 0
-    for k in range(fewer + 1):
-        total += outcomes
-        outcomes = outcomes * (tosses - k) // (k + 1)
-    return (total if fewer == b else (1 << tosses) - total) / (1 << tosses)
+    # P(X >= heads) with more heads than tails, whose terms fall from the first on: each follows from the one before.
+    tosses, heads = b + c, max(c, b + 1)
+    term, total = 1.0, 0.0
+    for k in range(heads, tosses + 1):
+        total += term
+        term *= (tosses - k) / (k + 1)
+        if term < total * 2.0**-60:
+            break
+    outcomes = lgamma(tosses + 1) - lgamma(heads + 1) - lgamma(tosses - heads + 1)  # logarithm of their number
+    tail = exp(outcomes - tosses * log(2)) * total
+    return tail if heads == c else 1 - tail  # P(X >= c) = 1 - P(X >= b + 1), since heads and tails are alike
 
 
 def _check_conditions(figures: GateFigures) -> GateDecision:
