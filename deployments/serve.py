@@ -7,6 +7,7 @@ the latest of them runs at the next start.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
@@ -45,6 +46,7 @@ from mnist_bp.pipeline import check_tracking
 from mnist_bp.registry.nightly import ZONE_EXPECTED, zone_of
 
 if TYPE_CHECKING:
+    from prefect.client.schemas.schedules import CronSchedule
     from prefect.deployments.runner import RunnerDeployment
 
 # Prefect is imported late: it reads its settings when it is imported, and a flag may name its server.
@@ -126,6 +128,7 @@ def create_deployments(command: ServeCommand) -> list[RunnerDeployment]:
         schedule = CronSchedule(cron=command.cron, timezone=command.timezone)
     except ValueError as exc:
         raise ConfigError(f"--cron {command.cron!r}: {_cron_problem(command.cron)}{_CRON_EXPECTED}") from exc
+    _require_a_date(schedule)
 
     def one_at_a_time(overlap: ConcurrencyLimitStrategy) -> ConcurrencyLimitConfig:
         # a PENDING run whose process has ended holds its slot for one minute
@@ -149,6 +152,16 @@ def create_deployments(command: ServeCommand) -> list[RunnerDeployment]:
             entrypoint_type=by_module,
         ),
     ]
+
+
+def _require_a_date(schedule: CronSchedule) -> None:
+    """Refuse a schedule such as February 31, which would fail in Prefect's server alone, at each of its rounds."""
+    from prefect.server.schemas.schedules import CronSchedule as ServerSchedule
+
+    try:
+        asyncio.run(ServerSchedule(cron=schedule.cron, timezone=schedule.timezone).get_dates(1))
+    except ValueError as exc:
+        raise ConfigError(f"--cron {schedule.cron!r}: no such date exists, so no night would run") from exc
 
 
 def _cron_problem(cron: str) -> str:

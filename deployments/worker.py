@@ -19,7 +19,7 @@ from pydantic import Field
 from flows.runtime.choose_server import require_server
 from flows.runtime.deployment_command import run_deployment_command
 from mnist_bp.cli import alive
-from mnist_bp.cli.flags import Command, parse
+from mnist_bp.cli.flags import Flags, parse
 from mnist_bp.cli.process import print_line
 from mnist_bp.config import data_dir_from_environment
 from mnist_bp.errors import without_secrets
@@ -27,7 +27,7 @@ from mnist_bp.errors import without_secrets
 # Prefect is imported late: it reads its settings when it is imported.
 
 
-class WorkerCommand(Command, cli_prog_name="worker.py"):
+class WorkerCommand(Flags, cli_prog_name="worker.py"):
     """Run what is due in a process pool, each run in a separate process."""
 
     pool: str = Field(default="mnist-bp", min_length=1)

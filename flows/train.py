@@ -39,7 +39,7 @@ def train(config: RunConfig = RunConfig(), resume: str | None = None) -> RunSumm
         config: Dataset, training settings, and the store to publish to.
         resume: Id of an interrupted run, which keeps the settings it was started with; other settings are refused.
     """
-    run = open_run(config, resume)
+    run = open_run(config, resume or None)  # a field of a form that was emptied is an empty text
     result = retrain(run) if run.manifest is None else published_already(run)
     track(run.config, result.run_id)
     return completed(result)

@@ -55,8 +55,13 @@ def check_tracking_address(value: str) -> str:
     raise ValueError(f"expected mlflow:http://HOST:PORT or mlflow:https://HOST{hint if '@' in value else ''}")
 
 
-def _or_default(default: Callable[[], str]) -> BeforeValidator:
-    return BeforeValidator(lambda place: default() if place is None else place)
+def _or_default(default: Callable[[], str | None]) -> BeforeValidator:
+    return BeforeValidator(lambda place: default() if _is_empty(place) else place)
+
+
+def _is_empty(value: object) -> bool:
+    """Return whether a value is None, or the text of a form's field that was emptied."""
+    return value is None or (isinstance(value, str) and not value.strip())
 
 
 def _check_address(value: str) -> str:
@@ -78,8 +83,8 @@ Directory = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1
 StoreAddress = Annotated[Directory, AfterValidator(_check_address)]
 """Address of a store: a directory or s3://bucket/prefix."""
 
-_IN_A_FORM: Final = WithJsonSchema({"anyOf": [{"type": "string", "minLength": 1}, {"type": "null"}], "default": None})
-"""A form sends every field: null where the user states no place, so that the process that runs decides it."""
+_IN_A_FORM: Final = WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "null"}], "default": None})
+"""A form sends every field: null or an empty text where no place is stated, which the process that runs decides."""
 
 TrackAddress = Annotated[str, StringConstraints(strip_whitespace=True), AfterValidator(check_tracking_address)]
 """Address of an MLflow server, `mlflow:` and its URL without credentials."""
@@ -156,7 +161,7 @@ class RunConfig(BaseModel):
     seed: int = Field(default=1, ge=0, lt=2**53)
     """Seed of the initial weights and of the order of the examples; below 2**53, so that JSON keeps it exact."""
 
-    seeds: str | None = None
+    seeds: Annotated[str | None, _or_default(lambda: None)] = None
     """Train one model per seed and publish the best: 1..64 (a range), 3,5,8 (a list), or 8 (a count, from seed on)."""
 
     validation_examples: int | None = Field(default=None, ge=0)
@@ -181,7 +186,7 @@ class RunConfig(BaseModel):
     )
     """Store for finished runs, a directory or s3://bucket/prefix; default: $MNIST_BP_ARTIFACTS, else ./artifacts."""
 
-    track: TrackAddress | None = Field(default=None, exclude=True)
+    track: Annotated[TrackAddress | None, _or_default(lambda: None)] = Field(default=None, exclude=True)
     """Log the published run to an MLflow server too: mlflow:http://HOST:PORT; default: $MNIST_BP_TRACK, else none."""
 
     significance: float = Field(default=0.05, gt=0, le=1, allow_inf_nan=False)

@@ -38,7 +38,9 @@ BAD_FLAGS = [
     ("--artifacts", "", "a value that is not empty"),
     ("--data-dir", "", "a value that is not empty"),
     ("--track", "http://host:5000", "mlflow:http://HOST:PORT"),
-    ("--track", "", "mlflow:http://HOST:PORT"),
+    ("--track", "", "a value that is not empty"),
+    ("--seeds", "", "a value that is not empty"),
+    ("--resume", "", "a value that is not empty"),
 ]
 
 

@@ -78,7 +78,7 @@ def alarms(block: UUID, ui: str, waits: Waits = WAITS) -> list[AutomationCore]:
         ),
         alarm(
             FAILED_ALARM,
-            _presence({_ANY}, {"prefect.state-type": [StateType.FAILED.value, StateType.CRASHED.value]}),
+            _once_per_attempt({_ANY}, {"prefect.state-type": [StateType.FAILED.value, StateType.CRASHED.value]}),
             f"a run has ended as {_STATE}\n{_FLOW_RUN}"
             + _if(_RESUME, f"\nif it has begun to train, resume it with: {_value(_RESUME)}"),
         ),
@@ -163,6 +163,15 @@ def _presence(expect: set[str], match: dict[str, Any]) -> EventTrigger:
     return EventTrigger.model_validate(
         {"posture": Posture.Reactive, "match": {**_RUNS, **match}, "match_related": _OF_FLOW, "expect": expect}
     )
+
+
+def _once_per_attempt(expect: set[str], match: dict[str, Any]) -> EventTrigger:
+    """Fire at the first such event of each attempt of a run, and at most once an hour.
+
+    The server (3.9.1) also emits the event of a state that it then refuses, and a worker proposes a state twice.
+    """
+    for_each = {"prefect.resource.id", "prefect.run-count"}
+    return _presence(expect, match).model_copy(update={"for_each": for_each, "within": timedelta(hours=1)})
 
 
 def _absence(after: set[str], within: timedelta, *, deployed: bool = False) -> EventTrigger:

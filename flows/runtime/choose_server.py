@@ -58,7 +58,7 @@ def separate_password() -> None:
         password, separator, host = parts.netloc.rpartition("@")
         if separator:
             os.environ["PREFECT_API_URL"] = urlunsplit(parts._replace(netloc=host))
-            os.environ.setdefault(CLIENT_VARIABLE, unquote(password))
+            os.environ[CLIENT_VARIABLE] = os.environ.get(CLIENT_VARIABLE) or unquote(password)
 
 
 def _url_in_profile() -> str | None:

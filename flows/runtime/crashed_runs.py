@@ -12,10 +12,13 @@ import os
 import shlex
 import socket
 import sys
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
+import httpx
 import psutil
 from prefect import get_client
 from prefect.client.orchestration import SyncPrefectClient
@@ -26,8 +29,10 @@ from prefect.client.schemas.filters import (
     FlowRunFilterState,
     FlowRunFilterStateType,
 )
-from prefect.client.schemas.objects import FlowRun, StateType
+from prefect.client.schemas.objects import FlowRun, State, StateType
+from prefect.client.schemas.responses import OrchestrationResult, SetStateStatus
 from prefect.client.schemas.sorting import FlowRunSort
+from prefect.exceptions import ObjectNotFound
 from prefect.states import Crashed
 
 from mnist_bp.training.journal import Journal
@@ -60,15 +65,40 @@ def label_with_process(run: FlowRun) -> None:
         client.update_flow_run_labels(run.id, labels)
 
 
-def crash_zombie_runs() -> list[FlowRun]:
+@dataclass(frozen=True)
+class Zombie:
+    """A run whose process was killed.
+
+    Args:
+        run: The run.
+        refusal: The reply of a server that does not mark it as Crashed; None once it is marked.
+    """
+
+    run: FlowRun
+    refusal: httpx.Response | None = None
+
+    @property
+    def line(self) -> str:
+        """A description in one line."""
+        killed = f"flow run {self.run.name}: its process was killed"
+        if self.refusal is None:
+            return f"{killed}; it is marked as Crashed"
+        return (
+            f"{killed}, but the server does not mark it as Crashed (HTTP {self.refusal.status_code}); if it stays "
+            f"Running, see the server's log, or delete it: prefect flow-run delete {self.run.id}"
+        )
+
+
+def crash_zombie_runs() -> list[Zombie]:
     """Mark every zombie among the running runs of the flow as Crashed.
 
     Returns:
-        The runs that were marked.
+        The runs that were marked, and those that the server refuses to mark. Runs that another process marked or
+        deleted in the meantime are left out.
     """
     with get_client(sync_client=True) as client:
-        running = _runs_in(client, StateType.RUNNING)
-        return [run for run in running if is_zombie(run) and _mark_crashed(client, run)]
+        zombies = map(partial(_crash, client), filter(is_zombie, _runs_in(client, StateType.RUNNING)))
+        return [zombie for zombie in zombies if zombie is not None]
 
 
 def list_interrupted_children() -> list[FlowRun]:
@@ -118,11 +148,6 @@ def _resume_on_deployment(directory: Path, prefect: str) -> str:
     return shlex.join([prefect, "deployment", "run", f"{FLOW}/train", *flags])
 
 
-def describe_crash(run: FlowRun) -> str:
-    """Describe a run that `crash_zombie_runs` marked."""
-    return f"flow run {run.name}: its process was killed; it is marked as Crashed"
-
-
 def is_zombie(run: FlowRun) -> bool:
     """Return whether the process that this machine labelled a run with has ended."""
     host, pid, started = (run.labels.get(name) for name in (HOST, PID, STARTED))
@@ -138,14 +163,37 @@ def is_zombie(run: FlowRun) -> bool:
         return False
 
 
-def _mark_crashed(client: SyncPrefectClient, run: FlowRun) -> bool:
+def _crash(client: SyncPrefectClient, run: FlowRun) -> Zombie | None:
     """Mark a zombie as Crashed, unless its state, read after its process ended, is final."""
-    state = client.read_flow_run(run.id).state
-    if state is None or not state.is_running():
-        return False
     message = f"Its process ({run.labels[PID]} on {socket.gethostname()}) was killed."
-    client.set_flow_run_state(run.id, Crashed(message=message))
-    return True
+    try:
+        state = client.read_flow_run(run.id).state
+        if state is None or not state.is_running():
+            return None
+        _release_lost_slot(client, run, state)
+        reply: OrchestrationResult[Any] = client.set_flow_run_state(run.id, Crashed(message=message))
+    except ObjectNotFound:
+        return None
+    except httpx.HTTPStatusError as exc:
+        return Zombie(run, exc.response)
+    return Zombie(run) if reply.status == SetStateStatus.ACCEPT else None
+
+
+def _release_lost_slot(client: SyncPrefectClient, run: FlowRun, state: State[Any]) -> None:
+    """Release the slot of a run whose deployment has no limit any more, or is deleted.
+
+    Until the slot is released, the server (3.9.1) answers HTTP 500 to every final state of the run, and yet emits an
+    event of that state, which raises an alarm. If there is a limit, the server releases the slot by itself.
+    """
+    lease = state.state_details.deployment_concurrency_lease_id
+    if lease is None or run.deployment_id is None:
+        return
+    try:
+        is_limited = client.read_deployment(run.deployment_id).global_concurrency_limit is not None
+    except ObjectNotFound:
+        is_limited = False
+    if not is_limited:
+        client.release_concurrency_slots_with_lease(lease)
 
 
 def host_id() -> str:

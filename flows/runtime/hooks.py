@@ -17,7 +17,7 @@ from prefect.runtime import deployment
 from prefect.states import Completed
 from pydantic import ValidationError
 
-from flows.runtime.crashed_runs import crash_zombie_runs, describe_crash, label_with_process, run_labels
+from flows.runtime.crashed_runs import crash_zombie_runs, label_with_process, run_labels
 from flows.runtime.notifications import notify_crashed, notify_failed, notify_not_promoted
 from flows.runtime.watch import SERVED_BY, when_process_dies
 from mnist_bp.cli.process import INTERRUPTED
@@ -88,9 +88,9 @@ def prepare_flow_run(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any])
         when_process_dies(int(pid), lambda: os._exit(INTERRUPTED))  # the run can be resumed, as after any kill
     with ui.optional():
         label_with_process(flow_run)
-        for crashed in crash_zombie_runs():
-            logger.warning(describe_crash(crashed), extra={"flow_run_id": flow_run.id})
-            notify_crashed(crashed)
+        for zombie in crash_zombie_runs():
+            logger.warning(zombie.line, extra={"flow_run_id": flow_run.id})
+            notify_crashed(zombie)
 
 
 def show_summary(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:  # noqa: ARG001 - names of Prefect

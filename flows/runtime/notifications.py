@@ -20,7 +20,7 @@ from prefect.events import emit_event
 
 from flows.runtime.alarm_definitions import KEPT, REFUSED
 from flows.runtime.alarms import has_alarms
-from flows.runtime.crashed_runs import RESUME, describe_crash, run_labels
+from flows.runtime.crashed_runs import RESUME, Zombie, run_labels
 from mnist_bp.errors import ConfigError, without_secrets
 from mnist_bp.storage.library_logs import keep_secrets_out_of_logs
 from mnist_bp.summary import RunSummary
@@ -52,10 +52,10 @@ def notify_failed(run: FlowRun, state: State[Any]) -> None:
     _notify(run, FAILED, f"{run.name} {state.name}: {state.message}", payload)
 
 
-def notify_crashed(run: FlowRun) -> None:
-    """Notify that the process of a run was killed, which the run itself could not."""
-    message = describe_crash(run)
-    _notify(run, FAILED, message, {"state": "Crashed", "message": message})
+def notify_crashed(zombie: Zombie) -> None:
+    """Notify that the process of a run was killed, which the run itself could not, if it was marked: only once."""
+    if zombie.refusal is None:
+        _notify(zombie.run, FAILED, zombie.line, {"state": "Crashed", "message": zombie.line})
 
 
 def notify_not_promoted(run: FlowRun, summary: RunSummary) -> None:
@@ -64,7 +64,8 @@ def notify_not_promoted(run: FlowRun, summary: RunSummary) -> None:
     what = "does not replace" if promotion.outcome == "kept" else "could not challenge"
     champion = promotion.figures and promotion.figures.champion_accuracy
     compared = f"accuracy {summary.accuracy:.4f}, champion's {'unknown' if champion is None else f'{champion:.4f}'}"
-    text = f"{promotion.run_id} {what} the champion of {promotion.dataset}: {promotion.reason} ({compared})"
+    reason = promotion.reason if compared in promotion.reason else f"{promotion.reason} ({compared})"
+    text = f"{promotion.run_id} {what} the champion of {promotion.dataset}: {reason}"
     labels = run_labels(Path(summary.run_directory), on_deployment=run.deployment_id is not None)
     payload = {
         "run_id": promotion.run_id,

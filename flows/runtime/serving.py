@@ -18,7 +18,7 @@ from prefect.runner import Runner
 from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 
 from flows.runtime.choose_server import drain
-from flows.runtime.crashed_runs import crash_zombie_runs, describe_crash, list_interrupted_children, resume_command
+from flows.runtime.crashed_runs import crash_zombie_runs, list_interrupted_children, resume_command
 from flows.runtime.notifications import notify_crashed
 from flows.runtime.pauses import read_pauses
 from mnist_bp.cli.process import print_error, print_line
@@ -72,10 +72,11 @@ def keep_pauses(deployment: RunnerDeployment) -> None:
 
 def crash_killed_runs() -> None:
     """Mark runs whose process was killed as Crashed, since each would keep the only slot of its deployment."""
-    for run in crash_zombie_runs():
-        print_line(describe_crash(run))
-        _print_resume_command(run)
-        notify_crashed(run)
+    for zombie in crash_zombie_runs():
+        print_line(zombie.line)
+        if zombie.refusal is None:
+            _print_resume_command(zombie.run, "once this process has started,")
+        notify_crashed(zombie)
 
 
 def report_interrupted_runs() -> None:
@@ -83,20 +84,25 @@ def report_interrupted_runs() -> None:
     try:
         with temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0}):
             killed = crash_zombie_runs()  # a run that had the time to do so has marked itself
-            for run in killed:
-                notify_crashed(run)
+            for zombie in killed:
+                notify_crashed(zombie)
             interrupted = list_interrupted_children()
             drain()
     except (httpx.HTTPError, PrefectException) as exc:
-        print_error(f"Prefect's server does not reply ({type(exc).__name__}); for interrupted runs, see mnist-bp runs")
+        status = exc.response.status_code if isinstance(exc, httpx.HTTPStatusError) else None
+        reply = f"does not reply ({type(exc).__name__})" if status is None else f"refuses requests (HTTP {status})"
+        print_error(f"Prefect's server {reply}; for interrupted runs, see mnist-bp runs")
         return
     print_line("stopped     the runs in progress, too" if interrupted else "stopped     no run was in progress")
     for run in interrupted:
         print_line(f"flow run {run.name}: interrupted; it is marked as Crashed")
-        _print_resume_command(run)
+        _print_resume_command(run, "start this process again, and")
+    for zombie in killed:
+        if zombie.refusal is not None:
+            print_line(zombie.line)
 
 
-def _print_resume_command(run: FlowRun) -> None:
+def _print_resume_command(run: FlowRun, when: str) -> None:
     if command := resume_command(run):
-        print_line("the run is kept; start this process again, and resume the run with:")
+        print_line(f"the run is kept; {when} resume the run with:")
         print_line(command)  # a separate line can be copied

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, TypeVar, get_args
 
-from pydantic import AfterValidator, Field, ValidationError, model_validator
+from pydantic import AfterValidator, Field, ValidationError, field_validator, model_validator
 from pydantic_settings import (
     BaseSettings,
     CliApp,
@@ -33,7 +33,7 @@ from mnist_bp.errors import without_secrets
 from mnist_bp.storage.address import open_existing_store
 from mnist_bp.storage.interface import Store
 
-AnyCommand = TypeVar("AnyCommand", bound="Command")
+AnyCommand = TypeVar("AnyCommand", bound="Flags")
 
 Preset = Literal["lab-8-4", "lab-8-4-sum", "lab-8-4-scaled", "relu-30", "relu-128", "smoke"]
 
@@ -99,8 +99,8 @@ PngOrSvgFile = Annotated[str, AfterValidator(_check_plot(".png", ".svg"))]
 """Name of a picture in an existing directory; an empty string for none."""
 
 
-class Command(BaseSettings):
-    """What all commands share: flags from fields, and `--json`."""
+class Flags(BaseSettings):
+    """What all commands share: flags from fields."""
 
     model_config = SettingsConfigDict(
         cli_kebab_case=True,
@@ -113,9 +113,6 @@ class Command(BaseSettings):
         use_attribute_docstrings=True,
     )
 
-    json_output: bool = Field(default=False, alias="json")
-    """Print the result as one JSON object on stdout, and everything else on stderr."""
-
     @classmethod
     def settings_customise_sources(
         cls,
@@ -127,6 +124,21 @@ class Command(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Read flags only, so that an unrelated STEPS in the environment has no effect."""
         return (init_settings,)
+
+    @field_validator("data_dir", "artifacts", "track", "seeds", "resume", mode="before", check_fields=False)
+    @classmethod
+    def _refuse_empty(cls, value: object) -> object:
+        """Refuse what a form may send, but what is an unset variable in a shell."""
+        if isinstance(value, str) and not value.strip():
+            raise ValueError("expected a value that is not empty")
+        return value
+
+
+class Command(Flags):
+    """A command that prints a result."""
+
+    json_output: bool = Field(default=False, alias="json")
+    """Print the result as one JSON object on stdout, and everything else on stderr."""
 
 
 class StoreCommand(Command):
@@ -229,7 +241,7 @@ def _add_argument(parser: ArgumentParser, *names: str, **settings: Any) -> None:
     parser.add_argument(*names, **settings)
 
 
-def _describe(command: type[Command], error: Mapping[str, Any]) -> str:
+def _describe(command: type[Flags], error: Mapping[str, Any]) -> str:
     expectation = error["msg"].removeprefix("Value error, ")
     if ours := _EXPECTED.get(error["type"]):
         context = error.get("ctx", {})

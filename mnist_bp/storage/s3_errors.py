@@ -111,7 +111,8 @@ def _translated(what: str, exc: Exception) -> StoreError:
     if isinstance(exc, aws.NoCredentialsError | aws.PartialCredentialsError):  # their text names variables alone
         return StoreError(f"{what}: {exc}; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY")
     if isinstance(exc, aws.ProfileNotFound):
-        return StoreError(f"{what}: AWS_PROFILE is not the name of a profile; list them: aws configure list-profiles")
+        problem = f"AWS_PROFILE {exc.kwargs['profile']!r} is not the name of a profile"
+        return StoreError(f"{what}: {problem}; list them: aws configure list-profiles")
     if isinstance(exc, aws.SSLError):
         hint = next((hint for name, hint in _TLS_HINTS.items() if name in str(exc)), None)
         text = _QUERY.sub(r"\1", str(exc))

@@ -108,7 +108,8 @@ def _unknown(run_id: str, data_dir: str) -> ConfigError:
     expected = f"the nearest are {', '.join(near)}" if near else "it has no runs"
     return ConfigError(
         f"--resume {run_id}: {data_dir} (--data-dir) has no run of that id; {expected}; "
-        "if the run was interrupted before its first step, start a new run, without --resume"
+        "resume it on the machine that it ran on, or with its data directory; if the run was interrupted before its "
+        "first step, start a new run, without --resume"
     )
 
 

@@ -15,17 +15,19 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+import httpx
 import pytest
 from prefect import get_client
+from prefect.client.schemas.actions import DeploymentUpdate
 from prefect.client.schemas.objects import ConcurrencyLimitStrategy, ConcurrencyOptions, State
 from prefect.flow_engine import FlowRunEngine
 from prefect.settings import PREFECT_UI_URL, temporary_settings
 from prefect.settings.models.flows import FlowsSettings
-from prefect.states import Cancelled, Completed, Failed, Pending, Running
+from prefect.states import Cancelled, Completed, Crashed, Failed, Pending, Running
 
 from flows.runtime.alarm_definitions import WAITS, Waits, lost_runs
 from flows.runtime.alarms import has_alarms, set_alarms
-from flows.runtime.crashed_runs import run_labels
+from flows.runtime.crashed_runs import HOST, PID, STARTED, crash_zombie_runs, host_id, run_labels
 from flows.runtime.notifications import WEBHOOK_VARIABLE
 from flows.runtime.server import LocalServer
 from flows.train import train
@@ -234,6 +236,28 @@ def test_each_alarm_arrives_once_with_the_run_its_link_and_the_command_that_resu
     assert 'Failed: StoreError: &lt;a&gt; &amp; "b"' in texts["failed"]
 
 
+def test_a_killed_run_whose_deployment_lost_its_limit_is_marked_and_reported_once_though_the_server_refused_its_state(
+    alarmed: Alarmed,
+) -> None:
+    with get_client(sync_client=True) as client:
+        flow = client.create_flow_from_name("mnist-bp")
+        for name in ("deleted", "unlimited"):
+            alarmed.deployments[name] = client.create_deployment(flow, name, concurrency_limit=1)
+        runs = {alarmed.create_run(name, Pending(), Running()) for name in ("deleted", "unlimited")}
+        client.delete_deployment(alarmed.deployments["deleted"])
+        client.update_deployment(alarmed.deployments["unlimited"], DeploymentUpdate(concurrency_limit=None))
+        for run in [*runs, *runs]:  # as a worker does, twice
+            with pytest.raises(httpx.HTTPStatusError, match="500"):
+                client.set_flow_run_state(run, Crashed(message="refused"))
+        for run in runs:
+            client.update_flow_run_labels(run, {HOST: host_id(), PID: 2**22 + 1, STARTED: 0.0})  # no such process
+    assert {(zombie.run.id, zombie.refusal) for zombie in crash_zombie_runs()} == {(run, None) for run in runs}
+    assert {read_run(run).state_name for run in runs} == {"Crashed"}
+    assert crash_zombie_runs() == []
+    alarmed.wait_for_earlier_alarms()
+    assert [len(alarmed.about(run)) for run in runs] == [1, 1]
+
+
 def test_a_run_that_is_not_promoted_or_fails_is_reported_by_the_alarm_alone(
     alarmed: Alarmed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -246,8 +270,9 @@ def test_a_run_that_is_not_promoted_or_fails_is_reported_by_the_alarm_alone(
     assert isinstance(kept, RunSummary)
     (text,) = eventually(lambda: [text for text in alarmed.webhook.texts if kept.run_id in text], "no alarm")
     assert f"{kept.run_id} does not replace the champion of mnist-sample: " in text
-    assert f"(accuracy {kept.accuracy:.4f}, champion's {champion.accuracy:.4f})" in text
+    assert text.count(f"accuracy {kept.accuracy:.4f}, champion's {champion.accuracy:.4f}") == 1
     assert "/runs/flow-run/" in text
+    assert text.count("accuracy") == 1 + text.count("lowest accuracy")
     assert "resume" not in text
     assert not [text for text in alarmed.webhook.texts if champion.run_id in text]
 

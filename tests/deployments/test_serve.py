@@ -47,6 +47,7 @@ pytestmark = pytest.mark.slow
     [
         (["--cron", "0 2 * *"], 2, ["--cron '0 2 * *'", "five fields"]),
         (["--cron", "* * * * * *"], 2, ["--cron '* * * * * *'", "five fields"]),
+        (["--cron", "0 2 31 2 *"], 2, ["--cron '0 2 31 2 *': no such date exists"]),
         (["--cron", "99 2 * * *"], 2, ["--cron '99 2 * * *'", "its minute, '99', is invalid", "within its range"]),
         (["--timezone", "Mars/Olympus"], 2, ["--timezone 'Mars/Olympus': expected a name such as", "Europe/Zurich"]),
         (["--timezone", "../etc"], 2, ["--timezone '../etc'", "Europe/Zurich"]),

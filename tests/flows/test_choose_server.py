@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -9,8 +10,8 @@ import prefect
 import pytest
 from prefect.settings import PREFECT_API_KEY, PREFECT_API_URL, PREFECT_CLOUD_API_URL, temporary_settings
 
-from flows.runtime.choose_server import check_health, require_server
-from flows.runtime.password import SERVER_VARIABLE
+from flows.runtime.choose_server import check_health, require_server, separate_password
+from flows.runtime.password import CLIENT_VARIABLE, SERVER_VARIABLE
 from flows.runtime.server import ServerError
 from tests.support.raw_http import RawHttp, Send, http
 
@@ -110,3 +111,15 @@ def test_a_refused_password_is_followed_by_how_to_get_that_of_make_serve(
     with cloud("401 Unauthorized"), pytest.raises(ServerError) as refused:
         require_server("do this")
     assert source in str(refused.value)
+
+
+@pytest.mark.parametrize(("given", "used"), [(None, "user:a b"), ("", "user:a b"), ("other:c", "other:c")])
+def test_a_password_in_the_address_is_used_unless_its_own_variable_has_one(
+    given: str | None, used: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PREFECT_API_URL", "http://user:a%20b@127.0.0.1:9/api")
+    monkeypatch.setenv(CLIENT_VARIABLE, given or "")
+    if given is None:
+        monkeypatch.delenv(CLIENT_VARIABLE)
+    separate_password()
+    assert (os.environ["PREFECT_API_URL"], os.environ[CLIENT_VARIABLE]) == ("http://127.0.0.1:9/api", used)

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from prefect import Flow
 from prefect.utilities.callables import parameter_schema
+from prefect.utilities.schema_tools import validate
 from pydantic import ValidationError
 
 from flows.nightly import nightly
@@ -46,6 +47,30 @@ def test_the_help_of_a_form_is_that_of_the_flags(flow: Flow[..., Any]) -> None:
     help_of = described(flow)
     for name in RunConfig.model_fields:
         assert help_of[name] == TrainCommand.model_fields[name].description
+
+
+@pytest.mark.parametrize("flow", [train, nightly])
+def test_a_field_of_a_form_that_was_emptied_counts_as_not_given(flow: Flow[..., Any]) -> None:
+    optional = ("seeds", "track", "data_dir", "artifacts")
+    emptied = dict.fromkeys(optional, "")
+    schema = parameter_schema(flow).model_dump_for_openapi()
+    validate({"config": emptied}, schema, raise_on_error=True)  # as Prefect's server does
+    for empty in (emptied, dict.fromkeys(optional, " ")):
+        parameters = flow.validate_parameters({"config": empty})
+        assert parameters["config"] == RunConfig(dataset=parameters["config"].dataset)
+
+
+def test_a_run_to_resume_that_was_emptied_counts_as_not_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[object] = []
+
+    def open_run(config: RunConfig, resume: str | None) -> None:
+        asked.append(resume)
+        raise ConfigError("asked")
+
+    monkeypatch.setattr("flows.train.open_run", open_run)
+    with pytest.raises(ConfigError, match="asked"):
+        train.fn(RunConfig(), "")
+    assert asked == [None]
 
 
 @pytest.mark.parametrize(

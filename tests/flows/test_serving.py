@@ -13,10 +13,12 @@ from prefect import get_client
 from prefect.client.schemas.actions import DeploymentScheduleCreate
 from prefect.client.schemas.schedules import CronSchedule
 from prefect.deployments.runner import RunnerDeployment
+from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.types.entrypoint import EntrypointType
 
-from flows.runtime.serving import keep_pauses, run_until_interrupted
+from flows.runtime.serving import keep_pauses, report_interrupted_runs, run_until_interrupted
 from flows.train import train
+from tests.support.raw_http import RawHttp, http
 from tests.support.waiting import under_load
 
 pytestmark = pytest.mark.usefixtures("prefect_server", "own_signals")
@@ -46,6 +48,18 @@ def test_a_signal_that_arrives_in_the_callback_of_a_weak_reference_is_not_lost(
     finally:
         lost.cancel()
     assert "no run was in progress" in capsys.readouterr().err
+
+
+def test_a_server_that_refuses_at_the_end_is_not_called_one_that_does_not_reply(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with (
+        RawHttp(http("500 Internal Server Error", b"{}")) as server,
+        temporary_settings({PREFECT_API_URL: f"{server.endpoint}/api"}),
+    ):
+        report_interrupted_runs()
+    line = "error: Prefect's server refuses requests (HTTP 500); for interrupted runs, see mnist-bp runs\n"
+    assert capsys.readouterr().err == line
 
 
 @pytest.mark.parametrize("active", [True, False])

@@ -9,7 +9,9 @@ from typing import Final
 import pytest
 from prefect.workers.process import ProcessWorker
 
+from deployments.worker import WorkerCommand
 from flows.runtime.working import work_until_interrupted
+from mnist_bp.cli.flags import parse
 from mnist_bp.errors import MnistBpError
 from tests.support.waiting import HANG_S
 
@@ -43,6 +45,14 @@ for process in (first, *second):
 def test_a_run_that_starts_while_a_worker_ends_is_ended_too_and_the_worker_waits_no_longer() -> None:
     done = subprocess.run([sys.executable, "-c", WORKER], capture_output=True, text=True, timeout=HANG_S, check=True)
     assert done.stdout.split()[-3:] == ["True", "7", "True"]
+
+
+def test_the_help_of_the_worker_offers_no_json_which_it_does_not_print(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        parse(WorkerCommand, ["--help"])
+    out = capsys.readouterr().out
+    assert "--pool" in out
+    assert "--json" not in out
 
 
 @pytest.mark.usefixtures("prefect_server")

@@ -305,7 +305,7 @@ def test_a_session_token_is_in_no_log(
 
 def test_a_profile_that_does_not_exist_is_named_by_its_variable(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_PROFILE", "nosuch")
-    assert "AWS_PROFILE is not the name of a profile" in str(error_of(lambda: store_of().get("key")))
+    assert "AWS_PROFILE 'nosuch' is not the name of a profile" in str(error_of(lambda: store_of().get("key")))
 
 
 def test_a_server_that_closes_the_connection_may_expect_tls() -> None:

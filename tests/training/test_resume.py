@@ -86,6 +86,7 @@ def test_a_setting_that_differs_is_refused_and_one_that_does_not_is_accepted() -
 @pytest.mark.parametrize("run_id", ["nonsense", OTHER])
 def test_an_unknown_run_is_refused_in_a_line_that_names_the_nearest(run_id: str) -> None:
     assert f"--resume {run_id}: data (--data-dir) has no run of that id; it has no runs; " in refusal(run_id)
+    assert "resume it on the machine that it ran on, or with its data directory; " in refusal(run_id)
     begin()
     assert f"data (--data-dir) has no run of that id; the nearest are {RUN}; " in refusal(run_id)
 
