@@ -22,7 +22,7 @@ Source: McNemar, Psychometrika 12 (1947), in its exact form; the sum is Boole's 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import exp, lgamma, log
+from math import comb
 
 import numpy as np
 import numpy.typing as npt
@@ -129,6 +129,8 @@ def mcnemar_p(b: int, c: int) -> float:
         b: Number of images that only the champion classifies correctly.
         c: Number of images that only the challenger classifies correctly.
     """
+    if c == 0:
+        return 1.0
     # P(X >= heads) with more heads than tails, whose terms fall from the first on: each follows from the one before.
     tosses, heads = b + c, max(c, b + 1)
     term, total = 1.0, 0.0
@@ -137,8 +139,7 @@ def mcnemar_p(b: int, c: int) -> float:
         term *= (tosses - k) / (k + 1)
         if term < total * 2.0**-60:
             break
-    outcomes = lgamma(tosses + 1) - lgamma(heads + 1) - lgamma(tosses - heads + 1)  # logarithm of their number
-    tail = exp(outcomes - tosses * log(2)) * total
+    tail = comb(tosses, heads) / (1 << tosses) * total
     return tail if heads == c else 1 - tail  # P(X >= c) = 1 - P(X >= b + 1), since heads and tails are alike
 
 
