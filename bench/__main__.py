@@ -49,7 +49,7 @@ class BenchCommand(Command):
     plot: PngOrSvgFile = ""
     """For `steps`, also draw a bar chart to this file (.png or .svg)."""
 
-    artifacts: str = ""
+    artifacts: str | None = None
     """For `store`, s3://bucket/prefix to compare with a local directory, or the local directory itself; existing files
     are not changed."""
 
@@ -93,7 +93,7 @@ def _measure(options: BenchCommand, log: Log) -> tuple[dict[str, Any], Table]:
             result = command.measure(options.runs, log)
             return result, command.table(result)
         case "store":
-            result = store.measure(options.runs, options.artifacts, log)
+            result = store.measure(options.runs, options.artifacts or "", log)
             return result, store.table(result)
 
 
