@@ -51,7 +51,6 @@ def test_seeds_are_a_range_a_list_or_a_count(text: str, seed: int, expected: tup
         ("-3", "expected a range such as 1..64"),
         ("1-5", "expected a range such as 1..64"),
         ("many", "expected a range such as 1..64"),
-        ("", "expected a range such as 1..64"),
     ],
 )
 def test_invalid_seeds_are_refused_with_what_was_expected(text: str, expected: str) -> None:

@@ -42,7 +42,7 @@ def test_training_logs_the_run_the_certificate_and_every_checkpoint(
     trained = train_run(config_with(), sample, RUN_ID)
     run, certificate, *checkpoints = logged.messages
     assert run == f"train       run {RUN_ID} (if interrupted, resume with --resume {RUN_ID})"
-    assert re.fullmatch("train       cpu engine certified: .*", certificate)
+    assert re.fullmatch(r"train       cpu engine certified( on \d{4}-\d\d-\d\d)?: .*", certificate)
     assert checkpoints == [
         f"train       step {point.step:>9,}  {point.step / point.seconds:>9,.0f} steps/s"
         for point in trained.checkpoints
