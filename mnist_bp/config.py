@@ -344,14 +344,14 @@ def _checked(seeds: tuple[int, ...]) -> tuple[int, ...]:
     return seeds
 
 
-_WELL: Final = RunConfig(
-    initial="scaled",
-    bias_gradient="sum",
-    loss="cross_entropy",
-    activation="relu",
-    schedule="linear",
-    shift=1,
-)
+_WELL: Final[Mapping[str, Any]] = {
+    "initial": "scaled",
+    "bias_gradient": "sum",
+    "loss": "cross_entropy",
+    "activation": "relu",
+    "schedule": "linear",
+    "shift": 1,
+}
 
 PRESETS: Final[Mapping[str, RunConfig]] = {
     # The lab as published.
@@ -363,26 +363,24 @@ PRESETS: Final[Mapping[str, RunConfig]] = {
     # The lab with another change: initial weights that do not saturate its sigmoids.
     "lab-8-4-scaled": RunConfig(initial="scaled", minimum_gain=0.006, class_floor=0.78),
     # The lab's network, trained well: docs/lab-8-4.md says what each setting changes, and how its value was found.
-    "relu-30": _WELL.model_copy(
-        update={
-            "learning_rate": 0.003,
-            "hidden": 30,
-            "steps": 360_000,
-            "checkpoint_every": 36_000,
-            "minimum_gain": 0.001,
-            "class_floor": 0.94,
-        }
+    "relu-30": RunConfig(
+        **_WELL,
+        learning_rate=0.003,
+        hidden=30,
+        steps=360_000,
+        checkpoint_every=36_000,
+        minimum_gain=0.001,
+        class_floor=0.94,
     ),
     # The same with more hidden units, which need fewer steps: what the nightly run trains.
-    "relu-128": _WELL.model_copy(
-        update={
-            "learning_rate": 0.015,
-            "hidden": 128,
-            "steps": 60_000,
-            "checkpoint_every": 6_000,
-            "minimum_gain": 0.001,
-            "class_floor": 0.96,
-        }
+    "relu-128": RunConfig(
+        **_WELL,
+        learning_rate=0.015,
+        hidden=128,
+        steps=60_000,
+        checkpoint_every=6_000,
+        minimum_gain=0.001,
+        class_floor=0.96,
     ),
     # The whole pipeline in seconds, to check that it works.
     "smoke": RunConfig(dataset="mnist-sample", steps=500, checkpoint_every=100),

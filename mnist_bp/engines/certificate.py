@@ -19,8 +19,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Final
@@ -34,6 +33,7 @@ from mnist_bp.engines import statement
 from mnist_bp.engines.certificate_data import Examples, synthetic_digits
 from mnist_bp.engines.certificate_record import MAX_SIZE, Certificate, forms_of
 from mnist_bp.engines.interface import PIXEL_SCALE, Batches, Engine, ResidentData, unmoved
+from mnist_bp.engines.reference import one_thread
 from mnist_bp.model import backprop
 from mnist_bp.model.parameters import (
     CLASSES,
@@ -101,7 +101,7 @@ def certify(
     hidden, batch_size = min(hidden, MAX_SIZE), min(batch_size, MAX_SIZE)
     shape = {"inputs": PIXELS, "hidden": hidden, "classes": CLASSES, "batch_size": batch_size}
     small, few = min(hidden, MAX_TRAJECTORY_SIZE), min(batch_size, MAX_TRAJECTORY_SIZE)
-    with _one_thread():
+    with one_thread():
         gradients, predictions, loss = _check_equations(data, examples, hidden, batch_size, recipe, precisions)
         weights, calls = _check_trajectory(data, examples, small, few, recipe, steps)
     return Certificate(
@@ -252,14 +252,3 @@ def _same_bits(models: Sequence[Model], others: Sequence[Model]) -> bool:
     """Return whether all weights are finite and equal."""
     pairs = [pair for model, other in zip(models, others, strict=True) for pair in zip(model, other, strict=True)]
     return all(np.array_equal(a, b) and np.isfinite(a).all() for a, b in pairs)
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """Compute on one thread: operations as small as these are slower on several."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)

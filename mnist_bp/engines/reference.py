@@ -56,7 +56,7 @@ class ReferenceData:
 
     def advance(self, models: Sequence[Model], batches: Sequence[Batches], recipe: Recipe) -> list[Model]:
         """Train one model after the other; see `ResidentData.advance`."""
-        with _one_thread():
+        with one_thread():
             return [self._advance(model, each, recipe) for model, each in zip(models, batches, strict=True)]
 
     def _advance(self, model: Model, batches: Batches, recipe: Recipe) -> Model:
@@ -96,7 +96,7 @@ def _tensor(array: npt.NDArray[Any]) -> Tensor:
 
 
 @contextmanager
-def _one_thread() -> Iterator[None]:
+def one_thread() -> Iterator[None]:
     """Compute on one thread: steps as small as these are slower on several."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)

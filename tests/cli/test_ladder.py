@@ -79,6 +79,18 @@ def test_the_report_has_the_accuracy_of_each_seed_and_the_seconds_of_one_model(
 
 
 @pytest.mark.usefixtures("short")
+def test_a_seed_decides_the_accuracy_whatever_the_other_seeds_are(
+    mnist: CachedDataset, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def accuracy_of_5(seeds: str) -> list[float]:
+        assert main(["ladder", "--seeds", seeds, "--data-dir", data_dir_of(mnist), "--plot", "", "--json"]) == 0
+        report = json.loads(capsys.readouterr().out)
+        return [rung["accuracy"][report["seeds"].index(5)] for rung in report["rungs"]]
+
+    assert accuracy_of_5("4,5") == accuracy_of_5("5,6")
+
+
+@pytest.mark.usefixtures("short")
 def test_the_table_has_a_line_for_each_rung(mnist: CachedDataset, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["ladder", "--seeds", "2", "--data-dir", data_dir_of(mnist), "--plot", ""]) == 0
     printed = capsys.readouterr()

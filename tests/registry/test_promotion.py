@@ -329,7 +329,7 @@ class PromotionContract:
 
 
 class TestPromotionInDirectory(PromotionContract):
-    rounds = 8
+    rounds = 50
 
     @pytest.fixture
     def address(self, tmp_path: Path) -> str:
@@ -337,7 +337,7 @@ class TestPromotionInDirectory(PromotionContract):
 
 
 class TestPromotionOnS3(PromotionContract):
-    rounds = 1  # of 16 entries; the next test replaces champions
+    rounds = 3  # with MinIO, 50 take a minute
 
     @pytest.fixture
     def address(self, s3_bucket: str) -> str:
