@@ -12,7 +12,9 @@ differentiates them in float64. Against this statement, on synthetic images, are
   each step rounds the weights once more, and n roundings lead sqrt(n) times as far, in whatever order an engine adds.
 
 What is certified in a short call for one model must hold in the calls of a training, which are longer and for several
-models: one long call must end in the same bits as many short ones, and each of two models in the same as alone.
+models: one long call must end in the same bits as many short ones, and each of two models in the same as alone. Many
+steps of a wide network take long, so the trajectory and the long calls have fewer hidden units. A call of two steps has
+all of them, as gradients and predictions have: an engine may keep weights twice, and update one copy wrongly.
 """
 
 from __future__ import annotations
@@ -48,16 +50,16 @@ from mnist_bp.model.recipe import Recipe
 
 LAB: Final = Recipe()
 
-MAX_TRAJECTORY_SIZE: Final = 128
-"""Largest H and B on the trajectory, whose steps autograd repeats: more take longer and prove no more."""
-
 CALLS: Final = 11
 CALL_STEPS: Final = 100
 """A call of CALLS * CALL_STEPS steps is compared with as many calls; training makes calls of up to 1,000 steps."""
 
-_CALL_HIDDEN: Final = 33
+_FEW_HIDDEN: Final = 33
+"""Largest H of the trajectory, whose steps autograd repeats, and of long calls: two blocks of the cpu engine."""
+
+_TRAJECTORY_BATCH: Final = 64
 _CALL_BATCH: Final = 10
-"""Largest H and B in these calls: two blocks of hidden units in the cpu engine, and the lab's batch."""
+"""Largest B of the trajectory, and of long calls."""
 
 _PROBE_RATE: Final = {"float32": 2.0**20, "float64": 2.0**40}
 _RATE_TIMES_BATCH: Final = {
@@ -100,10 +102,11 @@ def certify(
     started = time.perf_counter()
     hidden, batch_size = min(hidden, MAX_SIZE), min(batch_size, MAX_SIZE)
     shape = {"inputs": PIXELS, "hidden": hidden, "classes": CLASSES, "batch_size": batch_size}
-    small, few = min(hidden, MAX_TRAJECTORY_SIZE), min(batch_size, MAX_TRAJECTORY_SIZE)
+    few = {"hidden": min(hidden, _FEW_HIDDEN), "batch_size": min(batch_size, _TRAJECTORY_BATCH)}
     with one_thread():
         gradients, predictions, loss = _check_equations(data, examples, hidden, batch_size, recipe, precisions)
-        weights, calls = _check_trajectory(data, examples, small, few, recipe, steps)
+        weights = _check_trajectory(data, examples, **few, recipe=recipe, steps=steps)
+        calls = _check_calls(data, examples, hidden, batch_size, recipe)
     return Certificate(
         engine=engine.name,
         device=engine.device,
@@ -112,7 +115,7 @@ def certify(
         gradients=gradients,
         predictions=predictions,
         loss=loss,
-        trajectory={"steps": steps, "hidden": small, "batch_size": few},
+        trajectory={"steps": steps, **few},
         weights=weights,
         calls=calls,
         at=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -196,37 +199,54 @@ def _small_model(hidden: int, x: Tensor) -> Model:
 
 def _check_trajectory(
     data: ResidentData, examples: Examples, hidden: int, batch_size: int, recipe: Recipe, steps: int
-) -> tuple[dict[str, dict[str, float]], dict[str, bool]]:
-    """Compare the weights after some steps, and the calls in which they are computed."""
-    relu = recipe.activation == "relu"
-    gain = recipe.gain or (2.0 if relu else None)
-    first, second = (initial_parameters(seed, PIXELS, hidden, CLASSES, gain) for seed in (1, 2))
-    rate = _RATE_TIMES_BATCH[recipe.loss, recipe.activation] / batch_size
-    precise = _cast("float64", first)
-    candidates = examples.draw(1, steps, batch_size + (_CANDIDATES if relu else 0), rate)
+) -> dict[str, dict[str, float]]:
+    """Compare the weights after some steps with those of autograd."""
+    (model,) = _initial_models([1], hidden, recipe)
+    precise = _cast("float64", model)
+    spare = _CANDIDATES if recipe.activation == "relu" else 0
+    candidates = examples.draw(1, steps, batch_size + spare, _rate(recipe, batch_size))
     batches, (exact, one_rounding) = statement.follow(
         (precise, _rounded(precise)), examples, candidates, batch_size, recipe
     )
-    (after,) = data.advance([first], [batches], recipe)
-    weights = {
+    (after,) = data.advance([model], [batches], recipe)
+    return {
         name: {"engine": _error(found, expected), "one_rounding": _error(rounded, expected)}
         for name, found, rounded, expected in zip(Parameters._fields, after, one_rounding, exact, strict=True)
     }
-    other = examples.draw(2, steps, batch_size, rate)._replace(rates=batches.rates)
-    alone = [after, *data.advance([second], [other], recipe)]
-    together = data.advance([first, second], [batches, other], recipe)
-    small: list[Model] = [initial_parameters(1, PIXELS, min(hidden, _CALL_HIDDEN), CLASSES, gain)]
-    many = examples.draw(3, CALLS * CALL_STEPS, min(batch_size, _CALL_BATCH), rate)
-    in_calls = small
-    for start in range(0, len(many.rows), CALL_STEPS):
-        part = slice(start, start + CALL_STEPS)
-        call = Batches(many.rows[part], many.offsets[part], many.rates[part])
-        in_calls = data.advance(in_calls, [call], recipe)
-    calls = {
-        "several steps": _same_bits(data.advance(small, [many], recipe), in_calls),
-        "several models": _same_bits(together, alone),
-    }
-    return weights, calls
+
+
+def _check_calls(
+    data: ResidentData, examples: Examples, hidden: int, batch_size: int, recipe: Recipe
+) -> dict[str, bool]:
+    """Compare the bits of the weights after one call with those after several calls for the same steps."""
+
+    def same_in_calls(models: list[Model], batches: Batches, length: int) -> bool:
+        after = models
+        for start in range(0, len(batches.rows), length):
+            after = data.advance(after, [batches.steps(start, start + length)], recipe)
+        return _same_bits(data.advance(models, [batches], recipe), after)
+
+    few_hidden, few = min(hidden, _FEW_HIDDEN), min(batch_size, _CALL_BATCH)
+    first, second = _initial_models([1, 2], few_hidden, recipe)
+    many = examples.draw(2, CALLS * CALL_STEPS, few, _rate(recipe, few))
+    two = examples.draw(3, 2, batch_size, _rate(recipe, batch_size))
+    several_steps = same_in_calls([first], many, CALL_STEPS) and same_in_calls(
+        _initial_models([1], hidden, recipe), two, 1
+    )
+    of_first, of_second = many.steps(0, CALL_STEPS), many.steps(CALL_STEPS, 2 * CALL_STEPS)
+    together = data.advance([first, second], [of_first, of_second], recipe)
+    alone = [*data.advance([first], [of_first], recipe), *data.advance([second], [of_second], recipe)]
+    return {"several steps": several_steps, "several models": _same_bits(together, alone)}
+
+
+def _initial_models(seeds: Sequence[int], hidden: int, recipe: Recipe) -> list[Model]:
+    """Draw initial weights as training does, but for a ReLU always scaled ones, since others saturate the outputs."""
+    gain = recipe.gain or (2.0 if recipe.activation == "relu" else None)
+    return [initial_parameters(seed, PIXELS, hidden, CLASSES, gain) for seed in seeds]
+
+
+def _rate(recipe: Recipe, batch_size: int) -> float:
+    return _RATE_TIMES_BATCH[recipe.loss, recipe.activation] / batch_size
 
 
 def _rounded(model: Model) -> Model:

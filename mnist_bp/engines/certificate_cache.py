@@ -6,8 +6,7 @@ of the libraries, the processor and its features, the forms of the equations, an
 this is in the file, whose checksum is compared when it is read. A file that does not match, or is damaged or
 unreadable, is replaced by a new certificate.
 
-This holds for the cpu engine, which needs no torch to train. The other engines import torch in any case, and are
-certified each time.
+Certificates of a GPU are not kept: its driver and its kernels, which Triton compiles, could change them too.
 """
 
 from __future__ import annotations
@@ -34,8 +33,8 @@ SOURCES: Final = (Path(__file__).parent, Path(__file__).parents[1] / "model")
 """Directories of the sources that decide what is checked, and how."""
 
 _LIBRARIES: Final = ("llvmlite", "numba", "numpy", "torch")
-_KERNELS: Final = ("float32", "pack")
-"""Variants of the machine code that a training executes; see `mnist_bp.engines.numba_cache`."""
+_VARIANTS: Final = {"cpu": ("float32", "pack"), "reference": ()}
+"""For each engine, the variants of machine code that a training executes; see `mnist_bp.engines.numba_cache`."""
 
 
 def certified(engine: Engine, hidden: int, batch_size: int, recipe: Recipe, *, again: bool = False) -> Certificate:
@@ -84,13 +83,15 @@ def read_certificate(path: Path, basis: dict[str, Any] | None) -> Certificate | 
 
 def basis_of(engine: Engine, hidden: int, batch_size: int, recipe: Recipe) -> dict[str, Any] | None:
     """Return all that could change an engine's certificate, as JSON; None if its certificates are not kept."""
-    if engine.name != "cpu":
+    if engine.device != "cpu":
         return None
-    from llvmlite import binding
+    try:
+        from llvmlite import binding
 
-    from mnist_bp.engines.numba_cache import code_digests
-
-    code = code_digests(_KERNELS)
+        from mnist_bp.engines.numba_cache import code_digests
+    except Exception:  # the reference engine also runs where numba and its libraries cannot be used
+        return None
+    code = code_digests(_VARIANTS[engine.name])
     if code is None:
         return None
     return {

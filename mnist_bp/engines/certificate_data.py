@@ -13,15 +13,14 @@ from mnist_bp.model.parameters import CLASSES, PIXELS, WIDTH, IntArray, UInt8Arr
 
 _DISTINCT: Final = 640
 _COPIES: Final = 4
-"""The 2,560 images have more than 2**16 words of nonzero pixels in the layout of the cpu engine, unless their margins
-are wide."""
+"""The 2,560 images have more than 2**16 words of nonzero pixels in the layout of the cpu engine."""
 
 _STRIDE: Final = 13
 _FAR: Final = 2**15
 """Distance between the row numbers of half of the images, and the first row number of the other half."""
 
 _NONZERO_SHARE: Final = 0.19
-"""Share of nonzero pixels, as in MNIST."""
+"""Share of nonzero pixels, as in MNIST; also of images with margins, whose other pixels are fewer."""
 
 _GAPS: Final = (248, 700)
 """Range of the number of zero pixels in a row that a quarter of the images have; 1 in 240 images of MNIST has such."""
@@ -52,13 +51,18 @@ class Examples(NamedTuple):
 
     def moved(self, rows: IntArray, offsets: npt.NDArray[np.int32]) -> UInt8Array:
         """Return images of shape (B, D), moved in two dimensions."""
-        found = self.images[rows]
-        for offset in np.unique(offsets) if self.shift else ():
-            down = round(int(offset) / WIDTH)
-            these = offsets == offset
-            grids = found[these].reshape(-1, WIDTH, WIDTH)
-            found[these] = np.roll(grids, (down, int(offset) - WIDTH * down), (1, 2)).reshape(-1, PIXELS)
-        return found
+        if not self.shift:
+            return self.images[rows]
+        down = np.rint(offsets / WIDTH).astype(np.int64)
+        right = offsets - WIDTH * down
+        places = np.arange(WIDTH)
+        from_row = (places - down[:, np.newaxis]) % WIDTH  # (B, WIDTH)
+        from_column = (places - right[:, np.newaxis]) % WIDTH
+        grids = self.images.reshape(-1, WIDTH, WIDTH)
+        found: UInt8Array = grids[
+            rows[:, np.newaxis, np.newaxis], from_row[:, :, np.newaxis], from_column[:, np.newaxis]
+        ]
+        return found.reshape(-1, PIXELS)
 
 
 @lru_cache(maxsize=2)
@@ -69,7 +73,8 @@ def synthetic_digits(shift: int) -> Examples:
         shift: Pixels on each side of an image that are zero, so that it can be moved so far.
     """
     draw = np.random.RandomState(1)
-    base = draw.randint(1, 256, size=(_DISTINCT, PIXELS)) * (draw.random_sample((_DISTINCT, PIXELS)) < _NONZERO_SHARE)
+    share = _NONZERO_SHARE * PIXELS / (WIDTH - 2 * shift) ** 2
+    base = draw.randint(1, 256, size=(_DISTINCT, PIXELS)) * (draw.random_sample((_DISTINCT, PIXELS)) < share)
     for image in base[::4]:
         length = draw.randint(*_GAPS)
         start = draw.randint(PIXELS - length + 1)

@@ -34,10 +34,9 @@ class Batches(NamedTuple):
     offsets: npt.NDArray[np.int32]
     rates: npt.NDArray[np.float64]
 
-    def step(self, number: int) -> Batches:
-        """Return those of one step, counted from 0."""
-        only = slice(number, number + 1)
-        return Batches(self.rows[only], self.offsets[only], self.rates[only])
+    def steps(self, start: int, stop: int) -> Batches:
+        """Return those of some of the steps: from `start` on, counted from 0, before `stop`."""
+        return Batches(self.rows[start:stop], self.offsets[start:stop], self.rates[start:stop])
 
 
 def unmoved(rows: IntArray, learning_rate: float) -> Batches:

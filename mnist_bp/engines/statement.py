@@ -66,8 +66,8 @@ def follow(
             rows, offsets, x = rows[best], offsets[best], x[best]
         chosen.append((rows, offsets))
         gradients = differentiate(at, x, one_hot(examples.labels[rows]), recipe)
-        moves = zip(at, gradients, (1, share, 1, share), strict=True)
-        at = Parameters(*(torch.sub(q, dq, alpha=rate * factor) for q, dq, factor in moves))
+        for q, dq, factor in zip(at, gradients, (1, share, 1, share), strict=True):
+            q.sub_(dq, alpha=rate * factor)
     W1, b1, W2, b2 = (tensor.numpy() for tensor in at)
     rows, offsets = map(np.stack, zip(*chosen, strict=True))
     return Batches(rows, offsets, candidates.rates), [Parameters(W1[m], b1[m, 0], W2[m], b2[m, 0]) for m in range(2)]

@@ -160,7 +160,7 @@ def _divergence(
     """Repeat a range of steps that ended in non-finite parameters, to find the step at which they became so."""
     step = start
     while all_finite(model) and step - start < len(batches.rows):
-        (model,) = data.advance([model], [batches.step(step - start)], config.recipe)
+        (model,) = data.advance([model], [batches.steps(step - start, step - start + 1)], config.recipe)
         step += 1
     return DivergenceError(
         f"training diverged at step {step}: a weight is no longer finite (seed {seed}, "

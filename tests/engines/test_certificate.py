@@ -156,13 +156,15 @@ def test_row_numbers_of_too_few_bits_are_detected(bits: int) -> None:
     assert "dW1 in float32" in failures(wrong, steps=1)
 
 
-def test_packed_pixels_that_are_lost_beyond_a_position_of_16_bits_are_detected() -> None:
+@pytest.mark.parametrize("shift", range(4))
+def test_packed_pixels_whose_values_are_lost_beyond_a_position_of_16_bits_are_detected(shift: int) -> None:
     """The positions of MNIST have 22 bits."""
+    distances = np.uint64(0x00FF_00FF_00FF_00FF)  # without them, moved images would leave the memory of the weights
 
     def cut(data: CpuData) -> CpuData:
-        return replace(data, words=np.where(np.arange(len(data.words)) < 2**16, data.words, np.uint64(0)))
+        return replace(data, words=np.where(np.arange(len(data.words)) < 2**16, data.words, data.words & distances))
 
-    found = failures(Wrong(packed=cut))
+    found = failures(Wrong(packed=cut), recipe=replace(RELU, shift=shift))
     assert "W1 after 100 steps" in found
     assert "predictions in float32" in found
 
@@ -218,6 +220,30 @@ def test_models_that_are_trained_on_the_examples_of_one_of_them_are_detected(of:
 )
 def test_errors_of_calls_longer_than_100_steps_are_detected(change: Callable[[Batches], Batches]) -> None:
     assert failures(with_batches(change)) == "one call for many steps ends in other bits than many calls"
+
+
+def test_units_beyond_the_first_128_that_only_the_first_step_of_a_call_updates_are_detected() -> None:
+    """An engine may keep its weights twice; a call of one step does not show whether it updates both."""
+
+    def advance(data: ResidentData, models: Sequence[Model], batches: Sequence[Batches], recipe: Recipe) -> list[Model]:
+        after = data.advance(models, batches, recipe)
+        after_first = data.advance(models, [each.steps(0, 1) for each in batches], recipe)
+        return [
+            model._replace(W2=np.concatenate([model.W2[:128], first.W2[128:]]))
+            for model, first in zip(after, after_first, strict=True)
+        ]
+
+    assert failures(Wrong(advance), hidden=129) == "one call for many steps ends in other bits than many calls"
+
+
+def test_examples_beyond_the_first_128_of_a_batch_that_only_the_first_step_of_a_call_uses_are_detected() -> None:
+    def repeat(batches: Batches) -> Batches:
+        rows = batches.rows.copy()
+        rows[1:, 128:] = rows[1:, :1]
+        return batches._replace(rows=rows)
+
+    wrong = with_batches(repeat)
+    assert failures(wrong, batch_size=129) == "one call for many steps ends in other bits than many calls"
 
 
 def test_the_learning_rate_of_the_first_step_for_all_steps_is_detected() -> None:

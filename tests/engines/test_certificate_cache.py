@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +17,9 @@ from mnist_bp.engines.certificate_cache import certified
 from mnist_bp.engines.certificate_record import Certificate
 from mnist_bp.engines.cpu import CpuEngine, compiled_engine
 from mnist_bp.engines.interface import Engine
-from mnist_bp.engines.reference import ReferenceEngine
+from mnist_bp.engines.reference import ReferenceData, ReferenceEngine
 from mnist_bp.errors import CertificateError
+from mnist_bp.model.parameters import UInt8Array
 from mnist_bp.model.recipe import Recipe
 from mnist_bp.storage import checksummed_json
 from tests.engines.test_certificate import with_recipe
@@ -217,7 +218,33 @@ def test_an_engine_that_fails_is_refused_each_time_and_loses_its_certificate(che
     assert checks.count == 4
 
 
-def test_engines_that_import_torch_in_any_case_are_certified_each_time(checks: Checks) -> None:
+def test_the_certificate_of_the_reference_engine_is_kept_apart_from_that_of_the_cpu_engine(checks: Checks) -> None:
+    certified(RIGHT, 30, 10, LAB)
+    found = [certified(ReferenceEngine(), 30, 10, LAB) for _ in range(2)]
+    assert [(each.engine, each.reused) for each in found] == [("reference", False), ("reference", True)]
+    assert certified(RIGHT, 30, 10, LAB).engine == "cpu"
+    assert checks.count == 2
+
+
+def test_where_numba_cannot_be_imported_each_reference_run_is_certified(
+    checks: Checks, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "mnist_bp.engines.numba_cache", None)
     assert not any(certified(ReferenceEngine(), 30, 10, LAB).reused for _ in range(2))
+    assert not checks.directory.exists()
+
+
+@dataclass(frozen=True)
+class OnGpu(ReferenceEngine):
+    """Computes on the CPU, and states that it is a GPU."""
+
+    device: str = "cuda"
+
+    def load(self, images: UInt8Array, labels: UInt8Array, classes: int = 10) -> ReferenceData:
+        return ReferenceEngine().load(images, labels, classes)
+
+
+def test_an_engine_on_a_gpu_is_certified_each_time(checks: Checks) -> None:
+    assert not any(certified(OnGpu(), 30, 10, LAB).reused for _ in range(2))
     assert checks.count == 2
     assert not checks.directory.exists()
