@@ -24,10 +24,10 @@ from bench.machine import header
 from bench.processes import REPOSITORY, Process, run_process
 from bench.rounds import Log, check_rounds, empty_table, rounds, silent, spread
 from flows.runtime.server import LocalServer
-from mnist_bp.config import data_dir_from_environment
 from mnist_bp.data.download import fetch_dataset
 from mnist_bp.data.preprocess import preprocess_dataset
 from mnist_bp.results import FileDigest
+from mnist_bp.storage.places import data_dir_from_environment
 
 PARTS: Final[Mapping[str, str]] = {
     "imports": "interpreter and imports, to the first line on the terminal",

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from mnist_bp.config import data_dir_from_environment
 from mnist_bp.data.download import fetch
 from mnist_bp.data.preprocess import preprocess_dataset
 from mnist_bp.results import CachedDataset, RawDataset
+from mnist_bp.storage.places import data_dir_from_environment
 
 
 def default_dataset() -> CachedDataset:

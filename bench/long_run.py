@@ -10,10 +10,10 @@ from rich.table import Table
 from bench.data import default_dataset
 from bench.machine import header
 from bench.rounds import Log, check_rounds, empty_table, ratio, rounds, silent, spread
-from mnist_bp.config import PRESETS
 from mnist_bp.data.parquet import load_split
 from mnist_bp.engines.cpu import CpuEngine
 from mnist_bp.model.parameters import CLASSES, PIXELS, initial_parameters
+from mnist_bp.presets import PRESETS
 from mnist_bp.results import CachedDataset
 from mnist_bp.training.loop import ExampleOrder
 

@@ -21,9 +21,9 @@ from bench.peers import PEERS
 from bench.rounds import Log, check_rounds, empty_table, ratio, silent, spread
 from bench.steps import find_peers, write_task
 from bench.worker import Worker
-from mnist_bp.config import PRESETS
 from mnist_bp.errors import ConfigError
 from mnist_bp.model.parameters import CLASSES
+from mnist_bp.presets import PRESETS
 from mnist_bp.results import CachedDataset
 
 PRESET: Final = "relu-128"

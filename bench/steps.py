@@ -21,11 +21,11 @@ from bench.machine import header
 from bench.peers import PEERS, Peer
 from bench.rounds import Log, rounds, silent
 from bench.worker import FIRST_SEED, Worker, WorkerError
-from mnist_bp.config import PRESETS
 from mnist_bp.data.parquet import load_split
 from mnist_bp.data.sample import encode_idx
 from mnist_bp.errors import ConfigError
 from mnist_bp.model.parameters import CLASSES
+from mnist_bp.presets import PRESETS
 from mnist_bp.results import CachedDataset
 
 TASK: Final = {"classes": CLASSES, **PRESETS["lab-8-4"].training_record}

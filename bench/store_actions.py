@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from mnist_bp.config import PRESETS
 from mnist_bp.documents import encoding
 from mnist_bp.documents.champion import PromotionRecord
 from mnist_bp.documents.manifest import Manifest
 from mnist_bp.errors import StoreError
 from mnist_bp.layout import MANIFEST, new_run_id, run_key
+from mnist_bp.presets import PRESETS
 from mnist_bp.registry.catalog import read_manifest
 from mnist_bp.registry.champion import append, read_log
 from mnist_bp.registry.promotion_record import record_promotion

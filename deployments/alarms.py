@@ -20,8 +20,8 @@ from flows.runtime.choose_server import require_server
 from flows.runtime.deployment_command import run_deployment_command
 from mnist_bp.cli.flags import Command, parse
 from mnist_bp.cli.process import print_line
-from mnist_bp.config import data_dir_from_environment
 from mnist_bp.errors import ConfigError, without_secrets
+from mnist_bp.storage.places import data_dir_from_environment
 
 # Prefect is imported late: it reads its settings when it is imported.
 

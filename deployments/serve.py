@@ -38,11 +38,12 @@ from flows.runtime.password import (
 from flows.runtime.server import LocalServer
 from flows.runtime.watch import SERVED_BY, when_process_dies
 from mnist_bp.cli import alive
-from mnist_bp.cli.flags import Preset, RunCommand, parse
+from mnist_bp.cli.flags import RunCommand, parse
 from mnist_bp.cli.process import print_error, print_line
 from mnist_bp.data.datasets import DatasetName
 from mnist_bp.errors import ConfigError, without_secrets
 from mnist_bp.pipeline import check_tracking
+from mnist_bp.presets import PresetName
 from mnist_bp.registry.nightly import ZONE_EXPECTED, zone_of
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ _CRON_EXPECTED: Final = f"expected five fields, each within its range: {', '.joi
 class ServeCommand(RunCommand, cli_prog_name="serve.py"):
     """Serve mnist-bp/train on demand and mnist-bp/nightly on a schedule. All other flags apply to the nightly run."""
 
-    preset: Preset = "relu-128"
+    preset: PresetName = "relu-128"
     """Named set of values for the flags of a run, which override it, as of mnist-bp train; the defaults shown for the
     others are those of lab-8-4."""
 

@@ -15,9 +15,10 @@ from flows.runtime.crashed_runs import FLOW
 from flows.runtime.hooks import HOOKS, completed
 from flows.runtime.nights import supersede_earlier_nights
 from flows.train import retrain
-from mnist_bp.config import PRESETS, RunConfig
+from mnist_bp.config import RunConfig
 from mnist_bp.errors import ConfigError
 from mnist_bp.pipeline import open_run
+from mnist_bp.presets import PRESETS
 from mnist_bp.registry.nightly import night_of, seed_of
 from mnist_bp.summary import FinishedRun, RunSummary
 from tasks.track import track

@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import re
-from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import (
-    AfterValidator,
     BaseModel,
-    BeforeValidator,
     ConfigDict,
     Field,
-    StringConstraints,
     ValidationInfo,
-    WithJsonSchema,
     field_validator,
     model_validator,
 )
@@ -23,71 +17,20 @@ from pydantic import (
 from mnist_bp.data.datasets import DATASETS, DatasetName
 from mnist_bp.errors import ConfigError
 from mnist_bp.model.recipe import MAX_SHIFT, Activation, BiasGradient, Initial, Loss, Recipe, Schedule, recipe_of
-from mnist_bp.storage.address import absolute_address, address_problem, clean_address
+from mnist_bp.storage.address import absolute_address
+from mnist_bp.storage.places import (
+    IN_A_FORM,
+    Directory,
+    StoreAddress,
+    TrackAddress,
+    artifacts_from_environment,
+    data_dir_from_environment,
+    or_default,
+)
 
 DatasetChoice = Literal["auto", DatasetName]
 EngineChoice = Literal["auto", "reference", "cpu", "cuda"]
 Certify = Literal["once", "always"]
-
-_TRACKING: Final = re.compile(r"mlflow:https?://[A-Za-z0-9.-]+(:[0-9]{1,5})?(/[A-Za-z0-9._~/-]*)?")
-
-
-def data_dir_from_environment() -> str:
-    """Return `$MNIST_BP_DATA_DIR`, or `data` in the working directory."""
-    return clean_address(os.environ.get("MNIST_BP_DATA_DIR", "")) or "data"
-
-
-def artifacts_from_environment() -> str:
-    """Return `$MNIST_BP_ARTIFACTS`, or `artifacts` in the working directory."""
-    return clean_address(os.environ.get("MNIST_BP_ARTIFACTS", "")) or "artifacts"
-
-
-def tracking_from_environment() -> str:
-    """Return `$MNIST_BP_TRACK`, or an empty string."""
-    return clean_address(os.environ.get("MNIST_BP_TRACK", ""))
-
-
-def check_tracking_address(value: str) -> str:
-    """Return the address of a tracking server if it has the form of one; raise a ValueError that states it."""
-    if _TRACKING.fullmatch(value):
-        return value
-    hint = "; a user and password belong in MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
-    raise ValueError(f"expected mlflow:http://HOST:PORT or mlflow:https://HOST{hint if '@' in value else ''}")
-
-
-def _or_default(default: Callable[[], str | None]) -> BeforeValidator:
-    return BeforeValidator(lambda place: default() if _is_empty(place) else place)
-
-
-def _is_empty(value: object) -> bool:
-    """Return whether a value is None, or the text of a form's field that was emptied."""
-    return value is None or (isinstance(value, str) and not value.strip())
-
-
-def _check_address(value: str) -> str:
-    if problem := address_problem(value):
-        raise ValueError(problem)
-    return value
-
-
-def _cleaned(value: str) -> str:
-    address = clean_address(value)
-    if address.startswith("~"):
-        raise ValueError("~ cannot be expanded: expected a user with a home directory; set HOME, or write out the path")
-    return address
-
-
-Directory = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1), AfterValidator(_cleaned)]
-"""A directory as a user writes it; see `clean_address`."""
-
-StoreAddress = Annotated[Directory, AfterValidator(_check_address)]
-"""Address of a store: a directory or s3://bucket/prefix."""
-
-_IN_A_FORM: Final = WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "null"}], "default": None})
-"""A form sends every field: null or an empty text where no place is stated, which the process that runs decides."""
-
-TrackAddress = Annotated[str, StringConstraints(strip_whitespace=True), AfterValidator(check_tracking_address)]
-"""Address of an MLflow server, `mlflow:` and its URL without credentials."""
 
 VALIDATION_SHARE: Final = 12
 """With several seeds, one in this many training examples is held out: 5,000 of MNIST's 60,000."""
@@ -161,7 +104,7 @@ class RunConfig(BaseModel):
     seed: int = Field(default=1, ge=0, lt=2**53)
     """Seed of the initial weights and of the order of the examples; below 2**53, so that JSON keeps it exact."""
 
-    seeds: Annotated[str | None, _or_default(lambda: None)] = None
+    seeds: Annotated[str | None, or_default(lambda: None)] = None
     """Train one model per seed and publish the best: 1..64 (a range), 3,5,8 (a list), or 8 (a count, from seed on)."""
 
     validation_examples: int | None = Field(default=None, ge=0)
@@ -176,17 +119,17 @@ class RunConfig(BaseModel):
     certify: Certify = Field(default="once", exclude=True)
     """Check the engine's gradients once on a machine, and again only after changes, or always before the first step."""
 
-    data_dir: Annotated[Directory, _or_default(data_dir_from_environment), _IN_A_FORM] = Field(
+    data_dir: Annotated[Directory, or_default(data_dir_from_environment), IN_A_FORM] = Field(
         default_factory=data_dir_from_environment, exclude=True
     )
     """Directory of downloads, caches and runs in progress; default: $MNIST_BP_DATA_DIR, else ./data."""
 
-    artifacts: Annotated[StoreAddress, _or_default(artifacts_from_environment), _IN_A_FORM] = Field(
+    artifacts: Annotated[StoreAddress, or_default(artifacts_from_environment), IN_A_FORM] = Field(
         default_factory=artifacts_from_environment, exclude=True
     )
     """Store for finished runs, a directory or s3://bucket/prefix; default: $MNIST_BP_ARTIFACTS, else ./artifacts."""
 
-    track: Annotated[TrackAddress | None, _or_default(lambda: None)] = Field(default=None, exclude=True)
+    track: Annotated[TrackAddress | None, or_default(lambda: None)] = Field(default=None, exclude=True)
     """Log the published run to an MLflow server too: mlflow:http://HOST:PORT; default: $MNIST_BP_TRACK, else none."""
 
     significance: float = Field(default=0.05, gt=0, le=1, allow_inf_nan=False)
@@ -342,50 +285,3 @@ def _checked(seeds: tuple[int, ...]) -> tuple[int, ...]:
     if max(seeds) >= 2**53:
         raise ValueError(f"expected seeds below 2**53, got {max(seeds)}")
     return seeds
-
-
-_WELL: Final[Mapping[str, Any]] = {
-    "initial": "scaled",
-    "bias_gradient": "sum",
-    "loss": "cross_entropy",
-    "activation": "relu",
-    "schedule": "linear",
-    "shift": 1,
-}
-
-PRESETS: Final[Mapping[str, RunConfig]] = {
-    # The lab as published.
-    "lab-8-4": RunConfig(
-        steps=10_000, batch_size=10, learning_rate=0.5, bias_gradient="mean", hidden=30, seed=1, checkpoint_every=1_000
-    ),
-    # The lab with one change: biases also step along the gradient of the stated loss, as weights do.
-    "lab-8-4-sum": RunConfig(bias_gradient="sum"),
-    # The lab with another change: initial weights that do not saturate its sigmoids.
-    "lab-8-4-scaled": RunConfig(initial="scaled", minimum_gain=0.006, class_floor=0.78),
-    # The lab's network, trained well: docs/lab-8-4.md says what each setting changes, and how its value was found.
-    "relu-30": RunConfig(
-        **_WELL,
-        learning_rate=0.003,
-        hidden=30,
-        steps=360_000,
-        checkpoint_every=36_000,
-        minimum_gain=0.001,
-        class_floor=0.94,
-    ),
-    # The same with more hidden units, which need fewer steps: what the nightly run trains.
-    "relu-128": RunConfig(
-        **_WELL,
-        learning_rate=0.015,
-        hidden=128,
-        steps=60_000,
-        checkpoint_every=6_000,
-        minimum_gain=0.001,
-        class_floor=0.96,
-    ),
-    # The whole pipeline in seconds, to check that it works.
-    "smoke": RunConfig(dataset="mnist-sample", steps=500, checkpoint_every=100),
-}
-"""Named configurations; a preset decides the fields that it sets, and leaves the others at their defaults.
-
-The gate's limits come from 32 or 64 seeds of each; see docs/gate.md.
-"""

@@ -9,8 +9,9 @@ import pytest
 from pydantic import ValidationError
 
 from mnist_bp.cli.flags import TrainCommand, parse
-from mnist_bp.config import PRESETS, RunConfig
+from mnist_bp.config import RunConfig
 from mnist_bp.model.recipe import recipe_of
+from mnist_bp.presets import PRESETS
 
 BAD_FLAGS = [
     ("--dataset", "cifar", "'mnist-sample'"),

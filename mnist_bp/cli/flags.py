@@ -7,7 +7,7 @@ import sys
 from argparse import ArgumentParser, HelpFormatter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal, TypeVar, get_args
+from typing import Annotated, Any, Final, TypeVar, get_args
 
 from pydantic import AfterValidator, Field, ValidationError, field_validator, model_validator
 from pydantic_settings import (
@@ -21,21 +21,14 @@ from pydantic_settings import (
 )
 
 from mnist_bp.cli.process import print_error
-from mnist_bp.config import (
-    PRESETS,
-    Directory,
-    RunConfig,
-    StoreAddress,
-    artifacts_from_environment,
-    data_dir_from_environment,
-)
+from mnist_bp.config import RunConfig
 from mnist_bp.errors import without_secrets
+from mnist_bp.presets import PRESETS, PresetName
 from mnist_bp.storage.address import open_existing_store
 from mnist_bp.storage.interface import Store
+from mnist_bp.storage.places import Directory, StoreAddress, artifacts_from_environment, data_dir_from_environment
 
 AnyCommand = TypeVar("AnyCommand", bound="Flags")
-
-Preset = Literal["lab-8-4", "lab-8-4-sum", "lab-8-4-scaled", "relu-30", "relu-128", "smoke"]
 
 _POSITIONAL: Final = get_args(CliPositionalArg[str])[1]
 """Marks a field that is given without a flag."""
@@ -169,7 +162,7 @@ class RunCommand(RunConfig, Command):
 
     model_config = Command.model_config
 
-    preset: Preset = "lab-8-4"
+    preset: PresetName = "lab-8-4"
     """Named set of values for the other flags, which override it: lab-8-4 (whose values are the defaults shown),
     lab-8-4-sum, lab-8-4-scaled, relu-30, relu-128 or smoke."""
 

@@ -22,10 +22,11 @@ from mnist_bp.cli.console import logging_to, progress_bar
 from mnist_bp.cli.flags import DataCommand, PngFile, parse
 from mnist_bp.cli.output import say
 from mnist_bp.cli.tables import print_table
-from mnist_bp.config import PRESETS, EngineChoice
+from mnist_bp.config import EngineChoice
 from mnist_bp.engines.choose import choose_engine
 from mnist_bp.engines.parallel import check_memory, memory_needed, on_every_core
 from mnist_bp.model.parameters import CLASSES, PIXELS
+from mnist_bp.presets import PRESETS
 from mnist_bp.report.png_plots import orders_png
 from mnist_bp.results import Progress
 from mnist_bp.storage.files import write_bytes

@@ -12,10 +12,10 @@ from pydantic_settings import CliPositionalArg, CliToggleFlag
 
 from mnist_bp.cli.flags import StoreCommand, parse
 from mnist_bp.cli.output import say
-from mnist_bp.config import TrackAddress
 from mnist_bp.errors import ConfigError
 from mnist_bp.registry.catalog import list_runs
 from mnist_bp.registry.tracking import log_run, tracking_server
+from mnist_bp.storage.places import TrackAddress
 
 
 class TrackCommand(StoreCommand, cli_prog_name="mnist-bp track"):

@@ -14,13 +14,13 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Final
 
-from mnist_bp.config import check_tracking_address, tracking_from_environment
 from mnist_bp.errors import ConfigError, TrackingError
 from mnist_bp.layout import MANIFEST, run_key
 from mnist_bp.registry.catalog import read_manifest
 from mnist_bp.registry.champion import read_log
 from mnist_bp.registry.promotion_record import read_promotion
 from mnist_bp.storage.interface import Store
+from mnist_bp.storage.places import check_tracking_address, tracking_from_environment
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -96,7 +96,7 @@ def log_run(track: str, store: Store, run_id: str) -> LoggedRun:
     """Log a published run to an MLflow server. Can be repeated: nothing is logged twice.
 
     Args:
-        track: `mlflow:` and the address of the server; see `mnist_bp.config.TrackAddress`.
+        track: `mlflow:` and the address of the server; see `mnist_bp.storage.places.TrackAddress`.
         store: Store with the run.
         run_id: Id of the run.
 

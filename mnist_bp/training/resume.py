@@ -9,11 +9,12 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from mnist_bp.config import RunConfig, data_dir_from_environment
+from mnist_bp.config import RunConfig
 from mnist_bp.engines.choose import choose_engine
 from mnist_bp.errors import ConfigError, DataFormatError
 from mnist_bp.layout import MANIFEST, PROMOTION, RUN_ID, run_directory, run_key
 from mnist_bp.storage.address import open_store
+from mnist_bp.storage.places import data_dir_from_environment
 from mnist_bp.training.journal import Journal, RunStart
 from mnist_bp.training.workspace import lock_run, nearest_runs
 

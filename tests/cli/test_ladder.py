@@ -12,8 +12,9 @@ import pytest
 from mnist_bp.cli import ladder
 from mnist_bp.cli.ladder import RUNGS, LadderCommand, Rung, climb
 from mnist_bp.cli.main import main
-from mnist_bp.config import PRESETS, RunConfig
+from mnist_bp.config import RunConfig
 from mnist_bp.engines.parallel import usable_cores
+from mnist_bp.presets import PRESETS
 from mnist_bp.results import CachedDataset
 
 

@@ -15,8 +15,9 @@ from deployments.serve import ServeCommand, create_deployments
 from flows.nightly import NIGHTLY
 from flows.runtime.deployment_command import run_deployment_command
 from mnist_bp.cli.flags import parse
-from mnist_bp.config import PRESETS, RunConfig
+from mnist_bp.config import RunConfig
 from mnist_bp.errors import ConfigError
+from mnist_bp.presets import PRESETS
 from tests.support.raw_http import RawHttp, Reply, Send, http
 
 
