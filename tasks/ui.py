@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from types import MappingProxyType
-from typing import Final
+from typing import Any, Final
 from uuid import UUID
 
 import httpx
@@ -38,6 +38,9 @@ UPDATE_INTERVAL_S: Final = 1.0
 
 _PAUSE_AFTER_FAILURE_S: Final = 600.0
 """Seconds without updates after one failed: a server that does not reply holds the stage up for as long as 60."""
+
+_PAUSES_S: Final = (0.05, 0.1, 0.2, 0.4, 0.8)
+"""Seconds between attempts to label a flow run."""
 
 _script_progress_bar: ProgressBar = no_progress_bar
 
@@ -79,14 +82,35 @@ def optional(*others: type[MnistBpError]) -> Iterator[None]:
         logger.warning(f"could not update Prefect's UI for this run: {exc!r}")
 
 
-def update_flow_run(name: str, tags: Mapping[str, str], labels: Mapping[str, str] = MappingProxyType({})) -> None:
+def update_flow_run(name: str, tags: Mapping[str, str], labels: Mapping[str, Any] = MappingProxyType({})) -> None:
     """Rename the current flow run, and add tags such as `dataset:mnist` and labels, which are not shown."""
     if (run_id := flow_run.id) is not None:
         with optional(), get_client(sync_client=True) as client:
             all_tags = {*flow_run.tags, *(f"{kind}:{value}" for kind, value in tags.items())}
             client.update_flow_run(UUID(run_id), name=name, tags=sorted(all_tags))
-            if labels:
-                client.update_flow_run_labels(UUID(run_id), dict(labels))
+        if labels:
+            with optional():
+                label_flow_run(UUID(run_id), labels)
+
+
+def label_flow_run(run_id: UUID, labels: Mapping[str, Any]) -> None:
+    """Add labels to a flow run.
+
+    Prefect's server reads a run's labels before it writes them. On SQLite that fails, with HTTP 503, if it records an
+    event in between, as it does when a run starts. Without `Retry-After`, its client would wait for 2 s.
+
+    Raises:
+        PrefectException, httpx.HTTPError: The server refused them.
+    """
+    pauses = iter(_PAUSES_S)
+
+    def retry_soon(response: httpx.Response) -> None:
+        if response.status_code == httpx.codes.SERVICE_UNAVAILABLE:
+            response.headers.setdefault("Retry-After", str(next(pauses, _PAUSES_S[-1])))
+
+    settings = {"event_hooks": {"response": [retry_soon]}}
+    with get_client(httpx_settings=settings, sync_client=True) as client:
+        client.update_flow_run_labels(run_id, dict(labels))
 
 
 def show_table(key: str, rows: list[dict[str, str]], description: str) -> None:

@@ -98,13 +98,14 @@ def use_server(prestarted: LocalServer | None) -> Iterator[None]:
                     prestarted.stop()
                 require_server(f"empty PREFECT_API_URL, or {_HINT}")
             else:
-                server = stack.enter_context(prestarted or LocalServer())
+                server = prestarted or LocalServer()
                 own = {
                     PREFECT_API_URL: server.url,
                     PREFECT_API_AUTH_STRING: server.password,
                     PREFECT_SERVER_SERVICES_TRIGGERS_ENABLED: False,  # as `LocalServer` has it
                 }
-                stack.enter_context(temporary_settings(own))
+                stack.enter_context(temporary_settings(own))  # which takes a while, as the server does
+                stack.enter_context(server)
                 stack.callback(lambda: drain() if server.alive else None)
             yield
     except (RuntimeError, httpx.TransportError) as exc:

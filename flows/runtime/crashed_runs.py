@@ -37,6 +37,7 @@ from prefect.states import Crashed
 
 from mnist_bp.training.journal import Journal
 from mnist_bp.training.resume import is_default_data_dir, resume_flags
+from tasks import ui
 
 FLOW: Final = "mnist-bp"
 HOST: Final = "mnist-bp.host"
@@ -61,8 +62,7 @@ def label_with_process(run: FlowRun) -> None:
     """Store in a flow run's labels which process runs it: this one."""
     started = psutil.Process().create_time()
     labels: dict[str, Any] = {HOST: host_id(), PID: os.getpid(), STARTED: started, PARENT: os.getppid()}
-    with get_client(sync_client=True) as client:
-        client.update_flow_run_labels(run.id, labels)
+    ui.label_flow_run(run.id, labels)
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from typing import Any, Final, cast
 
 from prefect import Flow, get_client
 from prefect.client.schemas.objects import FlowRun, State
-from prefect.runtime import deployment
+from prefect.context import FlowRunContext
 from prefect.states import Completed
 from pydantic import ValidationError
 
@@ -67,7 +67,9 @@ def name_flow_run(run: RunRequest, dataset: str, night: date | None = None) -> N
     """
     tags = _tags(run, dataset) | ({"night": str(night)} if night else {})
     directory = run_directory(run.config.data_dir, run.run_id)
-    labels = run_labels(directory, on_deployment=deployment.id is not None)
+    context = FlowRunContext.get()
+    deployed = context is not None and context.flow_run is not None and context.flow_run.deployment_id is not None
+    labels = run_labels(directory, on_deployment=deployed)
     ui.update_flow_run(f"{dataset}-{tags['engine']}-{night or run.config.seeds_label}", tags, labels)
 
 

@@ -39,7 +39,17 @@ if TYPE_CHECKING:  # the server starts before these are imported
 
     from mnist_bp.summary import FinishedRun, RunSummary
 
-_PRELOADED: Final = ("training.run", "training.evaluation", "registry.publish", "registry.promotion")
+_PRELOADED: Final = (  # of those that the flow imports later, the slow ones
+    "prefect.flow_engine",
+    "prefect.task_engine",
+    "fastapi.encoders",
+    "numpy.ma",
+    "mnist_bp.training.run",
+    "mnist_bp.training.evaluation",
+    "mnist_bp.registry.publish",
+    "mnist_bp.registry.promotion",
+    "mnist_bp.report.nights",
+)
 
 
 class Script:
@@ -104,7 +114,7 @@ def main(flow: Flow[..., Any], arguments: Sequence[str] | None = None, server: L
         console.print("starting    the Prefect flow mnist-bp")
         interruptible = flow.with_options(on_running=[*flow.on_running_hooks, keep_signals])
         # the thread of the heartbeat sleeps for 1 s at the end
-        with use_server(server), temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
+        with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}), use_server(server):
             try:
                 return cast("RunSummary | FinishedRun", interruptible(config, resume))
             except MissingResult:
@@ -125,7 +135,10 @@ def _preload(config: RunConfig) -> None:
     """Import what the tasks need while the main thread waits for Prefect's server; the tasks report errors."""
     with suppress(MnistBpError):
         for module in _PRELOADED:
-            importlib.import_module(f"mnist_bp.{module}")
+            importlib.import_module(module)
         from mnist_bp.engines.choose import choose_engine
+        from mnist_bp.report.page import page_environment
 
+        for template in ("report.html", "nights.svg"):
+            page_environment().get_template(template)
         choose_engine(config.engine, config.hidden, config.batch_size, len(config.seed_list), config.shift)

@@ -16,6 +16,7 @@ own host and origin alone.
 
 from __future__ import annotations
 
+import gc
 import http.client
 import os
 import re
@@ -248,6 +249,7 @@ def _serve(listening: int, parent: int, with_ui: bool) -> None:
     import uvicorn
     from prefect.server.api.server import create_app
 
+    gc.freeze()  # create_app() collects garbage, among the million objects of these imports
     sockets = [socket.socket(fileno=listening)]
     app = OwnSiteOnly(create_app(ephemeral=not with_ui, final=True), hosts_of(sockets[0].getsockname()[1]))
     uvicorn.Server(uvicorn.Config(app, log_level="error", lifespan="on")).run(sockets=sockets)

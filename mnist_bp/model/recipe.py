@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
-import numpy as np
-import numpy.typing as npt
+if TYPE_CHECKING:  # a configuration is checked without NumPy
+    import numpy as np
+    import numpy.typing as npt
 
 BiasGradient = Literal["mean", "sum"]
 """Reduction of the bias gradients over the batch; see `mnist_bp.model.backprop`."""
@@ -84,6 +85,8 @@ class Recipe:
             start: First step of the range, counted from 0.
             stop: Step after the last of the range.
         """
+        import numpy as np
+
         if self.schedule == "constant":
             return np.full(stop - start, self.learning_rate)
         return self.learning_rate * (1 - np.arange(start, stop) / self.steps)

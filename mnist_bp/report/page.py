@@ -7,6 +7,7 @@ manifest and does not name the place where it is published: equal runs give equa
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -66,8 +67,9 @@ def report_html(manifest: Manifest, evaluation: Evaluation, model: Model, images
     return page.encode()
 
 
+@cache
 def page_environment() -> Environment:
-    """Return the Jinja environment of the templates, with their number formats as filters."""
+    """Return the Jinja environment of the templates, which are compiled once, with their number formats as filters."""
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=True,

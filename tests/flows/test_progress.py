@@ -1,17 +1,36 @@
-"""The progress of a stage in Prefect's UI: its requests, counted on the way to a real server."""
+"""Progress and labels of a run in Prefect's UI: their requests, counted on the way to a real server."""
 
 from __future__ import annotations
+
+from types import SimpleNamespace
+from uuid import UUID
 
 import pytest
 from prefect import flow, get_client, task
 from prefect.cache_policies import NO_CACHE
+from prefect.runtime import flow_run
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
-from tasks.ui import progress
+from tasks.ui import label_flow_run, progress
 from tests.support.fault_proxy import SLOW_DOWN, Fault, FaultProxy
 from tests.support.prefect_records import artifacts_of, newest_flow_run
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
+
+
+LABELS = {"mnist-bp.run-id": "20260101T000000Z-00000000", "mnist-bp.pid": 7}
+
+
+class LabelsProxy(FaultProxy):
+    """A proxy to Prefect's server that answers the first `refusals` requests for labels with HTTP 503."""
+
+    refusals = 0
+
+    def draw(self, method: str, path: str) -> Fault | None:
+        refused = path.endswith("/labels") and self.refusals > 0
+        self.refusals -= refused
+        self.requests.append((method, path, None))
+        return SLOW_DOWN if refused else None
 
 
 class ArtifactsProxy(FaultProxy):
@@ -45,11 +64,15 @@ def counting(seconds: float) -> None:
     count_for(seconds)
 
 
+def api_root() -> str:
+    """Address of the server, without /api."""
+    with get_client(sync_client=True) as client:
+        return str(client.api_url).removesuffix("/").removesuffix("/api")
+
+
 def count(seconds: float, fault: Fault | None = None, after: int = 0) -> list[str]:
     """Let a flow count, and return the methods of its requests about artifacts."""
-    with get_client(sync_client=True) as client:
-        upstream = str(client.api_url).removesuffix("/").removesuffix("/api")
-    with ArtifactsProxy(upstream) as proxy, temporary_settings({PREFECT_API_URL: f"{proxy.endpoint}/api"}):
+    with ArtifactsProxy(api_root()) as proxy, temporary_settings({PREFECT_API_URL: f"{proxy.endpoint}/api"}):
         proxy.fault, proxy.after = fault, after
         counting(seconds)
         return proxy.methods()
@@ -77,3 +100,25 @@ def test_a_server_that_fails_later_gets_no_further_request() -> None:
     methods = count(4, SLOW_DOWN, after=1)
     assert methods == ["POST", "PATCH"]
     assert newest_flow_run().state_name == "Completed"
+
+
+@flow
+def labelled() -> None:
+    run_id = flow_run.id
+    assert run_id is not None
+    label_flow_run(UUID(run_id), LABELS)
+
+
+def test_labels_that_a_busy_server_refuses_arrive_without_the_two_seconds_of_prefects_client(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pauses: list[float] = []
+    with LabelsProxy(api_root()) as proxy, temporary_settings({PREFECT_API_URL: f"{proxy.endpoint}/api"}):
+        proxy.refusals = 4
+        monkeypatch.setattr("prefect.client.base.time", SimpleNamespace(sleep=pauses.append))
+        labelled()
+        sent = [path for _, path, _ in proxy.requests if path.endswith("/labels")]
+    assert len(sent) == 5
+    assert len(pauses) == 4
+    assert sum(pauses) < 2
+    assert newest_flow_run().labels.items() >= LABELS.items()
