@@ -31,7 +31,8 @@ from mnist_bp.report.png_plots import orders_png
 from mnist_bp.results import Progress
 from mnist_bp.storage.files import write_bytes
 from mnist_bp.training.evaluation import LAB_EXAMPLES, Evaluator
-from mnist_bp.training.trials import initial_models, load_mnist, train_trials
+from mnist_bp.training.loop import initial_models
+from mnist_bp.training.trials import load_mnist, train_trials
 
 logger = logging.getLogger(__name__)
 

@@ -19,15 +19,19 @@ from mnist_bp.model.recipe import Activation, Recipe
 PIXEL_SCALE: Final = 1 / 255
 """Factor that converts a byte to a pixel in [0, 1]."""
 
+MAX_OFFSET: Final = 247
+"""Largest distance by which pixels are moved: the cpu engine packs a zero pixel into each longer run of zeros, and that
+must not leave the row either; see `mnist_bp.engines.cpu_kernel`."""
+
 
 class Batches(NamedTuple):
     """What a model is trained on in a range of steps.
 
     Args:
         rows: Row numbers of the examples of each step, in [0, N), shape (S, B).
-        offsets: For each example, how far its pixels are moved along its row of D, shape (S, B): down by one row of
-            pixels if that is the width of the image. No nonzero pixel may leave the row.
-        rates: Learning rate of each step, shape (S,).
+        offsets: For each example, how far its pixels are moved along its row of D, in [-MAX_OFFSET, MAX_OFFSET], shape
+            (S, B): down by one row of pixels if that is the width of the image. No nonzero pixel may leave the row.
+        rates: Learning rate of each step, greater than 0, shape (S,).
     """
 
     rows: IntArray

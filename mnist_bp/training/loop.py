@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain
 from typing import TYPE_CHECKING, Final
 
@@ -14,7 +15,7 @@ from mnist_bp.engines.interface import Batches, ResidentData
 from mnist_bp.engines.parallel import on_every_core
 from mnist_bp.errors import DivergenceError
 from mnist_bp.model import rng
-from mnist_bp.model.parameters import Model, all_finite
+from mnist_bp.model.parameters import CLASSES, PIXELS, WIDTH, Model, UInt8Array, all_finite, initial_parameters
 from mnist_bp.model.recipe import Recipe
 from mnist_bp.training.shifts import Shifts
 
@@ -92,6 +93,27 @@ class ExampleOrder:
                 self._offsets = self._shifts.offsets(self.seed, epoch, self._shuffled)
             elif not len(self._offsets):
                 self._offsets = np.zeros(self._examples, np.int32)
+
+
+def initial_models(config: RunConfig, seeds: Sequence[int]) -> list[Model]:
+    """Draw the model of each seed; its other settings come from the configuration."""
+    draw = partial(initial_parameters, inputs=PIXELS, hidden=config.hidden, classes=CLASSES, gain=config.recipe.gain)
+    return on_every_core(draw, seeds)
+
+
+def example_orders(config: RunConfig, images: UInt8Array, seeds: Sequence[int]) -> list[ExampleOrder]:
+    """Return the order of the training images for each seed, with their shifts.
+
+    Args:
+        config: Recipe and batch size; its seeds are not used.
+        images: Training images, shape (N, D).
+        seeds: One for each model.
+
+    Raises:
+        ConfigError: The images cannot be moved as the recipe says.
+    """
+    shifts = Shifts(images, WIDTH, config.shift) if config.shift else None
+    return [ExampleOrder(seed, len(images), config.batch_size, config.recipe, shifts) for seed in seeds]
 
 
 def checkpoint_steps(config: RunConfig) -> Iterator[int]:

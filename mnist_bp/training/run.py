@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,16 +17,14 @@ from mnist_bp.engines.certificate_cache import certified
 from mnist_bp.engines.certificate_record import Certificate
 from mnist_bp.engines.choose import choose_engine, same_engine
 from mnist_bp.engines.interface import Engine
-from mnist_bp.engines.parallel import on_every_core
 from mnist_bp.errors import ChecksumError, ConfigError, DataFormatError, DivergenceError, StoreError
 from mnist_bp.layout import checkpoint_path, new_run_id, run_directory
-from mnist_bp.model.parameters import CLASSES, PIXELS, WIDTH, Model, initial_parameters
+from mnist_bp.model.parameters import Model
 from mnist_bp.results import CachedDataset, CheckpointFile, Progress, ResumePoint, TrainedRun
 from mnist_bp.storage.reading import read_verified
 from mnist_bp.training.checkpoints import load_checkpoint, save_checkpoint
 from mnist_bp.training.journal import CheckpointsByStep, Journal, JournalState, RunStart
-from mnist_bp.training.loop import ExampleOrder, checkpoint_steps, train
-from mnist_bp.training.shifts import Shifts
+from mnist_bp.training.loop import checkpoint_steps, example_orders, initial_models, train
 from mnist_bp.training.workspace import lock_run
 
 if TYPE_CHECKING:
@@ -184,9 +181,8 @@ def _train(
     images, labels = load_split(data.train)
     examples = len(images) - config.held_out(data.train_examples)
     resident = engine.load(images[:examples], labels[:examples])
-    shifts = Shifts(images[:examples], WIDTH, config.shift) if config.shift else None
+    orders = example_orders(config, images[:examples], config.seed_list)
     del images  # the engine has its own copy
-    orders = [ExampleOrder(seed, examples, config.batch_size, config.recipe, shifts) for seed in config.seed_list]
 
     def speed(step: int, seconds: float) -> str:
         return f"{len(orders) * step / seconds:,.0f} steps/s"
@@ -212,10 +208,7 @@ def _models_at(config: RunConfig, checkpoints: CheckpointsByStep, step: int) -> 
     """Read the models of a checkpoint, or draw those of step 0 from their seeds."""
     if step:
         return load_checkpoint(checkpoints[step].file)
-    initial_model = partial(
-        initial_parameters, inputs=PIXELS, hidden=config.hidden, classes=CLASSES, gain=config.recipe.gain
-    )
-    return on_every_core(initial_model, config.seed_list)
+    return initial_models(config, config.seed_list)
 
 
 def _trained_run(journal: Journal, checkpoints: CheckpointsByStep) -> TrainedRun:

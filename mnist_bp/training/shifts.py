@@ -7,18 +7,13 @@ one number: how far they move along the row of all pixels.
 
 from __future__ import annotations
 
-from typing import Final
-
 import numpy as np
 import numpy.typing as npt
 
+from mnist_bp.engines.interface import MAX_OFFSET
 from mnist_bp.errors import ConfigError
 from mnist_bp.model import rng
 from mnist_bp.model.parameters import UInt8Array
-
-MAX_OFFSET: Final = 247
-"""Largest distance along the row of all pixels: the cpu engine bridges longer runs of zeros with a pair in between,
-which must not leave the row either; see `mnist_bp.engines.cpu_kernel`."""
 
 
 class Shifts:

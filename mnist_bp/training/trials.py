@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -11,10 +10,8 @@ from mnist_bp.data.download import fetch_dataset
 from mnist_bp.data.parquet import load_split
 from mnist_bp.data.preprocess import preprocess_dataset
 from mnist_bp.engines.interface import Engine
-from mnist_bp.engines.parallel import on_every_core
-from mnist_bp.model.parameters import CLASSES, PIXELS, WIDTH, Model, UInt8Array, initial_parameters
-from mnist_bp.training.loop import Checkpoint, ExampleOrder, train
-from mnist_bp.training.shifts import Shifts
+from mnist_bp.model.parameters import Model, UInt8Array
+from mnist_bp.training.loop import Checkpoint, example_orders, train
 
 if TYPE_CHECKING:
     from mnist_bp.config import RunConfig
@@ -41,14 +38,6 @@ def load_mnist(data_dir: Path) -> tuple[Examples, Examples]:
     return Examples(*load_split(data.train)), Examples(*load_split(data.test))
 
 
-def initial_models(config: RunConfig, seeds: Sequence[int]) -> list[Model]:
-    """Draw the model of each seed."""
-    gain = config.recipe.gain
-    return on_every_core(
-        partial(initial_parameters, inputs=PIXELS, hidden=config.hidden, classes=CLASSES, gain=gain), seeds
-    )
-
-
 def train_trials(
     config: RunConfig,
     engine: Engine,
@@ -71,6 +60,5 @@ def train_trials(
         The models every `checkpoint_every` steps and after the last step.
     """
     images, labels = examples
-    shifts = Shifts(images, WIDTH, config.shift) if config.shift else None
-    orders = [ExampleOrder(seed, len(images), config.batch_size, config.recipe, shifts) for seed in seeds]
+    orders = example_orders(config, images, seeds)
     yield from train(config, engine.load(images, labels), models, orders, on_progress)

@@ -11,8 +11,9 @@ from mnist_bp.data.parquet import load_split
 from mnist_bp.engines.choose import choose_engine
 from mnist_bp.results import CachedDataset
 from mnist_bp.training.checkpoints import load_checkpoint
+from mnist_bp.training.loop import initial_models
 from mnist_bp.training.run import train_run
-from mnist_bp.training.trials import Examples, initial_models, load_mnist, train_trials
+from mnist_bp.training.trials import Examples, load_mnist, train_trials
 
 
 def test_a_trial_ends_in_the_weights_of_a_run_with_the_same_settings(sample: CachedDataset) -> None:
