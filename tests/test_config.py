@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import re
-from typing import Any, get_args
+from typing import Any
 
 import pytest
 from pydantic import ValidationError
@@ -11,7 +10,6 @@ from pydantic import ValidationError
 from mnist_bp.cli.flags import TrainCommand, parse
 from mnist_bp.config import RunConfig
 from mnist_bp.model.recipe import recipe_of
-from mnist_bp.presets import PRESETS
 
 BAD_FLAGS = [
     ("--dataset", "cifar", "'mnist-sample'"),
@@ -116,27 +114,6 @@ def test_every_field_has_a_flag_and_help_shows_its_default(capsys: pytest.Captur
         assert field.description in text
     assert "--json" in text
     assert "(default: 10000)" in text
-
-
-@pytest.mark.parametrize("preset", PRESETS)
-def test_a_preset_sets_missing_values_and_a_flag_overrides_it(preset: str) -> None:
-    config = parse(TrainCommand, ["--preset", preset]).settings
-    assert config == PRESETS[preset]
-    assert parse(TrainCommand, ["--preset", preset, "--steps", "77"]).settings == config.model_copy(
-        update={"steps": 77}
-    )
-
-
-def test_the_flag_knows_every_preset() -> None:
-    field = TrainCommand.model_fields["preset"]
-    assert get_args(field.annotation) == tuple(PRESETS)
-    assert [name for name in PRESETS if not re.search(rf"\b{name}( |,|\.)", str(field.description))] == []
-
-
-def test_the_lab_preset_states_the_lab_and_is_the_default() -> None:
-    assert PRESETS["lab-8-4"] == RunConfig()
-    stated = {"steps", "batch_size", "learning_rate", "bias_gradient", "hidden", "seed", "checkpoint_every"}
-    assert PRESETS["lab-8-4"].model_fields_set == stated
 
 
 def test_a_stray_environment_variable_is_not_a_setting(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -51,8 +51,8 @@ class Certificate:
         trajectory: Its `steps`, and its `hidden` and `batch_size`.
         weights: For each parameter, the error of the `engine` after those steps, and the error that `one_rounding` of
             the initial weights grows to.
-        calls: Whether one long call ends in the same bits as many short ones (`several steps`), and each of two models
-            in one call in the same as alone (`several models`).
+        calls: Whether one call for many steps, and one for two steps of the network in `shape`, end in the same bits as
+            several calls (`several steps`), and each of two models in one call in the same as alone (`several models`).
         at: Time of the check, ISO 8601 in UTC.
         seconds: Duration of the check, with the engine ready.
         reused: Whether the check was made by an earlier run, of the same code on this machine.

@@ -18,7 +18,17 @@ from mnist_bp.model.recipe import Activation, Loss, Recipe
 
 
 def predict(parameters: Parameters[Tensor], x: Tensor, activation: Activation) -> Tensor:
-    """Return the outputs of the network, shape (B, K), or (M, B, K) for several models with a leading axis each."""
+    """Return the outputs of the network.
+
+    Args:
+        parameters: The network: W1 (D, H), b1 (H,), W2 (H, K), b2 (K,); or M of them, with a leading axis each, and the
+            shapes (M, 1, H) and (M, 1, K) for b1 and b2.
+        x: Pixels in [0, 1], shape (B, D).
+        activation: Activation of the hidden units.
+
+    Returns:
+        a2 in [0, 1], shape (B, K) or (M, B, K).
+    """
     W1, b1, W2, b2 = parameters
     z1 = x @ W1 + b1
     a1 = torch.maximum(z1, torch.zeros(())) if activation == "relu" else 1 / (1 + torch.exp(-z1))
@@ -26,14 +36,20 @@ def predict(parameters: Parameters[Tensor], x: Tensor, activation: Activation) -
 
 
 def loss(a2: Tensor, t: Tensor, form: Loss) -> Tensor:
-    """Return the loss, summed over batch and classes."""
+    """Return the loss, a scalar, summed over the models if there are several, the batch and the classes.
+
+    Args:
+        a2: Outputs of the network; see `predict`.
+        t: One-hot targets, shape (B, K).
+        form: Squared error or cross-entropy.
+    """
     if form == "cross_entropy":
         return -(t * torch.log(a2) + (1 - t) * torch.log(1 - a2)).sum()
     return 0.5 * ((a2 - t) ** 2).sum()
 
 
 def differentiate(parameters: Parameters[Tensor], x: Tensor, t: Tensor, recipe: Recipe) -> Parameters[Tensor]:
-    """Return the gradient of the loss with respect to each parameter."""
+    """Return the gradient of the loss with respect to each parameter, by autograd; arguments as above."""
     leaves = parameters.map(lambda tensor: tensor.detach().requires_grad_())
     return Parameters(*torch.autograd.grad(loss(predict(leaves, x, recipe.activation), t, recipe.loss), leaves))
 
@@ -74,10 +90,10 @@ def follow(
 
 
 def pixels(images: UInt8Array) -> Tensor:
-    """Return x in [0, 1], shape (B, D)."""
+    """Return x in [0, 1] for images in [0, 255], shape (B, D)."""
     return torch.from_numpy(images).double().div_(255)
 
 
 def one_hot(labels: UInt8Array) -> Tensor:
-    """Return t, shape (B, K)."""
+    """Return t, shape (B, K), for labels of shape (B,)."""
     return torch.eye(CLASSES, dtype=torch.float64)[torch.from_numpy(labels).long()]

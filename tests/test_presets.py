@@ -1,0 +1,33 @@
+"""The presets, and the flag that selects one."""
+
+from __future__ import annotations
+
+import re
+from typing import get_args
+
+import pytest
+
+from mnist_bp.cli.flags import TrainCommand, parse
+from mnist_bp.config import RunConfig
+from mnist_bp.presets import PRESETS
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_a_preset_sets_missing_values_and_a_flag_overrides_it(preset: str) -> None:
+    config = parse(TrainCommand, ["--preset", preset]).settings
+    assert config == PRESETS[preset]
+    assert parse(TrainCommand, ["--preset", preset, "--steps", "77"]).settings == config.model_copy(
+        update={"steps": 77}
+    )
+
+
+def test_the_flag_knows_every_preset() -> None:
+    field = TrainCommand.model_fields["preset"]
+    assert get_args(field.annotation) == tuple(PRESETS)
+    assert [name for name in PRESETS if not re.search(rf"\b{name}( |,|\.)", str(field.description))] == []
+
+
+def test_the_lab_preset_states_the_lab_and_is_the_default() -> None:
+    assert PRESETS["lab-8-4"] == RunConfig()
+    stated = {"steps", "batch_size", "learning_rate", "bias_gradient", "hidden", "seed", "checkpoint_every"}
+    assert PRESETS["lab-8-4"].model_fields_set == stated
