@@ -94,6 +94,11 @@ def basis_of(engine: Engine, hidden: int, batch_size: int, recipe: Recipe) -> di
     code = code_digests(_VARIANTS[engine.name])
     if code is None:
         return None
+    processor = [binding.get_host_cpu_name(), binding.get_host_cpu_features().flatten()]
+    if engine.name == "reference":
+        import torch  # imported already by this engine
+
+        processor.append(torch.backends.cpu.get_cpu_capability())  # which of its kernels; $ATEN_CPU_CAPABILITY decides
     return {
         "engine": engine.name,
         "hidden": min(hidden, MAX_SIZE),
@@ -102,7 +107,7 @@ def basis_of(engine: Engine, hidden: int, batch_size: int, recipe: Recipe) -> di
         "machine_code": code,
         "sources": _sources_digest(),
         "versions": {"python": sys.version, **{name: version(name) for name in _LIBRARIES}},
-        "processor": [binding.get_host_cpu_name(), binding.get_host_cpu_features().flatten()],
+        "processor": processor,
     }
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from llvmlite import binding
 
 from mnist_bp.engines import certificate, certificate_cache, numba_cache
@@ -224,6 +225,14 @@ def test_the_certificate_of_the_reference_engine_is_kept_apart_from_that_of_the_
     assert [(each.engine, each.reused) for each in found] == [("reference", False), ("reference", True)]
     assert certified(RIGHT, 30, 10, LAB).engine == "cpu"
     assert checks.count == 2
+
+
+def test_other_kernels_of_torch_need_another_certificate_of_the_reference_engine(
+    checks: Checks, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    certified(ReferenceEngine(), 30, 10, LAB)
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "NO VECTORS")
+    assert not certified(ReferenceEngine(), 30, 10, LAB).reused
 
 
 def test_where_numba_cannot_be_imported_each_reference_run_is_certified(
