@@ -7,16 +7,17 @@ from typing import Annotated, Final, Literal
 from pydantic import ConfigDict, Field
 
 from mnist_bp.documents.encoding import Document
-from mnist_bp.documents.fields import DatasetKey, RunId, Share
+from mnist_bp.documents.fields import AliasName, DatasetKey, RunId, Share
 from mnist_bp.storage.schema import FrozenModel, Sha256
 
 MAX_SEQUENCE: Final = 99_999_999
 EntryNumber = Annotated[int, Field(ge=0, le=MAX_SEQUENCE)]
 """Number of an entry in the log of a champion: eight digits in its key."""
 
-Action = Literal["promote", "keep", "rollback", "restart", "delete", "deleted"]
+Action = Literal["promote", "keep", "rollback", "restart", "delete", "deleted", "alias", "unalias"]
 """What an entry of a champion's log records: a run passed the gate; a run did not, and the champion stays; a run was
-chosen by hand; it was chosen by hand, and the log starts again with it; runs will be deleted; they have been deleted.
+chosen by hand; it was chosen by hand, and the log starts again with it; runs will be deleted; they have been deleted;
+an alias names a run; an alias was removed.
 """
 
 PromotionOutcome = Literal["promoted", "kept", "refused"]
@@ -146,7 +147,7 @@ class LogEntry(Document):
         previous: SHA-256 of the preceding entry's bytes; None for the first.
         action: See `Action`.
         run_id, manifest_sha256: The new champion, or the challenger that did not become it, and the digest of its
-            manifest; None for a deletion.
+            manifest, or the run that an alias names; None for a deletion and for the removal of an alias.
         at: Time of the entry, in UTC, ISO 8601.
         nonce: Never used twice, so that no two entries have the same bytes.
         reason: One sentence.
@@ -155,11 +156,12 @@ class LogEntry(Document):
         pending_deletion: Runs that `registry/gc.py` is removing.
         challenges: How many challenges the current champion has withstood since it became champion.
         withstood: The last challenges that a champion withstood, oldest first.
+        aliases: The runs that have an alias, by alias.
     """
 
     model_config = ConfigDict(title="champion log entry")
 
-    entry_version: Literal[1, 2] = 2
+    entry_version: Literal[1, 2, 3] = 3
     dataset: DatasetKey
     sequence: EntryNumber
     start: EntryNumber
@@ -175,3 +177,4 @@ class LogEntry(Document):
     pending_deletion: tuple[RunId, ...]
     challenges: Annotated[int, Field(ge=0)] = 0
     withstood: tuple[Challenge, ...] = ()
+    aliases: dict[AliasName, RunId] = Field(default_factory=dict)

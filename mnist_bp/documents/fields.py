@@ -31,3 +31,6 @@ RunId = Annotated[str, Field(pattern=RUN_ID_PATTERN)]
 
 DatasetKey = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,63}$")]
 """Name of a dataset, a part of keys."""
+
+AliasName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,63}$")]
+"""Name of a run besides its id. It begins with a letter, so it is never the start of an id."""

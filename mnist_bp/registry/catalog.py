@@ -155,7 +155,7 @@ def read_manifest(store: Store, run_id: str, sha256: str | None = None) -> tuple
     key = run_key(run_id, MANIFEST)
     found = store.read(key) if re.fullmatch(RUN_ID_PATTERN, run_id) else None
     if found is None:
-        raise _unknown_run(store, run_id)
+        raise unknown_run(store, run_id)
     digest = sha256_of_bytes(found)
     if sha256 is not None:
         expect_digest(store.uri(key), digest, sha256, HINT)
@@ -169,7 +169,8 @@ def _parse_manifest(content: bytes, uri: str, run_id: str) -> Manifest:
     return manifest
 
 
-def _unknown_run(store: Store, run_id: str) -> StoreError:
+def unknown_run(store: Store, run_id: str) -> StoreError:
+    """Return the error for an id that no complete run has; it names the nearest ids."""
     runs, uri = list(list_runs(store)), store.uri(RUNS + run_id)
     if run_id in [run.run_id for run in runs]:
         return StoreError(f"{uri}: the run is not complete: it has no manifest; finish it with --resume {run_id}")

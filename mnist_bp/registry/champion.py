@@ -2,11 +2,11 @@
 
     <artifacts>/champion/<dataset>/00000042.json    LogEntry; put once, never changed
 
-Every change is a separate entry: a promotion, a challenge that the champion withstood, a rollback, or the deletion of
-runs. Its key is the next number, and a store gives a key to the first process that puts it, so of several changes at
-the same time one succeeds, and the others read the log and decide again. An entry states the digest of the entry before
-it and the state that results. So the entry with the highest number, the head, is all that a reader needs: one listing
-finds it.
+Every change is a separate entry: a promotion, a challenge that the champion withstood, a rollback, the move of an
+alias, or the deletion of runs. Its key is the next number, and a store gives a key to the first process that puts it,
+so of several changes at the same time one succeeds, and the others read the log and decide again. An entry states the
+digest of the entry before it and the state that results. So the entry with the highest number, the head, is all that a
+reader needs: one listing finds it.
 
 The gate needs the number of challenges since the champion became champion. It is part of the state, so no two
 challenges have the same number, and the deletion of runs and of their promotion records does not change it.
@@ -23,8 +23,8 @@ from __future__ import annotations
 import random
 import secrets
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import pairwise
 from typing import Final
@@ -75,6 +75,7 @@ class ChampionLog:
         pending_deletion: Runs that are being removed.
         challenges: How many challenges the current champion has withstood since it became champion.
         withstood: The last challenges that a champion withstood, oldest first.
+        aliases: The runs that have an alias, by alias.
     """
 
     dataset: str
@@ -85,6 +86,7 @@ class ChampionLog:
     pending_deletion: tuple[str, ...] = ()
     challenges: int = 0
     withstood: tuple[Challenge, ...] = ()
+    aliases: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def current(self) -> ChampionChange | None:
@@ -150,6 +152,7 @@ class ChampionLog:
             pending_deletion=self.pending_deletion,
             challenges=self.challenges,
             withstood=self.withstood,
+            aliases=dict(self.aliases),
         )
 
 
@@ -203,6 +206,7 @@ def log_after(head: LogEntry, sha256: str) -> ChampionLog:
         pending_deletion=head.pending_deletion,
         challenges=head.challenges,
         withstood=head.withstood,
+        aliases=head.aliases,
     )
 
 
