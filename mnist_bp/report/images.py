@@ -13,13 +13,10 @@ from typing import Final
 import numpy as np
 
 from mnist_bp.model.parameters import FloatArray, UInt8Array
+from mnist_bp.report.style import NEGATIVE, POSITIVE
 
 LEVELS: Final = 31
 """Shades of each sign in an image of weights; more would make it larger without a visible difference."""
-
-POSITIVE: Final = (37, 99, 235)
-NEGATIVE: Final = (217, 95, 14)
-"""Blue and orange: distinguishable to colour-blind readers, and visible on both white and black."""
 
 _GREY, _PALETTE = 0, 3
 """Colour types; Source: PNG specification, 11.2.2."""

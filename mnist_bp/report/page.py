@@ -18,6 +18,7 @@ from mnist_bp.config import PLACES
 from mnist_bp.documents.manifest import CheckpointEntry, Manifest
 from mnist_bp.model.parameters import FloatArray, Model, UInt8Array, initial_parameters
 from mnist_bp.model.recipe import recipe_of
+from mnist_bp.report import style
 from mnist_bp.report.charts import Chart, Line, downsample, layout_chart
 from mnist_bp.report.images import digit_data_url, weights_data_url
 from mnist_bp.results import Evaluation, Mistake
@@ -77,6 +78,7 @@ def page_environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.globals |= {name: getattr(style, name) for name in ("LIGHT", "DARK", "FONT_FAMILY", "css_colours")}
     environment.filters |= {"count": "{:,}".format, "share": "{:.4f}".format, "percent": "{:.1%}".format}
     return environment
 
