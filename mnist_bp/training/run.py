@@ -23,6 +23,7 @@ from mnist_bp.model.parameters import Model
 from mnist_bp.results import CachedDataset, CheckpointFile, Progress, ResumePoint, TrainedRun
 from mnist_bp.storage.reading import read_verified
 from mnist_bp.training.checkpoints import load_checkpoint, save_checkpoint
+from mnist_bp.training.interim_accuracy import InterimAccuracy
 from mnist_bp.training.journal import CheckpointsByStep, Journal, JournalState, RunStart
 from mnist_bp.training.loop import checkpoint_steps, example_orders, initial_models, train
 from mnist_bp.training.workspace import lock_run
@@ -67,7 +68,7 @@ def train_run(
             if config.steps in checkpoints:
                 logger.info(f"train       all {config.steps:,} steps are trained already")
             else:
-                logger.info(f"train       resumed from step {max(checkpoints, default=0):,} of {config.steps:,}")
+                logger.info(f"train       resuming at step {max(checkpoints, default=0):,} of {config.steps:,}")
         if config.steps not in checkpoints:
             if known is None:
                 engine = _start(config, data, journal, run_id)
@@ -179,7 +180,9 @@ def _train(
 ) -> None:
     """Train from the last checkpoint to the run's last step; write each new checkpoint and add it to `checkpoints`."""
     images, labels = load_split(data.train)
-    examples = len(images) - config.held_out(data.train_examples)
+    held_out = config.held_out(data.train_examples)
+    examples = len(images) - held_out
+    interim = InterimAccuracy(engine, images, labels, held_out, len(config.seed_list), config.activation)
     resident = engine.load(images[:examples], labels[:examples])
     orders = example_orders(config, images[:examples], config.seed_list)
     del images  # the engine has its own copy
@@ -201,7 +204,8 @@ def _train(
         file = save_checkpoint(checkpoint_path(journal.directory, reached.step), reached.models, about)
         checkpoints[reached.step] = point = CheckpointFile(reached.step, file, reached.seconds)
         journal.add_checkpoint(point)
-        logger.info(f"train       step {reached.step:>9,}  {speed(reached.step, reached.seconds):>17}")
+        taken = f"step {reached.step:>9,}  {speed(reached.step, reached.seconds):>17}"
+        logger.info(f"train       {taken}  {interim.describe(reached.models)}")
 
 
 def _models_at(config: RunConfig, checkpoints: CheckpointsByStep, step: int) -> list[Model]:

@@ -114,7 +114,7 @@ def test_an_interrupted_run_is_found_and_is_resumed_by_the_command_in_its_messag
     )
     assert json.loads(continued.stdout)["run_id"] == directory.name
     lines = [line for line in continued.stderr.splitlines() if line.startswith("train ")]
-    assert re.fullmatch(r"train       resumed from step [\d,]+ of 30,000", lines[1])  # before the engine is checked
+    assert re.fullmatch(r"train       resuming at step [\d,]+ of 30,000", lines[1])  # before the engine is checked
     assert main(["runs", "--json"]) == 0
     report = json.loads(capsys.readouterr().out)
     assert ([run["run_id"] for run in report["runs"]], report["interrupted"]) == ([directory.name], [])
