@@ -14,6 +14,8 @@ CHAMPION: Final = "champion/"
 MANIFEST: Final = "manifest.json"
 MODEL: Final = "model.safetensors"
 """Weights of a run's own model after the last step."""
+REPORT: Final = "report.html"
+"""The run as a page for a browser; see `mnist_bp.report.page`."""
 PROMOTION: Final = "promotion.json"
 """The decision on a run against the champion; see `mnist_bp.registry.promotion_record`."""
 RUN_ID: Final = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{8}")

@@ -37,7 +37,7 @@ from mnist_bp.results import (
     RawDataset,
     TrainedRun,
 )
-from mnist_bp.storage.address import open_store
+from mnist_bp.storage.address import open_store, url_of
 from mnist_bp.storage.files import check_writable
 from mnist_bp.summary import FinishedRun, RunSummary, decision, summarize
 from mnist_bp.training.resume import RunRequest, load_resumable_run
@@ -77,7 +77,9 @@ def preflight(config: RunConfig) -> None:
         check_memory(memory_needed(models, PIXELS, config.hidden, CLASSES, spec.train_examples), models)
     if config.engine != "auto":
         choose_engine(config.engine, shift=config.shift)
-    open_store(config.artifacts, attempts=3).check_writable()  # before a new data directory is created
+    store = open_store(config.artifacts, attempts=3)
+    url_of(store, "")
+    store.check_writable()  # before a new data directory is created
     check_writable(Path(config.data_dir))
 
 

@@ -244,6 +244,7 @@ class PublishedRun:
         manifest_sha256: Digest of the manifest, which holds the digests of all other files.
         files: Number of files, including the manifest.
         size: Their size in bytes.
+        report_url: Address of its report for a browser, or None; see `Store.url`.
     """
 
     run_id: str
@@ -252,3 +253,4 @@ class PublishedRun:
     manifest_sha256: str
     files: int
     size: int
+    report_url: str | None = None

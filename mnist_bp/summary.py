@@ -1,19 +1,16 @@
-"""The report at the end of a run: JSON for programs, tables in the terminal and in the Prefect UI for people."""
+"""The result of a run: JSON for programs, sentences for people, and Markdown for the Prefect UI."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final
+from pathlib import Path
+from typing import Final, NamedTuple
 
 from pydantic import JsonValue
-from rich.console import Console
-from rich.panel import Panel
-from rich.table import Table
-from rich.text import Text
 
 from mnist_bp.documents.champion import GateFigures, PromotionRecord
 from mnist_bp.documents.manifest import Score
-from mnist_bp.errors import printable
+from mnist_bp.layout import REPORT
 from mnist_bp.model.recipe import recipe_of
 from mnist_bp.results import (
     CachedDataset,
@@ -62,7 +59,8 @@ class RunSummary(FrozenModel):
         recipe: See `mnist_bp.model.recipe.Recipe.label`.
         accuracy, validation_accuracy, lab_correct_of_1000, loss: Of the run's own model after the last step.
         run_directory: On this machine.
-        artifacts, manifest: URIs.
+        artifacts, manifest, report: URIs; that of a local report begins with file://, so that a browser opens it.
+        report_url: Address of the report at the store, or None if the store has none for a browser.
         published_bytes: Size of all published files.
     """
 
@@ -87,6 +85,8 @@ class RunSummary(FrozenModel):
     run_directory: str
     artifacts: str
     manifest: str
+    report: str
+    report_url: str | None
     published_bytes: int
     promotion: PromotionRecord
     checkpoints: tuple[SummaryCheckpoint, ...]
@@ -108,6 +108,16 @@ class FinishedRun(FrozenModel):
 def published_already(run: RunRequest) -> FinishedRun:
     """Report a resumed run that has nothing left to do."""
     return FinishedRun(run_id=run.run_id, finished="published already", manifest=run.manifest)
+
+
+def report_uri(manifest: str) -> str:
+    """Return the address of the report next to a manifest.
+
+    Args:
+        manifest: Its URI, as a store has it: a path or s3://...
+    """
+    report = f"{manifest.rpartition('/')[0]}/{REPORT}"
+    return report if "://" in report else Path(report).as_uri()
 
 
 def summarize(
@@ -142,6 +152,8 @@ def summarize(
         run_directory=trained.directory,
         artifacts=published.artifacts,
         manifest=published.manifest,
+        report=report_uri(published.manifest),
+        report_url=published.report_url,
         published_bytes=published.size,
         promotion=promotion,
         checkpoints=tuple(
@@ -173,28 +185,65 @@ def accuracy_rows(scores: Sequence[Score | CheckpointScore]) -> list[dict[str, s
     ]
 
 
+class UnmetCondition(NamedTuple):
+    """A condition of the gate that a run does not meet: its name, and in full and as the end of a short sentence."""
+
+    name: str
+    figures: str
+    short: str
+
+
+def unmet_conditions(figures: GateFigures) -> list[UnmetCondition]:
+    """List the conditions that a run does not meet, the most important first; none without a champion before it."""
+    champion, p, gain = figures.champion_accuracy, figures.p_value, figures.gain
+    if champion is None or p is None or gain is None:
+        return []
+    lowest = min(share for share in figures.challenger_per_class if share is not None)
+    better = f"better than the champion, which has {champion:.4f}"
+    conditions = (
+        (
+            gain >= figures.minimum_gain,
+            "gain",
+            f"gain {gain:+.4f}, required at least {figures.minimum_gain:g}",
+            f"not {better}" if gain <= 0 else f"not enough {better}",
+        ),
+        (
+            p <= figures.largest_p,
+            "p",
+            f"p = {p:.2g}, required at most {figures.largest_p:.3g}{_numbered(figures)}",
+            f"not {better}" if gain <= 0 else f"not significantly {better}",
+        ),
+        (
+            lowest >= figures.class_floor,
+            "class",
+            f"worst class {lowest:.4f}, required at least {figures.class_floor:g}",
+            f"only {lowest:.4f} of its worst class is right",
+        ),
+    )
+    return [UnmetCondition(*texts) for met, *texts in conditions if not met]
+
+
 def decision(promotion: PromotionRecord) -> str:
-    """Describe a promotion decision in one short line; the record and `mnist-bp show` have the whole reason."""
+    """Describe a promotion decision in one line with its figures; the record has the whole reason."""
     figures, outcome = promotion.figures, promotion.outcome
-    if (
-        outcome == "refused"
-        or figures is None
-        or figures.champion_accuracy is None
-        or figures.p_value is None
-        or figures.gain is None
-    ):
+    if outcome == "refused" or figures is None or figures.champion_accuracy is None:
         return f"{outcome}: {promotion.reason}"
     compared = f"accuracy {figures.challenger_accuracy:.4f}, champion's {figures.champion_accuracy:.4f}"
-    lowest = min(share for share in figures.challenger_per_class if share is not None)
-    conditions = (
-        (figures.gain >= figures.minimum_gain, f"gain {figures.gain:+.4f}, required at least {figures.minimum_gain:g}"),
-        (
-            figures.p_value <= figures.largest_p,
-            f"p = {figures.p_value:.2g}, required at most {figures.largest_p:.3g}{_numbered(figures)}",
-        ),
-        (lowest >= figures.class_floor, f"worst class {lowest:.4f}, required at least {figures.class_floor:g}"),
-    )
-    return f"{outcome}: {compared}{''.join(f'; {text}' for met, text in conditions if not met)}"
+    return "; ".join([f"{outcome}: {compared}", *(unmet.figures for unmet in unmet_conditions(figures))])
+
+
+def short_decision(promotion: PromotionRecord) -> str:
+    """Describe a promotion decision in one short sentence; `mnist-bp show` and the log line have the figures."""
+    figures, outcome = promotion.figures, promotion.outcome
+    if outcome == "refused":
+        return f"refused: mnist-bp show {promotion.run_id} states why"
+    if figures is None:
+        return f"{outcome}: {promotion.reason}"
+    if figures.champion_accuracy is None:
+        return f"{outcome}: the first champion of {promotion.dataset}"
+    if outcome == "promoted":
+        return f"promoted: better than the champion before it, which has {figures.champion_accuracy:.4f}"
+    return f"kept: {next((unmet.short for unmet in unmet_conditions(figures)), promotion.reason)}"
 
 
 def _numbered(figures: GateFigures) -> str:
@@ -208,45 +257,43 @@ def headline(summary: RunSummary) -> str:
 
 
 def markdown(summary: RunSummary) -> str:
-    """Summarize a run for the Prefect UI."""
+    """Summarize a run for the Prefect UI. Each fact is stated once; the report is linked where it has an address."""
     notice = f"> **Not MNIST.** {summary.notice}\n\n" if summary.notice else ""
-    seeds = f"| seeds | {_seeds(summary)} |\n" if len(summary.seeds) > 1 else ""
+    seeds = f"| seeds | {seeds_text(summary)} |\n" if len(summary.seeds) > 1 else ""
+    report = f"{summary.artifacts}/{REPORT}"
     return (
         f"{notice}# {summary.dataset}: accuracy {summary.accuracy:.4f}\n\n"
         "| | |\n|---|---|\n"
         f"| run | `{summary.run_id}` |\n"
+        f"| report | {f'[{REPORT}]({summary.report_url})' if summary.report_url else f'`{report}`'} |\n"
         f"| engine | {summary.engine} on {summary.device} |\n"
         f"| seed | {summary.seed} |\n"
         f"{seeds}"
         f"| recipe | {summary.recipe} |\n"
         f"| steps | {summary.steps:,} in {summary.train_seconds:.2f} s ({summary.steps_per_second:,.0f} steps/s) |\n"
         f"| lab correct of 1,000 | {summary.lab_correct_of_1000} |\n"
-        f"| loss | {summary.loss:.4f} |\n"
-        f"| report | `{summary.artifacts}/report.html` |\n"
-        f"| manifest | `{summary.manifest}` |\n\n"
+        f"| loss | {summary.loss:.4f} |\n\n"
         f"{promotion_markdown(summary.promotion)}"
     )
 
 
 def promotion_markdown(promotion: PromotionRecord) -> str:
-    """Show the decision, and champion and challenger side by side if they were compared."""
-    figures = promotion.figures
-    decision = f"## {_HEADLINES[promotion.outcome]}\n\n{promotion.reason}\n"
-    if figures is None or figures.champion_accuracy is None:
-        return decision
+    """Show the decision: the comparison with the champion before, or the reason if there was none."""
+    figures, heading = promotion.figures, f"## {_HEADLINES[promotion.outcome]}\n\n"
+    if figures is None or figures.champion_accuracy is None or promotion.outcome == "refused":
+        return f"{heading}{promotion.reason}\n"
+    unmet = "".join(f" {each.figures.capitalize()}." for each in unmet_conditions(figures) if each.name != "p")
     return (
-        f"{decision}\n"
-        "| | champion | challenger |\n|---|---|---|\n"
-        f"| run | `{promotion.champion_before}` | `{promotion.run_id}` |\n"
-        f"| accuracy | {figures.champion_accuracy:.4f} | {figures.challenger_accuracy:.4f} |\n"
-        f"| correct only for this model | {figures.champion_alone_right:,} "
-        f"| {figures.challenger_alone_right:,} |\n\n"
+        f"{heading}The champion before, `{promotion.champion_before}`, has {figures.champion_accuracy:.4f}. "
+        f"It alone is right on {figures.champion_alone_right:,} test images, "
+        f"this run alone on {figures.challenger_alone_right:,}. "
         f"One-sided exact McNemar p = {figures.p_value:.2g}, required at most {figures.largest_p:.3g}"
-        f"{_numbered(figures)}.\n\n{CHOSEN_BY_TEST_IMAGES}\n"
+        f"{_numbered(figures)}.{unmet}\n\n{CHOSEN_BY_TEST_IMAGES}\n"
     )
 
 
-def _seeds(summary: RunSummary) -> str:
+def seeds_text(summary: RunSummary) -> str:
+    """Describe the models of all seeds in one line."""
     accuracy = summary.seed_statistics
     return (
         f"{len(summary.seeds):,} models: mean {accuracy.mean:.4f}, median {accuracy.median:.4f}, "
@@ -255,34 +302,3 @@ def _seeds(summary: RunSummary) -> str:
         f"seed {summary.seed} has the best validation accuracy, {summary.validation_accuracy:.4f}, "
         f"{VALIDATION_NOTE}"
     )
-
-
-def print_summary(console: Console, summary: RunSummary) -> None:
-    """Print a run for a person: accuracy per checkpoint, the figures, where everything is."""
-    rows = accuracy_rows(summary.checkpoints)
-    table = Table(
-        *rows[0], title=Text(f"{summary.dataset}, {summary.engine} engine, seed {summary.seed}", style="table.title")
-    )
-    for column in table.columns:
-        column.justify = "right"
-    for row in rows:
-        table.add_row(*row.values())
-    console.print(table)
-    facts = {
-        "accuracy": f"{summary.accuracy:.4f} on all test images",
-        **({"seeds": _seeds(summary)} if len(summary.seeds) > 1 else {}),
-        "recipe": summary.recipe,
-        "training": f"{summary.steps:,} steps in {summary.train_seconds:.2f} s, "
-        f"{summary.steps_per_second:,.0f} steps/s on {summary.device}",
-        "cache": f"download {summary.cache.download}, preprocess {summary.cache.preprocess}",
-        "run directory": summary.run_directory,
-        "published to": summary.artifacts,
-        "manifest": summary.manifest,
-        "champion": decision(summary.promotion),
-    }
-    for name, value in facts.items():
-        console.print(
-            Text(printable(f"{name:<15}{value}")), soft_wrap=True
-        )  # a path is not wrapped, so that it can be copied
-    if summary.notice:
-        console.print(Panel(Text(printable(summary.notice)), title="NOT MNIST", border_style="bold yellow"))

@@ -19,6 +19,7 @@ COMMANDS: Final[Mapping[str, str]] = {
     "train": "run the whole pipeline without Prefect",
     "runs": "list the published runs; plot their accuracy",
     "show": "show one published run in full",
+    "open": "open the report of a run in a browser",
     "verify": "verify that published runs and local caches are intact",
     "gc": "delete old runs; keep recent champions",
     "champion": "show the champion of each dataset and its history",

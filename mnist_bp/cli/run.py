@@ -13,10 +13,11 @@ from mnist_bp.cli.console import logging_to
 from mnist_bp.cli.flags import TrainCommand
 from mnist_bp.cli.output import say
 from mnist_bp.cli.process import INTERRUPTED, print_error
+from mnist_bp.cli.run_result import print_result
 from mnist_bp.config import RunConfig
 from mnist_bp.errors import CertificateError, ConfigError, DivergenceError, MnistBpError
 from mnist_bp.pipeline import check_tracking, track
-from mnist_bp.summary import FinishedRun, RunSummary, print_summary, published_already
+from mnist_bp.summary import FinishedRun, RunSummary, published_already
 from mnist_bp.training.journal import Journal
 from mnist_bp.training.resume import load_resumable_run, resume_flags
 from mnist_bp.training.workspace import newest_locked_run
@@ -75,8 +76,8 @@ def run_command(command: TrainCommand, run: Run, hint: ResumeHint, console: Cons
         return INTERRUPTED
     if command.json_output:
         say(json.dumps(result.model_dump(mode="json")))
-    elif not isinstance(result, FinishedRun):
-        print_summary(Console(), result)
+    else:
+        print_result(result)
     return 0
 
 

@@ -22,11 +22,11 @@ from mnist_bp.data.parquet import load_split
 from mnist_bp.documents import encoding
 from mnist_bp.documents.manifest import Manifest
 from mnist_bp.errors import MnistBpError, StoreError
-from mnist_bp.layout import MANIFEST, MODEL, RUNS
+from mnist_bp.layout import MANIFEST, MODEL, REPORT, RUNS
 from mnist_bp.registry.manifest import build_manifest, file_entries, history_parquet
 from mnist_bp.report.page import report_html
 from mnist_bp.results import CachedDataset, Evaluation, FileDigest, PublishedRun, RawDataset, TrainedRun
-from mnist_bp.storage.address import open_store
+from mnist_bp.storage.address import open_store, url_of
 from mnist_bp.storage.files import write_bytes
 from mnist_bp.storage.interface import Store
 from mnist_bp.storage.reading import read_document, read_verified, sha256_of_bytes
@@ -68,6 +68,7 @@ def publish_run(
         manifest_sha256=manifest.sha256,
         files=len(files),
         size=sum(file.size for file in files.values()),
+        report_url=url_of(store, f"{prefix}/{REPORT}"),
     )
 
 
@@ -105,7 +106,7 @@ def _write_files(
     _verify(files)
     manifest = build_manifest(config.record["artifacts"], raw, data, trained, evaluation, files)
     images, _ = load_split(data.test)
-    files["report.html"] = _write(directory / "report.html", report_html(manifest, evaluation, model, images))
+    files[REPORT] = _write(directory / REPORT, report_html(manifest, evaluation, model, images))
     manifest = manifest.model_copy(update={"files": file_entries(files)})
     return {**files, MANIFEST: _write(directory / MANIFEST, encoding.dumps(manifest))}
 

@@ -6,7 +6,7 @@ import os
 import re
 from pathlib import Path
 from typing import Final
-from urllib.parse import unquote
+from urllib.parse import quote, unquote
 
 from mnist_bp.errors import UNPRINTABLE, ConfigError, StoreError
 from mnist_bp.layout import CHAMPION, RUNS
@@ -14,6 +14,9 @@ from mnist_bp.storage.interface import Store
 from mnist_bp.storage.local import LocalStore
 from mnist_bp.storage.retries import RetryPolicy
 
+LINKS_VARIABLE: Final = "MNIST_BP_ARTIFACTS_URL"
+
+_WEB_ADDRESS: Final = re.compile(r"https?://[A-Za-z0-9.:\[\]-]+(/[A-Za-z0-9._~%/-]*)?")
 _BUCKET: Final = re.compile(r"[A-Za-z0-9._-]{1,255}")
 
 
@@ -36,6 +39,23 @@ def open_store(uri: str, *, attempts: int = RetryPolicy.attempts) -> Store:
         bucket, _, prefix = rest.partition("/")
         return S3Store(bucket, prefix.strip("/"), RetryPolicy(attempts))
     return LocalStore(Path(unquote(rest) if scheme == "file" else rest))
+
+
+def url_of(store: Store, key: str) -> str | None:
+    """Return the http address of a key, for links, or None if the store has none for a browser.
+
+    `$MNIST_BP_ARTIFACTS_URL` is the address of the whole store, for a directory that a web server shows, or for a
+    bucket whose endpoint a browser does not reach.
+
+    Raises:
+        ConfigError: The variable has another form than http://host/path or https://host/path.
+    """
+    base = os.environ.get(LINKS_VARIABLE, "").strip()
+    if not base:
+        return store.url(key)
+    if not _WEB_ADDRESS.fullmatch(base):
+        raise ConfigError(f"{LINKS_VARIABLE}: expected http://host/path or https://host/path, without user or query")
+    return f"{base.rstrip('/')}/{quote(key)}"
 
 
 def open_existing_store(uri: str, *, attempts: int = RetryPolicy.attempts, empty: bool = False) -> Store:

@@ -40,6 +40,10 @@ class Store(Protocol):
         """Return the address of a key, for messages and records."""
         ...
 
+    def url(self, key: str) -> str | None:
+        """Return the http address of a key, for links; a reader may need permission. None where the store has none."""
+        ...
+
     def check_writable(self) -> None:
         """Check that files can be put, deleted and listed, before work is spent on producing them.
 

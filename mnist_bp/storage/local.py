@@ -32,6 +32,9 @@ class LocalStore:
         """Return the path of a key."""
         return str(self._directory / key)
 
+    def url(self, key: str) -> None:
+        """Return None: a page of a server cannot link to a file."""
+
     def check_writable(self) -> None:
         """Create a file, and list; see `Store`."""
         check_writable(self._directory)

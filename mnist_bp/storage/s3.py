@@ -62,6 +62,10 @@ class S3Store:
         """Return s3://bucket/prefix/key."""
         return self._client.uri(key)
 
+    def url(self, key: str) -> str:
+        """Return the address of a key at the store's endpoint; see `Store`."""
+        return self._client.url(key)
+
     def check_writable(self) -> None:
         """Put a small object, delete it, and list; see `Store`."""
         key = f"{probe_name()}{TEMPORARY_SUFFIX}"

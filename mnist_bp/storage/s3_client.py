@@ -14,6 +14,7 @@ from datetime import UTC
 from functools import cache, partial
 from threading import Lock
 from typing import Any, Final, TypeVar
+from urllib.parse import quote
 
 import boto3.session
 import botocore.session
@@ -75,6 +76,10 @@ class S3Client:
     def uri(self, key: str) -> str:
         """Return s3://bucket/prefix/key."""
         return f"s3://{self._bucket}/{self._prefix}{key}"
+
+    def url(self, key: str) -> str:
+        """Return https://endpoint/bucket/prefix/key, with the endpoint that requests go to."""
+        return f"{self.boto.meta.endpoint_url.rstrip('/')}/{self._bucket}/{quote(self._prefix + key)}"
 
     def at(self, key: str) -> dict[str, str]:
         """Return boto3's arguments that locate an object."""

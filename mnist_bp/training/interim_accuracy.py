@@ -1,4 +1,4 @@
-"""The accuracy beside each checkpoint while a run trains: on training images, never on test images.
+"""The accuracy at each checkpoint while a run trains: on training images, never on test images.
 
 It is shown and not kept: nothing is chosen by it, and no bit of a weight depends on it. If the run holds images out, it
 is measured on those. Otherwise every training image is trained on, and holding some out would change the weights; then

@@ -40,10 +40,10 @@ def test_a_terminal_draws_a_bar_with_steps_and_note_and_a_file_does_not() -> Non
         assert move is None
 
 
-def drawn(columns: int, amounts: list[tuple[int, int, float]], **about: bool) -> str:
+def drawn(columns: int, amounts: list[tuple[int, int, float]]) -> str:
     """Return the last line of a bar after some amounts, each with its total and its time in seconds."""
     text, now = io.StringIO(), 0.0
-    console = Console(file=text, width=columns, force_terminal=True, force_interactive=True, **about)
+    console = Console(file=text, width=columns, force_terminal=True, force_interactive=True)
     with progress_bar(console, "train", lambda: now) as move:
         assert move is not None
         for completed, total, now in amounts:  # noqa: B007 - read by the clock

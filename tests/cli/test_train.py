@@ -83,6 +83,11 @@ def test_stderr_shows_each_stage_and_stdout_a_table(capsys: pytest.CaptureFixtur
         "download", "preprocess", *["train"] * 4, *["evaluate"] * 2, "upload", "promote",
     ]  # fmt: skip
     assert "lab correct of 1,000" in out
+    (directory,) = Path("artifacts/runs").iterdir()
+    figures, promotion, report = out.splitlines()[-3:]
+    assert re.fullmatch(r"accuracy       0\.\d{4} on all test images", figures)
+    assert promotion == "promotion      promoted: the first champion of mnist-sample"
+    assert report == f"report         {directory.absolute().as_uri()}/report.html"
 
 
 def test_an_interrupted_run_is_found_and_is_resumed_by_the_command_in_its_message(
@@ -122,6 +127,9 @@ def test_an_interrupted_run_is_found_and_is_resumed_by_the_command_in_its_messag
 
 def test_a_published_run_is_not_repeated(capsys: pytest.CaptureFixture[str]) -> None:
     run_id = run_json(capsys, *SMALL)["run_id"]
+    assert main(["train", "--resume", run_id]) == 0
+    report = Path(f"artifacts/runs/{run_id}/report.html").absolute()
+    assert capsys.readouterr().out == f"report         {report.as_uri()}\n"
     assert run_json(capsys, "--resume", run_id) == {
         "run_id": run_id,
         "finished": "published already",

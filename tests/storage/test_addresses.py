@@ -9,7 +9,8 @@ from pydantic import ValidationError
 
 from mnist_bp.config import RunConfig
 from mnist_bp.errors import ConfigError
-from mnist_bp.storage.address import open_store
+from mnist_bp.pipeline import preflight
+from mnist_bp.storage.address import open_store, url_of
 from mnist_bp.storage.local import LocalStore
 from tests.support.store_files import put
 
@@ -96,3 +97,31 @@ def test_a_relative_directory_is_unaffected_by_a_change_of_the_working_directory
     assert isinstance(store, LocalStore)
     assert store.uri("file.txt") == str(tmp_path / "place" / "file.txt")
     assert store.get("file.txt") == b"content"
+
+
+@pytest.mark.parametrize(
+    ("address", "url"),
+    [
+        ("artifacts", None),
+        ("s3://bucket", "http://127.0.0.1:9/bucket/runs/a%20b/report.html"),
+        ("s3://bucket/some/prefix", "http://127.0.0.1:9/bucket/some/prefix/runs/a%20b/report.html"),
+    ],
+)
+def test_a_file_in_a_bucket_has_an_address_at_its_endpoint_and_any_file_one_at_the_address_that_a_variable_names(
+    address: str, url: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "http://127.0.0.1:9/")
+    store = open_store(address)
+    assert url_of(store, "runs/a b/report.html") == url
+    monkeypatch.setenv("MNIST_BP_ARTIFACTS_URL", " https://web.example/artifacts/ ")
+    assert url_of(store, "runs/a b/report.html") == "https://web.example/artifacts/runs/a%20b/report.html"
+
+
+@pytest.mark.parametrize("base", ["web.example", "ftp://host/", "https://user:hunter2@host/", "https://host/?hunter2"])
+def test_an_address_for_links_of_another_form_is_refused_before_a_run_without_its_secret(
+    base: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MNIST_BP_ARTIFACTS_URL", base)
+    with pytest.raises(ConfigError, match="MNIST_BP_ARTIFACTS_URL: expected http") as caught:
+        preflight(RunConfig(dataset="mnist-sample"))
+    assert "hunter2" not in str(caught.value)

@@ -29,6 +29,9 @@ class MemoryStore:
     def uri(self, key: str) -> str:
         return f"memory://{key}"
 
+    def url(self, key: str) -> None:
+        return None
+
     def check_writable(self) -> None:
         pass
 

@@ -1,4 +1,4 @@
-"""The accuracy beside each checkpoint while a run trains."""
+"""The accuracy at each checkpoint while a run trains."""
 
 from __future__ import annotations
 
