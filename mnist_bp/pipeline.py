@@ -206,7 +206,7 @@ def find_identical_run(config: RunConfig, data: CachedDataset, night: date) -> F
 
     run_id = nightly.find_identical_run(config, data.key, nightly.days_of(night, datetime.now(UTC).date()))
     if run_id is None:
-        from mnist_bp.registry.manifest import code_difference
+        from mnist_bp.registry.code import code_difference
 
         newest = nightly.newest_run(open_store(config.artifacts), data.name)
         if newest is not None and (difference := code_difference(newest)):

@@ -83,6 +83,8 @@ def test_every_form_of_autograd_and_pickle_is_found(source: str) -> None:
         ("import mnist_bp.data.download, mnist_bp.storage.address", "torch torchvision prefect boto3 mlxtend"),
         ("import mnist_bp.cli.flags, mnist_bp.pipeline", "torch torchvision prefect boto3"),
         ("import mnist_bp.data.preprocess", "torch torchvision prefect boto3"),
+        ("import mnist_bp.registry.publish, mnist_bp.registry.export", "torch onnx onnxruntime"),
+        ("import mnist_bp.registry.code", "torch numpy pyarrow pydantic"),
         ("import flows.train, flows.nightly", "torch torchvision boto3 matplotlib"),
         ("import deployments.serve", "torch torchvision prefect boto3 matplotlib"),
     ],

@@ -62,10 +62,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for command, purpose in COMMANDS.items():
             say(f"  {command:<10} {purpose}")
         say("\nmnist-bp COMMAND --help lists the flags of a command")
-        say("mnist-bp --version prints the version")
+        say("mnist-bp --version prints the version and the digest of the code")
         return 0
     if name == "--version":
-        say(f"mnist-bp {metadata.version('mnist-bp')}")
+        from mnist_bp.registry.code import code_sha256
+
+        say(f"mnist-bp {metadata.version('mnist-bp')}, code SHA-256 {code_sha256()}")
         return 0
     if name not in COMMANDS:
         near = difflib.get_close_matches(name, [*COMMANDS, *_SYNONYMS], n=1, cutoff=0.7)

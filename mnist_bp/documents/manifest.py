@@ -73,7 +73,7 @@ class CheckpointEntry(Score):
 
 
 class CodeEntry(FrozenModel):
-    """Version of the package, and digest of its source files; see `mnist_bp.registry.manifest.code_sha256`."""
+    """Version of the package, and digest of its source files; see `mnist_bp.registry.code.code_sha256`."""
 
     version: str
     sha256: Sha256

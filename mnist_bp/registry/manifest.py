@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import platform
 from collections.abc import Mapping
@@ -21,6 +20,7 @@ from mnist_bp import __version__
 from mnist_bp.documents.manifest import CheckpointEntry, CodeEntry, DatasetEntry, FileEntry, Manifest, ParquetFiles
 from mnist_bp.layout import created_at
 from mnist_bp.model.recipe import recipe_of
+from mnist_bp.registry.code import code_sha256
 from mnist_bp.results import CachedDataset, Evaluation, FileDigest, RawDataset, TrainedRun
 from mnist_bp.training.evaluation import seed_statistics
 
@@ -42,8 +42,6 @@ HISTORY: Final = pa.schema(
     }
 )
 """Columns of `history.parquet`, with the same types in every run, so that the files of many runs form one table."""
-
-_SOURCES: Final = {".py", ".html", ".css", ".svg"}
 
 
 def history_parquet(trained: TrainedRun, dataset: str, evaluation: Evaluation) -> bytes:
@@ -67,27 +65,6 @@ def history_parquet(trained: TrainedRun, dataset: str, evaluation: Evaluation) -
     sink = BytesIO()
     pq.write_table(table, sink, compression="zstd")
     return sink.getvalue()
-
-
-def code_sha256() -> str:
-    """Digest the library's source files on disk, so that a manifest identifies the code of its run."""
-    root = Path(__file__).parents[1]
-    digest = hashlib.sha256()
-    for path in sorted(path for path in root.rglob("*") if path.suffix in _SOURCES):
-        digest.update(path.relative_to(root).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
-    return digest.hexdigest()
-
-
-def code_difference(published: Manifest) -> str | None:
-    """Return how the code of a published run differs from this process's, in one line; None if it is the same."""
-    digest, theirs = code_sha256(), published.code
-    if theirs.sha256 == digest:
-        return None
-    return (
-        f"this run uses other code than the newest published run of {published.dataset.name}: here mnist-bp "
-        f"{__version__} (digest {digest[:12]}), in {published.run_id} mnist-bp {theirs.version} (digest "
-        f"{theirs.sha256[:12]}); expected after an update, otherwise install one version on every machine"
-    )
 
 
 def build_manifest(

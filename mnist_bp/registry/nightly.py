@@ -20,6 +20,7 @@ from mnist_bp.documents.manifest import Manifest
 from mnist_bp.errors import ChecksumError, ConfigError, DataFormatError
 from mnist_bp.layout import PROMOTION
 from mnist_bp.registry.catalog import CatalogedRun, ListedRun, catalog_runs, list_runs
+from mnist_bp.registry.code import code_sha256
 from mnist_bp.registry.promotion_record import read_promotion
 from mnist_bp.report.nights import Night
 from mnist_bp.storage.address import open_store
@@ -99,8 +100,6 @@ def find_identical_run(config: RunConfig, dataset_key: str, days: Iterable[date]
     Raises:
         StoreError: The store cannot be read.
     """
-    from mnist_bp.registry.manifest import code_sha256  # pyarrow, which dates do not need
-
     wanted = dataset_key, code_sha256(), _settings(config.record)
     store = open_store(config.artifacts)
     listed = [run for day in sorted(set(days)) for run in list_runs(store, f"{day:%Y%m%d}")]

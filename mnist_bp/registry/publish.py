@@ -4,6 +4,7 @@
                              /model.safetensors    the run's model after the last step
                              /history.parquet      one row per checkpoint and seed
                              /report.html          the whole run, for a person
+                             /model.onnx           the same model for other tools, if the package onnx is installed
                              /manifest.json        put last: a run with a manifest is complete
 
 No file is overwritten. The manifest and all other files are in the run's directory before the first one is put, so an
@@ -12,17 +13,21 @@ interrupted publication is repeated with the same bytes.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from mnist_bp.config import RunConfig
 from mnist_bp.data.parquet import load_split
 from mnist_bp.documents import encoding
 from mnist_bp.documents.manifest import Manifest
-from mnist_bp.errors import MnistBpError, StoreError
-from mnist_bp.layout import MANIFEST, MODEL, REPORT, RUNS
+from mnist_bp.errors import ConfigError, DataFormatError, MnistBpError, StoreError
+from mnist_bp.layout import MANIFEST, MODEL, ONNX_MODEL, REPORT, RUNS
+from mnist_bp.model.parameters import Model
+from mnist_bp.model.recipe import Activation
+from mnist_bp.registry.export import export_model
 from mnist_bp.registry.manifest import build_manifest, file_entries, history_parquet
 from mnist_bp.report.page import report_html
 from mnist_bp.results import CachedDataset, Evaluation, FileDigest, PublishedRun, RawDataset, TrainedRun
@@ -32,6 +37,8 @@ from mnist_bp.storage.interface import Store
 from mnist_bp.storage.reading import read_document, read_verified, sha256_of_bytes
 from mnist_bp.training.checkpoints import load_checkpoint, save_checkpoint
 from mnist_bp.training.run import checkpoint_metadata
+
+logger = logging.getLogger(__name__)
 
 MAX_PARALLEL_UPLOADS: Final = 4
 
@@ -107,8 +114,22 @@ def _write_files(
     manifest = build_manifest(config.record["artifacts"], raw, data, trained, evaluation, files)
     images, _ = load_split(data.test)
     files[REPORT] = _write(directory / REPORT, report_html(manifest, evaluation, model, images))
+    onnx = _onnx(model, config.activation, metadata)  # after the report, which is the same without it
+    if onnx is not None:
+        files[ONNX_MODEL] = _write(directory / ONNX_MODEL, onnx)
     manifest = manifest.model_copy(update={"files": file_entries(files)})
     return {**files, MANIFEST: _write(directory / MANIFEST, encoding.dumps(manifest))}
+
+
+def _onnx(model: Model, activation: Activation, metadata: Mapping[str, Any]) -> bytes | None:
+    """Return the model as an ONNX file, or None: a run is complete without it."""
+    try:
+        return export_model(model, activation, metadata, "onnx").content
+    except ConfigError:  # the package is not installed
+        return None
+    except DataFormatError as exc:
+        logger.warning(f"the run is published without {ONNX_MODEL}: {exc}")
+        return None
 
 
 def _verify(files: Mapping[str, FileDigest]) -> None:

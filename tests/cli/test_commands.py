@@ -17,6 +17,7 @@ from mnist_bp.cli.flags import Command, TrainCommand, parse
 from mnist_bp.cli.main import COMMANDS, main
 from mnist_bp.cli.reproduce import PUBLISHED
 from mnist_bp.registry.catalog import read_manifest
+from mnist_bp.registry.code import code_sha256
 from mnist_bp.registry.log_entries import entry_key
 from mnist_bp.results import CachedDataset
 from mnist_bp.storage.address import open_store
@@ -83,9 +84,11 @@ def test_an_unknown_command_is_answered_with_the_nearest_or_all(capsys: pytest.C
     assert f"expected one of {', '.join(COMMANDS)}" in third
 
 
-def test_version_prints_the_version_of_the_package(capsys: pytest.CaptureFixture[str]) -> None:
+def test_version_prints_the_version_of_the_package_and_the_digest_of_its_code(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     assert main(["--version"]) == 0
-    assert capsys.readouterr().out == f"mnist-bp {metadata.version('mnist-bp')}\n"
+    assert capsys.readouterr().out == f"mnist-bp {metadata.version('mnist-bp')}, code SHA-256 {code_sha256()}\n"
 
 
 @pytest.mark.parametrize(

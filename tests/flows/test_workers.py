@@ -22,7 +22,7 @@ from flows.train import train
 from mnist_bp import __version__
 from mnist_bp.config import RunConfig
 from mnist_bp.errors import StoreError
-from mnist_bp.registry.manifest import code_sha256
+from mnist_bp.registry.code import code_sha256
 from mnist_bp.summary import RunSummary
 from tests.support.prefect_records import logs_of, newest_flow_run
 from tests.support.s3_servers import admin_client, environment_of, serve, user_with_rights

@@ -10,7 +10,7 @@ import pytest
 
 from mnist_bp import __version__
 from mnist_bp.config import RunConfig
-from mnist_bp.registry.manifest import code_difference, code_sha256
+from mnist_bp.registry.code import code_difference, code_sha256
 from mnist_bp.registry.nightly import DAYS_SEARCHED, find_identical_run, newest_run
 from mnist_bp.storage.address import open_store
 from mnist_bp.storage.local import LocalStore

@@ -5,7 +5,9 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 import shutil
+import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -21,7 +23,7 @@ from mnist_bp.config import RunConfig
 from mnist_bp.data.parquet import load_split
 from mnist_bp.errors import ChecksumError, StoreError
 from mnist_bp.layout import created_at
-from mnist_bp.registry.manifest import code_sha256
+from mnist_bp.registry.code import code_sha256
 from mnist_bp.registry.publish import publish_run
 from mnist_bp.results import CachedDataset, PublishedRun, RawDataset
 from mnist_bp.storage.address import open_store
@@ -35,7 +37,7 @@ from tests.support.faulty_store import FaultyStore
 from tests.support.published_runs import EvaluatedRun, train_and_evaluate
 
 CHECKPOINTS = [f"checkpoints/step-{step:07d}.safetensors" for step in (100, 200, 300)]
-FILES = sorted([*CHECKPOINTS, "model.safetensors", "history.parquet", "report.html"])
+FILES = sorted([*CHECKPOINTS, "model.safetensors", "model.onnx", "history.parquet", "report.html"])
 
 
 @pytest.fixture(scope="module")
@@ -262,6 +264,34 @@ def test_the_model_is_the_last_checkpoint_and_the_checkpoints_differ(published: 
     assert len({contents[name] for name in CHECKPOINTS}) == len(CHECKPOINTS)
 
 
+def test_without_the_package_onnx_every_other_file_is_the_same(
+    evaluated: EvaluatedRun, published: PublishedRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = evaluated.copied_to(tmp_path / "copy")
+    for name in ("manifest.json", "model.onnx"):
+        Path(run.trained.directory, name).unlink()
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    manifest, contents = read_back(run.publish(str(tmp_path / "without")))
+    before, contents_before = read_back(published)
+    assert contents == {name: content for name, content in contents_before.items() if name != "model.onnx"}
+    del before["files"]["model.onnx"]
+    for each in (before, manifest):
+        del each["checksum"], each["config"]["artifacts"]
+    assert manifest == before
+
+
+def test_a_model_whose_onnx_file_computes_something_else_is_published_without_it(
+    evaluated: EvaluatedRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    run = evaluated.copied_to(tmp_path / "copy")
+    for name in ("manifest.json", "model.onnx"):
+        Path(run.trained.directory, name).unlink(missing_ok=True)
+    monkeypatch.setattr("mnist_bp.registry.export.run_onnx", lambda content, images: np.full((len(images), 10), 0.5))
+    _, contents = read_back(run.publish(str(tmp_path / "artifacts")))
+    assert "model.onnx" not in contents
+    assert re.search(r"published without model\.onnx: the exported model computes outputs that differ", caplog.text)
+
+
 def test_accuracy_and_loss_in_the_manifest_are_those_of_the_published_checkpoints(
     published: PublishedRun, sample: CachedDataset
 ) -> None:
@@ -394,7 +424,7 @@ def package_copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A copy of the library's source that `code_sha256` digests."""
     copy = tmp_path / "elsewhere" / "mnist_bp"
     shutil.copytree(Path(mnist_bp.__file__).parent, copy, ignore=shutil.ignore_patterns("__pycache__"))
-    monkeypatch.setattr("mnist_bp.registry.manifest.__file__", str(copy / "registry" / "manifest.py"))
+    monkeypatch.setattr("mnist_bp.registry.code.__file__", str(copy / "registry" / "code.py"))
     return copy
 
 
