@@ -22,7 +22,7 @@ from pydantic_settings import (
 
 from mnist_bp.cli.process import print_error
 from mnist_bp.config import RunConfig
-from mnist_bp.errors import without_secrets
+from mnist_bp.errors import ConfigError, without_secrets
 from mnist_bp.presets import PRESETS, PresetName
 from mnist_bp.storage.address import open_existing_store
 from mnist_bp.storage.interface import Store
@@ -38,6 +38,7 @@ _PLACEHOLDERS: Final = {
     "float": "X",
     "str": None,  # the flag's name in capitals
     "--artifacts": "STORE",
+    "--config": "FILE",
     "--data-dir": "DIR",
     "--plot": "FILE",
     "--preset": "NAME",
@@ -118,7 +119,7 @@ class Flags(BaseSettings):
         """Read flags only, so that an unrelated STEPS in the environment has no effect."""
         return (init_settings,)
 
-    @field_validator("data_dir", "artifacts", "track", "seeds", "resume", mode="before", check_fields=False)
+    @field_validator("data_dir", "artifacts", "track", "seeds", "resume", "config", mode="before", check_fields=False)
     @classmethod
     def _refuse_empty(cls, value: object) -> object:
         """Refuse what a form may send, but what is an unset variable in a shell."""
@@ -186,8 +187,22 @@ class RunCommand(RunConfig, Command):
 class TrainCommand(RunCommand):
     """Run the pipeline: download, preprocess, train by hand-written backpropagation, evaluate, publish, promote."""
 
+    config: str | None = None
+    """YAML file of settings, as mnist-bp show RUN --config prints them; the other flags override it."""
+
     resume: str | None = None
     """Resume the interrupted run of this id with the settings it was started with; other settings are refused."""
+
+    @classmethod
+    def with_preset(cls, values: dict[str, Any]) -> dict[str, Any]:
+        """Return the values of the flags that are given, those of the file for the others, then those of a preset."""
+        if path := values.get("config"):
+            if "preset" in values:
+                raise ValueError("--config and --preset: expected one of the two")
+            length = {"steps", "epochs"} if {"steps", "epochs"} & values.keys() else set()
+            file = _settings_in(path)
+            values = {**{name: value for name, value in file.items() if name not in length}, **values}
+        return super().with_preset(values)
 
     @property
     def given(self) -> dict[str, Any]:
@@ -215,6 +230,9 @@ def parse(command: type[AnyCommand], arguments: Sequence[str] | None = None) -> 
         for error in exc.errors():
             print_error(_describe(command, error))
         raise SystemExit(2) from exc
+    except ConfigError as exc:  # of a file of settings
+        print_error(str(exc))
+        raise SystemExit(2) from exc
     except SettingsError as exc:
         problem = str(exc).removeprefix("error parsing CLI: ")
         for theirs, ours in _ARGPARSE.items():
@@ -222,6 +240,22 @@ def parse(command: type[AnyCommand], arguments: Sequence[str] | None = None) -> 
                 problem = ours.format(**found.groupdict())
         print_error(f"{problem}; see --help")
         raise SystemExit(2) from exc
+
+
+def _settings_in(path: str) -> dict[str, str]:
+    """Read a file of settings, and check it.
+
+    Raises:
+        ConfigError: It cannot be read, or a setting cannot work.
+    """
+    from mnist_bp.cli.settings_file import read_settings  # YAML, which other commands do not need
+
+    settings = read_settings(path)
+    try:
+        RunCommand.model_validate(settings)
+    except ValidationError as exc:
+        raise ConfigError(f"--config {path}: {_describe(RunCommand, exc.errors()[0])}") from exc
+    return settings
 
 
 def _add_argument(parser: ArgumentParser, *names: str, **settings: Any) -> None:

@@ -13,6 +13,7 @@ from pydantic_settings import CliPositionalArg
 
 from mnist_bp.cli.flags import DataCommand, StoreCommand, parse
 from mnist_bp.cli.output import say
+from mnist_bp.cli.settings_file import settings_of, to_yaml
 from mnist_bp.cli.tables import counted, print_table
 from mnist_bp.documents.champion import PromotionRecord
 from mnist_bp.documents.manifest import Manifest
@@ -34,6 +35,9 @@ class ShowCommand(StoreCommand, DataCommand, cli_prog_name="mnist-bp show"):
 
     run: CliPositionalArg[str]
     """Id of the run, as listed by mnist-bp runs."""
+
+    config: bool = False
+    """Print the settings alone, as a file for mnist-bp train --config, which repeats the run."""
 
 
 class DamagedRecord(FrozenModel):
@@ -62,6 +66,10 @@ def main(arguments: Sequence[str]) -> int:
         0, or 1 if its promotion record or the file of a champion is damaged.
     """
     command = parse(ShowCommand, arguments)
+    if command.config:
+        manifest, _ = read_manifest(command.store, command.run)
+        say(json.dumps(settings_of(manifest)) if command.json_output else to_yaml(manifest).rstrip())
+        return 0
     try:
         report = report_on(command.store, command.run)
     except StoreError as exc:

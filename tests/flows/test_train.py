@@ -170,6 +170,17 @@ def test_without_prefect_manifest_and_summary_are_the_same(capsys: pytest.Captur
     assert digests[0] == digests[1]
 
 
+def test_the_settings_that_a_command_line_run_prints_are_repeated_by_the_flow(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    flags = [*SMALL, "--seed", "7", "--learning-rate", "0.3", "--json"]
+    assert mnist_bp.cli.main.main(["train", *flags]) == 0
+    ours = json.loads(capsys.readouterr().out)
+    assert mnist_bp.cli.main.main(["show", ours["run_id"], "--config"]) == 0
+    Path("run.yaml").write_text(capsys.readouterr().out)
+    assert run_json(capsys, "--config", "run.yaml")["checkpoints"] == ours["checkpoints"]
+
+
 def test_a_second_run_finds_its_caches_and_makes_the_same_checkpoints(capsys: pytest.CaptureFixture[str]) -> None:
     shutil.rmtree("data")
     first, second = run_json(capsys, *SMALL), run_json(capsys, *SMALL)
