@@ -37,7 +37,7 @@ def train(config: RunConfig = RunConfig(), resume: str | None = None) -> RunSumm
 
     Args:
         config: Dataset, training settings, and the store to publish to.
-        resume: Id of an interrupted run, which keeps the settings it was started with; other settings are refused.
+        resume: Id of an interrupted run, or latest. It keeps the settings it was started with; other ones are refused.
     """
     run = open_run(config, resume or None)  # a field of a form that was emptied is an empty text
     result = retrain(run) if run.manifest is None else published_already(run)

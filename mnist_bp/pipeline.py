@@ -224,7 +224,7 @@ def open_run(config: RunConfig, resume: str | None = None) -> RunRequest:
 
     Args:
         config: Settings of a new run; of one to resume, those that differ from the defaults must be its own.
-        resume: Id of the run to resume, or None.
+        resume: The run to resume, see `load_resumable_run`, or None.
 
     Raises:
         ConfigError, ChecksumError, DataFormatError, StoreError: See `load_resumable_run` and `preflight`.

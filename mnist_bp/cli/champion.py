@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from mnist_bp.cli.flags import StoreCommand, parse
 from mnist_bp.cli.output import say
@@ -41,7 +41,8 @@ class Report(FrozenModel):
         challenges: How many challenges it has withstood.
         next_p: Largest p that the next challenger may have, at the default significance.
         dataset_key: Key of the dataset that it was trained on.
-        pending_deletion: Runs that mnist-bp gc is deleting.
+        pending_deletion: Runs that mnist-bp gc or mnist-bp delete is deleting.
+        aliases: The runs that have an alias, by alias.
         history: The last changes, oldest first.
     """
 
@@ -55,6 +56,7 @@ class Report(FrozenModel):
     next_p: float
     dataset_key: str
     pending_deletion: tuple[str, ...]
+    aliases: Mapping[str, str]
     history: tuple[ChampionChange, ...]
 
 
@@ -70,7 +72,12 @@ def main(arguments: Sequence[str]) -> int:
     reports, problems = [], []
     for dataset in datasets:
         try:
-            reports.append(report_on(store, dataset))
+            report = report_on(store, dataset)
+            if report is not None:
+                reports.append(report)
+            elif command.dataset:
+                uri = store.uri(log_prefix(dataset))
+                problems.append(f"{uri}: {dataset} has no champion yet: the first run on it becomes its champion")
         except (ChecksumError, DataFormatError, StoreError) as exc:
             if exc.transient:
                 raise
@@ -87,17 +94,17 @@ def main(arguments: Sequence[str]) -> int:
     return 1 if problems else 0
 
 
-def report_on(store: Store, dataset: str) -> Report:
-    """Collect the facts about the champion of a dataset.
+def report_on(store: Store, dataset: str) -> Report | None:
+    """Collect the facts about the champion of a dataset; None if it has none.
 
     Raises:
         ChecksumError, DataFormatError: The log or manifest is damaged or missing.
-        StoreError: The dataset has no champion, or the run is missing.
+        StoreError: The run is missing.
     """
     log = read_existing_log(store, dataset)
     uri, current = store.uri(log_prefix(dataset)), log.current
     if current is None:
-        raise StoreError(f"{uri}: {dataset} has no champion yet: the first run on it becomes its champion")
+        return None
     try:
         manifest, _ = read_manifest(store, current.run_id, current.manifest_sha256)
     except StoreError as exc:
@@ -117,6 +124,7 @@ def report_on(store: Store, dataset: str) -> Report:
         next_p=allowed_p(GateSettings.significance, log.challenges + 1),
         dataset_key=manifest.dataset.key,
         pending_deletion=log.pending_deletion,
+        aliases=log.aliases,
         history=log.champions,
     )
 
@@ -140,4 +148,6 @@ def _print(report: Report) -> None:
     say(f"{'since':<15}{report.since}")
     say(f"{'challenges':<15}{_challenges(report)}")
     say(f"{'reason':<15}{report.reason}")
+    for alias, run_id in sorted(report.aliases.items()):
+        say(f"{'alias':<15}{alias}: {run_id}")
     say(f"{'log':<15}{report.log}\n")

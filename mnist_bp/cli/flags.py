@@ -22,11 +22,13 @@ from pydantic_settings import (
 
 from mnist_bp.cli.process import print_error
 from mnist_bp.config import RunConfig
-from mnist_bp.errors import ConfigError, without_secrets
+from mnist_bp.errors import ConfigError, StoreError, without_secrets
+from mnist_bp.layout import LATEST
 from mnist_bp.presets import PRESETS, PresetName
-from mnist_bp.storage.address import open_existing_store
+from mnist_bp.storage.address import absolute_address, open_existing_store, open_store
 from mnist_bp.storage.interface import Store
 from mnist_bp.storage.places import Directory, StoreAddress, artifacts_from_environment, data_dir_from_environment
+from mnist_bp.training.interrupted import list_interrupted_runs
 
 AnyCommand = TypeVar("AnyCommand", bound="Flags")
 
@@ -37,6 +39,7 @@ _PLACEHOLDERS: Final = {
     "int": "N",
     "float": "X",
     "str": None,  # the flag's name in capitals
+    "datetime": "TIME",
     "--artifacts": "STORE",
     "--config": "FILE",
     "--data-dir": "DIR",
@@ -119,7 +122,9 @@ class Flags(BaseSettings):
         """Read flags only, so that an unrelated STEPS in the environment has no effect."""
         return (init_settings,)
 
-    @field_validator("data_dir", "artifacts", "track", "seeds", "resume", "config", mode="before", check_fields=False)
+    @field_validator(
+        "data_dir", "artifacts", "track", "seeds", "resume", "config", "remove", mode="before", check_fields=False
+    )
     @classmethod
     def _refuse_empty(cls, value: object) -> object:
         """Refuse what a form may send, but what is an unset variable in a shell."""
@@ -158,6 +163,24 @@ class DataCommand(Command):
     """Directory of downloads, caches and runs in progress; default: $MNIST_BP_DATA_DIR, else ./data."""
 
 
+class AnyRunCommand(StoreCommand, DataCommand):
+    """A command about runs, published or on this machine alone."""
+
+    @property
+    def store(self) -> Store:
+        """The store; one for which a run was started may have no published run yet.
+
+        Raises:
+            StoreError: It does not exist, and no run on this machine was started for it.
+        """
+        try:
+            return super().store
+        except StoreError:
+            if not list_interrupted_runs(self.data_dir, absolute_address(self.artifacts), ())[0]:
+                raise
+            return open_store(self.artifacts)
+
+
 class RunCommand(RunConfig, Command):
     """A command that configures runs."""
 
@@ -191,7 +214,8 @@ class TrainCommand(RunCommand):
     """YAML file of settings, as mnist-bp show RUN --config prints them; the other flags override it."""
 
     resume: str | None = None
-    """Resume the interrupted run of this id with the settings it was started with; other settings are refused."""
+    """Resume this interrupted run (its id, or at least 6 characters of its start), or without a value the newest one,
+    with the settings it was started with; other settings are refused."""
 
     @classmethod
     def with_preset(cls, values: dict[str, Any]) -> dict[str, Any]:
@@ -263,6 +287,8 @@ def _add_argument(parser: ArgumentParser, *names: str, **settings: Any) -> None:
     if metavar := settings.get("metavar"):
         settings["metavar"] = _PLACEHOLDERS.get(names[0], _PLACEHOLDERS.get(metavar, metavar))
     settings["help"] = _UNSTATED_DEFAULT.sub("", settings["help"])
+    if names[0] == "--resume":
+        settings |= {"nargs": "?", "const": LATEST}
     if names[0].startswith("--"):
         names = names[:1]  # the others are names of the field in Python
     parser.add_argument(*names, **settings)

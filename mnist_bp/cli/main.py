@@ -18,8 +18,10 @@ from mnist_bp.storage.proxies import accept_gnome_proxies
 COMMANDS: Final[Mapping[str, str]] = {
     "train": "run the whole pipeline without Prefect",
     "runs": "list the published runs; plot their accuracy",
-    "show": "show one published run in full",
+    "show": "show one run in full",
     "open": "open the report of a run in a browser",
+    "alias": "give a run a name that keeps it",
+    "delete": "delete one run",
     "verify": "verify that published runs and local caches are intact",
     "gc": "delete old runs; keep recent champions",
     "champion": "show the champion of each dataset and its history",
@@ -39,8 +41,9 @@ _SYNONYMS: Final[Mapping[str, str]] = {
     "list": "runs",
     "plot": "runs",
     "check": "verify",
+    "tag": "alias",
+    "remove": "delete",
     "clean": "gc",
-    "delete": "gc",
     "promote": "rollback",
     "resume": "train",
 }

@@ -13,9 +13,9 @@ from mnist_bp.cli.flags import DataCommand, StoreCommand, parse
 from mnist_bp.cli.output import say
 from mnist_bp.cli.process import print_line
 from mnist_bp.errors import DataFormatError
-from mnist_bp.layout import REPORT, run_key
+from mnist_bp.layout import LATEST, REPORT, run_key
 from mnist_bp.registry.catalog import read_manifest
-from mnist_bp.registry.names import LATEST, resolve_run
+from mnist_bp.registry.names import resolve_run
 from mnist_bp.storage.files import write_bytes
 from mnist_bp.storage.interface import Store
 from mnist_bp.storage.local import LocalStore

@@ -11,6 +11,7 @@ from pydantic_settings import CliPositionalArg, CliToggleFlag
 from mnist_bp.cli.flags import StoreCommand, parse
 from mnist_bp.cli.output import say
 from mnist_bp.data.datasets import DatasetName
+from mnist_bp.registry.names import resolve_run
 from mnist_bp.registry.rollback import roll_back
 
 
@@ -18,7 +19,8 @@ class RollbackCommand(StoreCommand, cli_prog_name="mnist-bp rollback"):
     """Make another run the champion of its dataset, after verifying all its files."""
 
     run: CliPositionalArg[str | None] = None
-    """Id of the new champion; by default, the champion before the current one."""
+    """The new champion: an id, at least 6 characters of its start, latest, or an alias; by default, the champion before
+    the current one."""
 
     dataset: DatasetName | None = None
     """Dataset whose champion changes; by default, the dataset of RUN, or the only dataset with a champion."""
@@ -33,9 +35,10 @@ class RollbackCommand(StoreCommand, cli_prog_name="mnist-bp rollback"):
 def main(arguments: Sequence[str]) -> int:
     """Roll back, and print the new champion."""
     command = parse(RollbackCommand, arguments)
+    store = command.store
     done = roll_back(
-        command.store,
-        command.run,
+        store,
+        None if command.run is None else resolve_run(store, command.run),
         command.dataset,
         allow_unsafe=command.allow_unsafe_promotion,
         restart_log=command.restart_log,

@@ -90,11 +90,11 @@ def _run(command: TrainCommand, run: Run, hint: ResumeHint) -> RunSummary | Fini
             logger.info(f"finished    {finished.finished}: {finished.manifest}")
             track(request.config, request.run_id)
             return finished
-        config = request.config
+        config, resume = request.config, request.run_id
     else:
-        config = command.settings
+        config, resume = command.settings, None
     try:
-        return run(config, command.resume)
+        return run(config, resume)
     except Exception as exc:
         if not isinstance(exc, ConfigError | CertificateError | DivergenceError) and hint.command:
             for line in f"interrupted {hint.text()}".splitlines():

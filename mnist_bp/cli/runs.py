@@ -2,38 +2,77 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import shlex
-from collections.abc import Collection, Sequence
-from dataclasses import asdict
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Annotated, Final, Self
 
-from mnist_bp.cli.flags import DataCommand, PngFile, StoreCommand, parse
+from pydantic import BeforeValidator, Field, model_validator
+
+from mnist_bp.cli.flags import AnyRunCommand, PngFile, parse
 from mnist_bp.cli.output import say
 from mnist_bp.cli.process import print_error
 from mnist_bp.cli.tables import print_table
 from mnist_bp.data.datasets import DatasetName
 from mnist_bp.documents.fields import Timestamp
-from mnist_bp.errors import StoreError
-from mnist_bp.registry.catalog import CatalogedRun, RunStatus, catalog_runs
-from mnist_bp.registry.champion import find_champions
+from mnist_bp.layout import earliest_run_id
+from mnist_bp.registry.catalog import CatalogedRun, RunStatus, catalog_runs, list_runs
+from mnist_bp.registry.champion import aliases_by_run, read_logs
 from mnist_bp.report.png_plots import accuracy_png
-from mnist_bp.storage.address import absolute_address, open_store
+from mnist_bp.storage.address import absolute_address
 from mnist_bp.storage.files import write_bytes
-from mnist_bp.storage.interface import Store
 from mnist_bp.storage.schema import FrozenModel
 from mnist_bp.training.interrupted import InterruptedRun, list_interrupted_runs
 from mnist_bp.training.resume import resume_flags
 
+_FIRST_YEAR: Final = 1970
 
-class RunsCommand(StoreCommand, DataCommand, cli_prog_name="mnist-bp runs"):
+
+def _parse_time(value: object) -> object:
+    """Read a date or a time of ISO 8601; without a zone, in UTC."""
+    if not isinstance(value, str):
+        return value
+    try:
+        time = datetime.fromisoformat(value.strip())
+        if time.year < _FIRST_YEAR:
+            raise ValueError
+        return time.astimezone(UTC) if time.tzinfo else time.replace(tzinfo=UTC)
+    except (ValueError, OverflowError):
+        raise ValueError("expected a date or a time, such as 2026-11-23 or 2026-11-23T18:15") from None
+
+
+Since = Annotated[datetime, BeforeValidator(_parse_time)]
+"""A time in UTC."""
+
+
+class RunsCommand(AnyRunCommand, cli_prog_name="mnist-bp runs"):
     """List published and interrupted runs, newest last; * marks a champion. Exit code 1 if a run is damaged."""
 
     dataset: DatasetName | None = None
     """List only the complete and interrupted runs on this dataset."""
 
+    since: Since | None = None
+    """List only the runs that were started at or after this time: 2026-11-23, or 2026-11-23T18:15 in UTC."""
+
+    top: int | None = Field(default=None, ge=1)
+    """List only so many complete runs of each dataset: those with the highest accuracy, best first."""
+
+    csv_output: bool = Field(default=False, alias="csv")
+    """Print the published runs as CSV, one line each after a line of names, and everything else on stderr."""
+
     plot: PngFile = ""
     """Plot the accuracy of the complete runs listed, as a PNG file."""
+
+    @model_validator(mode="after")
+    def _one_format(self) -> Self:
+        if self.json_output and self.csv_output:
+            raise ValueError("expected --json or --csv, not both")
+        return self
 
 
 class RunRow(FrozenModel):
@@ -50,9 +89,29 @@ class RunRow(FrozenModel):
     loss: float | None
     train_seconds: float | None
     champion: bool
+    aliases: tuple[str, ...]
     files: int
     size: int
     damage: str | None
+
+
+@dataclass(frozen=True)
+class _Found:
+    """What is listed.
+
+    Args:
+        listed: Published runs.
+        interrupted: Runs on this machine that were started for the store and are not published.
+        champions: Ids of all champions.
+        aliases: The aliases of each run that has one.
+        problems: A message about everything that is damaged.
+    """
+
+    listed: list[CatalogedRun]
+    interrupted: list[InterruptedRun]
+    champions: set[str]
+    aliases: dict[str, list[str]]
+    problems: list[str]
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -62,50 +121,66 @@ def main(arguments: Sequence[str]) -> int:
         0, or 1 if a run, a journal or the champion of a dataset is damaged.
     """
     command = parse(RunsCommand, arguments)
-    store = _store_of(command)
-    champions, problems = find_champions(store)
-    every = catalog_runs(store)
-    problems += [run.damage for run in every if run.damage]
-    listed = [run for run in every if command.dataset in (None, run.dataset)]
-    complete = [run.manifest for run in listed if run.manifest]
-    published = {run.listed.run_id for run in every if run.status != "incomplete"}
-    found, unreadable = list_interrupted_runs(command.data_dir, absolute_address(command.artifacts), published)
-    interrupted = [run for run in found if command.dataset in (None, run.dataset)]
-    problems += unreadable
+    found = _find(command)
+    complete = [run.manifest for run in found.listed if run.manifest]
     plot = command.plot if complete else None
     if plot:
-        write_bytes(Path(plot), accuracy_png(complete, champions))
+        write_bytes(Path(plot), accuracy_png(complete, found.champions))
     if command.json_output:
-        rows = [_row_of(run, champions).model_dump(mode="json") for run in listed]
-        unfinished = [asdict(run) for run in interrupted]
+        rows = [_row_of(run, found).model_dump(mode="json") for run in found.listed]
+        unfinished = [asdict(run) for run in found.interrupted]
         report = {"artifacts": command.artifacts, "runs": rows, "interrupted": unfinished, "plot": plot}
-        say(json.dumps({**report, "problems": problems}))
-        return 1 if problems else 0
-    if listed:
-        _print(listed, champions)
+        say(json.dumps({**report, "problems": found.problems}))
+        return 1 if found.problems else 0
+    if command.csv_output:
+        _print_csv(found)
     else:
-        of = f" of {command.dataset}" if command.dataset else ""
-        say(f"no runs{of} in {command.artifacts} yet")
-    if interrupted:
-        _print_interrupted(interrupted, command.data_dir)
-    if plot:
-        say(f"plot: {plot}")
-    for problem in problems:
+        _print(found, command)
+        if plot:
+            say(f"plot: {plot}")
+    for problem in found.problems:
         print_error(problem)
-    return 1 if problems else 0
+    return 1 if found.problems else 0
 
 
-def _store_of(command: RunsCommand) -> Store:
-    """Open the store; one for which a run was started may have no published run yet."""
-    try:
-        return command.store
-    except StoreError:
-        if not list_interrupted_runs(command.data_dir, absolute_address(command.artifacts), ())[0]:
-            raise
-        return open_store(command.artifacts)
+def _find(command: RunsCommand) -> _Found:
+    store = command.store
+    logs, problems = read_logs(store)
+    since = earliest_run_id(command.since) if command.since else ""
+    every = catalog_runs(store, [run for run in list_runs(store) if run.run_id >= since])
+    problems += [run.damage for run in every if run.damage]
+    listed = [run for run in every if command.dataset in (None, run.dataset)]
+    published = {run.listed.run_id for run in every if run.status != "incomplete"}
+    unfinished, unreadable = list_interrupted_runs(command.data_dir, absolute_address(command.artifacts), published)
+    return _Found(
+        listed=listed if command.top is None else best_runs(listed, command.top),
+        interrupted=[
+            run
+            for run in (unfinished if command.top is None else ())
+            if command.dataset in (None, run.dataset) and run.run_id >= since
+        ],
+        champions={log.current.run_id for log in logs if log.current},
+        aliases=aliases_by_run(logs),
+        problems=[*problems, *unreadable],
+    )
 
 
-def _row_of(run: CatalogedRun, champions: Collection[str]) -> RunRow:
+def best_runs(runs: Iterable[CatalogedRun], top: int) -> list[CatalogedRun]:
+    """Choose the complete runs of each dataset with the highest accuracy, best first; of equal ones, the older first.
+
+    Args:
+        runs: The runs, oldest first.
+        top: Number of runs of each dataset.
+    """
+    of_dataset: dict[str, list[tuple[float, CatalogedRun]]] = {}
+    for run in runs:
+        if run.manifest is not None:
+            of_dataset.setdefault(run.manifest.dataset.name, []).append((run.manifest.final.accuracy, run))
+    ranked = [sorted(of_dataset[name], key=lambda each: -each[0])[:top] for name in sorted(of_dataset)]
+    return [run for best in ranked for _, run in best]
+
+
+def _row_of(run: CatalogedRun, found: _Found) -> RunRow:
     listed, manifest = run.listed, run.manifest
     return RunRow(
         run_id=listed.run_id,
@@ -118,24 +193,49 @@ def _row_of(run: CatalogedRun, champions: Collection[str]) -> RunRow:
         accuracy=manifest and manifest.final.accuracy,
         loss=manifest and manifest.final.loss,
         train_seconds=manifest and manifest.train_seconds,
-        champion=listed.run_id in champions,
+        champion=listed.run_id in found.champions,
+        aliases=tuple(found.aliases.get(listed.run_id, ())),
         files=len(listed.files),
         size=listed.size,
         damage=run.damage,
     )
 
 
-def _print(runs: Sequence[CatalogedRun], champions: Collection[str]) -> None:
+def _print_csv(found: _Found) -> None:
+    """Print the rows of `--json` as CSV; several aliases of a run are separated by spaces."""
+    text = io.StringIO()
+    table = csv.DictWriter(text, list(RunRow.model_fields), lineterminator="\n")
+    table.writeheader()
+    for run in found.listed:
+        row = _row_of(run, found).model_dump(mode="json")
+        table.writerow({**row, "aliases": " ".join(row["aliases"])})
+    say(text.getvalue(), end="")
+
+
+def _print(found: _Found, command: RunsCommand) -> None:
+    if found.listed:
+        _print_published(found)
+    else:
+        of = f" of {command.dataset}" if command.dataset else ""
+        since = f" since {command.since.isoformat()}" if command.since else ""
+        say(f"no runs{of}{since} in {command.artifacts}{'' if since else ' yet'}")
+    if found.interrupted:
+        _print_interrupted(found.interrupted, command.data_dir)
+
+
+def _print_published(found: _Found) -> None:
     rows: list[tuple[str, ...]] = []
-    for run in runs:
+    for run in found.listed:
         if (manifest := run.manifest) is None:  # nothing else is known
             rows.append((run.listed.run_id, "", f"({run.status})"))
             continue
-        final, mark = manifest.final, "*" if manifest.run_id in champions else ""
+        final, mark = manifest.final, "*" if manifest.run_id in found.champions else ""
         figures = (str(manifest.seed), f"{final.step:,}", f"{final.accuracy:.4f}", f"{manifest.train_seconds:.2f}")
-        rows.append((manifest.run_id, mark, manifest.dataset.name, manifest.engine, *figures))
+        names = " ".join(found.aliases.get(manifest.run_id, ()))
+        rows.append((manifest.run_id, mark, manifest.dataset.name, manifest.engine, *figures, names))
     headings = ("run", "", "dataset", "engine", "seed", "steps", "accuracy", "seconds")
-    print_table(headings, rows, right=("seed", "steps", "accuracy", "seconds"))
+    aliases = ("alias",) if any(run.listed.run_id in found.aliases for run in found.listed) else ()
+    print_table((*headings, *aliases), rows, right=("seed", "steps", "accuracy", "seconds"))
 
 
 def _print_interrupted(runs: Sequence[InterruptedRun], data_dir: str) -> None:

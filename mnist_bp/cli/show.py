@@ -11,7 +11,7 @@ from typing import Literal
 from pydantic import JsonValue
 from pydantic_settings import CliPositionalArg
 
-from mnist_bp.cli.flags import DataCommand, StoreCommand, parse
+from mnist_bp.cli.flags import AnyRunCommand, parse
 from mnist_bp.cli.output import say
 from mnist_bp.cli.settings_file import settings_of, to_yaml
 from mnist_bp.cli.tables import counted, print_table
@@ -20,7 +20,8 @@ from mnist_bp.documents.manifest import Manifest
 from mnist_bp.errors import ChecksumError, DataFormatError, StoreError
 from mnist_bp.layout import RUNS
 from mnist_bp.registry.catalog import read_manifest
-from mnist_bp.registry.champion import find_champions
+from mnist_bp.registry.champion import aliases_by_run, read_logs
+from mnist_bp.registry.names import resolve_run
 from mnist_bp.registry.promotion_record import read_promotion
 from mnist_bp.storage.address import absolute_address
 from mnist_bp.storage.interface import Store
@@ -28,13 +29,14 @@ from mnist_bp.storage.schema import FrozenModel
 from mnist_bp.summary import accuracy_rows
 from mnist_bp.training.interrupted import InterruptedRun, find_interrupted_run
 from mnist_bp.training.resume import resume_flags
+from mnist_bp.training.workspace import list_run_ids
 
 
-class ShowCommand(StoreCommand, DataCommand, cli_prog_name="mnist-bp show"):
+class ShowCommand(AnyRunCommand, cli_prog_name="mnist-bp show"):
     """Show the manifest and the decision on a run, or how far an interrupted run came; exit code 1 if it is damaged."""
 
     run: CliPositionalArg[str]
-    """Id of the run, as listed by mnist-bp runs."""
+    """The run: its id, at least 6 characters of its start, latest, champion, or an alias."""
 
     config: bool = False
     """Print the settings alone, as a file for mnist-bp train --config, which repeats the run."""
@@ -54,6 +56,7 @@ class Report(FrozenModel):
     uri: str
     manifest_sha256: str
     champion: bool
+    aliases: tuple[str, ...]
     manifest: Manifest
     promotion: PromotionRecord | DamagedRecord | None
     problems: tuple[str, ...]
@@ -66,14 +69,16 @@ def main(arguments: Sequence[str]) -> int:
         0, or 1 if its promotion record or the file of a champion is damaged.
     """
     command = parse(ShowCommand, arguments)
+    store = command.store
+    run_id = resolve_run(store, command.run, list_run_ids(command.data_dir))
     if command.config:
-        manifest, _ = read_manifest(command.store, command.run)
+        manifest, _ = read_manifest(store, run_id)
         say(json.dumps(settings_of(manifest)) if command.json_output else to_yaml(manifest).rstrip())
         return 0
     try:
-        report = report_on(command.store, command.run)
+        report = report_on(store, run_id)
     except StoreError as exc:
-        interrupted = find_interrupted_run(command.data_dir, command.run)
+        interrupted = find_interrupted_run(command.data_dir, run_id)
         if exc.transient or interrupted is None:
             raise
         if interrupted.artifacts != absolute_address(command.artifacts):
@@ -95,7 +100,7 @@ def report_on(store: Store, run_id: str) -> Report:
         ChecksumError, DataFormatError: Its manifest is damaged.
     """
     manifest, sha256 = read_manifest(store, run_id)
-    champions, problems = find_champions(store)
+    logs, problems = read_logs(store)
     promotion: PromotionRecord | DamagedRecord | None
     try:
         promotion = read_promotion(store, run_id)
@@ -106,7 +111,8 @@ def report_on(store: Store, run_id: str) -> Report:
         run_id=run_id,
         uri=store.uri(RUNS + run_id),
         manifest_sha256=sha256,
-        champion=run_id in champions,
+        champion=any(log.current is not None and log.current.run_id == run_id for log in logs),
+        aliases=tuple(aliases_by_run(logs).get(run_id, ())),
         manifest=manifest,
         promotion=promotion,
         problems=tuple(problems),
@@ -153,6 +159,7 @@ def _facts(report: Report) -> dict[str, str]:
     resumes = ", then ".join(f"from step {point.step:,} at {point.at}" for point in resumed)
     return {
         "run": report.run_id + (f", the champion of {dataset.name}" if report.champion else ""),
+        **({"alias": ", ".join(report.aliases)} if report.aliases else {}),
         "published to": report.uri,
         "dataset": f"{dataset.name}, {dataset.train_examples:,} + {dataset.test_examples:,} images",
         **({"notice": dataset.notice} if dataset.notice else {}),

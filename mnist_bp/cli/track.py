@@ -14,6 +14,7 @@ from mnist_bp.cli.flags import StoreCommand, parse
 from mnist_bp.cli.output import say
 from mnist_bp.errors import ConfigError
 from mnist_bp.registry.catalog import list_runs
+from mnist_bp.registry.names import resolve_run
 from mnist_bp.registry.tracking import log_run, tracking_server
 from mnist_bp.storage.places import TrackAddress
 
@@ -22,7 +23,7 @@ class TrackCommand(StoreCommand, cli_prog_name="mnist-bp track"):
     """Log published runs to an MLflow server, and put the alias champion on the champion; nothing is logged twice."""
 
     run: CliPositionalArg[str | None] = None
-    """Id of the run, as listed by mnist-bp runs."""
+    """The run: its id, at least 6 characters of its start, latest, champion, or an alias."""
 
     all_runs: CliToggleFlag[bool] = Field(default=False, alias="all")
     """Log all runs."""
@@ -44,7 +45,9 @@ def main(arguments: Sequence[str]) -> int:
     if server is None:
         raise ConfigError("--track: required if $MNIST_BP_TRACK is not set; expected mlflow:http://HOST:PORT")
     store = command.store
-    run_ids = [command.run] if command.run else [run.run_id for run in list_runs(store) if run.complete]
+    run_ids = (
+        [resolve_run(store, command.run)] if command.run else [run.run_id for run in list_runs(store) if run.complete]
+    )
     logged = []
     for run_id in run_ids:
         logged.append(log_run(server, store, run_id))

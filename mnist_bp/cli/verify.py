@@ -19,6 +19,7 @@ from mnist_bp.cli.output import say
 from mnist_bp.cli.tables import counted
 from mnist_bp.layout import CHAMPION, RUNS
 from mnist_bp.registry.catalog import SEE_VERIFY
+from mnist_bp.registry.names import resolve_run
 from mnist_bp.registry.verify import verify
 from mnist_bp.storage.file_check import FileCheck
 
@@ -27,7 +28,8 @@ class VerifyCommand(StoreCommand, DataCommand, cli_prog_name="mnist-bp verify"):
     """Verify that published runs and local caches are intact; exit code 1 if a file is damaged or missing."""
 
     run: CliPositionalArg[str | None] = None
-    """Id of the run to verify; by default, the champion of each dataset."""
+    """The run to verify: an id, at least 6 characters of its start, latest, champion, or an alias; by default, the
+    champion of each dataset."""
 
     all_runs: CliToggleFlag[bool] = Field(default=False, alias="all")
     """Verify all runs."""
@@ -48,7 +50,8 @@ def main(arguments: Sequence[str]) -> int:
     command = parse(VerifyCommand, arguments)
     begin = time.perf_counter()
     store = command.store
-    checks = list(verify(store, Path(command.data_dir), command.run, all_runs=command.all_runs))
+    run_id = None if command.run is None else resolve_run(store, command.run)
+    checks = list(verify(store, Path(command.data_dir), run_id, all_runs=command.all_runs))
     if not any(chain(store.list_entries(RUNS), store.list_entries(CHAMPION))):
         checks.append(FileCheck(store.uri(""), "missing", "nothing is published here; check --artifacts"))
     seconds = time.perf_counter() - begin

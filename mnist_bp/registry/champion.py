@@ -23,7 +23,7 @@ from __future__ import annotations
 import random
 import secrets
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import pairwise
@@ -98,14 +98,22 @@ class ChampionLog:
         """Number and digest of the head."""
         return EntryReference(sequence=self.sequence, sha256=self.sha256) if self.sha256 else None
 
+    @property
+    def named(self) -> frozenset[str]:
+        """The runs that must be kept: the current champion, and those that have an alias."""
+        return frozenset([*([self.current.run_id] if self.current else []), *self.aliases.values()])
+
     def check_not_pending(self, run_id: str) -> None:
-        """Refuse a run that is being removed as the new champion.
+        """Refuse a run that is being removed as the new champion, and for an alias.
 
         Raises:
             StoreError: The run is in `pending_deletion`.
         """
         if run_id in self.pending_deletion:
-            raise StoreError(f"{run_id} cannot become champion of {self.dataset}: mnist-bp gc is removing it")
+            raise StoreError(
+                f"{run_id} cannot be chosen for {self.dataset}: mnist-bp gc is removing it, or mnist-bp delete is; "
+                "choose another run"
+            )
 
     def with_champion(
         self, action: Action, run_id: str, manifest_sha256: str, reason: str, figures: GateFigures | None = None
@@ -134,6 +142,16 @@ class ChampionLog:
     def with_pending(self, action: Action, reason: str, pending_deletion: tuple[str, ...]) -> LogEntry:
         """Return the next entry, which changes the runs that are being removed."""
         return self._next(action, reason).model_copy(update={"pending_deletion": pending_deletion})
+
+    def with_alias(self, alias: str, run_id: str, manifest_sha256: str, reason: str) -> LogEntry:
+        """Return the next entry, after which an alias names a run; see `LogEntry` for the arguments."""
+        changes = {"run_id": run_id, "manifest_sha256": manifest_sha256, "aliases": {**self.aliases, alias: run_id}}
+        return self._next("alias", reason).model_copy(update=changes)
+
+    def without_alias(self, alias: str, reason: str) -> LogEntry:
+        """Return the next entry, after which an alias names no run."""
+        rest = {name: run_id for name, run_id in self.aliases.items() if name != alias}
+        return self._next("unalias", reason).model_copy(update={"aliases": rest})
 
     def _next(self, action: Action, reason: str) -> LogEntry:
         return LogEntry(
@@ -177,22 +195,38 @@ def read_log(store: Store, dataset: str) -> ChampionLog:
     return log_after(head, sha256)
 
 
-def find_champions(store: Store) -> tuple[set[str], list[str]]:
-    """Return the run ids of all champions, and a message about each log that is damaged."""
-    champions: set[str] = set()
-    problems = []
+def read_logs(store: Store) -> tuple[list[ChampionLog], list[str]]:
+    """Read the logs of all datasets.
+
+    Returns:
+        The logs, and a message about each that is damaged.
+    """
+    logs, problems = [], []
     try:
         datasets = list_logs(store)
     except DataFormatError as exc:
-        return champions, [str(exc)]
+        return [], [str(exc)]
     for dataset in datasets:
         try:
-            current = read_log(store, dataset).current
+            logs.append(read_log(store, dataset))
         except (ChecksumError, DataFormatError) as exc:
             problems.append(str(exc))
-        else:
-            champions |= {current.run_id} if current else set()
-    return champions, problems
+    return logs, problems
+
+
+def find_champions(store: Store) -> tuple[set[str], list[str]]:
+    """Return the run ids of all champions, and a message about each log that is damaged."""
+    logs, problems = read_logs(store)
+    return {log.current.run_id for log in logs if log.current}, problems
+
+
+def aliases_by_run(logs: Iterable[ChampionLog]) -> dict[str, list[str]]:
+    """Return the aliases of every run that has one, by run id."""
+    found: dict[str, list[str]] = {}
+    for log in logs:
+        for alias, run_id in sorted(log.aliases.items()):
+            found.setdefault(run_id, []).append(alias)
+    return found
 
 
 def log_after(head: LogEntry, sha256: str) -> ChampionLog:

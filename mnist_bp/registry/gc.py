@@ -1,21 +1,23 @@
 """Garbage collection: remove old, unreferenced runs, and files that dead processes left.
 
-Kept are the newest complete runs of every dataset, the champions and their latest predecessors, everything younger
-than the grace period, runs in progress on this machine, and runs with a damaged manifest, about which nothing is known.
-All other runs are removed, complete or not; see `mnist_bp.registry.retention`. The directory on this machine of a run
-that is kept and not yet decided is kept, too, since a resume needs it for the decision.
+Kept are the newest complete runs of every dataset, the champions and their latest predecessors, the runs that have an
+alias, everything younger than the grace period, runs in progress on this machine, and runs with a damaged manifest,
+about which nothing is known. All other runs are removed, complete or not; see `mnist_bp.registry.retention`. The
+directory on this machine of a run that is kept and not yet decided is kept, too, since a resume needs it for the
+decision.
 
-Why no referenced run is removed, even if runs are promoted or rolled back at the same time: a run can become referenced
-only by an entry of its dataset's log, and the next entry belongs to one process. Before the first file of a run is
-deleted, an entry adds the run to `pending_deletion`. It is the entry after the one that the decision was based on, so
-the run was unreferenced at that moment, and no later entry makes it champion, since none names a run in
-`pending_deletion`. If another process adds its entry first, everything is planned again. After the last file is
-deleted, a further entry takes the run out of `pending_deletion`; a promotion or rollback that did not read the log in
-between finds no manifest, which it reads again after the log and before its entry.
+Why no referenced run is removed, even if runs are promoted or rolled back, or aliases moved, at the same time: a run
+can become referenced only by an entry of its dataset's log, and the next entry belongs to one process. Before the first
+file of a run is deleted, an entry adds the run to `pending_deletion`. It is the entry after the one that the decision
+was based on, so the run was unreferenced at that moment, and no later entry makes it champion or gives it an alias,
+since none names a run in `pending_deletion`. If another process adds its entry first, everything is planned again.
+After the last file is deleted, a further entry takes the run out of `pending_deletion`; a promotion, rollback or alias
+that did not read the log in between finds no manifest, which it reads again after the log and before its entry.
 
 A run found in `pending_deletion` is being removed by another collection, which may have died. Its removal is finished
 whatever the policy says, even if more runs must be kept now: some of its files may be missing already, and a run taken
-out of `pending_deletion` could be promoted while another process deletes it. A champion is never removed.
+out of `pending_deletion` could be promoted while another process deletes it. A champion is never removed,
+nor a run with an alias.
 
 Any complete run of a dataset without a champion may be about to become champion, so all of them are kept until there is
 one. If a log lacks an entry that a promotion record names, nothing is collected at all. If the store ignores
@@ -36,17 +38,19 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Final
 
 from mnist_bp.errors import StoreError
-from mnist_bp.layout import MANIFEST, PROMOTION, run_key
 from mnist_bp.registry.catalog import catalog_runs
-from mnist_bp.registry.champion import append, attempts, read_log
+from mnist_bp.registry.champion import attempts
 from mnist_bp.registry.promotion_record import read_promotions
+from mnist_bp.registry.removal import clear_pending, mark_pending, remove_run
 from mnist_bp.registry.retention import Removal, RetentionPlan, RetentionPolicy, plan_retention
 from mnist_bp.storage.interface import Store
 from mnist_bp.storage.local import LocalStore
-from mnist_bp.storage.parallel import in_parallel
 from mnist_bp.training.workspace import RunDirectory, list_directories, remove_directory
+
+_GC: Final = "mnist-bp gc"
 
 
 @dataclass(frozen=True)
@@ -112,7 +116,7 @@ def collect(store: Store, data_dir: Path, policy: RetentionPolicy, *, now: datet
     records = list(read_promotions(store, [run.listed for run in runs]))
     for _ in attempts():
         retention = plan_retention(store, runs, records, policy, now, _in_progress(directories, before))
-        if _mark_pending(store, retention):
+        if mark_pending(store, retention.logs, retention.datasets, _run_ids(retention), _GC):
             break
     else:
         raise StoreError("champions kept changing while the removals were decided; nothing was removed, run gc again")
@@ -122,9 +126,9 @@ def collect(store: Store, data_dir: Path, policy: RetentionPolicy, *, now: datet
     removed = {
         removal.run_id
         for removal in retention.removals
-        if removal.run_id not in busy and _remove_run(store, removal.run_id, before)
+        if removal.run_id not in busy and remove_run(store, removal.run_id, before)
     }
-    _clear_pending(store, retention)
+    clear_pending(store, retention.logs, retention.datasets, _run_ids(retention), _GC)
     return Plan(
         runs=tuple(removal for removal in retention.removals if removal.run_id in removed),
         directories=tuple(removal for _, removal in removals if removal.run_id not in busy),
@@ -134,51 +138,8 @@ def collect(store: Store, data_dir: Path, policy: RetentionPolicy, *, now: datet
     )
 
 
-def _mark_pending(store: Store, retention: RetentionPlan) -> bool:
-    """Add complete runs to `pending_deletion`; return False if a log has a new entry since it was read."""
-    added: dict[str, list[str]] = {}
-    for removal in retention.removals:
-        log = retention.logs.get(retention.datasets.get(removal.run_id, ""))
-        if log is not None and removal.run_id not in log.pending_deletion:
-            added.setdefault(log.dataset, []).append(removal.run_id)
-    if not added or not store.supports_conditional_writes():
-        return True
-    for dataset, run_ids in added.items():
-        log = retention.logs[dataset]
-        reason = f"mnist-bp gc will delete {', '.join(run_ids)}"
-        if append(store, log.with_pending("delete", reason, (*log.pending_deletion, *run_ids))) is None:
-            return False
-    return True
-
-
-def _clear_pending(store: Store, retention: RetentionPlan) -> None:
-    """Take runs without files out of `pending_deletion`; if other processes are faster, the next collection does it."""
-    for dataset, seen in retention.logs.items():
-        ours = {removal.run_id for removal in retention.removals if retention.datasets.get(removal.run_id) == dataset}
-        removed = {
-            run_id for run_id in ours.union(seen.pending_deletion) if not any(store.list_entries(run_key(run_id)))
-        }
-        if not removed or not store.supports_conditional_writes():
-            continue
-        for _ in attempts():
-            log = read_log(store, dataset)
-            rest = tuple(run_id for run_id in log.pending_deletion if run_id not in removed)
-            reason = f"mnist-bp gc has deleted {', '.join(sorted(removed))}"
-            if rest == log.pending_deletion or append(store, log.with_pending("deleted", reason, rest)):
-                break
-
-
-def _remove_run(store: Store, run_id: str, before: datetime) -> bool:
-    """Delete a run's files, the last ones put first; return False if some are young: it is being published again."""
-    while files := {entry.key: entry for entry in store.list_entries(run_key(run_id))}:
-        if max(entry.modified for entry in files.values()) >= before:
-            return False
-        for key in (run_key(run_id, PROMOTION), run_key(run_id, MANIFEST)):
-            if files.pop(key, None):
-                store.delete(key)
-        for _ in in_parallel(store.delete, files):
-            pass
-    return True
+def _run_ids(retention: RetentionPlan) -> list[str]:
+    return [removal.run_id for removal in retention.removals]
 
 
 def _directory_removals(

@@ -11,7 +11,7 @@ from typing import Final
 
 from mnist_bp.documents import encoding
 from mnist_bp.documents.champion import LogEntry
-from mnist_bp.errors import DataFormatError
+from mnist_bp.errors import DataFormatError, StoreError
 from mnist_bp.layout import CHAMPION
 from mnist_bp.storage.interface import Store
 from mnist_bp.storage.os_errors import RESTORE
@@ -125,4 +125,17 @@ def check_succession(store: Store, entry: LogEntry, previous: str) -> None:
         raise DataFormatError(
             f"{uri} continues an entry {entry.sequence - 1} of SHA-256 {entry.previous}, found one of {previous}: one "
             f"of the two was replaced; {restart_hint(entry.dataset)}"
+        )
+
+
+def check_conditional_writes(store: Store, dataset: str, *, allow_unsafe: bool) -> None:
+    """Refuse a change by hand on a store where it could replace the entry of another process.
+
+    Raises:
+        StoreError: The store ignores conditional writes, and the user has not accepted that.
+    """
+    if not allow_unsafe and not store.supports_conditional_writes():
+        raise StoreError(
+            f"{store.uri(log_prefix(dataset))}: this store ignores conditional writes, and a promotion at the same "
+            "time would be lost; if no run is being promoted, use --allow-unsafe-promotion"
         )

@@ -108,10 +108,11 @@ def plan_retention(
         **{run_id: f"one of the newest {policy.keep} of {datasets[run_id]}" for run_id in newest},
         **_possible_champions(datasets, logs),
         **{run_id: why for each in logs.values() for run_id, why in _latest(each, policy.keep_champions)},
+        **_aliased(logs.values()),
         **dict.fromkeys(in_progress, "it is in progress on this machine"),
     }
-    current = {log.current.run_id for log in logs.values() if log.current}
-    started = {run_id for log in logs.values() for run_id in log.pending_deletion} - current
+    named = {run_id for log in logs.values() for run_id in log.named}
+    started = {run_id for log in logs.values() for run_id in log.pending_deletion} - named
     removals, kept = [], {}
     for run in runs:
         run_id = run.listed.run_id
@@ -161,6 +162,11 @@ def _latest(log: ChampionLog, keep_champions: int) -> Sequence[tuple[str, str]]:
     latest = list(dict.fromkeys(change.run_id for change in reversed(log.champions)))
     reasons = [f"the champion of {log.dataset}"] + [f"a former champion of {log.dataset}"] * len(latest)
     return list(zip(latest[:keep_champions], reasons, strict=False))
+
+
+def _aliased(logs: Iterable[ChampionLog]) -> Mapping[str, str]:
+    """Return the runs that have an alias."""
+    return {run_id: f"the alias {alias} of {log.dataset}" for log in logs for alias, run_id in log.aliases.items()}
 
 
 def _reason_to_keep(

@@ -7,15 +7,22 @@ promotion, and nothing is removed from the log, so a rollback can be rolled back
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from mnist_bp.documents.champion import MAX_SEQUENCE, Action
+from mnist_bp.documents.champion import MAX_SEQUENCE, Action, LogEntry
 from mnist_bp.errors import ChecksumError, ConfigError, DataFormatError, StoreError
 from mnist_bp.layout import CHAMPION, run_key
 from mnist_bp.registry.catalog import list_runs, read_manifest
 from mnist_bp.registry.champion import ChampionLog, append, attempts, read_log
 from mnist_bp.registry.comparison import PublishedModel, read_published_model
-from mnist_bp.registry.log_entries import entry_key, list_logs, list_sequences, log_prefix, read_entry
+from mnist_bp.registry.log_entries import (
+    check_conditional_writes,
+    entry_key,
+    list_logs,
+    list_sequences,
+    log_prefix,
+    read_entry,
+)
 from mnist_bp.registry.promotion_record import is_log_intact, read_existing_log, read_promotions
 from mnist_bp.storage.interface import Store
 
@@ -67,11 +74,7 @@ def roll_back(
     target = target or _previous_champion(store, log)
     before = log.current.run_id if log.current else None
     if before != target.run_id:
-        if not allow_unsafe and not store.supports_conditional_writes():
-            raise StoreError(
-                f"{store.uri(log_prefix(dataset))}: this store ignores conditional writes, and a promotion at the same "
-                "time would be lost; if no run is being promoted, use --allow-unsafe-promotion"
-            )
+        check_conditional_writes(store, dataset, allow_unsafe=allow_unsafe)
         _check_files(store, target)
         _change_champion(store, log, target, restart_log=restart_log)
     return Rollback(dataset, before, target.run_id)
@@ -80,7 +83,8 @@ def roll_back(
 def _read_broken_log(store: Store, dataset: str) -> ChampionLog:
     """Return a log that was damaged or lost, such that its next entry restarts it.
 
-    No number is used twice, so that the promotion record of a lost entry never fits another one.
+    No number is used twice, so that the promotion record of a lost entry never fits another one. Aliases and pending
+    deletions are those of the newest entry that can be read.
 
     Raises:
         ConfigError: The log is intact.
@@ -90,16 +94,24 @@ def _read_broken_log(store: Store, dataset: str) -> ChampionLog:
     if is_log_intact(store, dataset, records):
         raise ConfigError(f"{store.uri(log_prefix(dataset))} is intact: roll back without --restart-log")
     sequences = list_sequences(store, dataset)
-    pending: tuple[str, ...] = ()
-    with suppress(ChecksumError, DataFormatError):
-        pending = read_entry(store, dataset, sequences[-1])[0].pending_deletion if sequences else ()
+    readable = _newest_readable(store, dataset, sequences)
     named = [each.log_entry.sequence for each in records if each.dataset == dataset and each.log_entry is not None]
     last = max([-1, *named, *sequences])
     if last >= MAX_SEQUENCE:
         raise DataFormatError(
             f"{store.uri(entry_key(dataset, last))} has the last number that an entry can have: delete it"
         )
-    return ChampionLog(dataset, last, start=last + 1, pending_deletion=pending)
+    log = ChampionLog(dataset, last, start=last + 1)
+    if readable is None:
+        return log
+    return replace(log, pending_deletion=readable.pending_deletion, aliases=readable.aliases)
+
+
+def _newest_readable(store: Store, dataset: str, sequences: list[int]) -> LogEntry | None:
+    for sequence in reversed(sequences):
+        with suppress(ChecksumError, DataFormatError):
+            return read_entry(store, dataset, sequence)[0]
+    return None
 
 
 def _change_champion(store: Store, log: ChampionLog, target: PublishedModel, *, restart_log: bool) -> None:

@@ -91,6 +91,8 @@ def verify(store: Store, data_dir: Path, run_id: str | None = None, *, all_runs:
     runs = {run.run_id: run for run in listed if wanted is None or run.run_id in wanted}
     for missing in sorted(expected.champions - set(runs)) if run_id is None else ():
         yield FileCheck(store.uri(RUNS + missing), "missing", f"it is a champion; {RESTORE}, or see mnist-bp rollback")
+    if run_id is None:
+        yield from _missing_aliased_runs(store, logs, {run.run_id for run in listed})
     checked = []
     for run in in_parallel(partial(_check_run, store, expected), runs.values()):
         yield from run.checks
@@ -103,6 +105,16 @@ def verify(store: Store, data_dir: Path, run_id: str | None = None, *, all_runs:
         others = [run for run in listed if run.run_id not in runs]
         yield from (FileCheck(store.uri(RUNS + run.run_id), "not read") for run in others)
         yield from check_named_entries(store, logs, [run.promotion for run in checked if run.promotion], others)
+
+
+def _missing_aliased_runs(store: Store, logs: list[CheckedLog], present: Set[str]) -> Iterator[FileCheck]:
+    for each in logs:
+        for alias, run_id in sorted(each.log.aliases.items()):
+            if run_id not in present:
+                detail = (
+                    f"the alias {alias} of {each.log.dataset} names it; {RESTORE}, or move the alias: mnist-bp alias"
+                )
+                yield FileCheck(store.uri(RUNS + run_id), "missing", detail)
 
 
 def _expectations(logs: list[CheckedLog], sources: Sources) -> _Expected:

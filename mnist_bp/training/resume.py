@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,12 +12,15 @@ from pydantic import ValidationError
 
 from mnist_bp.config import RunConfig
 from mnist_bp.engines.choose import choose_engine
-from mnist_bp.errors import ConfigError, DataFormatError
-from mnist_bp.layout import MANIFEST, PROMOTION, RUN_ID, run_directory, run_key
+from mnist_bp.errors import ConfigError, DataFormatError, MnistBpError
+from mnist_bp.layout import LATEST, MANIFEST, PROMOTION, RUN_ID, RUN_ID_START, match_run_id, run_directory, run_key
 from mnist_bp.storage.address import open_store
 from mnist_bp.storage.places import data_dir_from_environment
+from mnist_bp.training.interrupted import find_interrupted_run
 from mnist_bp.training.journal import Journal, RunStart
-from mnist_bp.training.workspace import lock_run, nearest_runs
+from mnist_bp.training.workspace import list_run_ids, lock_run, nearest_runs
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -47,11 +51,11 @@ class RunRequest:
         return choose_engine(config.engine, config.hidden, config.batch_size, models, config.shift)[0].name
 
 
-def load_resumable_run(run_id: str, config: RunConfig, given: Mapping[str, Any]) -> RunRequest:
+def load_resumable_run(name: str, config: RunConfig, given: Mapping[str, Any]) -> RunRequest:
     """Find the run to resume in a data directory.
 
     Args:
-        run_id: The run's id.
+        name: The run's id, at least 6 characters of its start, or `latest` for the newest interrupted run.
         config: Where to search: `data_dir`, and `artifacts` for a published run whose directory was removed.
         given: The settings that the user gave, as JSON. They must be the ones that the run was started with.
 
@@ -61,6 +65,7 @@ def load_resumable_run(run_id: str, config: RunConfig, given: Mapping[str, Any])
         ChecksumError, DataFormatError: The first line of the run's journal is damaged, or has another version.
         StoreError: The journal cannot be read, or another process is working on the run.
     """
+    run_id = _resolve(name, config.data_dir)
     if not RUN_ID.fullmatch(run_id):
         raise _unknown(run_id, config.data_dir)
     directory = run_directory(config.data_dir, run_id)
@@ -81,6 +86,40 @@ def load_resumable_run(run_id: str, config: RunConfig, given: Mapping[str, Any])
     decided = _find_published(run_id, recorded.artifacts, PROMOTION)  # the last file that a run publishes
     manifest = _find_published(run_id, recorded.artifacts, MANIFEST) if decided else None
     return RunRequest(run_id, recorded, known.start.dataset_notice, manifest, known.start.engine)
+
+
+def _resolve(name: str, data_dir: str) -> str:
+    """Return the id of the run on this machine that a name means, or another name as it is."""
+    if name == LATEST:
+        return _newest_interrupted(data_dir)
+    if RUN_ID_START.fullmatch(name):
+        return match_run_id(name, list_run_ids(data_dir), (), f"{data_dir} (--data-dir)")
+    return name
+
+
+def _newest_interrupted(data_dir: str) -> str:
+    """Find the newest run in a data directory that is neither finished nor in progress.
+
+    Raises:
+        ConfigError: No run is interrupted.
+    """
+    busy = []
+    for run_id in reversed(list_run_ids(data_dir)):
+        try:
+            run = find_interrupted_run(data_dir, run_id)
+        except MnistBpError as exc:
+            logger.warning(f"resume      left out: {exc}")
+            continue
+        if run is None or (run.step == run.steps and _find_published(run_id, run.artifacts, PROMOTION)):
+            continue
+        if not run.in_progress:
+            return run_id
+        busy.append(run_id)
+    progress = f"; in progress: {', '.join(busy)}" if busy else ""
+    raise ConfigError(
+        f"--resume: {data_dir} (--data-dir) has no interrupted run{progress}; expected one of this machine, see "
+        "mnist-bp runs; to start a new run, leave out --resume"
+    )
 
 
 def resume_flags(run_id: str, data_dir: str) -> list[str]:

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Final
 
 from mnist_bp.errors import StoreError
-from mnist_bp.layout import RUN_ID
+from mnist_bp.layout import RUN_ID, run_directory
 from mnist_bp.storage.locks import LOCK, is_locked, locked
 from mnist_bp.storage.os_errors import reading_from, writing_to
 
@@ -118,6 +118,21 @@ def list_directories(data_dir: Path) -> list[RunDirectory]:
     """
     found = sorted((data_dir / "runs").glob("*/"))
     return [_inspect(path) for path in found if RUN_ID.fullmatch(path.name.removeprefix(_REMOVED))]
+
+
+def find_directory(data_dir: Path, run_id: str) -> RunDirectory | None:
+    """Find the directory of a run; None if it has none on this machine.
+
+    Raises:
+        StoreError: The directory cannot be read.
+    """
+    path = run_directory(data_dir, run_id)
+    return _inspect(path) if RUN_ID.fullmatch(run_id) and path.is_dir() else None
+
+
+def list_run_ids(data_dir: str | Path) -> list[str]:
+    """List the ids of the runs that have a directory on this machine, in order."""
+    return sorted(path.name for path in (Path(data_dir) / "runs").glob("*/") if RUN_ID.fullmatch(path.name))
 
 
 def remove_directory(directory: RunDirectory, before: datetime) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import io
 import json
 import re
@@ -16,6 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from mnist_bp.cli.main import main
+from mnist_bp.registry.aliases import move_alias
 from mnist_bp.registry.manifest import HISTORY
 from mnist_bp.storage.address import open_store
 from mnist_bp.storage.interface import Store
@@ -93,6 +95,68 @@ def test_dataset_lists_the_complete_runs_on_it_alone(
 ) -> None:
     listed = runs(capsys, "--dataset", "mnist")["runs"]
     assert [(run["created"][:10], run["run_id"], run["accuracy"]) for run in listed] == published
+
+
+def test_since_lists_the_runs_that_were_started_then_or_later(
+    published: list[Published], capsys: pytest.CaptureFixture[str]
+) -> None:
+    def since(time: str) -> list[str]:
+        return [run["run_id"] for run in runs(capsys, "--since", time)["runs"]]
+
+    every = [run_id_of(number) for number in (1, 2, 3, 4, 5)]
+    assert since("2026-11-23") == since("2026-11-23T00:00:01") == since("2026-11-22T16:00:01-08:00") == every
+    assert since("2026-11-23T00:00:03") == every[2:]
+    assert since("2026-11-24") == []
+    assert main(["runs", "--since", "2026-11-24"]) == 0
+    assert capsys.readouterr().out == "no runs since 2026-11-24T00:00:00+00:00 in artifacts\n"
+
+
+def test_top_lists_the_most_accurate_complete_runs_of_each_dataset_best_first(
+    published: list[Published], capsys: pytest.CaptureFixture[str]
+) -> None:
+    listed = runs(capsys, "--top", "2")["runs"]
+    assert [run["run_id"] for run in listed] == [run_id_of(number) for number in (4, 3, 2)]
+    assert [run["dataset"] for run in listed] == ["fashion-mnist", "mnist", "mnist"]
+    assert [run["run_id"] for run in runs(capsys, "--top", "9", "--dataset", "mnist")["runs"]] == [
+        run_id_of(number) for number in (3, 2, 1)
+    ]
+
+
+def test_csv_has_the_columns_of_json_and_nothing_else_on_stdout(
+    published: list[Published], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert promote(open_store("artifacts"), published[0].run_id)
+    for alias in ("best", "also"):
+        move_alias(open_store("artifacts"), published[1].run_id, alias)
+    path = Path("artifacts/runs", published[2].run_id, "manifest.json")
+    path.write_bytes(path.read_bytes().replace(b"cpu", b"gpu", 1))
+    assert main(["runs", "--csv", "--plot", "runs.png"]) == 1
+    printed = capsys.readouterr()
+    rows = list(csv.DictReader(io.StringIO(printed.out)))
+    report = runs(capsys, code=1)
+    assert [*rows[0]] == [*report["runs"][0]]
+    assert len(rows) == len(report["runs"]) == 5
+    for row, run in zip(rows, report["runs"], strict=True):
+        expected = {**run, "aliases": " ".join(run["aliases"])}
+        assert row == {name: "" if value is None else str(value) for name, value in expected.items()}
+    assert [row["aliases"] for row in rows] == ["", "also best", "", "", ""]
+    assert printed.err == f"error: {rows[2]['damage']}\n"
+    assert Path("runs.png").exists()
+
+
+def test_a_table_has_a_column_of_aliases_if_a_run_has_one(
+    published: list[Published], capsys: pytest.CaptureFixture[str]
+) -> None:
+    store = open_store("artifacts")
+    assert promote(store, published[0].run_id)
+    assert main(["runs"]) == 0
+    assert "alias" not in capsys.readouterr().out
+    for alias in ("best", "also"):
+        move_alias(store, published[1].run_id, alias)
+    assert main(["runs"]) == 0
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert lines[0][-1] == "alias"
+    assert [line[-2:] for line in lines if line[:1] == [published[1].run_id]] == [["also", "best"]]
 
 
 def test_the_champion_is_marked(published: list[Published], capsys: pytest.CaptureFixture[str]) -> None:

@@ -13,10 +13,12 @@ import pytest
 from mnist_bp.cli.champion import report_on
 from mnist_bp.config import RunConfig
 from mnist_bp.errors import ConfigError, DataFormatError, StoreError
+from mnist_bp.registry.aliases import move_alias
 from mnist_bp.registry.champion import MAX_CHAMPIONS, ChampionLog, append, find_champions, read_history, read_log
 from mnist_bp.registry.comparison import read_published_model
 from mnist_bp.registry.gate import GateSettings, decide
 from mnist_bp.registry.log_entries import entry_key, list_logs
+from mnist_bp.registry.names import resolve_run
 from mnist_bp.registry.nightly import days_of, find_identical_run, recent_nights
 from mnist_bp.registry.promotion_record import read_promotion
 from mnist_bp.registry.rollback import roll_back
@@ -195,10 +197,27 @@ REQUESTS = {
     "rollback": (1, 7, 1),
     "promote": (1, 9, 2),
     "keep": (1, 9, 2),
+    "name: id": (0, 0, 0),
+    "name: start": (1, 0, 0),
+    "name: latest": (1, 0, 0),
+    "name: champion": (2, 2, 0),
+    "alias": (1, 5, 1),
+    "name: alias": (2, 2, 0),
+    "name: alias:dataset": (1, 2, 0),
 }
 """Listings (a page each), reads and writes of each action; those of docs/stores.md."""
 
-LOG_LISTINGS = {"champion": 2, "find champions": 2, "rollback": 1, "promote": 1, "keep": 1}
+LOG_LISTINGS = {
+    "champion": 2,
+    "find champions": 2,
+    "rollback": 1,
+    "promote": 1,
+    "keep": 1,
+    "name: champion": 2,
+    "alias": 1,
+    "name: alias": 2,
+    "name: alias:dataset": 1,
+}
 """How many of the listings are of a log, and have a page for each 1,000 nights."""
 
 
@@ -266,6 +285,13 @@ def test_the_requests_of_a_command_do_not_grow_with_the_store(runs: int, monkeyp
         "nightly: report": lambda: recent_nights(store, "mnist", night),
         "rollback": lambda: roll_back(store, dataset="mnist"),
         "promote": lambda: challenge(store, run),
+        "name: id": lambda: resolve_run(store, run.run_id),
+        "name: start": lambda: resolve_run(store, "20261123T03"),
+        "name: latest": lambda: resolve_run(store, "latest", now=datetime(2026, 11, 23, 12, tzinfo=UTC)),
+        "name: champion": lambda: resolve_run(store, "champion"),
+        "alias": lambda: move_alias(store, run.run_id, "best"),
+        "name: alias": lambda: resolve_run(store, "best"),
+        "name: alias:dataset": lambda: resolve_run(store, "best:mnist"),
     }
     counted = {name: store.count(action) for name, action in actions.items()}
     worse = publish_model(store, "20261123T040000Z-00000000", 1_000)

@@ -23,6 +23,7 @@ from hypothesis import strategies as st
 from mnist_bp.documents.champion import PromotionOutcome
 from mnist_bp.errors import ChecksumError, DataFormatError, StoreError
 from mnist_bp.layout import MANIFEST, PROMOTION, RUNS
+from mnist_bp.registry.aliases import move_alias
 from mnist_bp.registry.catalog import catalog_runs, list_runs, read_manifest
 from mnist_bp.registry.champion import append, read_log
 from mnist_bp.registry.gc import collect, plan
@@ -102,6 +103,17 @@ def test_the_latest_champions_are_kept_and_each_run_is_counted_once(store: Memor
     assert gc(store, keep=1, champions=2) == [first]
     assert runs_in(store) == [second, third, newest]
     assert gc(store, keep=0, champions=1) == [third, newest]
+
+
+def test_a_run_is_kept_as_long_as_it_has_an_alias(store: MemoryStore) -> None:
+    (champion,) = with_champion(store, 9)
+    old = [publish(store, number) for number in (1, 2)]
+    move_alias(store, old[0], "best")
+    policy = RetentionPolicy(0, 1, DAY)
+    assert plan(store, NOWHERE, policy, now=NOW).kept[old[0]] == "the alias best of mnist"
+    assert gc(store, keep=0) == [old[1]]
+    move_alias(store, champion, "best")
+    assert gc(store, keep=0) == [old[0]]
 
 
 def test_runs_younger_than_the_grace_period_are_kept_complete_or_not(store: MemoryStore, times: Times) -> None:
@@ -339,6 +351,12 @@ class World:
         with contextlib.suppress(StoreError):
             promote(self.store, run_id, dataset)
 
+    def alias(self, place: int, name: str) -> None:
+        """Let an alias name one of all runs, unless it has been or is being removed, or has no champion to follow."""
+        run_id, _ = list(self.complete.items())[place % len(self.complete)]
+        with contextlib.suppress(StoreError):
+            move_alias(self.store, run_id, name)
+
     def collect(self) -> None:
         collect(self.store, NOWHERE, self.rules, now=NOW)
 
@@ -350,6 +368,7 @@ class World:
             history = [change.run_id for change in reversed(read_log(self.store, dataset).champions)]
             protected |= {*ours[: self.rules.keep], *list(dict.fromkeys(history))[: self.rules.keep_champions]}
             protected |= set() if history else set(ours)
+            protected |= set(read_log(self.store, dataset).aliases.values())
         return protected
 
     def check(self) -> None:
@@ -369,6 +388,7 @@ EVENTS = st.dictionaries(
     st.integers(0, 70),
     st.one_of(
         st.tuples(st.just("promote"), PLACE),
+        st.tuples(st.just("alias"), PLACE, st.sampled_from(["best", "other"])),
         st.tuples(st.just("publish"), DATASET),
         st.tuples(st.just("collect")),
         st.tuples(st.just("die")),
@@ -393,7 +413,7 @@ def test_no_referenced_run_is_removed_whatever_happens_at_any_call(
         world.promote(place)
     actions: dict[Call, Action] = {}
     for call, (kind, *arguments) in events.items():
-        if kind != "promote" or world.complete:
+        if kind not in ("promote", "alias") or world.complete:
             actions[call] = partial(getattr(world, kind), *arguments) if kind != "die" else die
     with pytest.MonkeyPatch.context() as patch:
         without_threads(patch)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 import pytest
 
 from mnist_bp.errors import ConfigError, MnistBpError, StoreError
@@ -94,6 +96,11 @@ def test_latest_is_the_newest_complete_run_that_is_not_of_the_future(store: Memo
     publish(store, "20240102T000000Z-00000000", manifest=False)
     publish(store, "29990101T000000Z-00000000")
     assert resolve_run(store, "latest") == new
+    skewed = publish(store, "20261231T235959Z-00000000")
+    assert resolve_run(store, "latest", now=datetime(2026, 12, 31, tzinfo=UTC)) == skewed
+    assert resolve_run(store, "latest", now=datetime(2026, 12, 30, tzinfo=UTC)) == new
+    assert resolve_run(store, "latest", now=datetime(2027, 1, 1, tzinfo=UTC)) == skewed
+    assert resolve_run(store, "latest", now=datetime(2029, 1, 1, tzinfo=UTC)) == skewed
 
 
 def test_champion_means_the_only_one_and_with_a_dataset_its_own(store: MemoryStore) -> None:
@@ -116,8 +123,8 @@ def test_without_a_champion_the_error_states_how_to_get_one(store: MemoryStore) 
 
 def test_a_name_that_nothing_has_is_refused_with_what_is_expected(store: MemoryStore) -> None:
     assert error_of(store, "best", StoreError) == (
-        "'best': no run has this name: expected a run id, latest, champion or an alias; there are no aliases; "
-        "see mnist-bp runs"
+        "memory://runs/: no run has the name 'best': expected a run id, latest, champion or an alias; "
+        "there are no aliases; see mnist-bp runs"
     )
 
 

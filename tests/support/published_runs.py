@@ -187,7 +187,7 @@ def promote(store: Store, run_id: str, dataset: str = "mnist", action: Action = 
 def changes(store: Store, dataset: str = "mnist") -> list[LogEntry]:
     """Read the whole log of a champion, which checks it, and return the entries that made a run champion."""
     entries = read_history(store, read_log(store, dataset)).values()
-    return [entry for entry, _ in entries if entry.run_id is not None and entry.action != "keep"]
+    return [entry for entry, _ in entries if entry.run_id is not None and entry.action not in ("keep", "alias")]
 
 
 def champions(store: Store, dataset: str = "mnist") -> list[str]:
