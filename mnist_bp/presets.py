@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Final, Literal
 
 from mnist_bp.config import RunConfig
+from mnist_bp.model.recipe import Recipe, recipe_of
 
 PresetName = Literal["lab-8-4", "lab-8-4-sum", "lab-8-4-scaled", "relu-30", "relu-128", "smoke"]
 
@@ -54,3 +56,28 @@ PRESETS: Final[Mapping[str, RunConfig]] = {
 
 The gate's limits come from 32 or 64 seeds of each; see docs/gate.md.
 """
+
+
+def training_name(config: Mapping[str, Any], steps: int, seeds: int = 1) -> str:
+    """Name how a run was trained, such as `relu-128, 60,000 steps`: runs of one name differ in seed and data alone.
+
+    Args:
+        config: The settings by name, such as those that a manifest records.
+        steps: Steps of its last checkpoint.
+        seeds: Number of models that the run's own model is the best of.
+    """
+    wanted = _computation(config)
+    names = (name for name, preset in PRESETS.items() if _computation(dict(preset)) == wanted)
+    name = next(names, None) or _in_words(*wanted)
+    return f"{name}, {steps:,} steps{f', best of {seeds:,} seeds' if seeds > 1 else ''}"
+
+
+def _computation(config: Mapping[str, Any]) -> tuple[Recipe, int, int]:
+    """Return what each step computes: the recipe, the hidden units and the batch size; without the number of steps."""
+    defaults = RunConfig.model_fields
+    hidden, batch_size = (config.get(name, defaults[name].default) for name in ("hidden", "batch_size"))
+    return replace(recipe_of(config), steps=0), hidden, batch_size
+
+
+def _in_words(recipe: Recipe, hidden: int, batch_size: int) -> str:
+    return f"{recipe.label}, hidden {hidden}, batch size {batch_size}"

@@ -9,7 +9,7 @@ import pytest
 
 from mnist_bp.cli.flags import TrainCommand, parse
 from mnist_bp.config import RunConfig
-from mnist_bp.presets import PRESETS
+from mnist_bp.presets import PRESETS, training_name
 
 
 @pytest.mark.parametrize("preset", PRESETS)
@@ -31,3 +31,20 @@ def test_the_lab_preset_states_the_lab_and_is_the_default() -> None:
     assert PRESETS["lab-8-4"] == RunConfig()
     stated = {"steps", "batch_size", "learning_rate", "bias_gradient", "hidden", "seed", "checkpoint_every"}
     assert PRESETS["lab-8-4"].model_fields_set == stated
+
+
+@pytest.mark.parametrize("preset", [name for name in PRESETS if name != "smoke"])
+def test_a_run_of_a_preset_is_named_by_it_and_its_length_whatever_its_seed(preset: str) -> None:
+    config = PRESETS[preset]
+    record = config.model_copy(update={"seed": 20261123}).record
+    assert training_name(record, config.steps) == f"{preset}, {config.steps:,} steps"
+    assert training_name(record, 77, seeds=64) == f"{preset}, 77 steps, best of 64 seeds"
+
+
+@pytest.mark.parametrize("change", [{"shift": 0}, {"hidden": 129}, {"batch_size": 11}, {"learning_rate": 0.01}])
+def test_a_run_that_no_preset_describes_is_named_by_its_settings(change: dict[str, float]) -> None:
+    name = training_name(PRESETS["relu-128"].model_copy(update=change).record, 60_000)
+    assert not name.startswith("relu-128")
+    assert name.endswith(" steps")
+    for setting, value in change.items():
+        assert value == 0 or f"{setting.replace('_', ' ')} {value}" in name

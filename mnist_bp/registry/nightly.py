@@ -18,12 +18,13 @@ from pydantic import JsonValue
 from mnist_bp.config import PLACES, RunConfig
 from mnist_bp.documents.manifest import Manifest
 from mnist_bp.errors import ChecksumError, ConfigError, DataFormatError
-from mnist_bp.layout import PROMOTION
+from mnist_bp.layout import PROMOTION, REPORT, run_key
+from mnist_bp.presets import training_name
 from mnist_bp.registry.catalog import CatalogedRun, ListedRun, catalog_runs, list_runs
 from mnist_bp.registry.code import code_sha256
 from mnist_bp.registry.promotion_record import read_promotion
 from mnist_bp.report.nights import Night
-from mnist_bp.storage.address import open_store
+from mnist_bp.storage.address import open_store, url_of
 from mnist_bp.storage.interface import Store
 from mnist_bp.storage.parallel import in_parallel
 
@@ -153,8 +154,7 @@ def recent_nights(store: Store, dataset: str, today: date | None = None) -> list
     if not nights and len(searched) == len(complete):
         nights = ours
     shown = sorted(nights, key=lambda night: (night.day, night.run_id))[-NIGHTS_SHOWN:]
-    decisions = in_parallel(partial(_decision, store), [night.run_id for night in shown])
-    return [replace(night, decision=decision) for night, decision in zip(shown, decisions, strict=True)]
+    return list(in_parallel(partial(_with_decision, store), shown))
 
 
 def _recent_runs(store: Store, today: date | None) -> list[ListedRun]:
@@ -173,15 +173,22 @@ def _night(run: CatalogedRun, dataset: str) -> Night | None:
     seed, final = run.manifest.config.get("seed"), run.manifest.final  # of several seeds, not that of the model
     night = night_of_seed(seed) if isinstance(seed, int) else None
     day = night or run.manifest.created.date()
-    return Night(run.manifest.run_id, day, night is not None, final.step, final.accuracy)
+    training = training_name(run.manifest.config, final.step, len(run.manifest.seeds))
+    return Night(run.manifest.run_id, day, night is not None, final.step, final.accuracy, training)
 
 
-def _decision(store: Store, run_id: str) -> str | None:
+def _with_decision(store: Store, night: Night) -> Night:
+    """Add the decision on a night, the champion's accuracy after it, and the address of its report."""
+    night = replace(night, url=url_of(store, run_key(night.run_id, REPORT)))
     try:
-        promotion = read_promotion(store, run_id)
+        promotion = read_promotion(store, night.run_id)
     except (ChecksumError, DataFormatError):
-        return "damaged"
-    return promotion.outcome if promotion else None
+        return replace(night, decision="damaged")
+    if promotion is None:
+        return night
+    before = promotion.figures.champion_accuracy if promotion.figures else None
+    champion = night.accuracy if promotion.outcome == "promoted" else before
+    return replace(night, decision=promotion.outcome, champion=champion)
 
 
 def _settings(config: Mapping[str, JsonValue]) -> dict[str, JsonValue]:

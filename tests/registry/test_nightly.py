@@ -18,7 +18,8 @@ from hypothesis import strategies as st
 
 from mnist_bp.errors import ConfigError
 from mnist_bp.registry.nightly import NIGHTS_SHOWN, night_of, night_of_seed, recent_nights, seed_of, zone_of
-from mnist_bp.report.nights import nights_headline, nights_markdown, nights_svg
+from mnist_bp.report.nights import Night, nights_headline, nights_markdown, nights_svg
+from mnist_bp.report.style import DARK, LIGHT
 from mnist_bp.storage.local import LocalStore
 from tests.support.published_runs import checkpoint, publish, put_promotion
 
@@ -126,7 +127,7 @@ def test_the_chart_has_a_mark_per_night_filled_for_champions_and_names_each_day_
     put_promotion(store, nights[-1])
     picture = ET.fromstring(nights_svg(recent_nights(store, "mnist", TODAY)))
     marks = list(picture.iter("{http://www.w3.org/2000/svg}circle"))
-    assert [mark.get("class") for mark in marks] == [*[None] * (count - 1), "promoted"]
+    assert [mark.get("class") for mark in marks] == [*["main"] * (count - 1), "promoted main"]
     heights = [float(str(mark.get("cy"))) for mark in marks]
     assert heights == sorted(heights, reverse=True)
     days = [text.text for text in picture.iter("{http://www.w3.org/2000/svg}text") if "Nov" in str(text.text)]
@@ -146,6 +147,84 @@ def test_the_markdown_contains_the_chart_and_a_table_that_starts_with_the_newest
         f"| 2026-11-03 | `{last}` | 2,000 | 0.9200 |  |",
         f"| 2026-11-02 | `{first}` | 2,000 | 0.9100 |  |",
     ]
+
+
+SVG = "{http://www.w3.org/2000/svg}"
+
+
+def night_of_accuracy(number: int, accuracy: float, training: str = "relu-128, 60,000 steps", **about: Any) -> Night:
+    return Night(f"run-{number}", FIRST + timedelta(days=number), True, 60_000, accuracy, training, **about)
+
+
+def drawn(nights: list[Night], style: str) -> list[list[tuple[float, float]]]:
+    """Return the lines of a style in the chart, without the sample in the legend, which is last."""
+    lines = [line for line in ET.fromstring(nights_svg(nights)).iter(f"{SVG}polyline") if line.get("class") == style]
+    points = [[tuple(map(float, point.split(","))) for point in str(line.get("points")).split()] for line in lines]
+    return [[(x, y) for x, y in line] for line in points[:-1]]
+
+
+def test_nights_of_another_length_or_recipe_are_not_joined_by_a_line() -> None:
+    trainings = ["lab-8-4, 10,000 steps"] * 2 + ["relu-128, 60,000 steps"] + ["relu-128, 360,000 steps"] * 2
+    nights = [night_of_accuracy(number, 0.9 + number / 100, name) for number, name in enumerate(trainings)]
+    assert [len(line) for line in drawn(nights, "main")] == [2]
+    assert [len(line) for line in drawn(nights, "other")] == [2, 1]
+    picture = ET.fromstring(nights_svg(nights))
+    marks = list(picture.iter(f"{SVG}circle"))
+    assert [mark.get("class") for mark in marks] == ["other"] * 3 + ["main"] * 2
+    legend = [text.text for text in picture.iter(f"{SVG}text")][-2:]
+    assert legend == ["relu-128, 360,000 steps", "trained otherwise; not joined"]
+    assert "| night | run | steps | training | accuracy | decision |" in nights_markdown("mnist", nights)
+
+
+def test_the_accuracy_of_the_champion_is_a_line_that_rises_where_a_night_became_champion() -> None:
+    accuracies = [(0.98, 0.98), (0.975, 0.98), (0.985, 0.985), (0.97, 0.985)]
+    nights = [night_of_accuracy(number, mine, champion=best) for number, (mine, best) in enumerate(accuracies)]
+    (line,) = drawn(nights, "champion")
+    marks = [
+        (float(str(m.get("cx"))), float(str(m.get("cy"))))
+        for m in ET.fromstring(nights_svg(nights)).iter(f"{SVG}circle")
+    ]
+    first, third = marks[0][1], marks[2][1]
+    assert [y for _, y in line] == [first, first, first, first, third, third, third, third]
+    assert [x for x, _ in line] == sorted(x for x, _ in line)
+    assert line[3][0] == line[4][0] == marks[2][0]
+    assert line[-1][0] >= marks[-1][0]
+    assert "champion, 0.9850 now" in nights_svg(nights).decode()
+
+
+def test_the_champion_after_a_night_is_read_from_the_decision_on_it(store: LocalStore) -> None:
+    promoted, kept, undecided = put_night(store, 1, 0.92), put_night(store, 2, 0.91), put_night(store, 3, 0.9)
+    put_promotion(store, promoted)
+    put_promotion(store, kept, outcome="kept", champion_accuracy=0.92)
+    assert [(night.run_id, night.champion) for night in recent_nights(store, "mnist", TODAY)] == [
+        (promoted, 0.92),
+        (kept, 0.92),
+        (undecided, None),
+    ]
+
+
+def test_a_chart_has_its_legend_below_every_point_and_colours_for_light_and_dark() -> None:
+    nights = [night_of_accuracy(number, accuracy, champion=0.98) for number, accuracy in enumerate((0.98, 0.1, 0.0))]
+    picture = ET.fromstring(nights_svg(nights))
+    lowest = max(float(str(mark.get("cy"))) + 4 for mark in picture.iter(f"{SVG}circle"))
+    legend = [
+        text for text in picture.iter(f"{SVG}text") if text.text in ("relu-128, 60,000 steps", "champion, 0.9800 now")
+    ]
+    assert len(legend) == 2
+    assert all(lowest < float(str(text.get("y"))) < float(str(picture.get("height"))) for text in legend)
+    (style,) = picture.iter(f"{SVG}style")
+    light, dark = str(style.text).split("prefers-color-scheme: dark")
+    assert LIGHT["accent"] in light
+    assert DARK["accent"] in dark
+
+
+def test_a_night_is_linked_where_the_store_has_an_address_for_a_browser(
+    store: LocalStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_id = put_night(store, 1)
+    monkeypatch.setenv("MNIST_BP_ARTIFACTS_URL", "https://web.example/a")
+    text = nights_markdown("mnist", recent_nights(store, "mnist", TODAY))
+    assert f"| [`{run_id}`](https://web.example/a/runs/{run_id}/report.html) |" in text
 
 
 # ---------------------------------------------------------------------------------------------------------------------

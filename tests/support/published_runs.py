@@ -21,7 +21,7 @@ from typing import Any, Final
 from mnist_bp.config import RunConfig
 from mnist_bp.data.datasets import DATASETS
 from mnist_bp.documents import encoding
-from mnist_bp.documents.champion import Action, EntryReference, LogEntry, PromotionOutcome, PromotionRecord
+from mnist_bp.documents.champion import Action, EntryReference, GateFigures, LogEntry, PromotionOutcome, PromotionRecord
 from mnist_bp.documents.manifest import CheckpointEntry, CodeEntry, DatasetEntry, FileEntry, Manifest, ParquetFiles
 from mnist_bp.layout import MANIFEST, PROMOTION, RUNS
 from mnist_bp.registry.catalog import read_manifest
@@ -155,13 +155,16 @@ def put_promotion(
     dataset: str = "mnist",
     outcome: PromotionOutcome = "promoted",
     entry: EntryReference | None = None,
+    champion_accuracy: float | None = None,
 ) -> None:
-    """Put the promotion record of a run."""
+    """Put the promotion record of a run, with the figures of a comparison if a champion has an accuracy."""
+    figures = None if champion_accuracy is None else _figures_of(champion_accuracy)
     record = PromotionRecord(
         run_id=run_id,
         dataset=dataset,
         outcome=outcome,
         reason="it is better by 12 of 10,000 images",
+        figures=figures,
         champion_before=None,
         champion_after=run_id if outcome == "promoted" else None,
         log_entry=entry,
@@ -169,6 +172,23 @@ def put_promotion(
     )
     content = encoding.dumps(record)
     store.put(f"{RUNS}{run_id}/{PROMOTION}", content, sha256_of_bytes(content))
+
+
+def _figures_of(champion_accuracy: float) -> GateFigures:
+    """Make the figures of a comparison in which the challenger was not better."""
+    return GateFigures(
+        test_images=10_000,
+        champion_accuracy=champion_accuracy,
+        challenger_accuracy=champion_accuracy,
+        gain=0.0,
+        champion_alone_right=0,
+        challenger_alone_right=0,
+        p_value=1.0,
+        challenger_per_class=(champion_accuracy,) * 10,
+        significance=0.05,
+        minimum_gain=0.0,
+        class_floor=0.75,
+    )
 
 
 def promote(store: Store, run_id: str, dataset: str = "mnist", action: Action = "promote") -> ChampionLog | None:
