@@ -8,6 +8,8 @@ from typing import Any
 from rich.table import Table
 
 from bench.rounds import empty_table
+from mnist_bp.report.png_plots import plot_style
+from mnist_bp.report.style import LIGHT
 
 
 def table(result: dict[str, Any]) -> Table:
@@ -45,16 +47,16 @@ def plot(result: dict[str, Any], path: Path) -> None:
         [row["us_per_step"]["max"] - median for median, row in zip(medians, slowest_first, strict=True)],
     ]
     titles = [row["title"] for row in slowest_first]
-    colours = ["#c44e52" if title.startswith("mnist-bp") else "#8c96a3" for title in titles]
-    figure = Figure(figsize=(9.6, 1.6 + 0.36 * len(titles)), dpi=100, layout="constrained")
-    axes = figure.add_subplot()
-    bars = axes.barh(titles, medians, xerr=ranges, color=colours, ecolor="#444444", capsize=2)
-    axes.bar_label(bars, [f"{median:,.1f}" if median < 100 else f"{median:,.0f}" for median in medians], padding=6)
-    axes.set(xscale="log", title=_title(result), xlabel=f"microseconds per step\n{result['machine']['cpu']}")
-    axes.set_xlim(min(medians, default=1) / 2, max(medians, default=1) * 3)
-    axes.grid(axis="x", alpha=0.3)
-    axes.set_axisbelow(True)
-    figure.savefig(path)
+    colours = [LIGHT["accent"] if title.startswith("mnist-bp") else LIGHT["quiet"] for title in titles]
+    with plot_style():
+        figure = Figure(figsize=(9.6, 1.6 + 0.36 * len(titles)), dpi=100, layout="constrained")
+        axes = figure.add_subplot()
+        bars = axes.barh(titles, medians, xerr=ranges, color=colours, ecolor=LIGHT["ink"], capsize=2)
+        axes.bar_label(bars, [f"{median:,.1f}" if median < 100 else f"{median:,.0f}" for median in medians], padding=6)
+        axes.set(xscale="log", title=_title(result), xlabel=f"microseconds per step\n{result['machine']['cpu']}")
+        axes.set_xlim(min(medians, default=1) / 2, max(medians, default=1) * 3)
+        axes.grid(visible=False, axis="y")
+        figure.savefig(path)
 
 
 def _title(result: dict[str, Any]) -> str:

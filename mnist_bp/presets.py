@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import asdict
 from typing import Any, Final, Literal
 
 from mnist_bp.config import RunConfig
-from mnist_bp.model.recipe import Recipe, recipe_of
+from mnist_bp.model.recipe import recipe_of
 
 PresetName = Literal["lab-8-4", "lab-8-4-sum", "lab-8-4-scaled", "relu-30", "relu-128", "smoke"]
 
@@ -67,17 +67,15 @@ def training_name(config: Mapping[str, Any], steps: int, seeds: int = 1) -> str:
         seeds: Number of models that the run's own model is the best of.
     """
     wanted = _computation(config)
-    names = (name for name, preset in PRESETS.items() if _computation(dict(preset)) == wanted)
-    name = next(names, None) or _in_words(*wanted)
+    others = {name: _computation(dict(preset)) for name, preset in PRESETS.items()}
+    nearest, theirs = min(others.items(), key=lambda other: len(wanted.items() - other[1].items()))
+    changed = [f"{name.replace('_', ' ')} {value}" for name, value in wanted.items() if value != theirs[name]]
+    name = f"{nearest} with {', '.join(changed)}" if changed else nearest
     return f"{name}, {steps:,} steps{f', best of {seeds:,} seeds' if seeds > 1 else ''}"
 
 
-def _computation(config: Mapping[str, Any]) -> tuple[Recipe, int, int]:
-    """Return what each step computes: the recipe, the hidden units and the batch size; without the number of steps."""
-    defaults = RunConfig.model_fields
-    hidden, batch_size = (config.get(name, defaults[name].default) for name in ("hidden", "batch_size"))
-    return replace(recipe_of(config), steps=0), hidden, batch_size
-
-
-def _in_words(recipe: Recipe, hidden: int, batch_size: int) -> str:
-    return f"{recipe.label}, hidden {hidden}, batch size {batch_size}"
+def _computation(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings that decide what each step computes, with the lab's where the configuration has none."""
+    recipe = asdict(recipe_of(config))
+    del recipe["steps"]
+    return recipe | {name: config.get(name, RunConfig.model_fields[name].default) for name in ("hidden", "batch_size")}

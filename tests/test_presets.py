@@ -41,10 +41,18 @@ def test_a_run_of_a_preset_is_named_by_it_and_its_length_whatever_its_seed(prese
     assert training_name(record, 77, seeds=64) == f"{preset}, 77 steps, best of 64 seeds"
 
 
-@pytest.mark.parametrize("change", [{"shift": 0}, {"hidden": 129}, {"batch_size": 11}, {"learning_rate": 0.01}])
-def test_a_run_that_no_preset_describes_is_named_by_its_settings(change: dict[str, float]) -> None:
-    name = training_name(PRESETS["relu-128"].model_copy(update=change).record, 60_000)
-    assert not name.startswith("relu-128")
-    assert name.endswith(" steps")
-    for setting, value in change.items():
-        assert value == 0 or f"{setting.replace('_', ' ')} {value}" in name
+@pytest.mark.parametrize(
+    ("preset", "change", "name"),
+    [
+        ("relu-128", {"shift": 0}, "relu-128 with shift 0"),
+        ("relu-128", {"hidden": 129, "batch_size": 11}, "relu-128 with hidden 129, batch size 11"),
+        ("lab-8-4", {"learning_rate": 0.25}, "lab-8-4 with learning rate 0.25"),
+        ("lab-8-4", {"loss": "cross_entropy"}, "lab-8-4 with loss cross_entropy"),
+    ],
+)
+def test_another_run_is_named_by_the_nearest_preset_and_what_differs(
+    preset: str, change: dict[str, object], name: str
+) -> None:
+    config = PRESETS[preset].model_copy(update=change)
+    assert training_name(config.record, 60_000) == f"{name}, 60,000 steps"
+    assert training_name({"steps": 2_000}, 2_000) == "lab-8-4, 2,000 steps"  # of a manifest without the other settings
