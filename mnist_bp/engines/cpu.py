@@ -114,13 +114,13 @@ def _pad(model: Model) -> Padded:
 
 
 def _in_blocks(W1: FloatArray) -> FloatArray:
-    """Copy W1 into blocks of hidden units, one below the other."""
+    """Copy W1 into blocks of hidden units, one after the other."""
     D, H = W1.shape
     blocks = aligned_zeros((-(-H // HIDDEN_LANES) * D, HIDDEN_LANES), W1.dtype)
     for first in range(0, H, HIDDEN_LANES):
         units = W1[:, first : first + HIDDEN_LANES]
         blocks[first // HIDDEN_LANES * D :][:D, : units.shape[1]] = units
-    return blocks
+    return blocks.reshape(1, -1)
 
 
 def _unpad(padded: Padded, like: Model) -> Model:
