@@ -9,9 +9,10 @@ from typing import ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from mnist_bp.engines.cpu_kernel import CLASS_LANES, HIDDEN_LANES, Padded, compiled_kernels, compiled_packer, max_words
+from mnist_bp.engines.cpu_kernel import CLASS_LANES, HIDDEN_LANES, Padded, compiled_kernels
 from mnist_bp.engines.interface import PIXEL_SCALE, Batches
 from mnist_bp.engines.parallel import on_every_core
+from mnist_bp.engines.pixel_words import compiled_packer, max_words
 from mnist_bp.model.parameters import FloatArray, Model, Parameters, UInt8Array, writable
 from mnist_bp.model.recipe import Activation, Recipe
 
@@ -46,7 +47,7 @@ class CpuData:
     """See `ResidentData`.
 
     Args:
-        words: Nonzero pixels, packed as in `mnist_bp.engines.cpu_kernel`.
+        words: Nonzero pixels, packed as in `mnist_bp.engines.pixel_words`.
         starts: Index of each image's first word, shape (N + 1,).
         labels: Shape (N,).
         classes: K.

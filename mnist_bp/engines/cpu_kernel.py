@@ -20,9 +20,9 @@ Layout, and why:
 - W1 is stored in blocks of 32 units, one after the other, as one sequence of numbers: a row is one vector, and the
   distance to the row of the next pixel is the distance of the pixels times 32.
 - W2 is stored twice, as (H, K) for the forward pass and as (K, H) for (4), so that both read along rows.
-- An image is a sequence of byte pairs, (distance from the previous pixel, value), four pairs to a 64-bit word: 300
-  bytes instead of 784, in one stream. The words of the image after next are prefetched while this one is computed;
-  otherwise every image would stall on memory.
+- An image is a sequence of byte pairs, (distance from the previous pixel, value), four pairs to a 64-bit word; see
+  `mnist_bp.engines.pixel_words`. The words of the step after next are prefetched while a step is computed; otherwise
+  every image would stall on memory.
 - An image is moved by starting at another row of W1: its pairs are distances, so they move together.
 - In layer 2, two examples or two rows are computed at a time: they share loads, and neither waits for its own sum.
 - Pixels stay bytes; a table of 256 entries converts them to x in the precision of the weights, including the scale.
@@ -52,7 +52,7 @@ from mnist_bp.engines.numba_vectors import (
     store,
     vector_ops,
 )
-from mnist_bp.model.parameters import FloatArray, UInt8Array
+from mnist_bp.model.parameters import FloatArray
 
 HIDDEN_LANES: Final = 32
 CLASS_LANES: Final = 16
@@ -65,11 +65,9 @@ PREDICT_BLOCK: Final = 16
 load_h, broadcast_h, zeros_h = vector_ops(HIDDEN_LANES)
 load_k, broadcast_k, zeros_k = vector_ops(CLASS_LANES)
 
-_ONE, _TWO, _BYTE = np.uint64(1), np.uint64(2), np.uint64(255)
+_ONE, _BYTE = np.uint64(1), np.uint64(255)
 _LANES: Final = np.uint64(HIDDEN_LANES)
 _FLUSH: Final = np.uint64(FLUSH)
-_MAX_DISTANCE: Final = np.uint64(247)
-"""Largest distance to the first of eight pixels, so that each of the eight is at most 255 away."""
 
 
 class Padded(NamedTuple):
@@ -250,7 +248,7 @@ def train_kernel(
 
     Args:
         model: A `Padded` model.
-        words: Nonzero pixels of all images, packed as described in the module's docstring, uint64.
+        words: Nonzero pixels of all images, packed as in `mnist_bp.engines.pixel_words`, uint64.
         starts: Index of each image's first word, shape (N + 1,), uint32.
         labels: Shape (N,), uint8.
         rows: Row numbers of each step's examples, shape (S, B), int64.
@@ -361,49 +359,6 @@ def predict_kernel(model: Any, words: Any, starts: Any, x: Any, a2: Any, with_re
     write_control(control)
 
 
-def pack_kernel(eights: Any, pairs: Any, starts: Any) -> None:
-    """Pack the nonzero pixels as byte pairs, and pad each image to whole words with pairs of zeros.
-
-    Args:
-        eights: Pixels, eight to a word, shape (N, D / 8), uint64, little-endian.
-        pairs: Receives the pairs, uint8, of the size given by `max_words`.
-        starts: Receives the index of each image's first word, shape (N + 1,), uint32.
-    """
-    at = np.uint64(0)  # in bytes
-    for image in range(eights.shape[0]):
-        starts[image] = at // 8
-        before = np.uint64(0)
-        for e in range(eights.shape[1]):
-            eight = eights[image, e]
-            if eight == 0:
-                continue
-            p = np.uint64(8 * e)
-            while p - before > _MAX_DISTANCE:  # bridge a longer gap with a pair of value 0
-                pairs[at], pairs[at + _ONE] = _MAX_DISTANCE, 0
-                before, at = before + _MAX_DISTANCE, at + _TWO
-            for _ in range(8):  # write all, advance past the nonzero ones: half the time of testing first
-                value = eight & _BYTE
-                pairs[at], pairs[at + _ONE] = p - before, value
-                if value != 0:
-                    before, at = p, at + _TWO
-                eight >>= np.uint64(8)
-                p += _ONE
-        while at % 8 != 0:
-            pairs[at], pairs[at + _ONE] = 0, 0
-            at += _TWO
-    starts[eights.shape[0]] = at // 8
-
-
-def max_words(images: UInt8Array) -> int:
-    """Return an upper bound of the number of words that `pack_kernel` writes and the other kernels prefetch.
-
-    Args:
-        images: Shape (N, D).
-    """
-    pairs = np.count_nonzero(images) + len(images) * (images.shape[1] // int(_MAX_DISTANCE) + 3)
-    return int(pairs) // 4 + 8  # beyond the last word: prefetches, and pairs that are overwritten
-
-
 class CompiledKernels(NamedTuple):
     """The kernels compiled to machine code."""
 
@@ -433,11 +388,3 @@ def kernel_signatures(dtype: str) -> tuple[tuple[Callable[..., None], tuple[Any,
         (train_kernel, (model, words, starts, labels, rows, offsets, matrix, matrix, matrix, *forms)),
         (predict_kernel, (model, words, starts, matrix, matrix, types.boolean)),
     )
-
-
-@lru_cache
-def compiled_packer() -> Callable[..., None]:
-    """Compile `pack_kernel`, or load it from the cache."""
-    pairs, starts = types.Array(types.uint8, 1, "C"), types.Array(types.uint32, 1, "C")
-    (packer,) = compile_cached("pack", (pack_kernel, (types.Array(types.uint64, 2, "C"), pairs, starts)))
-    return packer
