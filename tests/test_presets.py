@@ -31,3 +31,14 @@ def test_the_lab_preset_states_the_lab_and_is_the_default() -> None:
     assert PRESETS["lab-8-4"] == RunConfig()
     stated = {"steps", "batch_size", "learning_rate", "bias_gradient", "hidden", "seed", "checkpoint_every"}
     assert PRESETS["lab-8-4"].model_fields_set == stated
+
+
+@pytest.mark.parametrize("preset", ["lab-8-4-scaled", "relu-30", "relu-128"])
+@pytest.mark.parametrize("dataset", ["auto", "mnist", "fashion-mnist", "kmnist", "mnist-sample"])
+def test_a_preset_decides_the_limits_of_the_gate_for_mnist_alone(preset: str, dataset: str) -> None:
+    config = parse(TrainCommand, ["--preset", preset, "--dataset", dataset])
+    limits = PRESETS[preset] if dataset in ("auto", "mnist") else RunConfig()
+    assert (config.minimum_gain, config.class_floor) == (limits.minimum_gain, limits.class_floor)
+    assert (config.initial, config.steps) == ("scaled", PRESETS[preset].steps)
+    given = parse(TrainCommand, ["--preset", preset, "--dataset", dataset, "--class-floor", "0.5"])
+    assert given.class_floor == 0.5
