@@ -56,3 +56,14 @@ def test_another_run_is_named_by_the_nearest_preset_and_what_differs(
     config = PRESETS[preset].model_copy(update=change)
     assert training_name(config.record, 60_000) == f"{name}, 60,000 steps"
     assert training_name({"steps": 2_000}, 2_000) == "lab-8-4, 2,000 steps"  # of a manifest without the other settings
+
+
+@pytest.mark.parametrize("preset", ["lab-8-4-scaled", "relu-30", "relu-128"])
+@pytest.mark.parametrize("dataset", ["auto", "mnist", "fashion-mnist", "kmnist", "mnist-sample"])
+def test_a_preset_decides_the_limits_of_the_gate_for_mnist_alone(preset: str, dataset: str) -> None:
+    config = parse(TrainCommand, ["--preset", preset, "--dataset", dataset])
+    limits = PRESETS[preset] if dataset in ("auto", "mnist") else RunConfig()
+    assert (config.minimum_gain, config.class_floor) == (limits.minimum_gain, limits.class_floor)
+    assert (config.initial, config.steps) == ("scaled", PRESETS[preset].steps)
+    given = parse(TrainCommand, ["--preset", preset, "--dataset", dataset, "--class-floor", "0.5"])
+    assert given.class_floor == 0.5

@@ -143,7 +143,8 @@ def _print(report: Report) -> None:
         rows.append((change.run_id, change.at[:19].replace("T", " "), change.action, accuracy, p))
     say(f"{report.dataset}: {report.run_id}\n")
     print_table(("run", "time (UTC)", "action", "accuracy", "p"), rows)
-    chosen = "" if report.history[-1].p_value is None else "; it was chosen by them, so expect less on new ones"
+    replaced = any(change.run_id == report.run_id and change.p_value is not None for change in report.history)
+    chosen = "; it was chosen by them, so expect less on new ones" if replaced else ""
     say(f"\n{'accuracy':<15}{report.accuracy:.4f} on all test images{chosen}")
     say(f"{'since':<15}{report.since}")
     say(f"{'challenges':<15}{_challenges(report)}")

@@ -24,7 +24,7 @@ from mnist_bp.cli.process import print_error
 from mnist_bp.config import RunConfig
 from mnist_bp.errors import ConfigError, StoreError, without_secrets
 from mnist_bp.layout import LATEST
-from mnist_bp.presets import PRESETS, PresetName
+from mnist_bp.presets import MNIST_LIMITS, PRESETS, PresetName
 from mnist_bp.storage.address import absolute_address, open_existing_store, open_store
 from mnist_bp.storage.interface import Store
 from mnist_bp.storage.places import Directory, StoreAddress, artifacts_from_environment, data_dir_from_environment
@@ -197,13 +197,15 @@ class RunCommand(RunConfig, Command):
 
     @classmethod
     def with_preset(cls, values: dict[str, Any]) -> dict[str, Any]:
-        """Return the values of the flags that are given, and those of the preset for the others."""
+        """Return the values of the flags that are given, and those of the preset, on this dataset, for the others."""
         if "epochs" in values and "steps" in values:
             raise ValueError("--epochs and --steps: expected one of the two")
         preset = PRESETS.get(str(values.get("preset")))
         if preset is None:
             return values
         unset = {"steps"} if "epochs" in values else set()
+        if values.get("dataset", "auto") not in ("auto", "mnist"):
+            unset |= MNIST_LIMITS
         return {**preset.model_dump(exclude_unset=True, exclude=unset), **values}
 
 

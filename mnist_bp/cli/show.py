@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Literal
 
@@ -166,11 +166,18 @@ def _facts(report: Report) -> dict[str, str]:
         "engine": f"{manifest.engine} on {manifest.device}, seed {manifest.seed}",
         "training": f"{manifest.final.step:,} steps in {manifest.train_seconds:.2f} s",
         **({"resumed": f"{counted(len(resumed), 'time')}: {resumes}"} if resumed else {}),
-        "certificate": "passed" if certificate.get("passed") else _text(certificate),
+        "certificate": _checked(certificate) if certificate.get("passed") else _text(certificate),
         "promotion": f"{promotion.outcome}: {promotion.reason}" if promotion else "not decided: no promotion.json",
         "code": f"mnist-bp {code.version}, SHA-256 {code.sha256[:16]}",
         "manifest": f"SHA-256 {report.manifest_sha256}",
     }
+
+
+def _checked(certificate: Mapping[str, JsonValue]) -> str:
+    at = certificate.get("at")  # manifests of earlier versions have no time
+    return (
+        f"passed{f' on {str(at)[:10]}' if at else ''}{', before an earlier run' if certificate.get('reused') else ''}"
+    )
 
 
 def _text(value: JsonValue) -> str:

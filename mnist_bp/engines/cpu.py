@@ -9,9 +9,10 @@ from typing import ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from mnist_bp.engines.cpu_kernel import CLASS_LANES, HIDDEN_LANES, Padded, compiled_kernels, compiled_packer, max_words
+from mnist_bp.engines.cpu_kernel import CLASS_LANES, HIDDEN_LANES, Padded, compiled_kernels
 from mnist_bp.engines.interface import PIXEL_SCALE, Batches
 from mnist_bp.engines.parallel import on_every_core
+from mnist_bp.engines.pixel_words import compiled_packer, max_words
 from mnist_bp.model.parameters import FloatArray, Model, Parameters, UInt8Array, writable
 from mnist_bp.model.recipe import Activation, Recipe
 
@@ -46,7 +47,7 @@ class CpuData:
     """See `ResidentData`.
 
     Args:
-        words: Nonzero pixels, packed as in `mnist_bp.engines.cpu_kernel`.
+        words: Nonzero pixels, packed as in `mnist_bp.engines.pixel_words`.
         starts: Index of each image's first word, shape (N + 1,).
         labels: Shape (N,).
         classes: K.
@@ -114,13 +115,13 @@ def _pad(model: Model) -> Padded:
 
 
 def _in_blocks(W1: FloatArray) -> FloatArray:
-    """Copy W1 into blocks of hidden units, one below the other."""
+    """Copy W1 into blocks of hidden units, one after the other."""
     D, H = W1.shape
     blocks = aligned_zeros((-(-H // HIDDEN_LANES) * D, HIDDEN_LANES), W1.dtype)
     for first in range(0, H, HIDDEN_LANES):
         units = W1[:, first : first + HIDDEN_LANES]
         blocks[first // HIDDEN_LANES * D :][:D, : units.shape[1]] = units
-    return blocks
+    return blocks.reshape(1, -1)
 
 
 def _unpad(padded: Padded, like: Model) -> Model:

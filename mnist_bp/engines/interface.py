@@ -21,7 +21,7 @@ PIXEL_SCALE: Final = 1 / 255
 
 MAX_OFFSET: Final = 247
 """Largest distance by which pixels are moved: the cpu engine packs a zero pixel into each longer run of zeros, and that
-must not leave the row either; see `mnist_bp.engines.cpu_kernel`."""
+must not leave the row either; see `mnist_bp.engines.pixel_words`."""
 
 
 class Batches(NamedTuple):

@@ -5,14 +5,12 @@ every multiplication. Here the accumulator is one LLVM value, which LLVM maps to
 lanes of float32 to two AVX-512 registers, four of AVX2, eight of SSE2 or of NEON on arm64. The code below names no
 instruction of any processor, so it needs no porting.
 
-    load, load_row, broadcast, zeros = vector_ops(32)      for compiled code only:
+    load, broadcast, zeros = vector_ops(32)      for compiled code only:
 
     load(array, row, column)        lanes of a C-contiguous 2-D array, from [row, column] on
-    load_row(array, row)            a row of an array whose rows are one vector each; its address needs only a shift
     broadcast(array, row, column)   one element in every lane
     zeros(array)                    zero in every lane, in the array's dtype
     store(array, row, column, v)    the lanes to memory
-    store_row(array, row, v)        the same for an array whose rows are one vector each
     v + w, v - w, v * w             lane by lane
     fma(v, w, u)                    v * w + u, rounded once if the processor can
     sigmoid(v)                      1 / (1 + exp(-v))
@@ -64,7 +62,6 @@ class VectorOps(NamedTuple):
     """The functions that make vectors of one length."""
 
     load: Intrinsic
-    load_row: Intrinsic
     broadcast: Intrinsic
     zeros: Intrinsic
 
@@ -87,16 +84,6 @@ def vector_ops(lanes: int) -> VectorOps:
         return vector(array, types.intp, types.intp), build
 
     @intrinsic
-    def load_row(_context: Any, array: Any, _row: Any) -> Any:
-        vector = Vector(array.dtype, lanes)
-
-        def build(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-            address = _row_address(context, builder, signature.args[0], args, context.get_value_type(vector))
-            return builder.load(address, align=array.dtype.bitwidth // 8)
-
-        return vector(array, types.intp), build
-
-    @intrinsic
     def broadcast(_context: Any, array: Any, _row: Any, _column: Any) -> Any:
         vector = Vector(array.dtype, lanes)
 
@@ -114,7 +101,7 @@ def vector_ops(lanes: int) -> VectorOps:
         vector = Vector(array.dtype, lanes)
         return vector(array), lambda context, *_: _zeros(context, vector)
 
-    return VectorOps(load, load_row, broadcast, zeros)
+    return VectorOps(load, broadcast, zeros)
 
 
 @intrinsic
@@ -127,18 +114,6 @@ def store(_context: Any, array: Any, _row: Any, _column: Any, vector: Any) -> An
         return context.get_dummy_value()
 
     return types.void(array, types.intp, types.intp, vector), build
-
-
-@intrinsic
-def store_row(_context: Any, array: Any, _row: Any, vector: Any) -> Any:
-    """Store the lanes in a row of a C-contiguous 2-D array whose rows are one vector each."""
-
-    def build(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        address = _row_address(context, builder, signature.args[0], args, context.get_value_type(vector))
-        builder.store(args[2], address, align=array.dtype.bitwidth // 8)
-        return context.get_dummy_value()
-
-    return types.void(array, types.intp, vector), build
 
 
 @intrinsic
@@ -270,12 +245,6 @@ def _address(context: Any, builder: Any, array: Any, args: Any, kind: Any) -> An
     width = cgutils.unpack_tuple(builder, view.shape)[1]
     index = builder.add(builder.mul(args[1], width), args[2])
     return builder.bitcast(builder.gep(view.data, [index], inbounds=True), kind.as_pointer())
-
-
-def _row_address(context: Any, builder: Any, array: Any, args: Any, kind: Any) -> Any:
-    """Return the address of a row of an array whose rows are each one `kind`."""
-    view = context.make_array(array)(context, builder, args[0])
-    return builder.gep(builder.bitcast(view.data, kind.as_pointer()), [args[1]], inbounds=True)
 
 
 def _i32(value: int) -> ir.Constant:

@@ -388,13 +388,19 @@ def test_champion_and_show_state_the_number_of_challenges_and_what_they_mean(
         assert f"(required: at most {limit} to this champion)" in printed("show", run_id_of(number))
     assert [run_id_of(3), "*"] in [line.split()[:2] for line in printed("runs").splitlines()]
     assert main(["verify", "--all"]) == 0
+    printed("rollback", run_id_of(1))
+    assert "chosen by them" not in printed("champion"), "the first champion was not chosen"
+    printed("rollback", run_id_of(3))
+    assert "it was chosen by them" in printed("champion"), "a rollback does not make its accuracy that of one run"
 
 
 def test_show_prints_the_manifest_and_the_promotion(capsys: pytest.CaptureFixture[str]) -> None:
     store = LocalStore(Path("artifacts"))
     run_id = publish(store, 1)
     assert main(["show", run_id]) == 0
-    assert "promotion      not decided: no promotion.json" in capsys.readouterr().out
+    output = capsys.readouterr().out
+    assert "promotion      not decided: no promotion.json" in output
+    assert "certificate    passed on 2026-11-28, before an earlier run\n" in output
     put_promotion(store, run_id)
     assert promote(store, run_id)
     assert main(["show", run_id]) == 0

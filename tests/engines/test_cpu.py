@@ -224,7 +224,7 @@ def test_the_kernels_compile_for_arm64_and_use_its_vectors() -> None:
     assert all(int(count) > 50 for count in printed.split())
 
 
-load, load_row, broadcast, zeros = numba_vectors.vector_ops(4)
+load, broadcast, zeros = numba_vectors.vector_ops(4)
 
 
 def _sigmoid_of(z: FloatArray, a: FloatArray) -> None:

@@ -291,14 +291,15 @@ def test_each_step_has_its_own_learning_rate(engine: Engine, recipe: Recipe) -> 
 @every_precision
 @every_recipe
 @pytest.mark.parametrize(("inputs", "hidden", "classes"), [(784, 30, 10), (784, 128, 10), (17, 33, 17)])
-def test_both_engines_predict_the_same_with_either_scale(
-    inputs: int, hidden: int, classes: int, dtype: str, recipe: Recipe
+@pytest.mark.parametrize("count", [1, 40, 41])
+def test_both_engines_predict_the_same_with_either_scale_for_any_number_of_images(
+    count: int, inputs: int, hidden: int, classes: int, dtype: str, recipe: Recipe
 ) -> None:
-    images = pixels("digits", 40, inputs, np.random.RandomState(0))
+    images = pixels("digits", count, inputs, np.random.RandomState(0))
     model: Model = network(3, inputs, hidden, classes, recipe).map(lambda array: array.astype(dtype))
     for scale in (1 / 255, 1):
         by_reference, by_cpu = (
-            each.load(images, np.zeros(40, np.uint8), classes).predict(model, recipe.activation, scale)
+            each.load(images, np.zeros(count, np.uint8), classes).predict(model, recipe.activation, scale)
             for each in (ReferenceEngine(), CpuEngine())
         )
         limit = 1e-4 if dtype == "float32" else 1e-12

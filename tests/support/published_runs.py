@@ -122,7 +122,7 @@ def manifest_of(run_id: str, dataset: str, steps: Sequence[int], contents: Mappi
         validation_examples=0,
         engine="cpu",
         device="cpu",
-        certificate={"passed": True},
+        certificate={"passed": True, "at": "2026-11-28T17:00:02+00:00", "reused": True},
         train_seconds=1.25,
         resumed=(),
         steps_per_second=8_000.0,
