@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import json
 import re
 import shlex
 import subprocess
@@ -14,11 +15,14 @@ from typing import Final
 import pytest
 
 from mnist_bp.cli.ladder import RUNGS
-from mnist_bp.cli.main import COMMANDS
+from mnist_bp.cli.main import COMMANDS, main
+from mnist_bp.storage.local import LocalStore
+from tests.support.published_runs import publish
 
 REPOSITORY: Final = Path(__file__).parents[1]
 PAGES: Final = [
     REPOSITORY / "README.md",
+    REPOSITORY / "CONTRIBUTING.md",
     *sorted((REPOSITORY / "docs").glob("*.md")),
     REPOSITORY / "deployments/README.md",
 ]
@@ -142,3 +146,29 @@ def test_every_rung_of_the_ladder_is_explained_by_its_flags_and_a_line_of_code_t
 
 def source(file: str) -> str:
     return (REPOSITORY / "mnist_bp" / file).read_text()
+
+
+def test_the_recipes_for_contributors_name_files_and_definitions_that_exist() -> None:
+    page = (REPOSITORY / "CONTRIBUTING.md").read_text()
+    named = re.findall(r"`((?:mnist_bp|tests|docs)/[\w/]*[\w.]+)`", page)
+    assert len(named) >= 10
+    assert [name for name in named if "NAME" not in name and not (REPOSITORY / name).exists()] == []
+    defined = re.findall(r"`([\w ]+)`\s+(?:to the \w+ )?in\s+`([\w/]+\.\w+)`", page)
+    assert len(defined) >= 9
+    assert [pair for pair in defined if pair[0] not in (REPOSITORY / pair[1]).read_text()] == []
+
+
+def test_the_command_of_the_recipe_for_contributors_works(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = (REPOSITORY / "CONTRIBUTING.md").read_text()
+    source = "\n".join(line[8:] for line in page.splitlines() if line.startswith("        ") or not line)
+    run_id = publish(LocalStore(tmp_path / "artifacts"), 1, size=200)
+    (tmp_path / "size.py").write_text(source)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setitem(sys.modules, "mnist_bp.cli.size", importlib.import_module("size"))
+    monkeypatch.setitem(COMMANDS, "size", "print the size of a published run")
+    assert main(["size", "--json"]) == main(["size", run_id]) == 0
+    printed, text = capsys.readouterr().out.splitlines()
+    assert json.loads(printed) == {"run_id": run_id, "size": 1_000}
+    assert text == "1,000 bytes"
