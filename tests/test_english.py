@@ -22,7 +22,7 @@ from typing import Final
 import pytest
 
 REPOSITORY: Final = Path(__file__).parents[1]
-WRITTEN: Final = (".py", ".md", ".html", ".yaml", ".toml", ".svg", "Makefile", "Dockerfile")
+WRITTEN: Final = (".py", ".js", ".md", ".html", ".yaml", ".toml", ".svg", "Makefile", "Dockerfile")
 
 AVOIDED: Final = (
     r"tell(s|ing)?|told",

@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import Any, Final
 
 from mnist_bp.config import RunConfig
-from mnist_bp.data.parquet import load_split
 from mnist_bp.documents import encoding
 from mnist_bp.documents.manifest import Manifest
 from mnist_bp.errors import ConfigError, DataFormatError, MnistBpError, StoreError
@@ -29,7 +28,7 @@ from mnist_bp.model.parameters import Model
 from mnist_bp.model.recipe import Activation
 from mnist_bp.registry.export import export_model
 from mnist_bp.registry.manifest import build_manifest, file_entries, history_parquet
-from mnist_bp.report.page import report_html
+from mnist_bp.registry.report import render_report
 from mnist_bp.results import CachedDataset, Evaluation, FileDigest, PublishedRun, RawDataset, TrainedRun
 from mnist_bp.storage.address import open_store, url_of
 from mnist_bp.storage.files import write_bytes
@@ -60,8 +59,8 @@ def publish_run(
         ConflictError: The store has other bytes under one of the names.
         StoreError: The store refused a file, or a file has disappeared from it.
     """
-    files = _find_written(config, trained) or _write_files(config, raw, data, trained, evaluation)
     store = open_store(config.artifacts)
+    files = _find_written(config, trained) or _write_files(store, config, raw, data, trained, evaluation)
     prefix = f"{RUNS}{trained.run_id}"
     manifest = files[MANIFEST]
     others = {name: file for name, file in files.items() if name != MANIFEST}
@@ -100,7 +99,7 @@ def _find_written(config: RunConfig, trained: TrainedRun) -> dict[str, FileDiges
 
 
 def _write_files(
-    config: RunConfig, raw: RawDataset, data: CachedDataset, trained: TrainedRun, evaluation: Evaluation
+    store: Store, config: RunConfig, raw: RawDataset, data: CachedDataset, trained: TrainedRun, evaluation: Evaluation
 ) -> dict[str, FileDigest]:
     """Write the files that a published run has in addition to its checkpoints; the manifest if all are intact."""
     directory = Path(trained.directory)
@@ -112,8 +111,7 @@ def _write_files(
     files["history.parquet"] = _write(directory / "history.parquet", history_parquet(trained, data.name, evaluation))
     _verify(files)
     manifest = build_manifest(config.record["artifacts"], raw, data, trained, evaluation, files)
-    images, _ = load_split(data.test)
-    files[REPORT] = _write(directory / REPORT, report_html(manifest, evaluation, model, images))
+    files[REPORT] = _write(directory / REPORT, render_report(store, manifest, data, trained, evaluation))
     onnx = _onnx(model, config.activation, metadata)  # after the report, which is the same without it
     if onnx is not None:
         files[ONNX_MODEL] = _write(directory / ONNX_MODEL, onnx)

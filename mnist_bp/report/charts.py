@@ -10,13 +10,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
+from mnist_bp.report.axes import AxisFactory, linear_axis, nice_ticks
+
 WIDTH: Final = 420
 HEIGHT: Final = 270
 LEFT, RIGHT, TOP, BOTTOM = 52, 28, 12, 44
 """Margins in pixels, which hold the tick labels and the name of the x axis."""
-
-_MAX_GAPS: Final = 5
-"""Gaps between the ticks of an axis."""
 
 
 @dataclass(frozen=True)
@@ -25,7 +24,7 @@ class Line:
 
     Args:
         name: For the legend and the marks; lines of the same name share a legend entry.
-        style: `main`, `second` or `faint`; only `main` has a mark at every point.
+        style: `main`, `second`, `faint` or `faint collapsed`; only `main` has a mark at every point.
         points: Pairs of step and value, in order of step.
     """
 
@@ -58,7 +57,7 @@ class Polyline(NamedTuple):
 
 @dataclass(frozen=True)
 class Chart:
-    """A chart, ready for a template to draw."""
+    """A chart, ready for a template to draw; its x axis ends at `last_step`."""
 
     title: str
     description: str
@@ -67,6 +66,7 @@ class Chart:
     polylines: tuple[Polyline, ...]
     marks: tuple[Mark, ...]
     legend: dict[str, str]
+    last_step: float
     width: int = WIDTH
     height: int = HEIGHT
     left: int = LEFT
@@ -74,63 +74,51 @@ class Chart:
     top: int = TOP
     bottom: int = HEIGHT - BOTTOM
 
+    def x(self, step: int) -> float:
+        """Return the place of a step on the x axis, in pixels."""
+        return round(self.left + (self.right - self.left) * step / self.last_step, 1)
 
-def layout_chart(title: str, lines: Sequence[Line], width: int = WIDTH) -> Chart:
+
+def layout_chart(title: str, lines: Sequence[Line], width: int = WIDTH, y_axis: AxisFactory = linear_axis) -> Chart:
     """Compute the geometry of a chart.
 
     Args:
         title: Name of the values.
         lines: At least one line with at least one point, in drawing order; values are finite.
         width: Width of the chart, in pixels.
+        y_axis: Makes the axis of the values; see `mnist_bp.report.axes`.
     """
     values = [value for line in lines for _, value in line.points]
     x_values = nice_ticks(0, max(step for line in lines for step, _ in line.points))
-    y_values = nice_ticks(min(values), max(values), outside=True)
+    axis = y_axis(min(values), max(values))
     last = max(x_values[-1], *(step for line in lines for step, _ in line.points))
 
     def x(step: float) -> float:
         return round(LEFT + (width - LEFT - RIGHT) * step / last, 1)
 
-    def y(value: float) -> float:
-        share = (value - y_values[0]) / (y_values[-1] - y_values[0])
-        return round(HEIGHT - BOTTOM - (HEIGHT - TOP - BOTTOM) * share, 1)
+    def y(place: float) -> float:
+        return round(HEIGHT - BOTTOM - (HEIGHT - TOP - BOTTOM) * place, 1)
 
     main = [line for line in lines if line.style == "main"]
-    decimals = max(0, -math.floor(math.log10(y_values[1] - y_values[0]) + 1e-9))
     return Chart(
         title=title,
         description="; ".join(map(_describe, main)),
         x_ticks=tuple(Tick(x(step), f"{step:,.0f}") for step in x_values),
-        y_ticks=tuple(Tick(y(value), f"{value:.{decimals}f}") for value in y_values),
+        y_ticks=tuple(Tick(y(tick.place), tick.label) for tick in axis.ticks),
         polylines=tuple(
-            Polyline(line.style, " ".join(f"{x(step)},{y(value)}" for step, value in line.points)) for line in lines
+            Polyline(line.style, " ".join(f"{x(step)},{y(axis.place(value))}" for step, value in line.points))
+            for line in lines
         ),
         marks=tuple(
-            Mark(x(step), y(value), f"step {step:,}: {value:.4f}") for line in main for step, value in line.points
+            Mark(x(step), y(axis.place(value)), f"step {step:,}: {value:.4f}")
+            for line in main
+            for step, value in line.points
         ),
         legend={line.name: line.style for line in lines},
+        last_step=last,
         width=width,
         right=width - RIGHT,
     )
-
-
-def nice_ticks(low: float, high: float, *, outside: bool = False) -> list[float]:
-    """Return at least two round values for the ticks of an axis.
-
-    Args:
-        low: Start of the axis.
-        high: End of the axis, at least `low`.
-        outside: Whether the ticks enclose both ends, instead of lying between them.
-    """
-    span = high - low
-    if span <= 1e-9 * max(abs(low), abs(high)):  # too small for float64 to divide: treated as one value
-        span = abs(high) or 1
-    raw = span / _MAX_GAPS
-    power = 10.0 ** math.floor(math.log10(raw))
-    gap = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= raw * (1 - 1e-9))
-    first = math.floor(low / gap + 1e-9) if outside else math.ceil(low / gap - 1e-9)
-    last = math.ceil(high / gap - 1e-9) if outside else math.floor(high / gap + 1e-9)
-    return [count * gap for count in range(first, max(last, first + 1) + 1)]
 
 
 def downsample(points: Sequence[tuple[int, float]], max_points: int) -> list[tuple[int, float]]:

@@ -1,68 +1,124 @@
 """The report of a run: one self-contained HTML page.
 
-The page fetches no script, font or file, and its content security policy forbids it to. It shows the contents of the
-manifest and does not name the place where it is published: equal runs give equal bytes anywhere.
+The page fetches no script, font or file, and its content security policy forbids it to: it allows the scripts in the
+page alone, by their digests. The page shows the contents of the manifest and does not name the place where it is
+published: equal runs give equal bytes anywhere, if they come after the same runs.
 """
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import math
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from mnist_bp.config import PLACES
 from mnist_bp.documents.manifest import CheckpointEntry, Manifest
-from mnist_bp.model.parameters import FloatArray, Model, UInt8Array, initial_parameters
+from mnist_bp.model.parameters import FloatArray, Model, UInt8Array
 from mnist_bp.model.recipe import recipe_of
 from mnist_bp.report import style
+from mnist_bp.report.axes import accuracy_axis, loss_axis
 from mnist_bp.report.charts import Chart, Line, downsample, layout_chart
+from mnist_bp.report.classes import class_bars, confusion_cells
 from mnist_bp.report.images import digit_data_url, weights_data_url
-from mnist_bp.results import Evaluation, Mistake
+from mnist_bp.report.script_data import Snapshot, max_snapshots, pixels_text, script_data
+from mnist_bp.report.seeds import collapsed_seeds, layout_histogram
+from mnist_bp.results import CheckpointScore, Evaluation, Mistake
 
-SIDE: Final = 28
-"""Images are SIDE x SIDE pixels."""
-
-MAX_UNITS: Final = 100
+MAX_UNITS: Final = 128
 MAX_POINTS: Final = 100
 MAX_SEEDS_DRAWN: Final = 64
+MAX_COLLAPSED: Final = 20
 MAX_ROWS: Final = 40
 """Limits per chart or table; more would enlarge the page without making it clearer."""
 
 FULL_COLOUR: Final = 0.995
 """Share of the weights within the colour scale; larger weights get its ends."""
 
+SCRIPTS: Final = ("network.js", "report.js")
 
-def report_html(manifest: Manifest, evaluation: Evaluation, model: Model, images: UInt8Array) -> bytes:
+_FOLDER: Final = Path(__file__).parent
+
+
+class RunLink(NamedTuple):
+    """Another run of the same dataset in the same store, whose report the page links to."""
+
+    run_id: str
+    accuracy: float
+
+
+def report_html(
+    manifest: Manifest,
+    evaluation: Evaluation,
+    snapshots: Sequence[Snapshot],
+    images: UInt8Array,
+    labels: UInt8Array,
+    *,
+    champion: RunLink | None = None,
+    previous: RunLink | None = None,
+) -> bytes:
     """Render the page.
 
     Args:
         manifest: Manifest of the run; see `mnist_bp.registry.manifest.build_manifest`.
         evaluation: Scores of all models, and mistakes of the run's own model.
-        model: The run's own model.
-        images: The test images, pixels in [0, 255], shape (N, 784).
+        snapshots: The run's own model before the first step, at some checkpoints, and after the last step.
+        images: The test images, pixels in [0, 255], shape (N, D).
+        labels: Their classes, shape (N,).
+        champion: The champion before this run was published.
+        previous: The newest run before this one.
     """
-    recipe = recipe_of(manifest.config)
+    recipe, first, last = recipe_of(manifest.config), snapshots[0], snapshots[-1]
+    collapsed = collapsed_seeds(evaluation)
+    charts = _charts(evaluation, first.score, {each.seed for each in collapsed})
+    bars, bar_scale = class_bars(last.confusion)
+    units, full_scale = _units(first.model.W1, last.model)
+    data = None
+    inputs, hidden = last.model.W1.shape
+    if units and max_snapshots(inputs, hidden, last.model.W2.shape[1]):
+        places = [charts[0].x(snapshot.score.step) for snapshot in snapshots]
+        data = script_data(
+            snapshots, recipe.activation, _one_of_each(images, labels), int(labels[0]), places, full_scale
+        )
+    scripts = [(_FOLDER / name).read_text(encoding="utf-8") for name in SCRIPTS]
     page = (
         page_environment()
         .get_template("report.html")
         .render(
+            policy=_policy(scripts),
+            icon=_icon(),
             run=manifest,
             final=evaluation.final,
+            champion=champion,
+            previous=previous,
             recipe=recipe.label,
-            charts=_charts(evaluation),
+            charts=charts,
             rows=_downsampled_rows(manifest.checkpoints),
-            confusion=evaluation.confusion,
-            shades=[_shades(row, label) for label, row in enumerate(evaluation.confusion)],
-            totals=[sum(row) for row in evaluation.confusion],
+            cells=confusion_cells(last.confusion),
+            bars=bars,
+            bar_scale=bar_scale,
+            totals=[sum(row) for row in last.confusion],
             mistakes=[_mistake(mistake, images) for mistake in evaluation.mistakes],
-            units=_units(model, evaluation.seed, recipe.gain),
-            hidden=model.W1.shape[1],
+            seeds={
+                "histogram": layout_histogram(evaluation, collapsed),
+                "collapsed": collapsed,
+                "shown": collapsed[:MAX_COLLAPSED],
+            }
+            if len(manifest.seeds) > 1
+            else None,
+            units=units,
+            cell_columns=math.ceil(math.sqrt(1.6 * len(units))),
+            hidden=hidden,
             environment={"engine": f"{manifest.engine} on {manifest.device}", **manifest.environment},
             config={name: _setting(value) for name, value in manifest.config.items() if name not in PLACES},
+            data=data,
+            scripts=scripts,
         )
     )
     return page.encode()
@@ -72,7 +128,7 @@ def report_html(manifest: Manifest, evaluation: Evaluation, model: Model, images
 def page_environment() -> Environment:
     """Return the Jinja environment of the templates, which are compiled once, with their number formats as filters."""
     environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
+        loader=FileSystemLoader(_FOLDER),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
@@ -83,31 +139,49 @@ def page_environment() -> Environment:
     return environment
 
 
-def _charts(evaluation: Evaluation) -> list[Chart]:
+def _policy(scripts: Sequence[str]) -> str:
+    """Return a content security policy that allows the page its pictures, its styles and these scripts, no request."""
+    digests = " ".join(f"'sha256-{_base64(hashlib.sha256(script.encode()).digest())}'" for script in scripts)
+    return (
+        f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src {digests}; "
+        "base-uri 'none'; form-action 'none'"
+    )
+
+
+def _icon() -> str:
+    return f"data:image/svg+xml;base64,{_base64(page_environment().get_template('icon.svg').render().encode())}"
+
+
+def _base64(content: bytes) -> str:
+    return base64.b64encode(content).decode()
+
+
+def _charts(evaluation: Evaluation, untrained: CheckpointScore, collapsed: set[int]) -> list[Chart]:
     """Lay out accuracy and loss over steps: of the run's own model, and faintly of the other seeds' models."""
-    scores = evaluation.checkpoints
+    scores = [untrained, *evaluation.checkpoints]
     others = [seed for seed in dict.fromkeys(score.seed for score in evaluation.scores) if seed != evaluation.seed]
+    drawn = sorted(others, key=lambda seed: seed not in collapsed)[:MAX_SEEDS_DRAWN]
 
     def faint(measure: str) -> list[Line]:
-        return [Line("other seeds", "faint", _points(evaluation, measure, seed)) for seed in others[:MAX_SEEDS_DRAWN]]
+        names = {False: ("other seeds", "faint"), True: ("collapsed seeds", "faint collapsed")}
+        return [Line(*names[seed in collapsed], _points(evaluation.scores, measure, seed)) for seed in reversed(drawn)]
+
+    def main(measure: str) -> Line:
+        return Line("all test images", "main", _points(scores, measure, evaluation.seed))
 
     lab = downsample([(score.step, score.lab_correct_of_1000 / 1_000) for score in scores], MAX_POINTS)
-    accuracy, loss = (_points(evaluation, measure, evaluation.seed) for measure in ("accuracy", "loss"))
     return [
         layout_chart(
             "accuracy",
-            [
-                *faint("accuracy"),
-                Line("as in the lab: first 1,000, raw pixels", "second", lab),
-                Line("all test images", "main", accuracy),
-            ],
+            [*faint("accuracy"), Line("as in the lab: first 1,000, raw pixels", "second", lab), main("accuracy")],
+            y_axis=accuracy_axis,
         ),
-        layout_chart("loss", [*faint("loss"), Line("all test images", "main", loss)]),
+        layout_chart("loss", [*faint("loss"), main("loss")], y_axis=loss_axis),
     ]
 
 
-def _points(evaluation: Evaluation, measure: str, seed: int) -> list[tuple[int, float]]:
-    points = [(score.step, getattr(score, measure)) for score in evaluation.scores if score.seed == seed]
+def _points(scores: Sequence[CheckpointScore], measure: str, seed: int) -> list[tuple[int, float]]:
+    points = [(score.step, getattr(score, measure)) for score in scores if score.seed == seed]
     return downsample(points, MAX_POINTS)
 
 
@@ -116,44 +190,46 @@ def _downsampled_rows(checkpoints: Sequence[CheckpointEntry]) -> list[Checkpoint
     return [point for point in checkpoints if point.step in kept]
 
 
-def _shades(row: Sequence[int], label: int) -> list[int]:
-    """Return the colour intensity of each cell in a row of the confusion matrix, in per cent.
-
-    At most 45, so that the counts stay readable. Mistakes take the square root, so that one in a thousand is visible.
-    """
-    shares = [count / (sum(row) or 1) for count in row]
-    return [round(45 * share if index == label else min(45.0, 110 * share**0.5)) for index, share in enumerate(shares)]
-
-
 def _mistake(mistake: Mistake, images: UInt8Array) -> dict[str, Any]:
-    return {"about": mistake, "image": digit_data_url(images[mistake.index].reshape(SIDE, SIDE))}
+    pixels = images[mistake.index]
+    side = math.isqrt(len(pixels))
+    return {"about": mistake, "image": digit_data_url(pixels.reshape(side, side)), "pixels": pixels_text(pixels)}
 
 
-def _units(model: Model, seed: int, gain: float | None) -> list[dict[str, Any]]:
-    """Return the images of each hidden unit's weights, and the classes it supports and opposes most."""
-    inputs, hidden = model.W1.shape
-    if inputs != SIDE * SIDE:
-        return []
-    learned = model.W1 - initial_parameters(seed, inputs, hidden, model.W2.shape[1], gain).W1  # (D, H)
+def _one_of_each(images: UInt8Array, labels: UInt8Array) -> list[tuple[int, UInt8Array]]:
+    """Return the first test image of each class, with the class."""
+    classes, rows = np.unique(labels, return_index=True)
+    return [(int(label), images[row]) for label, row in zip(classes, rows, strict=True)]
+
+
+def _units(start: FloatArray, model: Model) -> tuple[list[dict[str, Any]], tuple[float, float]]:
+    """Return the image of each hidden unit, and the classes it supports and opposes most; none if D is no square.
+
+    Args:
+        start: W1 before the first step, shape (D, H).
+        model: The model after the last step.
+
+    Returns:
+        The units, and the magnitudes that get the full colour: of a change, and of a weight.
+    """
+    inputs, _ = model.W1.shape
+    side = math.isqrt(inputs)
+    change = model.W1 - start
+    full = _full_scale(change), _full_scale(model.W1)
+    if side * side != inputs:
+        return [], full
     return [
         {
-            "learned": change,
-            "weights": weights,
+            "learned": weights_data_url(unit.reshape(side, side), full[0]),
             "supports": int(outgoing.argmax()),
             "opposes": int(outgoing.argmin()),
         }
-        for change, weights, outgoing in zip(_unit_images(learned), _unit_images(model.W1), model.W2, strict=False)
-    ]
+        for unit, outgoing in zip(change.T[:MAX_UNITS], model.W2, strict=False)
+    ], full
 
 
-def _unit_images(weights: FloatArray) -> list[str]:
-    """Return one image per hidden unit, all on the same colour scale.
-
-    Args:
-        weights: Shape (784, H).
-    """
-    full = float(np.quantile(np.abs(weights), FULL_COLOUR)) or 1.0
-    return [weights_data_url(unit.reshape(SIDE, SIDE), full) for unit in weights.T[:MAX_UNITS]]
+def _full_scale(weights: FloatArray) -> float:
+    return float(np.quantile(np.abs(weights), FULL_COLOUR)) or 1.0
 
 
 def _setting(value: object) -> object:

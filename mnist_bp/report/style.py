@@ -17,10 +17,12 @@ LIGHT: Final[Mapping[str, str]] = {
     "accent": "#1d5fc4",
     "warm": "#d95f0e",
     "warm-ink": "#a8480a",
+    "glow": "#cfe0fb",
 }
 """Colours on paper: text and lines have a contrast of at least 4.5 with it, except the rules of a grid.
 
-accent is what is measured, warm what it is compared with: blue and orange, distinguishable to colour-blind readers."""
+accent is what is measured, warm what it is compared with: blue and orange, distinguishable to colour-blind readers.
+glow is behind what is active."""
 
 DARK: Final[Mapping[str, str]] = {
     "paper": "#15181c",
@@ -31,6 +33,7 @@ DARK: Final[Mapping[str, str]] = {
     "accent": "#7db0ff",
     "warm": "#d95f0e",
     "warm-ink": "#ff9d5c",
+    "glow": "#2a4a7d",
 }
 """The same colours for a reader who prefers a dark page."""
 

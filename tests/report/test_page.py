@@ -3,15 +3,26 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from selenium.webdriver import Keys
+from selenium.webdriver.common.by import By
 
+from mnist_bp.data.parquet import load_split
+from mnist_bp.engines.reference import ReferenceEngine
+from mnist_bp.model.parameters import initial_parameters
+from mnist_bp.model.recipe import Recipe
 from mnist_bp.results import CachedDataset, RawDataset
+from mnist_bp.storage.address import open_store
+from mnist_bp.training.evaluation import Evaluator
 from tests.support.chromium import Browser, browse
-from tests.support.published_runs import train_and_evaluate
+from tests.support.published_runs import promote, train_and_evaluate
 
 CONTRASTS = """
 const canvas = document.createElement("canvas").getContext("2d", {willReadFrequently: true});
@@ -34,7 +45,7 @@ const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
 const found = [];
 while (walker.nextNode()) {
   const element = walker.currentNode.parentElement;
-  if (!walker.currentNode.textContent.trim() || element.closest("title")) continue;
+  if (!walker.currentNode.textContent.trim() || element.closest("title, script")) continue;
   const style = getComputedStyle(element);
   const pair = [light(rgba(element.closest("svg") ? style.fill : style.color)), light(below(element))];
   found.push([(Math.max(...pair) + 0.05) / (Math.min(...pair) + 0.05), walker.currentNode.textContent.trim()]);
@@ -129,12 +140,21 @@ def test_the_page_shows_the_figures_of_the_manifest(browser: Browser, page: Path
     confusion = [[str(label), *map(str, row)] for label, row in enumerate(manifest["confusion"])]
     assert browser.run(TABLE.format(".confusion")) == confusion
     classes = [[row[0], row[2]] for row in browser.run(TABLE.format(".classes"))]
+    wrong = [1 - share for share in last["accuracy_per_class"]]
+    bars = browser.run("return [...document.querySelectorAll('.classes td.bar span')].map(each => each.offsetWidth)")
+    assert np.array(bars) / max(bars) == pytest.approx(np.array(wrong) / max(wrong), abs=0.02)  # from no error on
     assert classes == [[str(k), f"{accuracy:.4f}"] for k, accuracy in enumerate(last["accuracy_per_class"])]
 
 
 def test_the_page_shows_lineage_and_configuration(browser: Browser, page: Path, manifest: dict[str, Any]) -> None:
     browser.open(page)
+    folded = browser.run("return document.body.innerText")
+    assert manifest["code"]["sha256"] not in folded
+    assert manifest["environment"]["platform"] not in folded
+    for summary in browser.driver.find_elements(By.TAG_NAME, "summary"):
+        summary.send_keys(Keys.ENTER)
     text = browser.run("return document.body.innerText")
+    assert manifest["environment"]["platform"] in text
     files = {name: proof for name, proof in manifest["files"].items() if name != "report.html"}
     for proof in (*manifest["dataset"]["sources"].values(), *manifest["dataset"]["parquet"].values(), *files.values()):
         assert proof["sha256"] in text
@@ -145,14 +165,63 @@ def test_the_page_shows_lineage_and_configuration(browser: Browser, page: Path, 
     assert "artifacts" not in facts
 
 
-def test_charts_have_a_mark_for_every_checkpoint_and_a_faint_line_for_every_other_seed(
-    browser: Browser, page: Path, manifest: dict[str, Any]
+def test_charts_have_a_mark_for_step_0_and_every_checkpoint_and_a_faint_line_for_every_other_seed(
+    browser: Browser, page: Path, manifest: dict[str, Any], sample: CachedDataset
 ) -> None:
     browser.open(page)
     marks = browser.run("return [...document.querySelectorAll('.mark title')].map(each => each.textContent)")
-    points = manifest["checkpoints"]
+    untrained = initial_parameters(manifest["seed"], 784, 30, 10)
+    start = Evaluator(ReferenceEngine(), *load_split(sample.test), Recipe()).score(manifest["seed"], 0, untrained)
+    points = [asdict(start), *manifest["checkpoints"]]
+    assert [point["step"] for point in points] == [0, 100, 200, 300]
     expected = [f"step {point['step']:,}: {point['accuracy']:.4f}" for point in points]
     assert marks == expected + [f"step {point['step']:,}: {point['loss']:.4f}" for point in points]
     assert browser.run("return document.querySelectorAll('.chart > svg polyline.faint').length") == 2 * 2
     circles = browser.run("return [...document.querySelectorAll('.chart')][1].querySelectorAll('circle').length")
     assert circles == len(points)
+
+
+def test_mistakes_say_what_was_read_and_what_is_true(browser: Browser, page: Path) -> None:
+    browser.open(page)
+    captions = browser.run("return [...document.querySelectorAll('.digits figcaption')].map(each => each.innerText)")
+    assert len(captions) == 24
+    assert all(re.fullmatch(r"read as \d \(0\.\d\d|1\.00\), is \d", caption) for caption in captions)
+
+
+def test_the_page_has_a_name_and_an_icon(browser: Browser, page: Path) -> None:
+    browser.open(page)
+    assert re.fullmatch(r"mnist-sample 0\.\d{4} - mnist-bp, run \S+", browser.driver.title)
+    assert browser.run("return document.querySelector('.brand').innerText.trim()") == "mnist-bp"
+    icon = "Object.assign(new Image(), {src: document.querySelector('link[rel=icon]').href})"
+    assert browser.run(f"const icon = {icon}; return icon.decode().then(() => icon.width)") > 0
+
+
+def test_the_page_links_to_the_champion_and_to_the_previous_run(
+    browser: Browser, sample_raw: RawDataset, sample: CachedDataset, page: Path, tmp_path: Path
+) -> None:
+    artifacts = page.parents[2]
+    store = open_store(str(artifacts))
+    promote(store, page.parent.name, "mnist-sample")
+    second = train_and_evaluate(sample_raw, sample, tmp_path, steps=20).publish(str(artifacts))
+    third = train_and_evaluate(sample_raw, sample, tmp_path, steps=20).publish(str(artifacts))
+    browser.open(Path(third.artifacts, "report.html"))
+    links = browser.driver.find_elements(By.CSS_SELECTOR, ".others a")
+    assert [link.text for link in links] == [page.parent.name, second.run_id]
+    assert [link.find_element(By.XPATH, "..").text.split(link.text)[0] for link in links] == [
+        "champion when this run was published ",
+        "previous run ",
+    ]
+    links[0].click()
+    assert browser.driver.current_url == page.as_uri()
+    assert browser.driver.find_elements(By.CSS_SELECTOR, ".others a") == []  # the first run of its store
+
+
+def test_a_damaged_log_of_the_champion_costs_the_page_its_link_alone(
+    sample_raw: RawDataset, sample: CachedDataset, tmp_path: Path
+) -> None:
+    run = train_and_evaluate(sample_raw, sample, tmp_path / "data", steps=20)
+    log = tmp_path / "artifacts/champion/mnist-sample/00000000.json"
+    log.parent.mkdir(parents=True)
+    log.write_text("{")
+    page = Path(run.publish(str(tmp_path / "artifacts")).artifacts, "report.html").read_text()
+    assert "champion when this run" not in page

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -16,11 +17,16 @@ from mnist_bp.data.parquet import load_split
 from mnist_bp.engines.reference import ReferenceEngine
 from mnist_bp.model.parameters import initial_parameters
 from mnist_bp.model.recipe import Recipe
-from mnist_bp.report.charts import HEIGHT, WIDTH, Line, downsample, layout_chart, nice_ticks
+from mnist_bp.report.axes import AxisFactory, accuracy_axis, linear_axis, loss_axis, nice_ticks
+from mnist_bp.report.charts import HEIGHT, WIDTH, Line, downsample, layout_chart
+from mnist_bp.report.classes import class_bars
 from mnist_bp.report.images import digit_data_url, weights_data_url
-from mnist_bp.results import CachedDataset, RawDataset
+from mnist_bp.report.page import report_html
+from mnist_bp.report.script_data import Snapshot, max_snapshots
+from mnist_bp.report.seeds import collapsed_seeds, layout_histogram
+from mnist_bp.results import CachedDataset, CheckpointScore, Evaluation, Mistake, RawDataset
 from mnist_bp.training.evaluation import Evaluator
-from tests.support.published_runs import train_and_evaluate
+from tests.support.published_runs import manifest_of, run_id_of, train_and_evaluate
 
 
 def decode(data_url: str) -> np.ndarray:
@@ -40,6 +46,42 @@ def test_weights_are_blue_if_positive_orange_if_negative_and_transparent_at_zero
     assert opacity.tolist() == pytest.approx([1, 1, 0.5, 0, 1], abs=0.03)
     assert colours[1, 2] > colours[1, 0]
     assert colours[4, 0] > colours[4, 2]
+
+
+@pytest.mark.parametrize("make", [linear_axis, loss_axis, accuracy_axis])
+@given(values=st.lists(st.floats(0, 1, allow_subnormal=False), min_size=2, max_size=5))
+def test_every_value_has_a_place_on_an_axis_in_order_between_its_first_and_last_tick(
+    make: AxisFactory, values: list[float]
+) -> None:
+    values.sort()
+    axis = make(values[0], values[-1])
+    places = [axis.place(value) for value in values]
+    assert places == sorted(places)
+    assert all(-1e-6 <= place <= 1 + 1e-6 for place in places)
+    ticks = [tick.place for tick in axis.ticks]
+    assert 2 <= len(ticks) <= 12
+    assert [ticks[0], ticks[-1]] == pytest.approx([0, 1])
+
+
+def test_an_axis_of_accuracies_has_equal_distances_for_equal_ratios_of_errors() -> None:
+    axis = accuracy_axis(0.1, 0.986)
+    assert [tick.label for tick in axis.ticks] == ["0.00", "0.50", "0.80", "0.90", "0.95", "0.98", "0.99"]
+    assert axis.place(0.9) - axis.place(0.8) == pytest.approx(axis.place(0.98) - axis.place(0.96))
+    assert axis.place(1) == 1
+
+
+def test_an_axis_of_losses_has_round_ticks() -> None:
+    assert [tick.label for tick in loss_axis(0.06, 1.2).ticks] == ["0.05", "0.1", "0.2", "0.5", "1", "2"]
+    assert [tick.label for tick in loss_axis(3e-6, 1.2).ticks] == [
+        "1e-06",
+        "1e-05",
+        "0.0001",
+        "0.001",
+        "0.01",
+        "0.1",
+        "1",
+        "10",
+    ]
 
 
 @given(st.floats(0, 1e3), st.floats(1e-4, 1e3))
@@ -96,6 +138,87 @@ def test_a_report_is_small_names_no_address_or_directory_and_states_what_the_acc
     assert len(page) < 400_000
     assert "://" not in page
     assert str(tmp_path) not in page
-    assert "<script" not in page
+    assert page.count("<script") == 3  # its data, and the two that its policy allows
     assert "is at most 0.05 / (k (k + 1)) as the k-th challenge to that champion" in page
     assert "expect a champion to be less accurate on new ones" in page
+
+
+def test_bars_of_errors_begin_at_zero_and_their_scale_is_round() -> None:
+    bars, scale = class_bars([[90, 10], [3, 97]])
+    assert (bars, scale) == ([(0.9, 100.0), (0.97, pytest.approx(30))], "10 %")
+    assert class_bars([[5, 0], [0, 0]]) == ([(1.0, 0.0), (1.0, 0.0)], "1 %")
+
+
+def evaluation_of(seeds: Mapping[int, tuple[float, ...]]) -> Evaluation:
+    """Make up the scores of seeds from their accuracies per class, of ten classes of one size."""
+    scores = [CheckpointScore(seed, 100, sum(shares) / len(shares), 900, 0.1, shares) for seed, shares in seeds.items()]
+    return Evaluation(min(seeds), tuple(scores), ())
+
+
+def test_a_seed_that_lost_a_class_has_collapsed_and_one_that_is_a_little_worse_has_not() -> None:
+    good, worse, lost = (0.9,) * 10, (0.8,) * 10, (*(0.95,) * 7, 0.4, 0.9, 0.1)
+    seeds = dict.fromkeys(range(1, 20), good) | {20: worse, 21: lost}
+    assert [tuple(each) for each in collapsed_seeds(evaluation_of(seeds))] == [(21, pytest.approx(0.805), 9, 0.1, 0.9)]
+    assert collapsed_seeds(evaluation_of(dict.fromkeys(range(3), (0.0, 0.3)))) == []
+
+
+def test_a_histogram_counts_every_seed_once_and_colours_those_that_collapsed() -> None:
+    draw = np.random.default_rng(1)
+    seeds = {seed: tuple(draw.uniform(0.9, 0.95, 10).tolist()) for seed in range(100)}
+    seeds |= dict.fromkeys(range(100, 103), (*((0.9,) * 9), 0.0))
+    evaluation = evaluation_of(seeds)
+    collapsed = collapsed_seeds(evaluation)
+    assert {each.seed for each in collapsed} == {100, 101, 102}
+    histogram = layout_histogram(evaluation, collapsed)
+    assert sum(count.number for count in histogram.counts) == 103
+    unit = max(bar.height for bar in histogram.bars) / max(count.number for count in histogram.counts)
+    assert round(sum(bar.height for bar in histogram.bars if bar.collapsed) / unit) == 3
+    assert all(histogram.left <= bar.x and bar.x + bar.width <= histogram.right + 0.2 for bar in histogram.bars)
+    assert all(histogram.top <= bar.y + 0.1 and bar.y + bar.height <= histogram.bottom + 0.1 for bar in histogram.bars)
+    assert histogram.left <= histogram.own <= histogram.right
+
+
+def test_a_page_with_ten_checkpoints_of_128_hidden_units_is_below_2_mb(sample: CachedDataset) -> None:
+    images, labels = load_split(sample.test)
+    steps = tuple(range(6_000, 60_001, 6_000))
+    manifest = manifest_of(run_id_of(1), "mnist", steps, {})
+    models = [initial_parameters(seed, 784, 128, 10, 2.0) for seed in range(11)]
+    scores = [CheckpointScore(1, step, 0.98, 900, 0.1, (0.98,) * 10) for step in (0, *steps)]
+    confusion = [[997 if row == column else 3 for column in range(10)] for row in range(10)]
+    mistakes = tuple(Mistake(index, 1, 2, 0.9, 0.1) for index in range(24))
+    evaluation = Evaluation(1, tuple(scores[1:]), tuple(map(tuple, confusion)), mistakes)
+    snapshots = [Snapshot(model, score, confusion) for model, score in zip(models, scores, strict=True)]
+    assert max_snapshots(784, 128, 10) == len(snapshots)
+    config = {"minimum_gain": 0.001, "significance": 0.05, "class_floor": 0.96}
+    manifest = manifest.model_copy(update={"config": config, "checkpoints": manifest.checkpoints})
+    page = report_html(manifest, evaluation, snapshots, images, labels)
+    assert 1_600_000 < len(page) < 2_000_000
+    assert page == report_html(manifest, evaluation, snapshots, images, labels)
+
+
+def test_a_large_network_has_fewer_checkpoints_in_its_page_and_a_huge_one_no_drawing() -> None:
+    assert max_snapshots(784, 30, 10) == 40
+    assert max_snapshots(784, 500, 10) == 1
+    assert max_snapshots(784, 16_384, 10) == 0
+
+
+def test_a_page_without_room_for_weights_has_no_script(sample: CachedDataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mnist_bp.report.script_data.MAX_MODEL_SIZE", 1_000)
+    images, labels = load_split(sample.test)
+    model, score = initial_parameters(1, 784, 30, 10), CheckpointScore(1, 1_000, 0.9, 900, 0.1, (0.9,) * 10)
+    confusion = [[100] * 10] * 10
+    manifest = manifest_of(run_id_of(1), "mnist", (1_000,), {})
+    config = {"minimum_gain": 0.001, "significance": 0.05, "class_floor": 0.96}
+    manifest = manifest.model_copy(update={"config": config})
+    snapshots = [Snapshot(model, score, confusion)] * 2
+    page = report_html(manifest, Evaluation(1, (score,), ()), snapshots, images, labels).decode()
+    assert "<script" not in page
+    assert "JavaScript" not in page
+
+
+def test_a_run_has_the_same_report_in_every_store(
+    sample_raw: RawDataset, sample: CachedDataset, tmp_path: Path
+) -> None:
+    run = train_and_evaluate(sample_raw, sample, tmp_path / "data", steps=20)
+    pages = [Path(run.publish(str(tmp_path / name)).artifacts, "report.html").read_bytes() for name in ("a", "b")]
+    assert pages[0] == pages[1]

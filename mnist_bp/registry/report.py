@@ -1,0 +1,82 @@
+"""What the report of a run shows besides its manifest: its models, and the runs before it."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+
+from mnist_bp.data.parquet import load_split
+from mnist_bp.documents.manifest import Manifest
+from mnist_bp.engines.choose import choose_engine
+from mnist_bp.errors import MnistBpError
+from mnist_bp.model.parameters import UInt8Array, initial_parameters
+from mnist_bp.model.recipe import recipe_of
+from mnist_bp.registry.catalog import read_manifest
+from mnist_bp.registry.champion import read_log
+from mnist_bp.registry.nightly import newest_run
+from mnist_bp.report.charts import downsample
+from mnist_bp.report.page import RunLink, report_html
+from mnist_bp.report.script_data import Snapshot, max_snapshots
+from mnist_bp.results import CachedDataset, Evaluation, TrainedRun
+from mnist_bp.storage.interface import Store
+from mnist_bp.training.checkpoints import load_checkpoint
+from mnist_bp.training.evaluation import Evaluator
+
+
+def render_report(
+    store: Store, manifest: Manifest, data: CachedDataset, trained: TrainedRun, evaluation: Evaluation
+) -> bytes:
+    """Render the report of a run that is about to be published.
+
+    Args:
+        store: Where it will be published: the report links to the champion, and to the newest run, in it.
+        manifest: Manifest of the run, without the report itself.
+        data: The dataset; its test split is read.
+        trained: The run; the checkpoints that are read are verified against their digests.
+        evaluation: Its scores.
+
+    Raises:
+        ChecksumError, DataFormatError, StoreError: A file of the run or the dataset is damaged, malformed or missing.
+    """
+    images, labels = load_split(data.test)
+    snapshots = _snapshots(images, labels, trained, evaluation)
+    champion, previous = _champion(store, data.name), _previous(store, data.name)
+    return report_html(manifest, evaluation, snapshots, images, labels, champion=champion, previous=previous)
+
+
+def _snapshots(images: UInt8Array, labels: UInt8Array, trained: TrainedRun, evaluation: Evaluation) -> list[Snapshot]:
+    """Evaluate the run's own model before the first step, and at as many checkpoints as a page holds."""
+    number, seed, recipe = trained.seeds.index(evaluation.seed), evaluation.seed, recipe_of(trained.config)
+    last = load_checkpoint(trained.checkpoints[-1].file)[number]
+    inputs, hidden = last.W1.shape
+    classes = last.W2.shape[1]
+    engine, _ = choose_engine(trained.engine if trained.device == "cpu" else "auto")
+    evaluator = Evaluator(engine, images, labels, recipe, classes)
+    untrained = initial_parameters(seed, inputs, hidden, classes, recipe.gain)
+    scores = {score.step: score for score in evaluation.checkpoints}
+    shown = downsample([(step, 0.0) for step in scores][:-1], max(0, max_snapshots(inputs, hidden, classes) - 2))
+    files = {point.step: point.file for point in trained.checkpoints}
+    models = [(scores[step], load_checkpoint(files[step])[number]) for step, _ in shown]
+    return [
+        Snapshot(model, score, evaluator.confusion(model))
+        for score, model in ((evaluator.score(seed, 0, untrained), untrained), *models, (evaluation.final, last))
+    ]
+
+
+def _champion(store: Store, dataset: str) -> RunLink | None:
+    """Return the champion; None if there is no champion, or if its log or its manifest is damaged."""
+    with suppress(MnistBpError):
+        if current := read_log(store, dataset).current:
+            return _link(read_manifest(store, current.run_id)[0])
+    return None
+
+
+def _previous(store: Store, dataset: str) -> RunLink | None:
+    """Return the newest run of the dataset; None if no run has an intact manifest."""
+    with suppress(MnistBpError):
+        if newest := newest_run(store, dataset):
+            return _link(newest)
+    return None
+
+
+def _link(manifest: Manifest) -> RunLink:
+    return RunLink(manifest.run_id, manifest.final.accuracy)
