@@ -53,7 +53,8 @@ def _snapshots(images: UInt8Array, labels: UInt8Array, trained: TrainedRun, eval
     evaluator = Evaluator(engine, images, labels, recipe, classes)
     untrained = initial_parameters(seed, inputs, hidden, classes, recipe.gain)
     scores = {score.step: score for score in evaluation.checkpoints}
-    shown = downsample([(step, 0.0) for step in scores][:-1], max(0, max_snapshots(inputs, hidden, classes) - 2))
+    between = max_snapshots(inputs, hidden, classes) - 2
+    shown = downsample([(step, 0.0) for step in scores][:-1], between) if between > 0 else []
     files = {point.step: point.file for point in trained.checkpoints}
     models = [(scores[step], load_checkpoint(files[step])[number]) for step, _ in shown]
     return [

@@ -122,8 +122,8 @@ def layout_chart(title: str, lines: Sequence[Line], width: int = WIDTH, y_axis: 
 
 
 def downsample(points: Sequence[tuple[int, float]], max_points: int) -> list[tuple[int, float]]:
-    """Keep at most `max_points` points at regular distances, always including the last."""
-    stride = math.ceil(len(points) / max_points)
+    """Keep at most `max_points` points, at least 1, at regular distances, always including the last."""
+    stride = max(1, math.ceil(len(points) / max_points))
     return list(points[::-1][::stride][::-1])
 
 

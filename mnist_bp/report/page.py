@@ -81,11 +81,12 @@ def report_html(
     units, full_scale = _units(first.model.W1, last.model)
     data = None
     inputs, hidden = last.model.W1.shape
-    if units and max_snapshots(inputs, hidden, last.model.W2.shape[1]):
-        places = [charts[0].x(snapshot.score.step) for snapshot in snapshots]
-        data = script_data(
-            snapshots, recipe.activation, _one_of_each(images, labels), int(labels[0]), places, full_scale
-        )
+    room = max_snapshots(inputs, hidden, last.model.W2.shape[1])
+    if units and room:
+        embedded = snapshots if len(snapshots) <= room else snapshots[-1:]
+        places = [charts[0].x(snapshot.score.step) for snapshot in embedded]
+        tray = _one_of_each(images, labels)
+        data = script_data(embedded, recipe.activation, tray, int(labels[0]), places, full_scale)
     scripts = [(_FOLDER / name).read_text(encoding="utf-8") for name in SCRIPTS]
     page = (
         page_environment()

@@ -185,7 +185,7 @@ def test_mistakes_say_what_was_read_and_what_is_true(browser: Browser, page: Pat
     browser.open(page)
     captions = browser.run("return [...document.querySelectorAll('.digits figcaption')].map(each => each.innerText)")
     assert len(captions) == 24
-    assert all(re.fullmatch(r"read as \d \(0\.\d\d|1\.00\), is \d", caption) for caption in captions)
+    assert all(re.fullmatch(r"read as \d \((0\.\d\d|1\.00)\), is \d", caption) for caption in captions)
 
 
 def test_the_page_has_a_name_and_an_icon(browser: Browser, page: Path) -> None:
