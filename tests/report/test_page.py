@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,7 @@ from mnist_bp.model.recipe import Recipe
 from mnist_bp.results import CachedDataset, RawDataset
 from mnist_bp.storage.address import open_store
 from mnist_bp.training.evaluation import Evaluator
-from tests.support.chromium import Browser, browse
+from tests.support.chromium import Browser
 from tests.support.published_runs import promote, train_and_evaluate
 
 CONTRASTS = """
@@ -58,12 +57,6 @@ TABLE = "return [...document.querySelectorAll('{} tbody tr')].map(row => [...row
 
 every_mode = pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
 every_width = pytest.mark.parametrize("width", [360, 1280])
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    with browse(tmp_path_factory.mktemp("chromium")) as running:
-        yield running
 
 
 @pytest.fixture(scope="module")
