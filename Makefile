@@ -8,6 +8,8 @@ UV_VERSION := 0.13.9
 GO_SERVERS := github.com/minio/minio@v0.0.0-20260212201848-7aac2a2c5b7c github.com/versity/versitygw/cmd/versitygw@v1.8.0
 # uv: the one on PATH, otherwise one that pip installs into the environment
 UV = $(shell command -v uv || echo "$(VENV)/uv/bin/uv")
+SCRIPTS := mnist_bp/report/*.js
+DENO := DENO_NO_UPDATE_CHECK=1 $(BIN)/deno
 ARGS ?=
 # several at once, as tests/conftest.py says
 ON_CORES := -n auto --dist loadfile --no-loadscope-reorder
@@ -35,6 +37,8 @@ test: setup ## run the tests; flags for pytest go in ARGS
 check: setup ## lint, formatting, types, import rules, and whether the lock matches pyproject.toml
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
+	@$(DENO) lint --quiet $(SCRIPTS)
+	@$(DENO) fmt --quiet --check --line-width 120 $(SCRIPTS)
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 	@cp requirements.lock $(VENV)/compiled.lock
@@ -46,6 +50,7 @@ check: setup ## lint, formatting, types, import rules, and whether the lock matc
 format: setup ## format the code and fix what the linter can
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
+	@$(DENO) fmt --quiet --line-width 120 $(SCRIPTS)
 
 lock: setup ## update requirements.lock from pyproject.toml, keeping the versions that still fit
 	@$(COMPILE) --output-file requirements.lock

@@ -112,13 +112,14 @@ def find_identical_run(config: RunConfig, dataset_key: str, days: Iterable[date]
     return None
 
 
-def newest_run(store: Store, dataset: str, today: date | None = None) -> Manifest | None:
+def newest_run(store: Store, dataset: str, today: date | None = None, *, before: str | None = None) -> Manifest | None:
     """Find the newest published run of a dataset. Manifests are read from the newest on: one, if it has the dataset.
 
     Args:
         store: Store with the runs.
         dataset: Name of the dataset.
         today: The runs of the `DAYS_SEARCHED` days before it are searched; by default the present day in UTC.
+        before: Id of a run; only older runs are searched.
 
     Returns:
         Its manifest; None if no run has an intact one.
@@ -126,7 +127,8 @@ def newest_run(store: Store, dataset: str, today: date | None = None) -> Manifes
     Raises:
         StoreError: The store cannot be read.
     """
-    for listed in reversed(_recent_runs(store, today)[-RUNS_SEARCHED:]):
+    older = [run for run in _recent_runs(store, today) if before is None or run.run_id < before]
+    for listed in reversed(older[-RUNS_SEARCHED:]):
         (run,) = catalog_runs(store, [listed])
         if run.manifest is not None and run.dataset == dataset:
             return run.manifest

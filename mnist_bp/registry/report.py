@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from datetime import datetime, timedelta
 
 from mnist_bp.data.parquet import load_split
 from mnist_bp.documents.manifest import Manifest
@@ -28,7 +29,7 @@ def render_report(
     """Render the report of a run that is about to be published.
 
     Args:
-        store: Where it will be published: the report links to the champion, and to the newest run, in it.
+        store: Where it will be published: the report links to the champion, and to the run before it, in it.
         manifest: Manifest of the run, without the report itself.
         data: The dataset; its test split is read.
         trained: The run; the checkpoints that are read are verified against their digests.
@@ -39,8 +40,15 @@ def render_report(
     """
     images, labels = load_split(data.test)
     snapshots = _snapshots(images, labels, trained, evaluation)
-    champion, previous = _champion(store, data.name), _previous(store, data.name)
-    return report_html(manifest, evaluation, snapshots, images, labels, champion=champion, previous=previous)
+    return report_html(
+        manifest,
+        evaluation,
+        snapshots,
+        images,
+        labels,
+        champion=_champion_before(store, manifest),
+        previous=_previous(store, manifest),
+    )
 
 
 def _snapshots(images: UInt8Array, labels: UInt8Array, trained: TrainedRun, evaluation: Evaluation) -> list[Snapshot]:
@@ -63,18 +71,24 @@ def _snapshots(images: UInt8Array, labels: UInt8Array, trained: TrainedRun, eval
     ]
 
 
-def _champion(store: Store, dataset: str) -> RunLink | None:
-    """Return the champion; None if there is no champion, or if its log or its manifest is damaged."""
+def _champion_before(store: Store, manifest: Manifest) -> RunLink | None:
+    """Return the champion when a run started, which is the same when its report is rendered again.
+
+    Returns:
+        None if there was no champion, if it is no longer in the log's head, or if the log or its manifest is damaged.
+    """
+    start = manifest.created + timedelta(seconds=1)  # of which the run id has whole seconds
     with suppress(MnistBpError):
-        if current := read_log(store, dataset).current:
-            return _link(read_manifest(store, current.run_id)[0])
+        for change in reversed(read_log(store, manifest.dataset.name).champions):
+            if change.run_id != manifest.run_id and datetime.fromisoformat(change.at) < start:
+                return _link(read_manifest(store, change.run_id)[0])
     return None
 
 
-def _previous(store: Store, dataset: str) -> RunLink | None:
-    """Return the newest run of the dataset; None if no run has an intact manifest."""
+def _previous(store: Store, manifest: Manifest) -> RunLink | None:
+    """Return the newest run of the dataset before a run; None if no such run has an intact manifest."""
     with suppress(MnistBpError):
-        if newest := newest_run(store, dataset):
+        if newest := newest_run(store, manifest.dataset.name, before=manifest.run_id):
             return _link(newest)
     return None
 

@@ -71,8 +71,8 @@ def report_html(
         snapshots: The run's own model before the first step, at some checkpoints, and after the last step.
         images: The test images, pixels in [0, 255], shape (N, D).
         labels: Their classes, shape (N,).
-        champion: The champion before this run was published.
-        previous: The newest run before this one.
+        champion: The champion when the run started.
+        previous: The newest run before it.
     """
     recipe, first, last = recipe_of(manifest.config), snapshots[0], snapshots[-1]
     collapsed = collapsed_seeds(evaluation)
