@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from typing import Final, Literal
 
-from rich.box import SIMPLE_HEAD
+from rich.box import SIMPLE_HEAD, Box
 from rich.cells import cell_len
-from rich.console import Console
+from rich.console import Console, ConsoleDimensions
 from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
 from mnist_bp.errors import printable
+
+_ASCII_HEAD: Final = Box("    \n    \n -- \n    \n    \n    \n    \n    \n", ascii=True)
+"""`SIMPLE_HEAD` where the encoding has no lines; rich would separate cells by bars and no blanks."""
 
 _UNLIMITED: Final = 10_000
 """Columns of a console that wraps nothing."""
@@ -53,11 +56,11 @@ def print_whole(table: Table, *, wrap: bool = False) -> None:
         wrap: Whether cells may be wrapped where the terminal is too narrow; columns that must not have a `min_width`.
     """
     console = Console()
+    if console.options.ascii_only and table.box is SIMPLE_HEAD:
+        table.box = _ASCII_HEAD
     needed = Measurement.get(console, console.options.update(width=_UNLIMITED), table)
-    if wrap and console.is_terminal:
-        console.width = max(console.width, needed.minimum)
-    else:
-        console.width = max(1, needed.maximum)
+    width = max(console.width, needed.minimum) if wrap and console.is_terminal else max(1, needed.maximum)
+    console.size = ConsoleDimensions(width, console.height)  # with TERM=dumb, a width alone would have no effect
     console.print(table)
 
 

@@ -153,8 +153,8 @@ def accuracy_figure(runs: Sequence[Manifest], champions: Collection[str]) -> Fig
         circles = {"s": 160, "facecolors": "none", "edgecolors": LIGHT["ink"], "zorder": 3}
         axes.scatter(*_times_and_accuracies(circled), **circles, label="champion")
     newest = runs[-1]
-    beside = {"xytext": (8, 8), "textcoords": "offset points", "color": LIGHT["ink"]}
-    axes.annotate(f"{newest.final.accuracy:.4f}", (newest.created, newest.final.accuracy), **beside)
+    placed = {"xytext": (8, 8), "textcoords": "offset points", "color": LIGHT["ink"]}
+    axes.annotate(f"{newest.final.accuracy:.4f}", (newest.created, newest.final.accuracy), **placed)
     axes.margins(x=0.08, y=0.12)
     title = "Accuracy of runs" if datasets > 1 else f"Accuracy of runs on {newest.dataset.name}"
     axes.set(title=title, xlabel="start (UTC)", ylabel="accuracy on all test images")
