@@ -71,18 +71,21 @@ clean: ## delete the environment and the caches of tools; data and artifacts sta
 COMPILE = "$(UV)" pip compile --quiet pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes \
 	--no-emit-find-links --custom-compile-command "make lock"
 
-# Prints a line for every five seconds of the command after it, which prints nothing; it ends with its shell.
-ALIVE = t=0; (while sleep 5 > /dev/null 2>&1 && kill -0 $$$$ 2> /dev/null; do t=$$((t + 5)); echo "  still working ($$t s)"; done) & \
+# Prints a line for every five seconds of the command after it, which prints nothing, and what it does; it ends with its shell.
+ALIVE = t=0; (while sleep 5 > /dev/null 2>&1 && kill -0 $$$$ 2> /dev/null; do t=$$((t + 5)); echo "  $(1), still working ($$t s)"; done) & \
 	trap "kill $$! 2> /dev/null" EXIT;
+
+COMMA := ,
+PACKAGES = $(shell grep -c '^[a-z0-9].*==' requirements.lock)
 
 # --require-hashes: only files with the locked digests are installed. Compiled: without .pyc files each start takes 5 to 10 s longer.
 $(VENV)/.ready: requirements.lock pyproject.toml Makefile
 	$(if $(shell command -v "$(PYTHON)"),,$(error PYTHON=$(PYTHON): no such program; expected Python 3.11 or later, as in make setup PYTHON=/path/to/python3))
 	@"$(PYTHON)" -c 'import sys; sys.version_info >= (3, 11) or sys.exit("error: " + sys.executable + " is Python " + sys.version.split()[0] + ", expected 3.11 or later: make setup PYTHON=/path/to/python3")'
 	@command -v uv > /dev/null || [ -x $(VENV)/uv/bin/uv ] || { echo "fetching uv $(UV_VERSION)"; \
-		$(ALIVE) "$(PYTHON)" -m pip install --quiet --disable-pip-version-check --root-user-action=ignore --target $(VENV)/uv uv==$(UV_VERSION); }
+		$(call ALIVE,downloading uv) "$(PYTHON)" -m pip install --quiet --disable-pip-version-check --root-user-action=ignore --target $(VENV)/uv uv==$(UV_VERSION); }
 	@echo "building $(VENV) from requirements.lock (about 6.5 GB, most of it torch's CUDA libraries)"
 	@"$(UV)" venv --quiet --allow-existing --python "$(PYTHON)" $(VENV)
-	@$(ALIVE) "$(UV)" pip sync --quiet --python $(BIN)/python --require-hashes --compile-bytecode requirements.lock
+	@$(call ALIVE,downloading$(COMMA) unpacking and compiling $(PACKAGES) packages) "$(UV)" pip sync --quiet --python $(BIN)/python --require-hashes --compile-bytecode requirements.lock
 	@"$(UV)" pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
 	@touch $@

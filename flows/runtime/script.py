@@ -28,6 +28,7 @@ from mnist_bp.cli.process import (
     FastExit,
     exit_when_interrupted,
     print_error,
+    print_line,
     raise_when_interrupted,
     reduce_garbage_collection,
 )
@@ -75,6 +76,9 @@ class Script:
         alive.start("starting")
         self._exit = FastExit()
         self._server = prestart()
+        line = f"starting    Prefect{', with a server for this run alone' if self._server else ''}: takes some seconds"
+        print_line(line)
+        alive.printed(line)
 
     def run(self, flow: Flow[..., Any]) -> None:
         """Run a flow, and exit with its exit code."""

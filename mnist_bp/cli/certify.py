@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from pydantic import Field
+from rich.console import Console
 
+from mnist_bp.cli.console import logging_to
 from mnist_bp.cli.flags import Command, parse
 from mnist_bp.cli.output import say
 from mnist_bp.cli.tables import print_table
@@ -17,6 +20,8 @@ from mnist_bp.model.recipe import MAX_SHIFT, Activation, BiasGradient, Initial, 
 
 if TYPE_CHECKING:
     from mnist_bp.engines.certificate_record import Certificate
+
+logger = logging.getLogger(__name__)
 
 
 class CertifyCommand(Command, cli_prog_name="mnist-bp certify"):
@@ -54,7 +59,9 @@ def main(arguments: Sequence[str]) -> int:
         0, or 1 if an error exceeds its limit.
     """
     command = parse(CertifyCommand, arguments)
-    engine, notice = choose_engine(command.engine, command.hidden, command.batch_size)
+    with logging_to(Console(stderr=True)):
+        engine, notice = choose_engine(command.engine, command.hidden, command.batch_size)
+        logger.info(f"certify     checking the {engine.name} engine against autograd, which takes some seconds")
     from mnist_bp.engines.certificate import certify  # imports torch
 
     certificate = certify(

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import sys
 from contextlib import suppress
 from dataclasses import asdict, replace
@@ -27,6 +28,8 @@ from mnist_bp.model.recipe import Recipe
 from mnist_bp.storage import checksummed_json
 from mnist_bp.storage.files import write_bytes
 from mnist_bp.storage.reading import read_document
+
+logger = logging.getLogger(__name__)
 
 DIRECTORY: Final = "certificates"
 SOURCES: Final = (Path(__file__).parent, Path(__file__).parents[1] / "model")
@@ -54,6 +57,7 @@ def certified(engine: Engine, hidden: int, batch_size: int, recipe: Recipe, *, a
     path = None if basis is None else path_of(basis)
     if path is not None and not again and (kept := read_certificate(path, basis)) is not None:
         return kept
+    logger.info(f"train       certifying the {engine.name} engine against autograd, which takes some seconds")
     from mnist_bp.engines.certificate import certify  # imports torch
 
     certificate = certify(engine, hidden=hidden, batch_size=batch_size, recipe=recipe)

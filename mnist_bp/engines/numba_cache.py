@@ -10,6 +10,7 @@ them: files that do not match are deleted before numba sees them, and the code i
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
@@ -24,6 +25,8 @@ from mnist_bp.errors import DataFormatError, StoreError
 from mnist_bp.storage.files import check_writable, write_bytes
 from mnist_bp.storage.locks import locked
 from mnist_bp.storage.reading import digest_of, read_document
+
+logger = logging.getLogger(__name__)
 
 _loaded: Final[dict[str, str]] = {}
 """Digest of the files of each variant that this process has compiled or loaded."""
@@ -58,7 +61,8 @@ def compile_cached(variant: str, *functions: tuple[Kernel, Signature]) -> list[K
         directory = parent / f"{sources_digest()}-{variant}"
         # otherwise the disk is full or read-only, or another process holds the lock
         with suppress(StoreError, OSError), locked(directory, timeout=MAX_WAIT_S):
-            before = checked_files(directory)
+            if not (before := checked_files(directory)):
+                logger.info(f"train       compiling the kernels of the cpu engine ({variant}), once on this machine")
             try:
                 compiled = compile_functions(functions, directory)
             except Exception:  # intact, but of another installation; or the disk is full

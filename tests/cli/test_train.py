@@ -79,7 +79,8 @@ def manifests() -> set[Path]:
 def test_stderr_shows_each_stage_and_stdout_a_table(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["train", *SMALL]) == 0
     out, err = capsys.readouterr()
-    assert [line.split()[0] for line in err.splitlines()] == [
+    lines = [line for line in err.splitlines() if not re.match("train       (compiling|certifying) ", line)]  # once
+    assert [line.split()[0] for line in lines] == [
         "download", "preprocess", *["train"] * 4, *["evaluate"] * 2, "upload", "promote",
     ]  # fmt: skip
     assert "lab correct of 1,000" in out

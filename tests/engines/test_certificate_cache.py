@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -57,9 +58,13 @@ def checks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Checks:
     return counted
 
 
-def test_a_second_run_uses_the_certificate_of_the_first_and_its_date(checks: Checks) -> None:
+def test_a_second_run_uses_the_certificate_of_the_first_and_its_date(
+    checks: Checks, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "mnist_bp")
     first, second = (certified(RIGHT, 30, 10, LAB) for _ in range(2))
     assert checks.count == 1
+    assert caplog.messages == ["train       certifying the cpu engine against autograd, which takes some seconds"]
     assert second == replace(first, reused=True)
     assert "certified:" in first.summary
     assert f"certified on {first.at[:10]}:" in second.summary

@@ -95,3 +95,10 @@ def test_numba_is_given_no_other_directory_than_the_proved_one(tmp_path: Path) -
 def test_compiling_imports_no_blas_and_hides_none(tmp_path: Path) -> None:
     script = CACHED + "loaded(); print('scipy.linalg' in sys.modules); import scipy.linalg.cython_blas; print('yes')"
     assert run(script, tmp_path).split() == ["False", "yes"]
+
+
+def test_compiling_is_logged_once_on_a_machine(tmp_path: Path) -> None:
+    logging = "import logging\nlogging.basicConfig(level=logging.INFO, format='%(message)s', stream=sys.stdout)\n"
+    first, again = (run(CACHED + logging + "loaded()", tmp_path) for _ in range(2))
+    assert first == "train       compiling the kernels of the cpu engine (test), once on this machine"
+    assert again == ""
