@@ -244,12 +244,13 @@ def test_auto_retries_an_overloaded_mirror_before_it_falls_back(
 
 def test_a_terminal_shows_training_progress() -> None:
     text = io.StringIO()
-    show_progress_with(partial(progress_bar, Console(file=text, width=120, force_terminal=True)))
+    console = Console(file=text, width=120, force_terminal=True, force_interactive=True)
+    show_progress_with(partial(progress_bar, console))
     try:
         train(RunConfig(dataset="mnist-sample", steps=20_000, engine="reference"))  # the slowest engine: some seconds
     finally:
         show_progress_with(no_progress_bar)
-    drawn = {int(number) for number in re.findall(r"(\d+)/20000", text.getvalue())}
+    drawn = {int(number.replace(",", "")) for number in re.findall(r"([\d,]+)/20,000", text.getvalue())}
     assert drawn & {*range(1_000, 20_000, 1_000)}
 
 
