@@ -67,21 +67,20 @@ def nights_markdown(dataset: str, nights: Sequence[Night]) -> str:
     """
     svg = base64.b64encode(nights_svg(nights)).decode()
     several = len({night.training for night in nights}) > 1
-    heading = f"| night | run | steps |{' training |' * several} accuracy | decision |\n"
+    heading = f"| night | run | {'training' if several else 'steps'} | accuracy | decision |\n"
+    rows = (_row(night, night.training if several else f"{night.steps:,}") for night in reversed(nights))
     return (
-        f"# {dataset}: {nights_headline(nights)}\n\n"
+        f"# {dataset}: accuracy of each night\n\n"
         f"![{_description(nights)}](data:image/svg+xml;base64,{svg})\n\n"
         "Accuracy on all test images. A night with a filled mark became champion. All nights use the same test images, "
         "so the best of them owes a part of its lead to chance.\n\n"
-        f"{heading}|---|---|---:|{'---|' * several}---:|---|\n"
-        + "".join(_row(night, several) for night in nights[::-1])
+        f"{heading}|---|---|{'---' if several else '---:'}|---:|---|\n" + "".join(rows)
     )
 
 
-def _row(night: Night, several: bool) -> str:
-    run = f"[`{night.run_id}`]({night.url})" if night.url else f"`{night.run_id}`"
-    training = f" {night.training} |" if several else ""
-    return f"| {night.day} | {run} | {night.steps:,} |{training} {night.accuracy:.4f} | {night.decision or ''} |\n"
+def _row(night: Night, training: str) -> str:
+    run = f"[{night.run_id}]({night.url})" if night.url else f"`{night.run_id}`"  # Prefect shows no code in a link
+    return f"| {night.day} | {run} | {training} | {night.accuracy:.4f} | {night.decision or ''} |\n"
 
 
 def nights_svg(nights: Sequence[Night]) -> bytes:

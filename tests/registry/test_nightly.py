@@ -139,6 +139,7 @@ def test_the_markdown_contains_the_chart_and_a_table_that_starts_with_the_newest
     first, last = put_night(store, 1, 0.91), put_night(store, 2, 0.92)
     rows = recent_nights(store, "mnist", TODAY)
     text = nights_markdown("mnist", rows)
+    assert text.splitlines()[0] == "# mnist: accuracy of each night"  # the artifact's description has the figures
     assert "the best of them owes a part of its lead to chance" in text
     found = re.search(r"!\[.*\]\(data:image/svg\+xml;base64,(.*)\)", text)
     assert found is not None
@@ -173,7 +174,7 @@ def test_nights_of_another_length_or_recipe_are_not_joined_by_a_line() -> None:
     assert [mark.get("class") for mark in marks] == ["other"] * 3 + ["main"] * 2
     legend = [text.text for text in picture.iter(f"{SVG}text")][-2:]
     assert legend == ["relu-128, 360,000 steps", "trained otherwise; not joined"]
-    assert "| night | run | steps | training | accuracy | decision |" in nights_markdown("mnist", nights)
+    assert "| night | run | training | accuracy | decision |" in nights_markdown("mnist", nights)
 
 
 def test_the_accuracy_of_the_champion_is_a_line_that_rises_where_a_night_became_champion() -> None:
@@ -224,7 +225,7 @@ def test_a_night_is_linked_where_the_store_has_an_address_for_a_browser(
     run_id = put_night(store, 1)
     monkeypatch.setenv("MNIST_BP_ARTIFACTS_URL", "https://web.example/a")
     text = nights_markdown("mnist", recent_nights(store, "mnist", TODAY))
-    assert f"| [`{run_id}`](https://web.example/a/runs/{run_id}/report.html) |" in text
+    assert f"| [{run_id}](https://web.example/a/runs/{run_id}/report.html) |" in text
 
 
 # ---------------------------------------------------------------------------------------------------------------------
