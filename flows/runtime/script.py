@@ -141,7 +141,7 @@ def _preload(config: RunConfig) -> None:
         for module in _PRELOADED:
             importlib.import_module(module)
         from mnist_bp.engines.choose import choose_engine
-        from mnist_bp.report.page import page_environment
+        from mnist_bp.report.template import page_environment
 
         for template in ("report.html", "nights.svg"):
             page_environment().get_template(template)

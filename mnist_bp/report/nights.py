@@ -10,7 +10,7 @@ from itertools import groupby
 from typing import Final
 
 from mnist_bp.report.charts import Chart, Line, Polyline, Tick, downsample, layout_chart
-from mnist_bp.report.page import page_environment
+from mnist_bp.report.template import page_environment
 
 _WIDTH: Final = 720
 """Width of the chart in pixels."""

@@ -7,28 +7,23 @@ published: equal runs give equal bytes anywhere, if they come after the same run
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import math
 from collections.abc import Sequence
-from functools import cache
-from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import numpy as np
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from mnist_bp.config import PLACES
 from mnist_bp.documents.manifest import CheckpointEntry, Manifest
 from mnist_bp.model.parameters import FloatArray, Model, UInt8Array
-from mnist_bp.model.recipe import recipe_of
-from mnist_bp.report import style
+from mnist_bp.model.recipe import Recipe, recipe_of
 from mnist_bp.report.axes import accuracy_axis, loss_axis
 from mnist_bp.report.charts import Chart, Line, downsample, layout_chart
 from mnist_bp.report.classes import class_bars, confusion_cells
 from mnist_bp.report.images import digit_data_url, weights_data_url
 from mnist_bp.report.script_data import Snapshot, max_snapshots, pixels_text, script_data
 from mnist_bp.report.seeds import collapsed_seeds, layout_histogram
+from mnist_bp.report.template import content_policy, icon_data_url, page_environment, read_scripts
 from mnist_bp.results import CheckpointScore, Evaluation, Mistake
 
 MAX_UNITS: Final = 128
@@ -40,10 +35,6 @@ MAX_ROWS: Final = 40
 
 FULL_COLOUR: Final = 0.995
 """Share of the weights within the colour scale; larger weights get its ends."""
-
-SCRIPTS: Final = ("network.js", "report.js")
-
-_FOLDER: Final = Path(__file__).parent
 
 
 class RunLink(NamedTuple):
@@ -79,82 +70,35 @@ def report_html(
     charts = _charts(evaluation, first.score, {each.seed for each in collapsed})
     bars, bar_scale = class_bars(last.confusion)
     units, full_scale = _units(first.model.W1, last.model)
-    data = None
-    inputs, hidden = last.model.W1.shape
-    room = max_snapshots(inputs, hidden, last.model.W2.shape[1])
-    if units and room:
-        embedded = snapshots if len(snapshots) <= room else snapshots[-1:]
-        places = [charts[0].x(snapshot.score.step) for snapshot in embedded]
-        tray = _one_of_each(images, labels)
-        data = script_data(embedded, recipe.activation, tray, int(labels[0]), places, full_scale)
-    scripts = [(_FOLDER / name).read_text(encoding="utf-8") for name in SCRIPTS]
-    page = (
-        page_environment()
-        .get_template("report.html")
-        .render(
-            policy=_policy(scripts),
-            icon=_icon(),
-            run=manifest,
-            final=evaluation.final,
-            champion=champion,
-            previous=previous,
-            recipe=recipe.label,
-            charts=charts,
-            rows=_downsampled_rows(manifest.checkpoints),
-            cells=confusion_cells(last.confusion),
-            bars=bars,
-            bar_scale=bar_scale,
-            totals=[sum(row) for row in last.confusion],
-            mistakes=[_mistake(mistake, images) for mistake in evaluation.mistakes],
-            seeds={
-                "histogram": layout_histogram(evaluation, collapsed),
-                "collapsed": collapsed,
-                "shown": collapsed[:MAX_COLLAPSED],
-            }
-            if len(manifest.seeds) > 1
-            else None,
-            units=units,
-            cell_columns=math.ceil(math.sqrt(1.6 * len(units))),
-            hidden=hidden,
-            environment={"engine": f"{manifest.engine} on {manifest.device}", **manifest.environment},
-            config={name: _setting(value) for name, value in manifest.config.items() if name not in PLACES},
-            data=data,
-            scripts=scripts,
-        )
-    )
-    return page.encode()
-
-
-@cache
-def page_environment() -> Environment:
-    """Return the Jinja environment of the templates, which are compiled once, with their number formats as filters."""
-    environment = Environment(
-        loader=FileSystemLoader(_FOLDER),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.globals |= {name: getattr(style, name) for name in ("LIGHT", "DARK", "FONT_FAMILY", "css_colours")}
-    environment.filters |= {"count": "{:,}".format, "share": "{:.4f}".format, "percent": "{:.1%}".format}
-    return environment
-
-
-def _policy(scripts: Sequence[str]) -> str:
-    """Return a content security policy that allows the page its pictures, its styles and these scripts, no request."""
-    digests = " ".join(f"'sha256-{_base64(hashlib.sha256(script.encode()).digest())}'" for script in scripts)
-    return (
-        f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src {digests}; "
-        "base-uri 'none'; form-action 'none'"
-    )
-
-
-def _icon() -> str:
-    return f"data:image/svg+xml;base64,{_base64(page_environment().get_template('icon.svg').render().encode())}"
-
-
-def _base64(content: bytes) -> str:
-    return base64.b64encode(content).decode()
+    data = _script_data(snapshots, recipe, images, labels, charts[0], full_scale) if units else None
+    scripts = read_scripts()
+    page = page_environment().get_template("report.html")
+    return page.render(
+        policy=content_policy(scripts),
+        icon=icon_data_url(),
+        run=manifest,
+        final=evaluation.final,
+        champion=champion,
+        previous=previous,
+        recipe=recipe.label,
+        charts=charts,
+        rows=_downsampled_rows(manifest.checkpoints),
+        cells=confusion_cells(last.confusion),
+        bars=bars,
+        bar_scale=bar_scale,
+        totals=[sum(row) for row in last.confusion],
+        mistakes=[_mistake(mistake, images) for mistake in evaluation.mistakes],
+        histogram=layout_histogram(evaluation, collapsed) if len(manifest.seeds) > 1 else None,
+        collapsed=collapsed,
+        collapsed_shown=collapsed[:MAX_COLLAPSED],
+        units=units,
+        cell_columns=math.ceil(math.sqrt(1.6 * len(units))),
+        hidden=last.model.W1.shape[1],
+        environment={"engine": f"{manifest.engine} on {manifest.device}", **manifest.environment},
+        config={name: _setting(value) for name, value in manifest.config.items() if name not in PLACES},
+        data=data,
+        scripts=scripts,
+    ).encode()
 
 
 def _charts(evaluation: Evaluation, untrained: CheckpointScore, collapsed: set[int]) -> list[Chart]:
@@ -195,6 +139,24 @@ def _mistake(mistake: Mistake, images: UInt8Array) -> dict[str, Any]:
     pixels = images[mistake.index]
     side = math.isqrt(len(pixels))
     return {"about": mistake, "image": digit_data_url(pixels.reshape(side, side)), "pixels": pixels_text(pixels)}
+
+
+def _script_data(
+    snapshots: Sequence[Snapshot],
+    recipe: Recipe,
+    images: UInt8Array,
+    labels: UInt8Array,
+    chart: Chart,
+    full_scale: tuple[float, float],
+) -> dict[str, Any] | None:
+    """Return what the scripts work with; None if the weights are too large for a page."""
+    inputs, hidden = snapshots[-1].model.W1.shape
+    room = max_snapshots(inputs, hidden, snapshots[-1].model.W2.shape[1])
+    if room == 0:
+        return None
+    embedded = snapshots if len(snapshots) <= room else snapshots[-1:]
+    places = [chart.x(snapshot.score.step) for snapshot in embedded]
+    return script_data(embedded, recipe.activation, _one_of_each(images, labels), int(labels[0]), places, full_scale)
 
 
 def _one_of_each(images: UInt8Array, labels: UInt8Array) -> list[tuple[int, UInt8Array]]:

@@ -78,11 +78,19 @@ function readDrawing() {
   });
 }
 
+let tip; // of the pen
+
+function at({ offsetX, offsetY }) {
+  return [(offsetX * pad.width) / pad.clientWidth, (offsetY * pad.height) / pad.clientHeight];
+}
+
+/** Draws from the tip to where the pointer is. */
 function draw(event) {
-  for (const { offsetX, offsetY } of [...event.getCoalescedEvents(), event]) {
-    pen.lineTo((offsetX * pad.width) / pad.clientWidth, (offsetY * pad.height) / pad.clientHeight);
-  }
+  pen.beginPath();
+  pen.moveTo(...tip);
+  for (const step of [...event.getCoalescedEvents(), event]) pen.lineTo(...at(step));
   pen.stroke();
+  tip = at(event);
   readDrawing();
 }
 
@@ -90,7 +98,7 @@ pad.addEventListener("pointerdown", (event) => {
   if (loaded) clear();
   pad.setPointerCapture(event.pointerId);
   Object.assign(pen, { lineWidth: 22, lineCap: "round", lineJoin: "round", strokeStyle: "white" });
-  pen.beginPath();
+  tip = at(event);
   draw(event);
 });
 pad.addEventListener("pointermove", (event) => {

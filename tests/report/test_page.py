@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import asdict
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -191,16 +192,23 @@ def test_the_page_has_a_name_and_an_icon(browser: Browser, page: Path) -> None:
 
 
 def test_the_page_links_to_the_champion_and_to_the_previous_run(
-    browser: Browser, sample_raw: RawDataset, sample: CachedDataset, page: Path, tmp_path: Path
+    browser: Browser,
+    sample_raw: RawDataset,
+    sample: CachedDataset,
+    page: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    artifacts = page.parents[2]
-    store = open_store(str(artifacts))
-    promote(store, page.parent.name, "mnist-sample")
-    second = train_and_evaluate(sample_raw, sample, tmp_path, steps=20).publish(str(artifacts))
-    third = train_and_evaluate(sample_raw, sample, tmp_path, steps=20).publish(str(artifacts))
-    browser.open(Path(third.artifacts, "report.html"))
+    artifacts, tomorrow = page.parents[2], datetime.now(UTC) + timedelta(days=1)
+    promote(open_store(str(artifacts)), page.parent.name, "mnist-sample")
+    runs = []
+    for number in (1, 2):
+        run_id = f"{tomorrow:%Y%m%d}T00000{number}Z-00000000"
+        monkeypatch.setattr("mnist_bp.training.run.new_run_id", lambda run_id=run_id: run_id)
+        runs.append(train_and_evaluate(sample_raw, sample, tmp_path, steps=20).publish(str(artifacts)))
+    browser.open(Path(runs[1].artifacts, "report.html"))
     links = browser.driver.find_elements(By.CSS_SELECTOR, ".others a")
-    assert [link.text for link in links] == [page.parent.name, second.run_id]
+    assert [link.text for link in links] == [page.parent.name, runs[0].run_id]
     assert [link.find_element(By.XPATH, "..").text.split(link.text)[0] for link in links] == [
         "champion when this run started ",
         "previous run ",
