@@ -7,6 +7,7 @@ import shutil
 import signal
 import uuid
 from collections.abc import Iterator
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,11 @@ import pytest
 
 from mnist_bp.data.download import fetch_dataset
 from mnist_bp.data.preprocess import preprocess_dataset
+from mnist_bp.presets import PRESETS
 from mnist_bp.results import CachedDataset, RawDataset
+from mnist_bp.storage.address import open_store
 from tests.support.killed_runs import RunLauncher
+from tests.support.published_runs import promote, train_and_evaluate
 from tests.support.s3_servers import S3Server, admin_client, environment_of, present_servers, serve
 from tests.support.waiting import cores
 
@@ -98,6 +102,22 @@ def sample_raw(tmp_path_factory: pytest.TempPathFactory) -> RawDataset:
 def sample(sample_raw: RawDataset) -> CachedDataset:
     """The bundled sample, preprocessed."""
     return preprocess_dataset(sample_raw, data_dir_of(sample_raw))
+
+
+@pytest.fixture(scope="session")
+def digits_store(
+    sample_raw: RawDataset, sample: CachedDataset, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[str, str]:
+    """A store whose champion, trained on the bundled sample like relu-128, reads 19 of 20 digits; and its run id."""
+    place = tmp_path_factory.mktemp("digits")
+    recipe = PRESETS["relu-128"].recipe
+    settings = {field.name: getattr(recipe, field.name) for field in fields(recipe) if field.name != "steps"}
+    run = train_and_evaluate(
+        sample_raw, sample, place / "data", hidden=64, steps=12_000, checkpoint_every=12_000, **settings
+    )
+    run_id = run.publish(str(place / "artifacts")).run_id
+    promote(open_store(str(place / "artifacts")), run_id, "mnist-sample")
+    return str(place / "artifacts"), run_id
 
 
 @pytest.fixture

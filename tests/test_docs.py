@@ -6,16 +6,23 @@ import importlib
 import json
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from itertools import pairwise
 from pathlib import Path
 from typing import Final
 
+import numpy as np
 import pytest
 
+from mnist_bp import load_model
 from mnist_bp.cli.ladder import RUNGS
 from mnist_bp.cli.main import COMMANDS, main
+from mnist_bp.data.parquet import load_split
+from mnist_bp.engines.choose import choose_engine
+from mnist_bp.layout import MODEL, run_key
+from mnist_bp.results import CachedDataset
 from mnist_bp.storage.local import LocalStore
 from tests.support.published_runs import publish
 
@@ -172,3 +179,23 @@ def test_the_command_of_the_recipe_for_contributors_works(
     printed, text = capsys.readouterr().out.splitlines()
     assert json.loads(printed) == {"run_id": run_id, "size": 1_000}
     assert text == "1,000 bytes"
+
+
+def test_every_snippet_of_python_about_models_gives_the_classes_of_the_engine(
+    digits_store: tuple[str, str], sample: CachedDataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    artifacts, run_id = digits_store
+    monkeypatch.setenv("MNIST_BP_ARTIFACTS", artifacts)
+    shutil.copy(Path(artifacts, run_key(run_id, MODEL)), MODEL)
+    images, labels = load_split(sample.test)
+    np.save("digits.npy", images.reshape(-1, 28, 28))
+    model = load_model(run_id)
+    outputs = choose_engine("cpu")[0].load(images, labels).predict(model.weights, model.activation)
+    snippets = re.findall(
+        r"^```python\n(.*?)^```$", (REPOSITORY / "docs/predict.md").read_text(), re.MULTILINE | re.DOTALL
+    )
+    assert len(snippets) == 3
+    for snippet in snippets:
+        names: dict[str, object] = {}
+        exec(snippet, names)
+        assert np.array_equal(names["classes"], outputs.argmax(1)), snippet  # type: ignore[arg-type]

@@ -8,6 +8,7 @@ from argparse import ArgumentParser, HelpFormatter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Final, TypeVar, get_args
+from urllib.parse import quote, unquote
 
 from pydantic import AfterValidator, Field, ValidationError, field_validator, model_validator
 from pydantic_settings import (
@@ -90,6 +91,18 @@ def _check_plot(*suffixes: str) -> Callable[[str], str]:
 
     return check
 
+
+def _quote_name(name: str) -> str:
+    """Return a name as pydantic-settings takes it for one: it divides others at commas, and reads some as JSON."""
+    return "/" + quote(name, safe="", errors="surrogateescape")
+
+
+def _unquote_names(names: list[str]) -> list[str]:
+    return [unquote(name.removeprefix("/"), errors="surrogateescape") for name in names]
+
+
+FileNames = Annotated[list[str], AfterValidator(_unquote_names)]
+"""Names of files that are given without a flag; `_add_argument` quotes them."""
 
 PngFile = Annotated[str, AfterValidator(_check_plot(".png"))]
 PngOrSvgFile = Annotated[str, AfterValidator(_check_plot(".png", ".svg"))]
@@ -293,6 +306,8 @@ def _add_argument(parser: ArgumentParser, *names: str, **settings: Any) -> None:
         settings |= {"nargs": "?", "const": LATEST}
     if names[0].startswith("--"):
         names = names[:1]  # the others are names of the field in Python
+    elif settings.get("nargs") == "+":
+        settings["type"] = _quote_name
     parser.add_argument(*names, **settings)
 
 

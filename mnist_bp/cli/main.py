@@ -19,6 +19,7 @@ COMMANDS: Final[Mapping[str, str]] = {
     "train": "run the whole pipeline without Prefect",
     "runs": "list the published runs; plot their accuracy",
     "show": "show one run in full",
+    "predict": "classify pictures of digits, or batches of images",
     "open": "open the report of a run in a browser",
     "alias": "give a run a name that keeps it",
     "delete": "delete one run",
@@ -44,6 +45,7 @@ _SYNONYMS: Final[Mapping[str, str]] = {
     "tag": "alias",
     "remove": "delete",
     "clean": "gc",
+    "classify": "predict",
     "promote": "rollback",
     "resume": "train",
 }

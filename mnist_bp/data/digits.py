@@ -34,6 +34,9 @@ import numpy.typing as npt
 
 from mnist_bp.model.parameters import WIDTH, IntArray, UInt8Array
 
+DATASETS: Final = frozenset({"mnist", "mnist-sample"})
+"""Datasets whose images were prepared like this."""
+
 BOX: Final = 20
 """Longer side of a digit, in pixels."""
 

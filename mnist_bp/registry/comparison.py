@@ -10,15 +10,12 @@ from mnist_bp.data.parquet import load_split
 from mnist_bp.documents.manifest import Manifest
 from mnist_bp.engines.choose import choose_engine
 from mnist_bp.engines.interface import ResidentData
-from mnist_bp.errors import DataFormatError
-from mnist_bp.layout import MODEL, run_key
 from mnist_bp.model.recipe import recipe_of
 from mnist_bp.registry.catalog import read_manifest
 from mnist_bp.registry.gate import Classes
+from mnist_bp.registry.loading import read_weights
 from mnist_bp.results import CachedDataset
 from mnist_bp.storage.interface import Store
-from mnist_bp.storage.os_errors import RESTORE
-from mnist_bp.training.checkpoints import decode_checkpoint
 
 
 @dataclass(frozen=True)
@@ -92,14 +89,7 @@ class EnginePredictor:
     def predict(self, model: PublishedModel) -> Classes:
         """See `Predictor`. The model is checked against the digest in its manifest."""
         if model.run_id not in self._predicted:
-            key = run_key(model.run_id, MODEL)
-            file = model.manifest.files.get(MODEL)
-            if file is None:
-                raise DataFormatError(f"the manifest of {model.run_id} lists no {MODEL}; {RESTORE}")
-            models = decode_checkpoint(self._store.get(key, file.sha256, file.size), self._store.uri(key))
-            if len(models) != 1:
-                raise DataFormatError(f"{self._store.uri(key)} has {len(models)} models, expected one")
-            (parameters,) = models
+            parameters = read_weights(self._store, model.manifest)
             activation = recipe_of(model.manifest.config).activation
             self._predicted[model.run_id] = self._test[0].predict(parameters, activation).argmax(1)
         return self._predicted[model.run_id]
