@@ -66,7 +66,7 @@ def _decode_npy(content: bytes, name: str) -> UInt8Array:
         raise DataFormatError(f"{name} is a damaged .npy file: {exc}; {_HINT}") from exc
     if dtype != np.uint8:
         raise DataFormatError(f"{name} has {dtype} values, {_HINT}: values from 0 (background) to 255")
-    return _shaped(content[file.tell() :], shape, name, by_columns=by_columns)
+    return _shaped(file.read(), shape, name, by_columns=by_columns)
 
 
 def _decode_idx(content: bytes, name: str) -> UInt8Array:
