@@ -44,6 +44,7 @@ _PLACEHOLDERS: Final = {
     "--artifacts": "STORE",
     "--config": "FILE",
     "--data-dir": "DIR",
+    "--html": "FILE",
     "--plot": "FILE",
     "--preset": "NAME",
     "--resume": "RUN",
@@ -80,7 +81,7 @@ _ARGPARSE: Final = {
 
 
 def _check_plot(*suffixes: str) -> Callable[[str], str]:
-    """Return a validator of the name of a picture: work is not begun whose plot cannot be written."""
+    """Return a validator of the name of a picture or page: work is not begun whose result cannot be written."""
 
     def check(name: str) -> str:
         if name and Path(name).suffix not in suffixes:
@@ -105,8 +106,9 @@ FileNames = Annotated[list[str], AfterValidator(_unquote_names)]
 """Names of files that are given without a flag; `_add_argument` quotes them."""
 
 PngFile = Annotated[str, AfterValidator(_check_plot(".png"))]
+HtmlFile = Annotated[str, AfterValidator(_check_plot(".html"))]
 PngOrSvgFile = Annotated[str, AfterValidator(_check_plot(".png", ".svg"))]
-"""Name of a picture in an existing directory; an empty string for none."""
+"""Name of a picture or page in an existing directory; an empty string for none."""
 
 
 class Flags(BaseSettings):
