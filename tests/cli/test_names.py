@@ -224,6 +224,8 @@ def test_resume_alone_takes_the_newest_interrupted_run(
     damaged.write_bytes(b"no journal")
     for name in (newer[:-1], newer):
         assert "interrupted after step 100 of 200" in output_of(capsys, "show", name, "--artifacts", "elsewhere")
+    refused = output_of(capsys, "train", "--resume", "--steps", "300", code=2)
+    assert refused.splitlines()[-1].startswith(f"error: run {newer} cannot be resumed with --steps 300 ")
     with lock_run(Path("data/runs", newer).absolute()):
         assert json.loads(output_of(capsys, "train", "--resume", "--json"))["run_id"] == older
         assert main(["train", "--resume", "latest"]) == 2

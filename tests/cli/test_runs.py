@@ -104,8 +104,8 @@ def test_since_lists_the_runs_that_were_started_then_or_later(
         return [run["run_id"] for run in runs(capsys, "--since", time)["runs"]]
 
     every = [run_id_of(number) for number in (1, 2, 3, 4, 5)]
-    assert since("2026-11-23") == since("2026-11-23T00:00:01") == since("2026-11-22T16:00:01-08:00") == every
-    assert since("2026-11-23T00:00:03") == every[2:]
+    assert since("2026-11-23") == since("2026-11-23T00:00:01") == every
+    assert since("2026-11-23T00:00:03") == since("2026-11-22T16:00:03-08:00") == every[2:]
     assert since("2026-11-24") == []
     assert main(["runs", "--since", "2026-11-24"]) == 0
     assert capsys.readouterr().out == "no runs since 2026-11-24T00:00:00+00:00 in artifacts\n"

@@ -92,6 +92,8 @@ def test_a_champion_and_a_run_with_an_alias_are_refused(store: MemoryStore, tmp_
 def test_a_run_in_progress_on_this_machine_is_refused(store: MemoryStore, tmp_path: Path) -> None:
     directory = make_directory(tmp_path, run_id_of(2))
     with lock_run(directory), pytest.raises(StoreError, match="a process is working on this run"):
+        plan_deletion(store, ARTIFACTS, tmp_path, run_id_of(2))  # before the user is asked
+    with lock_run(directory), pytest.raises(StoreError, match="a process is working on this run"):
         delete(store, 2, tmp_path)
     assert directory.exists()
     assert run_id_of(2) in runs_in(store)
@@ -184,6 +186,13 @@ def test_a_promotion_or_an_alias_at_any_moment_keeps_the_run_whole_or_is_refused
         assert read_log(store, "mnist").pending_deletion == ()
         outcomes.add(deleted)
     assert outcomes == {True, False}
+
+
+def test_an_entry_about_another_run_in_between_does_not_stop_a_deletion(store: MemoryStore, tmp_path: Path) -> None:
+    publish(store, 3)
+    delete(FaultyStore(store, before={("put", 0): lambda: promote(store, run_id_of(3))}), 2, tmp_path)
+    assert runs_in(store) == [run_id_of(1), run_id_of(3)]
+    assert resolve_run(store, "champion") == run_id_of(3)
 
 
 def test_a_deletion_killed_at_any_call_leaves_complete_runs_and_the_next_collection_finishes(
