@@ -21,7 +21,7 @@ Mask = npt.NDArray[np.bool_]
 """Which test images, shape (N,)."""
 
 _DIGEST: Final = 12
-"""Digits of a digest that tell two of them apart."""
+"""Digits of a digest that are shown."""
 
 
 def check_comparable(a: PublishedModel, b: PublishedModel) -> None:

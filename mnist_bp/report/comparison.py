@@ -11,7 +11,8 @@ from pydantic import JsonValue
 from mnist_bp.model.parameters import UInt8Array
 from mnist_bp.report.charts import Chart, Line, downsample, layout_chart
 from mnist_bp.report.images import digit_data_url
-from mnist_bp.report.page import MAX_POINTS, page_environment
+from mnist_bp.report.page import MAX_POINTS
+from mnist_bp.report.template import content_policy, icon_data_url, page_environment
 
 MAX_IMAGES: Final = 48
 """Images that the page shows for each run; the figures are of all of them."""
@@ -168,6 +169,8 @@ def comparison_html(comparison: Comparison, images: UInt8Array) -> bytes:
         .get_template("comparison.html")
         .render(
             about=comparison,
+            icon=icon_data_url(),
+            policy=content_policy(()),
             sides=(("A", comparison.a), ("B", comparison.b)),
             charts=[_chart(comparison, "accuracy"), *([_chart(comparison, "loss")] if comparison.same_loss else [])],
             alone=[
@@ -181,7 +184,7 @@ def comparison_html(comparison: Comparison, images: UInt8Array) -> bytes:
 
 def _chart(comparison: Comparison, measure: Literal["accuracy", "loss"]) -> Chart:
     lines = []
-    for side, style in (("b", "second"), ("a", "main")):
+    for side, style in (("a", "main"), ("b", "second")):
         values = [(pair.step, getattr(pair, f"{measure}_{side}")) for pair in comparison.checkpoints]
         points = [(step, value) for step, value in values if value is not None]
         lines.append(Line(side.upper(), style, downsample(points, MAX_POINTS)))

@@ -41,7 +41,9 @@ def read_scripts() -> list[str]:
 
 def content_policy(scripts: Sequence[str]) -> str:
     """Return a content security policy that allows the page its pictures, its styles and these scripts, no request."""
-    digests = " ".join(f"'sha256-{_base64(hashlib.sha256(script.encode()).digest())}'" for script in scripts)
+    digests = (
+        " ".join(f"'sha256-{_base64(hashlib.sha256(script.encode()).digest())}'" for script in scripts) or "'none'"
+    )
     return (
         f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src {digests}; "
         "base-uri 'none'; form-action 'none'"
