@@ -7,7 +7,7 @@ champion, the manifest must have the digest that the champion's log states. Neit
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from os import PathLike, fspath
 
 import numpy as np
@@ -44,9 +44,9 @@ class TrainedModel:
     """
 
     run_id: str
-    weights: Model
+    weights: Model = field(repr=False)
     activation: Activation
-    manifest: Manifest
+    manifest: Manifest = field(repr=False)
     scale: float = PIXEL_SCALE
 
     @property
