@@ -44,6 +44,7 @@ _PLACEHOLDERS: Final = {
     "--artifacts": "STORE",
     "--config": "FILE",
     "--data-dir": "DIR",
+    "--output": "FILE",
     "--plot": "FILE",
     "--preset": "NAME",
     "--resume": "RUN",
@@ -103,6 +104,9 @@ def _unquote_names(names: list[str]) -> list[str]:
 
 FileNames = Annotated[list[str], AfterValidator(_unquote_names)]
 """Names of files that are given without a flag; `_add_argument` quotes them."""
+
+ModelFile = Annotated[str, AfterValidator(_check_plot(".onnx", ".npz", ".safetensors"))]
+"""Name of an exported model in an existing directory."""
 
 PngFile = Annotated[str, AfterValidator(_check_plot(".png"))]
 PngOrSvgFile = Annotated[str, AfterValidator(_check_plot(".png", ".svg"))]
@@ -305,7 +309,7 @@ def _add_argument(parser: ArgumentParser, *names: str, **settings: Any) -> None:
     if names[0] == "--resume":
         settings |= {"nargs": "?", "const": LATEST}
     if names[0].startswith("--"):
-        names = names[:1]  # the others are names of the field in Python
+        names = (names[0], *(name for name in names if name[1] != "-"))  # others are names of the field in Python
     elif settings.get("nargs") == "+":
         settings["type"] = _quote_name
     parser.add_argument(*names, **settings)
