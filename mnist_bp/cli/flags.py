@@ -45,6 +45,7 @@ _PLACEHOLDERS: Final = {
     "--config": "FILE",
     "--data-dir": "DIR",
     "--html": "FILE",
+    "--output": "FILE",
     "--plot": "FILE",
     "--preset": "NAME",
     "--resume": "RUN",
@@ -104,6 +105,9 @@ def _unquote_names(names: list[str]) -> list[str]:
 
 FileNames = Annotated[list[str], AfterValidator(_unquote_names)]
 """Names of files that are given without a flag; `_add_argument` quotes them."""
+
+ModelFile = Annotated[str, AfterValidator(_check_plot(".onnx", ".npz", ".safetensors"))]
+"""Name of an exported model in an existing directory."""
 
 PngFile = Annotated[str, AfterValidator(_check_plot(".png"))]
 HtmlFile = Annotated[str, AfterValidator(_check_plot(".html"))]
@@ -307,7 +311,7 @@ def _add_argument(parser: ArgumentParser, *names: str, **settings: Any) -> None:
     if names[0] == "--resume":
         settings |= {"nargs": "?", "const": LATEST}
     if names[0].startswith("--"):
-        names = names[:1]  # the others are names of the field in Python
+        names = (names[0], *(name for name in names if name[1] != "-"))  # others are names of the field in Python
     elif settings.get("nargs") == "+":
         settings["type"] = _quote_name
     parser.add_argument(*names, **settings)

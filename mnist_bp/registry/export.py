@@ -12,16 +12,20 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Callable, Mapping
-from typing import Any, Final, Literal, NamedTuple
+from dataclasses import asdict
+from typing import Final, Literal, NamedTuple
 
 import numpy as np
 import safetensors.numpy
+from pydantic import JsonValue
 
+from mnist_bp.documents.manifest import Manifest
 from mnist_bp.engines.choose import choose_engine
 from mnist_bp.engines.interface import PIXEL_SCALE
 from mnist_bp.errors import DataFormatError
+from mnist_bp.model.inference import predict
 from mnist_bp.model.parameters import FloatArray, Model, Parameters, UInt8Array
-from mnist_bp.model.recipe import Activation
+from mnist_bp.model.recipe import Activation, recipe_of
 from mnist_bp.registry.onnx_model import encode_onnx, run_onnx
 from mnist_bp.training.checkpoints import METADATA_KEY
 
@@ -63,7 +67,7 @@ class Export(NamedTuple):
     difference: float
 
 
-def export_model(model: Model, activation: Activation, metadata: Mapping[str, Any], to: FormatName) -> Export:
+def export_model(model: Model, activation: Activation, metadata: Mapping[str, JsonValue], to: FormatName) -> Export:
     """Encode a model, and check what a reader of the file computes.
 
     Args:
@@ -92,6 +96,23 @@ def export_model(model: Model, activation: Activation, metadata: Mapping[str, An
     return Export(content, engine.name, difference)
 
 
+def metadata_of(manifest: Manifest) -> dict[str, JsonValue]:
+    """Describe a model for a reader of an exported file: what decides its weights, and their accuracy.
+
+    Equal weights of two runs have equal descriptions, whatever the runs are called and wherever they are stored.
+    """
+    return {
+        "accuracy": manifest.final.accuracy,
+        "batch_size": manifest.config.get("batch_size"),
+        "dataset": {"name": manifest.dataset.name, "key": manifest.dataset.key},
+        "engine": {"name": manifest.engine, "device": manifest.device},
+        "held_out": manifest.validation_examples,
+        "recipe": asdict(recipe_of(manifest.config)),
+        "seed": manifest.seed,
+        "step": manifest.final.step,
+    }
+
+
 def _encode_npz(model: Model, activation: Activation, metadata: str) -> bytes:
     sink = io.BytesIO()
     weights = model.map(np.ascontiguousarray)._asdict()
@@ -102,7 +123,7 @@ def _encode_npz(model: Model, activation: Activation, metadata: str) -> bytes:
 def _run_npz(content: bytes, images: UInt8Array, _activation: Activation) -> FloatArray:
     with np.load(io.BytesIO(content)) as arrays:
         model = Parameters(*(arrays[name] for name in Parameters._fields))
-        return _forward(model, images * np.float64(arrays["scale"]), arrays["activation"].item())
+        return _forward(model, images, arrays["activation"].item(), float(arrays["scale"]))
 
 
 def _encode_torch(model: Model, _activation: Activation, metadata: str) -> bytes:
@@ -114,21 +135,15 @@ def _encode_torch(model: Model, _activation: Activation, metadata: str) -> bytes
 def _run_torch(content: bytes, images: UInt8Array, activation: Activation) -> FloatArray:
     state = safetensors.numpy.load(content)
     model = Parameters(state["0.weight"].T, state["0.bias"], state["2.weight"].T, state["2.bias"])
-    return _forward(model, images / 255, activation)
+    return _forward(model, images, activation, 1 / 255)
 
 
 def _run_onnx(content: bytes, images: UInt8Array, _activation: Activation) -> FloatArray:
     return run_onnx(content, images)
 
 
-def _forward(model: Model, x: FloatArray, activation: Activation) -> FloatArray:
-    """Compute the outputs in float64; see `mnist_bp.model.backprop`."""
-    W1, b1, W2, b2 = model.map(lambda array: array.astype(np.float64))
-    with np.errstate(over="ignore"):  # exp of a large number: the sigmoid is 0
-        z1 = x @ W1 + b1  # (N, H)
-        a1 = np.maximum(z1, 0) if activation == "relu" else 1 / (1 + np.exp(-z1))  # (N, H)
-        a2: FloatArray = 1 / (1 + np.exp(-(a1 @ W2 + b2)))  # (N, K)
-    return a2
+def _forward(model: Model, images: UInt8Array, activation: Activation, scale: float) -> FloatArray:
+    return predict(model.map(lambda array: array.astype(np.float64)), images, activation, scale)
 
 
 def _sparse_images(inputs: int) -> UInt8Array:

@@ -17,7 +17,7 @@ import logging
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from mnist_bp.config import RunConfig
 from mnist_bp.documents import encoding
@@ -26,7 +26,7 @@ from mnist_bp.errors import ConfigError, DataFormatError, MnistBpError, StoreErr
 from mnist_bp.layout import MANIFEST, MODEL, ONNX_MODEL, REPORT, RUNS
 from mnist_bp.model.parameters import Model
 from mnist_bp.model.recipe import Activation
-from mnist_bp.registry.export import export_model
+from mnist_bp.registry.export import export_model, metadata_of
 from mnist_bp.registry.manifest import build_manifest, file_entries, history_parquet
 from mnist_bp.registry.report import render_report
 from mnist_bp.results import CachedDataset, Evaluation, FileDigest, PublishedRun, RawDataset, TrainedRun
@@ -112,17 +112,17 @@ def _write_files(
     _verify(files)
     manifest = build_manifest(config.record["artifacts"], raw, data, trained, evaluation, files)
     files[REPORT] = _write(directory / REPORT, render_report(store, manifest, data, trained, evaluation))
-    onnx = _onnx(model, config.activation, metadata)  # after the report, which is the same without it
+    onnx = _onnx(model, config.activation, manifest)  # after the report, which is the same without it
     if onnx is not None:
         files[ONNX_MODEL] = _write(directory / ONNX_MODEL, onnx)
     manifest = manifest.model_copy(update={"files": file_entries(files)})
     return {**files, MANIFEST: _write(directory / MANIFEST, encoding.dumps(manifest))}
 
 
-def _onnx(model: Model, activation: Activation, metadata: Mapping[str, Any]) -> bytes | None:
+def _onnx(model: Model, activation: Activation, manifest: Manifest) -> bytes | None:
     """Return the model as an ONNX file, or None: a run is complete without it."""
     try:
-        return export_model(model, activation, metadata, "onnx").content
+        return export_model(model, activation, metadata_of(manifest), "onnx").content
     except ConfigError:  # the package is not installed
         return None
     except DataFormatError as exc:

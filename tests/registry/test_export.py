@@ -13,6 +13,7 @@ import onnx
 import onnxruntime
 import pytest
 import torch
+from pydantic import JsonValue
 from safetensors.torch import load
 
 from mnist_bp.data.parquet import load_split
@@ -27,7 +28,7 @@ from mnist_bp.results import CachedDataset
 from mnist_bp.training.loop import example_orders, initial_models, train
 
 STEPS: Final = 3_000
-METADATA: Final = {"config": {"hidden": 30}, "seeds": [1]}
+METADATA: Final[dict[str, JsonValue]] = {"config": {"hidden": 30}, "seeds": [1]}
 NAMES: Final = get_args(FormatName)
 
 
