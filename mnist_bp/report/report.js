@@ -88,7 +88,7 @@ function at({ offsetX, offsetY }) {
 function draw(event) {
   pen.beginPath();
   pen.moveTo(...tip);
-  for (const step of [...event.getCoalescedEvents(), event]) pen.lineTo(...at(step));
+  for (const step of [...(event.getCoalescedEvents?.() ?? []), event]) pen.lineTo(...at(step)); // not in older Safari
   pen.stroke();
   tip = at(event);
   readDrawing();
