@@ -10,7 +10,7 @@ const last = models.length - 1;
 let model = models[last];
 
 // ---------------------------------------------------------------------------------------------------------------------
-// Draw a digit
+// What the network reads
 
 const pad = find("#pad");
 const pen = pad.getContext("2d", { willReadFrequently: true });
@@ -95,6 +95,7 @@ function draw(event) {
 }
 
 pad.addEventListener("pointerdown", (event) => {
+  if (!run.drawn) return;
   if (loaded) clear();
   pad.setPointerCapture(event.pointerId);
   Object.assign(pen, { lineWidth: 22, lineCap: "round", lineJoin: "round", strokeStyle: "white" });
