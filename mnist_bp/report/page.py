@@ -16,7 +16,7 @@ import numpy as np
 from mnist_bp.config import PLACES
 from mnist_bp.documents.manifest import CheckpointEntry, Manifest
 from mnist_bp.model.parameters import FloatArray, Model, UInt8Array
-from mnist_bp.model.recipe import Recipe, recipe_of
+from mnist_bp.model.recipe import recipe_of
 from mnist_bp.report.axes import accuracy_axis, loss_axis
 from mnist_bp.report.charts import Chart, Line, downsample, layout_chart
 from mnist_bp.report.classes import class_bars, confusion_cells
@@ -70,7 +70,7 @@ def report_html(
     charts = _charts(evaluation, first.score, {each.seed for each in collapsed})
     bars, bar_scale = class_bars(last.confusion)
     units, full_scale = _units(first.model.W1, last.model)
-    data = _script_data(snapshots, recipe, images, labels, charts[0], full_scale) if units else None
+    data = _script_data(manifest, snapshots, images, labels, charts[0], full_scale) if units else None
     scripts = read_scripts()
     page = page_environment().get_template("report.html")
     return page.render(
@@ -142,8 +142,8 @@ def _mistake(mistake: Mistake, images: UInt8Array) -> dict[str, Any]:
 
 
 def _script_data(
+    manifest: Manifest,
     snapshots: Sequence[Snapshot],
-    recipe: Recipe,
     images: UInt8Array,
     labels: UInt8Array,
     chart: Chart,
@@ -156,7 +156,15 @@ def _script_data(
         return None
     embedded = snapshots if len(snapshots) <= room else snapshots[-1:]
     places = [chart.x(snapshot.score.step) for snapshot in embedded]
-    return script_data(embedded, recipe.activation, _one_of_each(images, labels), int(labels[0]), places, full_scale)
+    return script_data(
+        embedded,
+        recipe_of(manifest.config).activation,
+        _one_of_each(images, labels),
+        int(labels[0]),
+        manifest.dataset.name,
+        places,
+        full_scale,
+    )
 
 
 def _one_of_each(images: UInt8Array, labels: UInt8Array) -> list[tuple[int, UInt8Array]]:

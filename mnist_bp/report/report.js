@@ -10,7 +10,7 @@ const last = models.length - 1;
 let model = models[last];
 
 // ---------------------------------------------------------------------------------------------------------------------
-// Draw a digit
+// What the network reads
 
 const pad = find("#pad");
 const pen = pad.getContext("2d", { willReadFrequently: true });
@@ -88,13 +88,14 @@ function at({ offsetX, offsetY }) {
 function draw(event) {
   pen.beginPath();
   pen.moveTo(...tip);
-  for (const step of [...event.getCoalescedEvents(), event]) pen.lineTo(...at(step));
+  for (const step of [...(event.getCoalescedEvents?.() ?? []), event]) pen.lineTo(...at(step)); // not in older Safari
   pen.stroke();
   tip = at(event);
   readDrawing();
 }
 
 pad.addEventListener("pointerdown", (event) => {
+  if (!run.drawn) return;
   if (loaded) clear();
   pad.setPointerCapture(event.pointerId);
   Object.assign(pen, { lineWidth: 22, lineCap: "round", lineJoin: "round", strokeStyle: "white" });

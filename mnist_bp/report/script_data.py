@@ -17,7 +17,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from mnist_bp.data.digits import BOX, FAINTEST
+from mnist_bp.data.digits import BOX, DATASETS, FAINTEST
 from mnist_bp.model.parameters import FloatArray, Model, UInt8Array
 from mnist_bp.report.classes import Confusion, class_bars, confusion_cells
 from mnist_bp.report.style import NEGATIVE, POSITIVE
@@ -73,6 +73,7 @@ def script_data(
     activation: str,
     images: Sequence[tuple[int, UInt8Array]],
     shown: int,
+    dataset: str,
     places: Sequence[float],
     full_scale: tuple[float, float],
 ) -> dict[str, Any]:
@@ -83,6 +84,8 @@ def script_data(
         activation: Activation of the hidden units.
         images: Test images to choose from: the class and the pixels in [0, 255], shape (D,), of each.
         shown: Class of the one that is read first.
+        dataset: Name of the dataset: only if its images are digits can one be drawn, since only then is it known how
+            they were prepared.
         places: Place of each snapshot on the x axis of the charts, in pixels.
         full_scale: Magnitudes of the change of a weight, and of a weight, that get the full colour.
     """
@@ -112,6 +115,7 @@ def script_data(
         ],
         "images": [{"label": label, "pixels": pixels_text(pixels)} for label, pixels in images],
         "shown": shown,
+        "drawn": dataset in DATASETS,
     }
 
 

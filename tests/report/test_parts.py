@@ -179,7 +179,7 @@ def test_a_histogram_counts_every_seed_once_and_colours_those_that_collapsed() -
     assert histogram.left <= histogram.own <= histogram.right
 
 
-def made_up_page(sample: CachedDataset, hidden: int, steps: Sequence[int]) -> bytes:
+def made_up_page(sample: CachedDataset, hidden: int, steps: Sequence[int], dataset: str = "mnist") -> bytes:
     """Render the report of random weights."""
     images, labels = load_split(sample.test)
     models = [initial_parameters(seed, 784, hidden, 10, 2.0) for seed in range(len(steps) + 1)]
@@ -187,7 +187,7 @@ def made_up_page(sample: CachedDataset, hidden: int, steps: Sequence[int]) -> by
     confusion = [[997 if row == column else 3 for column in range(10)] for row in range(10)]
     mistakes = tuple(Mistake(index, 1, 2, 0.9, 0.1) for index in range(24))
     settings = {"minimum_gain": 0.001, "significance": 0.05, "class_floor": 0.96}
-    manifest = manifest_of(run_id_of(1), "mnist", (1_000,), {}).model_copy(
+    manifest = manifest_of(run_id_of(1), dataset, (1_000,), {}).model_copy(
         update={
             "config": settings,
             "certificate": {"gradients": {}},
@@ -221,6 +221,15 @@ def test_a_large_network_has_its_last_model_alone_in_its_page_and_a_huge_one_no_
     huge = made_up_page(sample, 30, [10, 20])
     assert b"<script" not in huge
     assert b"JavaScript" not in huge
+
+
+def test_only_the_page_of_a_dataset_of_digits_asks_one_to_draw_a_digit(sample: CachedDataset) -> None:
+    digits, clothes = (made_up_page(sample, 5, [10], dataset).decode() for dataset in ("mnist", "fashion-mnist"))
+    assert "<h2>Draw a digit</h2>" in digits
+    assert '"drawn": true' in digits
+    assert "<h2>Draw a digit" not in clothes
+    assert "<h2>What the network reads</h2>" in clothes
+    assert '"drawn": false' in clothes
 
 
 def test_a_run_has_the_same_report_in_every_store(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import json
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,9 +14,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 from selenium.webdriver import ActionChains, Keys
 from selenium.webdriver.common.by import By
 
+from mnist_bp.cli.main import main
 from mnist_bp.data.digits import prepare_digit
 from mnist_bp.data.parquet import load_split
 from mnist_bp.engines.choose import choose_engine
@@ -148,17 +151,19 @@ def test_the_page_prepares_a_drawing_as_predict_does_byte_by_byte(browser: Brows
 
 
 def test_a_seven_drawn_with_the_pointer_has_the_class_that_predict_gives_for_the_same_pixels(
-    browser: Browser, of_each_activation: Published
+    browser: Browser, of_each_activation: Published, capsys: pytest.CaptureFixture[str]
 ) -> None:
     browser.open(of_each_activation.page)
     draw_seven(browser)
     ink = np.array(browser.run(INK), np.uint8).reshape(280, 280)
     assert 0.03 < (ink > 0).mean() < 0.3
-    pixels = prepare_digit(ink)
-    assert browser.run(SEEN) == pixels.ravel().tolist()
-    (outputs,) = of_each_activation.outputs(of_each_activation.models[-1], pixels.reshape(1, 784))
-    assert browser.run(SHOWN) == [f"{output:.2f}" for output in outputs]
-    assert browser.run(VERDICT).endswith(f" {outputs.argmax()}")
+    Image.fromarray(255 - ink).save("seven.png")
+    store = ["--artifacts", str(of_each_activation.page.parents[2])]
+    assert main(["predict", "seven.png", "--run", of_each_activation.page.parent.name, *store, "--json"]) == 0
+    (predicted,) = json.loads(capsys.readouterr().out)["predictions"]
+    assert browser.run(VERDICT).endswith(f" {predicted['class']}")
+    assert browser.run(SHOWN) == [f"{output:.2f}" for output in predicted["outputs"]]
+    assert browser.run(SEEN) == prepare_digit(ink).ravel().tolist()
     assert browser.console() == []
     browser.driver.find_element(By.ID, "clear").click()
     assert browser.run(VERDICT) == "nothing to read"
@@ -177,8 +182,24 @@ def test_a_test_image_and_a_mistake_are_read_as_they_are_after_one_tap(browser: 
     assert browser.run(SEEN) == published.images[mistake.index].tolist()
     assert browser.run(VERDICT).endswith(f" {mistake.predicted}")
     assert browser.run(SHOWN)[mistake.label] == f"{mistake.true_class_output:.2f}"
-    draw_seven(browser)  # on an empty sheet
-    assert (np.array(browser.run(INK)) > 0).mean() < 0.3
+    draw_seven(browser)
+    ink = np.array(browser.run(INK), np.uint8).reshape(280, 280)
+    assert browser.run(SEEN) == prepare_digit(ink).ravel().tolist()  # the drawing alone
+    browser.driver.find_element(By.ID, "clear").click()
+    draw_seven(browser)
+    assert np.mean(ink != np.array(browser.run(INK)).reshape(280, 280)) < 0.01
+
+
+def test_nothing_is_drawn_for_a_dataset_of_which_it_is_not_known_how_its_images_were_prepared(
+    browser: Browser, published: Published, tmp_path: Path
+) -> None:
+    page = tmp_path / "report.html"
+    page.write_text(published.page.read_text().replace('"drawn": true', '"drawn": false'))
+    browser.open(page)
+    draw_seven(browser)
+    assert browser.run(SEEN) == published.images[0].tolist()
+    browser.driver.find_elements(By.CSS_SELECTOR, "#tray button")[3].click()
+    assert browser.run(SEEN) == published.images[published.labels.tolist().index(3)].tolist()
 
 
 def figures(browser: Browser) -> tuple[Any, ...]:
