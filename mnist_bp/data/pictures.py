@@ -39,8 +39,8 @@ REDUCED: Final = 500
 MIN_CONTRAST: Final = 16
 """Grey levels by which the strongest ink must exceed the noise of the paper."""
 
-_FITS: Final = 3
-"""Fits of a plane to the paper; each leaves out the ink that the one before it found."""
+FITS: Final = 3
+"""Fits of a plane to the paper after the first, which is to all pixels; each leaves out the ink found so far."""
 
 _NOISE: Final = 4 * 1.4826
 """Of normal noise, the median absolute deviation times this is 4 standard deviations."""
@@ -140,12 +140,15 @@ def _grey(picture: Image.Image) -> UInt8Array:
         levels: IntArray = np.asarray(picture).astype(np.int64) // 257
         return levels.clip(0, 255).astype(np.uint8)
     if not picture.has_transparency_data:
-        return np.asarray((picture.convert("RGB") if picture.mode == "CMYK" else picture).convert("L"))
+        return np.asarray(picture.convert("L"))
     coloured = picture.convert("RGBA")
-    luma, alpha = np.asarray(coloured.convert("L")), np.asarray(coloured.getchannel("A")) / 255
-    dark = (luma * alpha).sum() < 128 * alpha.sum()
-    behind = 255 if dark or not alpha.any() else 0
-    return np.rint(luma * alpha + behind * (1 - alpha)).astype(np.uint8)
+    luma, opacity = coloured.convert("L"), coloured.getchannel("A")
+    weights = np.asarray(opacity)
+    opaque = int(weights.sum(dtype=np.int64))
+    dark = int(np.multiply(np.asarray(luma), weights, dtype=np.uint16).sum(dtype=np.int64)) < 128 * opaque
+    page = Image.new("L", picture.size, 255 if dark or not opaque else 0)
+    page.paste(luma, mask=opacity)
+    return np.asarray(page)
 
 
 def _find_ink(grey: UInt8Array, name: str) -> tuple[UInt8Array, Polarity]:
@@ -156,10 +159,10 @@ def _find_ink(grey: UInt8Array, name: str) -> tuple[UInt8Array, Polarity]:
     paper = np.full_like(levels, edge[0]) if plain else _plane(levels, np.ones(grey.shape, np.bool_))
     dark = float(((levels - paper) ** 3).sum()) < 0
     sign = -1 if dark else 1
-    for _ in range(0 if plain else _FITS):
-        ink = _ink(sign * (levels - paper))
-        paper = _plane(levels, ink <= _threshold(ink))
     ink = _ink(sign * (levels - paper))
+    for _ in range(0 if plain else FITS):
+        paper = _plane(levels, ink <= _threshold(ink))
+        ink = _ink(sign * (levels - paper))
     threshold = _threshold(ink)
     rest = (levels - paper)[ink <= threshold]
     noise = _NOISE * float(np.median(np.abs(rest - np.median(rest))))

@@ -149,9 +149,12 @@ def test_a_setting_that_cannot_work_is_one_line_that_blames_it_and_exit_code_2(
 
 @pytest.mark.parametrize(
     "command",
-    [["runs"], ["show", "RUN"], ["verify"], ["champion"], ["rollback"], ["gc", "--keep", "1"], ["store", "check"]],
+    [
+        ["runs"], ["show", "RUN"], ["predict", "seven.png"], ["verify"], ["champion"], ["rollback"],
+        ["gc", "--keep", "1"], ["store", "check"],
+    ],
     ids=lambda command: command[0],
-)
+)  # fmt: skip
 def test_a_missing_store_is_the_same_error_for_every_command_and_is_not_created(
     command: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:

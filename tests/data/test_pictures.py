@@ -92,11 +92,35 @@ def test_light_that_fades_across_the_paper_and_noise_are_no_ink() -> None:
         assert np.abs(picture.image.astype(int) - SEVEN).mean() < 6
 
 
-def test_a_large_picture_is_reduced_first() -> None:
-    large = WHITE.repeat(40, 0).repeat(40, 1)
-    picture = read_picture(png(large), "large")
-    assert (picture.width, picture.height) == (2_000, 2_400)
-    assert np.abs(picture.image.astype(int) - SEVEN).max() <= 2
+def test_a_photographed_digit_that_fills_the_picture_is_ink_and_not_paper() -> None:
+    ink = INK[10:50, 10:35].repeat(6, 0).repeat(6, 1) / 255  # it touches three edges
+    grey = 190 - 120 * ink + np.random.default_rng(1).normal(0, 4, ink.shape)
+    picture = read_picture(png(grey.clip(0, 255).astype(np.uint8)), "close")
+    assert picture.polarity == "dark on light"
+    assert np.abs(picture.image.astype(int) - SEVEN).mean() < 6
+
+
+def test_a_shadow_in_a_corner_does_not_decide_what_is_ink() -> None:
+    y, x = np.mgrid[0:300, 0:250]
+    ink = INK.repeat(5, 0).repeat(5, 1) / 255
+    shadow = np.maximum(0, 1 - np.hypot(x, y) / 60)  # in the upper left corner, darker than the ink
+    grey = 200 - 90 * ink - 150 * shadow
+    assert read_picture(png(grey.clip(0, 255).astype(np.uint8)), "shadow").polarity == "dark on light"
+
+
+def test_a_large_picture_is_reduced_before_its_ink_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    shapes = []
+
+    def prepare(ink: UInt8Array) -> UInt8Array:
+        shapes.append(ink.shape)
+        return prepare_digit(ink)
+
+    monkeypatch.setattr(pictures, "prepare_digit", prepare)
+    for scale in (40, 16):
+        picture = read_picture(png(WHITE.repeat(scale, 0).repeat(scale, 1)), "large")
+        assert (picture.width, picture.height) == (50 * scale, 60 * scale)
+        assert np.abs(picture.image.astype(int) - SEVEN).max() <= 2
+    assert shapes == [(600, 500), (960, 800)]
 
 
 def test_a_narrow_picture_of_many_pixels_is_read() -> None:

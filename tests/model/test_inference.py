@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 import torch
 
@@ -14,10 +15,14 @@ from mnist_bp.model.recipe import Activation
 PIXELS = np.random.default_rng(1).integers(0, 256, (BLOCK + 7, 784)).astype(np.uint8)
 
 
+def biases(count: int) -> npt.NDArray[np.float32]:
+    return np.linspace(-1, 1, count, dtype=np.float32)
+
+
 @pytest.mark.parametrize("scale", [1 / 255, 1 / 100])
 @pytest.mark.parametrize("activation", ["sigmoid", "relu"])
 def test_outputs_are_those_of_backprop(activation: Activation, scale: float) -> None:
-    model = initial_parameters(1, 784, 30, 10, gain=1.0)
+    model = initial_parameters(1, 784, 30, 10, gain=1.0)._replace(b1=biases(30), b2=biases(10))
     x = torch.from_numpy(PIXELS).float() * scale
     expected = forward(model.map(torch.from_numpy), x, activation).a2.numpy()
     found = predict(model, PIXELS, activation, scale)
