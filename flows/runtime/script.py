@@ -50,6 +50,7 @@ _PRELOADED: Final = (  # of those that the flow imports later, the slow ones
     "mnist_bp.registry.publish",
     "mnist_bp.registry.promotion",
     "mnist_bp.report.nights",
+    "onnx.reference",
 )
 
 
@@ -139,7 +140,8 @@ def _preload(config: RunConfig) -> None:
     """Import what the tasks need while the main thread waits for Prefect's server; the tasks report errors."""
     with suppress(MnistBpError):
         for module in _PRELOADED:
-            importlib.import_module(module)
+            with suppress(ImportError):  # onnx is optional
+                importlib.import_module(module)
         from mnist_bp.engines.choose import choose_engine
         from mnist_bp.report.template import page_environment
 
