@@ -64,7 +64,7 @@ def test_what_the_commands_of_the_pages_write_is_ignored_by_git(tmp_path: Path) 
             named += [
                 word for flag, word in re.findall(r"(--plot|--data-dir) ([\w./-]+)", shlex.join(shlex.split(line)))
             ]
-    assert "accuracy.png" in named
+    assert "nights.png" in named
     (tmp_path / ".gitignore").write_bytes((REPOSITORY / ".gitignore").read_bytes())
     environment = {**os.environ, "GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_NOSYSTEM": "1"}
     subprocess.run(["git", "init", "--quiet"], cwd=tmp_path, env=environment, check=True)

@@ -127,7 +127,7 @@ def complete(words: list[str], directory: Path) -> list[str]:
     section = PAGE[PAGE.index("## Completion") :]
     block = "\n".join(line[4:] for line in section.splitlines() if line.startswith("    "))
     program = directory / "mnist-bp"
-    program.write_text(f'#!/bin/sh\nexec {sys.executable} -m mnist_bp "$@"\n')
+    program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m mnist_bp "$@"\n')
     program.chmod(0o755)
     quoted = " ".join(f"'{word}'" for word in [str(program), *words[1:]])
     script = f"{block}\nCOMP_WORDS=({quoted}); COMP_CWORD={len(words) - 1}\n"

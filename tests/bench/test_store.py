@@ -51,8 +51,8 @@ def test_a_bucket_is_measured_in_turn_with_a_directory_and_left_as_it_was(
         found = measured.measure(2, ARTIFACTS, said.append, sources=(sample_raw, sample), many=3)
         assert keys_in(client) == ["some/prefix/runs/theirs"]
     result = json.loads(json.dumps(found))
-    assert result["run"]["files"] == 14
-    assert result["verified"] == {"runs": 3, "files": 3 * (14 + 1)}
+    assert result["run"]["files"] == 15
+    assert result["verified"] == {"runs": 3, "files": 3 * (15 + 1)}
     local, bucket = result["stores"]
     assert (local["name"], bucket["name"]) == ("local directory", ARTIFACTS)
     assert [local["supports_conditional_writes"], bucket["supports_conditional_writes"]] == [True, name != "rclone"]
@@ -65,7 +65,7 @@ def test_a_bucket_is_measured_in_turn_with_a_directory_and_left_as_it_was(
     printed = Console(width=200, record=True, file=io.StringIO())
     printed.print(measured.table(result))
     text = printed.export_text()
-    for expected in ("verify --all, 3 runs", "n = 2", "14 files", ARTIFACTS, result["machine"]["cpu"]):
+    for expected in ("verify --all, 3 runs", "n = 2", "15 files", ARTIFACTS, result["machine"]["cpu"]):
         assert expected in text
     assert ("conditional writes are ignored" in text) == (name == "rclone")
 
