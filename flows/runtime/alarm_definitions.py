@@ -66,7 +66,7 @@ def alarms(block: UUID, ui: str, waits: Waits = WAITS) -> list[AutomationCore]:
         ),
         alarm(
             "mnist-bp run stays pending",
-            _absence({"prefect.flow-run.Pending"}, waits.start),
+            _absence(_PREPARED, waits.start),
             f"a run {_DUE} and has not begun after {_words(waits.start)} of preparation\n{_FLOW_RUN}",
         ),
         alarm(
@@ -137,6 +137,9 @@ def _words(time: timedelta) -> str:
     hours, seconds = divmod(time.total_seconds(), 3600)
     return f"{hours:.0f} hours" if hours and not seconds else f"{time.total_seconds() / 60:g} minutes"
 
+
+_PREPARED: Final = {f"prefect.flow-run.{state}" for state in ("Pending", "Submitting", "InfrastructurePending")}
+"""Events of a run that is handed to a worker, which may end at any of them; all three states are of type Pending."""
 
 _RUN: Final = f'flow_run.labels["{RUN_ID}"]'
 _RESUME: Final = f'flow_run.labels["{RESUME}"]'

@@ -23,7 +23,7 @@ from prefect.client.schemas.objects import ConcurrencyLimitStrategy, Concurrency
 from prefect.flow_engine import FlowRunEngine
 from prefect.settings import PREFECT_UI_URL, temporary_settings
 from prefect.settings.models.flows import FlowsSettings
-from prefect.states import Cancelled, Completed, Crashed, Failed, Pending, Running
+from prefect.states import Cancelled, Completed, Crashed, Failed, Pending, Running, Submitting
 
 from flows.runtime.alarm_definitions import WAITS, Waits, lost_runs
 from flows.runtime.alarms import has_alarms, set_alarms
@@ -200,7 +200,7 @@ def test_each_alarm_arrives_once_with_the_run_its_link_and_the_command_that_resu
     alarmed.advance(started, Pending(), Running(), Completed())
     stopped = alarmed.create_run("nightly", Pending(), Running(), Cancelled(message="by hand"))
     late = alarmed.create_run("nightly")  # after those whose alarms would arrive before its own
-    pending = alarmed.create_run("nightly", Pending())
+    pending = alarmed.create_run("nightly", Pending(), Submitting())  # its worker was killed then
     lost = alarmed.create_run("train", Pending())
     overlapping = alarmed.create_run("train", Pending())
     beating = alarmed.create_run("nightly", Pending(), Running())

@@ -27,7 +27,7 @@ import pytest
 import yaml
 from prefect import get_client
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterDeploymentId
-from prefect.client.schemas.objects import FlowRun
+from prefect.client.schemas.objects import FlowRun, StateType
 from prefect.client.schemas.sorting import FlowRunSort
 
 from flows.runtime.alarm_definitions import Waits
@@ -93,7 +93,7 @@ class Nights:
             (run_id, run.state_name)
             for run_id, run in self.states().items()
             if run.state_name not in ("Completed", SUPERSEDED)
-            and (run_id not in alarms or run.state_name not in ("Crashed", "Failed", "Pending"))
+            and (run_id not in alarms or run.state_type not in (StateType.CRASHED, StateType.FAILED, StateType.PENDING))
         ]
 
     def end(self) -> None:
