@@ -17,7 +17,8 @@ from rich.text import Text
 from bench import command, long_run, recipe, seeds, steps, steps_report, store
 from bench.rounds import Log
 from mnist_bp.cli import alive
-from mnist_bp.cli.flags import Command, PngOrSvgFile, parse
+from mnist_bp.cli.file_names import PngOrSvgFile
+from mnist_bp.cli.flags import Command, parse
 from mnist_bp.cli.tables import print_whole
 
 STEPS: Final = 10_000

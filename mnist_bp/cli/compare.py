@@ -14,7 +14,8 @@ from pydantic_settings import CliPositionalArg
 from rich.console import Console
 
 from mnist_bp.cli.console import logging_to, progress_bar
-from mnist_bp.cli.flags import DataCommand, HtmlFile, StoreCommand, parse
+from mnist_bp.cli.file_names import HtmlFile
+from mnist_bp.cli.flags import DataCommand, StoreCommand, parse
 from mnist_bp.cli.output import say
 from mnist_bp.cli.tables import counted, print_table
 from mnist_bp.config import EngineChoice

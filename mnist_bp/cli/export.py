@@ -10,7 +10,8 @@ from typing import Self
 from pydantic import AliasChoices, Field, model_validator
 from pydantic_settings import CliPositionalArg
 
-from mnist_bp.cli.flags import ModelFile, StoreCommand, parse
+from mnist_bp.cli.file_names import ModelFile
+from mnist_bp.cli.flags import StoreCommand, parse
 from mnist_bp.cli.output import say
 from mnist_bp.errors import ConflictError
 from mnist_bp.registry.export import FORMATS, FormatName, export_model, metadata_of

@@ -2,29 +2,25 @@
 
 from __future__ import annotations
 
-import re
 import sys
-from argparse import ArgumentParser, HelpFormatter
-from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
-from typing import Annotated, Any, Final, TypeVar, get_args
-from urllib.parse import quote, unquote
+from argparse import HelpFormatter
+from collections.abc import Sequence
+from typing import Any, TypeVar
 
-from pydantic import AfterValidator, Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import (
     BaseSettings,
     CliApp,
-    CliPositionalArg,
     CliSettingsSource,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
     SettingsError,
 )
 
+from mnist_bp.cli.flag_texts import add_argument, describe_error, describe_usage
 from mnist_bp.cli.process import print_error
 from mnist_bp.config import RunConfig
-from mnist_bp.errors import ConfigError, StoreError, without_secrets
-from mnist_bp.layout import LATEST
+from mnist_bp.errors import ConfigError, StoreError
 from mnist_bp.presets import MNIST_LIMITS, PRESETS, PresetName
 from mnist_bp.storage.address import absolute_address, open_existing_store, open_store
 from mnist_bp.storage.interface import Store
@@ -32,87 +28,6 @@ from mnist_bp.storage.places import Directory, StoreAddress, artifacts_from_envi
 from mnist_bp.training.interrupted import list_interrupted_runs
 
 AnyCommand = TypeVar("AnyCommand", bound="Flags")
-
-_POSITIONAL: Final = get_args(CliPositionalArg[str])[1]
-"""Marks a field that is given without a flag."""
-
-_PLACEHOLDERS: Final = {
-    "int": "N",
-    "float": "X",
-    "str": None,  # the flag's name in capitals
-    "datetime": "TIME",
-    "--artifacts": "STORE",
-    "--config": "FILE",
-    "--data-dir": "DIR",
-    "--html": "FILE",
-    "--output": "FILE",
-    "--plot": "FILE",
-    "--preset": "NAME",
-    "--resume": "RUN",
-    "--track": "mlflow:URL",
-}
-"""What `--help` shows for a value, by its Python type or by its flag."""
-
-_UNSTATED_DEFAULT: Final = re.compile(r" \(default( factory: .*|: (null|False)?)\)$")
-"""Defaults that `--help` omits: the flag's text states them where they matter."""
-
-_EXPECTED: Final = {
-    "int_parsing": "expected an integer",
-    "int_parsing_size": "expected an integer of fewer digits",
-    "int_from_float": "expected an integer",
-    "float_parsing": "expected a number",
-    "finite_number": "expected a finite number",
-    "bool_parsing": "expected true or false",
-    "string_too_short": "expected a value that is not empty",
-    "greater_than": "expected more than {gt}",
-    "greater_than_equal": "expected at least {ge}",
-    "less_than": "expected less than {lt}",
-    "less_than_equal": "expected at most {le}",
-    "literal_error": "expected {expected}",
-}
-"""What was expected, by the type of pydantic's error; its `ctx` fills the braces."""
-
-_ARGPARSE: Final = {
-    r"argument (?P<flag>[^\s/:]+)[^:]*: expected (one|at least one) argument": "{flag}: expected a value",
-    r"argument (?P<flag>[^\s/:]+)[^:]*: ignored explicit argument .*": "{flag}: expected no value",
-    r"ambiguous option: (?P<flag>[^\s=]+)[^ ]* could match (?P<flags>.*)": "{flag}: expected one of {flags}",
-    r"unrecognized arguments: (?P<flag>[^\s=]+).*": "{flag}: no such flag or argument",
-}
-"""The messages of argparse, and ours. No value is repeated: it may be a secret."""
-
-
-def _check_plot(*suffixes: str) -> Callable[[str], str]:
-    """Return a validator of the name of a picture or page: work is not begun whose result cannot be written."""
-
-    def check(name: str) -> str:
-        if name and Path(name).suffix not in suffixes:
-            raise ValueError(f"expected a name that ends in {' or '.join(suffixes)}")
-        if not (directory := Path(name).absolute().parent).is_dir():
-            raise ValueError(f"expected a file in an existing directory, and {directory} is none")
-        return name
-
-    return check
-
-
-def _quote_name(name: str) -> str:
-    """Return a name as pydantic-settings takes it for one: it divides others at commas, and reads some as JSON."""
-    return "/" + quote(name, safe="", errors="surrogateescape")
-
-
-def _unquote_names(names: list[str]) -> list[str]:
-    return [unquote(name.removeprefix("/"), errors="surrogateescape") for name in names]
-
-
-FileNames = Annotated[list[str], AfterValidator(_unquote_names)]
-"""Names of files that are given without a flag; `_add_argument` quotes them."""
-
-ModelFile = Annotated[str, AfterValidator(_check_plot(".onnx", ".npz", ".safetensors"))]
-"""Name of an exported model in an existing directory."""
-
-PngFile = Annotated[str, AfterValidator(_check_plot(".png"))]
-HtmlFile = Annotated[str, AfterValidator(_check_plot(".html"))]
-PngOrSvgFile = Annotated[str, AfterValidator(_check_plot(".png", ".svg"))]
-"""Name of a picture or page in an existing directory; an empty string for none."""
 
 
 class Flags(BaseSettings):
@@ -267,23 +182,19 @@ def parse(command: type[AnyCommand], arguments: Sequence[str] | None = None) -> 
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
     flags: CliSettingsSource[Any] = CliSettingsSource(
-        command, add_argument_method=_add_argument, formatter_class=HelpFormatter
+        command, add_argument_method=add_argument, formatter_class=HelpFormatter
     )
     try:
         return CliApp.run(command, cli_args=given, cli_settings_source=flags)
     except ValidationError as exc:
         for error in exc.errors():
-            print_error(_describe(command, error))
+            print_error(describe_error(command, error))
         raise SystemExit(2) from exc
     except ConfigError as exc:  # of a file of settings
         print_error(str(exc))
         raise SystemExit(2) from exc
     except SettingsError as exc:
-        problem = str(exc).removeprefix("error parsing CLI: ")
-        for theirs, ours in _ARGPARSE.items():
-            if found := re.fullmatch(theirs, problem, re.DOTALL):
-                problem = ours.format(**found.groupdict())
-        print_error(f"{problem}; see --help")
+        print_error(describe_usage(exc))
         raise SystemExit(2) from exc
 
 
@@ -299,34 +210,5 @@ def _settings_in(path: str) -> dict[str, str]:
     try:
         RunCommand.model_validate(settings)
     except ValidationError as exc:
-        raise ConfigError(f"--config {path}: {_describe(RunCommand, exc.errors()[0])}") from exc
+        raise ConfigError(f"--config {path}: {describe_error(RunCommand, exc.errors()[0])}") from exc
     return settings
-
-
-def _add_argument(parser: ArgumentParser, *names: str, **settings: Any) -> None:
-    """Add a flag to `--help`, without the Python types and defaults that pydantic-settings would show."""
-    if metavar := settings.get("metavar"):
-        settings["metavar"] = _PLACEHOLDERS.get(names[0], _PLACEHOLDERS.get(metavar, metavar))
-    settings["help"] = _UNSTATED_DEFAULT.sub("", settings["help"])
-    if names[0] == "--resume":
-        settings |= {"nargs": "?", "const": LATEST}
-    if names[0].startswith("--"):
-        names = (names[0], *(name for name in names if name[1] != "-"))  # others are names of the field in Python
-    elif settings.get("nargs") == "+":
-        settings["type"] = _quote_name
-    parser.add_argument(*names, **settings)
-
-
-def _describe(command: type[Flags], error: Mapping[str, Any]) -> str:
-    expectation = error["msg"].removeprefix("Value error, ")
-    if ours := _EXPECTED.get(error["type"]):
-        context = error.get("ctx", {})
-        expectation = ours.format(**{key: f"{x:g}" if isinstance(x, float) else x for key, x in context.items()})
-    if not error["loc"]:
-        return without_secrets(f"{expectation}; see --help")
-    name = str(error["loc"][0])
-    field = command.model_fields.get(name)
-    flag = name.upper() if field and _POSITIONAL in field.metadata else f"--{name.replace('_', '-')}"
-    if error["type"] == "missing":
-        return f"{flag}: required; see --help"
-    return without_secrets(f"{flag} {error['input']!r}: {expectation}; see --help")

@@ -14,7 +14,8 @@ import numpy as np
 from pydantic import Field, model_validator
 from pydantic_settings import CliPositionalArg, CliToggleFlag
 
-from mnist_bp.cli.flags import FileNames, StoreCommand, parse
+from mnist_bp.cli.file_names import FileNames
+from mnist_bp.cli.flags import StoreCommand, parse
 from mnist_bp.cli.output import say
 from mnist_bp.cli.process import print_error
 from mnist_bp.cli.tables import counted

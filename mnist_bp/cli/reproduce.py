@@ -19,7 +19,8 @@ from pydantic_settings import CliPositionalArg
 from rich.console import Console
 
 from mnist_bp.cli.console import logging_to, progress_bar
-from mnist_bp.cli.flags import DataCommand, PngFile, parse
+from mnist_bp.cli.file_names import PngFile
+from mnist_bp.cli.flags import DataCommand, parse
 from mnist_bp.cli.output import say
 from mnist_bp.cli.tables import print_table
 from mnist_bp.config import EngineChoice

@@ -14,7 +14,8 @@ from typing import Annotated, Final, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from mnist_bp.cli.flags import AnyRunCommand, PngFile, parse
+from mnist_bp.cli.file_names import PngFile
+from mnist_bp.cli.flags import AnyRunCommand, parse
 from mnist_bp.cli.output import say
 from mnist_bp.cli.process import print_error
 from mnist_bp.cli.tables import print_table
