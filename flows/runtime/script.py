@@ -9,12 +9,9 @@ script.run(train)
 
 from __future__ import annotations
 
-import importlib
 import os
 import sys
-import threading
 from collections.abc import Sequence
-from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, cast
 
@@ -24,6 +21,7 @@ from flows.runtime.proxies import bypass_proxies_on_loopback
 from flows.runtime.server import LocalServer
 from mnist_bp.cli import alive
 from mnist_bp.cli.flags import TrainCommand, parse
+from mnist_bp.cli.preload import PUBLICATION, REPORT, start_preloading
 from mnist_bp.cli.process import (
     FastExit,
     exit_when_interrupted,
@@ -33,7 +31,7 @@ from mnist_bp.cli.process import (
     reduce_garbage_collection,
 )
 from mnist_bp.config import RunConfig
-from mnist_bp.errors import ConfigError, MnistBpError
+from mnist_bp.errors import ConfigError
 
 if TYPE_CHECKING:  # the server starts before these are imported
     from prefect import Flow
@@ -47,10 +45,8 @@ _PRELOADED: Final = (  # of those that the flow imports later, the slow ones
     "numpy.ma",
     "mnist_bp.training.run",
     "mnist_bp.training.evaluation",
-    "mnist_bp.registry.publish",
-    "mnist_bp.registry.promotion",
     "mnist_bp.report.nights",
-    "onnx.reference",
+    *PUBLICATION,
 )
 
 
@@ -115,7 +111,8 @@ def main(flow: Flow[..., Any], arguments: Sequence[str] | None = None, server: L
         install_signal_handlers()  # Prefect takes SIGTERM as a flow starts, and may lose the exception that it raises
 
     def run(config: RunConfig, resume: str | None) -> RunSummary | FinishedRun:
-        threading.Thread(target=_preload, args=(config,), daemon=True).start()
+        # while the main thread waits for Prefect's server
+        start_preloading(_PRELOADED, (*REPORT, "nights.svg"), partial(_load_engine, config))
         console.print("starting    the Prefect flow mnist-bp")
         interruptible = flow.with_options(on_running=[*flow.on_running_hooks, keep_signals])
         # the thread of the heartbeat sleeps for 1 s at the end
@@ -136,15 +133,7 @@ def main(flow: Flow[..., Any], arguments: Sequence[str] | None = None, server: L
             server.stop()  # if no flow was started
 
 
-def _preload(config: RunConfig) -> None:
-    """Import what the tasks need while the main thread waits for Prefect's server; the tasks report errors."""
-    with suppress(MnistBpError):
-        for module in _PRELOADED:
-            with suppress(ImportError):  # onnx is optional
-                importlib.import_module(module)
-        from mnist_bp.engines.choose import choose_engine
-        from mnist_bp.report.template import page_environment
+def _load_engine(config: RunConfig) -> None:
+    from mnist_bp.engines.choose import choose_engine
 
-        for template in ("report.html", "nights.svg"):
-            page_environment().get_template(template)
-        choose_engine(config.engine, config.hidden, config.batch_size, len(config.seed_list), config.shift)
+    choose_engine(config.engine, config.hidden, config.batch_size, len(config.seed_list), config.shift)

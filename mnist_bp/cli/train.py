@@ -10,6 +10,7 @@ from rich.console import Console
 
 from mnist_bp.cli.console import progress_bar
 from mnist_bp.cli.flags import TrainCommand, parse
+from mnist_bp.cli.preload import PUBLICATION, REPORT, start_preloading
 from mnist_bp.cli.process import raise_when_interrupted
 from mnist_bp.cli.run import ResumeHint, run_command
 from mnist_bp.config import RunConfig
@@ -35,6 +36,7 @@ def main(arguments: Sequence[str]) -> int:
         request = open_run(config, resume)
         if request.manifest is not None:
             return published_already(request)
+        start_preloading(PUBLICATION, REPORT)  # while the kernels run
         return run_pipeline(request, partial(progress_bar, console))
 
     return run_command(command, run, hint, console)

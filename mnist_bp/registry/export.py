@@ -34,7 +34,7 @@ FormatName = Literal["onnx", "npz", "torch"]
 TOLERANCE: Final = 1e-6
 """Largest accepted difference of an output, in [0, 1], from an engine that computes in float64."""
 
-_IMAGES: Final = 1_000
+_IMAGES: Final = 200
 _NONZERO_SHARE: Final = 0.19
 """Number of images of the check, and the share of their pixels that are not zero, as in MNIST."""
 

@@ -8,8 +8,9 @@ from datetime import datetime, timedelta
 from mnist_bp.data.parquet import load_split
 from mnist_bp.documents.manifest import Manifest
 from mnist_bp.engines.choose import choose_engine
+from mnist_bp.engines.parallel import on_every_core
 from mnist_bp.errors import MnistBpError
-from mnist_bp.model.parameters import UInt8Array, initial_parameters
+from mnist_bp.model.parameters import Model, UInt8Array, initial_parameters
 from mnist_bp.model.recipe import recipe_of
 from mnist_bp.registry.catalog import read_manifest
 from mnist_bp.registry.champion import read_log
@@ -17,7 +18,7 @@ from mnist_bp.registry.nightly import newest_run
 from mnist_bp.report.charts import downsample
 from mnist_bp.report.page import RunLink, report_html
 from mnist_bp.report.script_data import Snapshot, max_snapshots
-from mnist_bp.results import CachedDataset, Evaluation, TrainedRun
+from mnist_bp.results import CachedDataset, CheckpointScore, Evaluation, TrainedRun
 from mnist_bp.storage.interface import Store
 from mnist_bp.training.checkpoints import load_checkpoint
 from mnist_bp.training.evaluation import Evaluator
@@ -64,11 +65,13 @@ def _snapshots(images: UInt8Array, labels: UInt8Array, trained: TrainedRun, eval
     between = max_snapshots(inputs, hidden, classes) - 2
     shown = downsample([(step, 0.0) for step in scores][:-1], between) if between > 0 else []
     files = {point.step: point.file for point in trained.checkpoints}
-    models = [(scores[step], load_checkpoint(files[step])[number]) for step, _ in shown]
-    return [
-        Snapshot(model, score, evaluator.confusion(model))
-        for score, model in ((evaluator.score(seed, 0, untrained), untrained), *models, (evaluation.final, last))
-    ]
+    shown_scores = [evaluator.score(seed, 0, untrained), *(scores[step] for step, _ in shown), evaluation.final]
+    models = [untrained, *(load_checkpoint(files[step])[number] for step, _ in shown), last]
+
+    def snapshot(model: Model, score: CheckpointScore) -> Snapshot:
+        return Snapshot(model, score, evaluator.confusion(model))
+
+    return on_every_core(snapshot, models, shown_scores)
 
 
 def _champion_before(store: Store, manifest: Manifest) -> RunLink | None:

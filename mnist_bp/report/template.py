@@ -25,6 +25,7 @@ def page_environment() -> Environment:
     environment = Environment(
         loader=FileSystemLoader(_FOLDER),
         autoescape=True,
+        optimized=False,  # constants are not worth the pass over the tree at the only rendering
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
