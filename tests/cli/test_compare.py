@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from mnist_bp.cli import process
 from mnist_bp.cli.main import main
 from mnist_bp.data.parquet import load_split
 from mnist_bp.engines.choose import choose_engine
@@ -19,6 +21,7 @@ from mnist_bp.report.images import digit_data_url
 from mnist_bp.results import CachedDataset, RawDataset
 from mnist_bp.storage.local import LocalStore
 from mnist_bp.training.checkpoints import decode_checkpoint
+from tests.cli.test_tables import LOCALES, Terminal, cells
 from tests.report.test_page import CONTRASTS
 from tests.support.chromium import Browser, browse
 from tests.support.published_runs import promote, publish, run_id_of, train_and_evaluate
@@ -100,6 +103,26 @@ def test_the_tables_have_the_same_figures(
     assert f"{len(report['a_alone']) - 10} more: --json lists all, --html shows them" in printed.out
     assert ["steps", "300", "200"] in lines
     assert "reading or downloading mnist-sample in" in printed.err
+
+
+def test_no_figure_is_lost_on_a_narrow_terminal_or_in_a_pipe_in_any_encoding(
+    place: Path, names: tuple[str, str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert main(["compare", *names, *flags(place)]) == 0
+    piped = cells(capsys.readouterr().out)
+    for columns in (40, None):
+        for locale in LOCALES.values():
+            terminal = Terminal(locale["encoding"], tty=columns is not None)
+            with monkeypatch.context() as patched:
+                for name in ("COLUMNS", "NO_COLOR"):
+                    patched.delenv(name, raising=False)
+                width = {"COLUMNS": str(columns)} if columns else {}
+                for name, value in {"TERM": "xterm", **locale, **width}.items():
+                    patched.setenv(name, value)
+                patched.setattr(sys, "stdout", terminal)
+                process.escape_unencodable()
+                assert main(["compare", *names, *flags(place)]) == 0
+            assert cells(re.sub("-{3,}", "", terminal.printed())) == piped, (columns, locale)
 
 
 @pytest.fixture(scope="module")

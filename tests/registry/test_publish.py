@@ -445,6 +445,7 @@ def test_the_same_code_elsewhere_has_the_same_digest(package_copy: Path, monkeyp
         "__init__.py",
         "report/report.html",
         "report/report.css",
+        "report/report.js",
         "report/nights.svg",
     ],
 )
