@@ -107,14 +107,20 @@ def test_every_text_has_a_contrast_of_at_least_4_5_with_its_background(
 
 
 @every_mode
-def test_the_printed_page_is_white_in_light_and_dark_mode(browser: Browser, page: Path, dark: bool) -> None:
+def test_the_printed_page_is_white_in_light_and_dark_mode_and_says_nothing_about_tapping(
+    browser: Browser, page: Path, dark: bool
+) -> None:
     browser.open(page, dark=dark)
     assert browser.pdf().startswith(b"%PDF")
     scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
+    hint = "return document.querySelector('.digits').parentElement.innerText.includes('Tap one to see')"
+    assert browser.run(hint)
     browser.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print", "features": [scheme]})
     colour = browser.run("return getComputedStyle(document.body).backgroundColor")
+    printed_hint = browser.run(hint)
     browser.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
     assert colour == "rgb(255, 255, 255)"
+    assert not printed_hint
 
 
 def test_the_page_shows_the_figures_of_the_manifest(browser: Browser, page: Path, manifest: dict[str, Any]) -> None:
@@ -213,6 +219,7 @@ def test_the_page_links_to_the_champion_and_to_the_previous_run(
         "champion when this run started ",
         "previous run ",
     ]
+    assert "until that run is deleted" in browser.driver.find_element(By.CLASS_NAME, "others").text
     links[0].click()
     assert browser.driver.current_url == page.as_uri()
     assert browser.driver.find_elements(By.CSS_SELECTOR, ".others a") == []  # the first run of its store
