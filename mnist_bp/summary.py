@@ -235,6 +235,11 @@ def decision(promotion: PromotionRecord) -> str:
 def short_decision(promotion: PromotionRecord) -> str:
     """Describe a promotion decision in one short sentence; `mnist-bp show` and the log line have the figures."""
     figures, outcome = promotion.figures, promotion.outcome
+    if promotion.error is not None:  # nothing is recorded that mnist-bp show could state
+        return (
+            f"refused: the champion of {promotion.dataset} cannot be read; repair it (see mnist-bp verify), then "
+            f"decide with --resume {promotion.run_id}"
+        )
     if outcome == "refused":
         return f"refused: mnist-bp show {promotion.run_id} states why"
     if figures is None:

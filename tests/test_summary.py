@@ -107,6 +107,15 @@ def test_a_refusal_is_printed_with_its_whole_reason() -> None:
     assert promotion_markdown(record).endswith("\n\nthe store ignores conditional writes\n")
 
 
+def test_a_refusal_that_is_not_recorded_points_to_what_finds_its_cause() -> None:
+    record = record_of(910, 900, GateSettings())
+    refused = record.model_copy(update={"outcome": "refused", "figures": None, "error": "ChecksumError"})
+    assert short_decision(refused) == (
+        "refused: the champion of mnist cannot be read; repair it (see mnist-bp verify), then decide with --resume "
+        "20261123T181500Z-1a2b3c4d"
+    )
+
+
 def test_a_record_from_before_challenges_were_counted_is_printed_with_its_significance() -> None:
     record = record_of(900, 900, GateSettings())
     assert record.figures is not None
