@@ -150,8 +150,8 @@ class TrainCommand(RunCommand):
     """YAML file of settings, as mnist-bp show RUN --config prints them; the other flags override it."""
 
     resume: str | None = None
-    """Resume this interrupted run (its id, or at least 6 characters of its start), or without a value the newest one,
-    with the settings it was started with; other settings are refused."""
+    """Resume this interrupted run (its id, or at least 6 characters of its start), or without a value the newest one of
+    --data-dir, whatever its store is, with the settings it was started with; other settings are refused."""
 
     @classmethod
     def with_preset(cls, values: dict[str, Any]) -> dict[str, Any]:

@@ -52,7 +52,10 @@ Since = Annotated[datetime, BeforeValidator(_parse_time)]
 
 
 class RunsCommand(AnyRunCommand, cli_prog_name="mnist-bp runs"):
-    """List published and interrupted runs, newest last; * marks a champion. Exit code 1 if a run is damaged."""
+    """List the runs of a store, newest last, published and interrupted; * marks a champion.
+
+    The exit code is 1 if a run is damaged.
+    """
 
     dataset: DatasetName | None = None
     """List only the complete and interrupted runs on this dataset."""
