@@ -12,7 +12,7 @@ from typing import Final
 from mnist_bp.cli.process import call_in_one_chunk
 from mnist_bp.errors import MnistBpError
 
-PUBLICATION: Final = ("mnist_bp.registry.publish", "mnist_bp.registry.promotion", "onnx.reference")
+PUBLICATION: Final = ("mnist_bp.registry.publish", "mnist_bp.registry.promotion", "onnx.reference.ops")
 """Modules of the last stages of a run."""
 
 REPORT: Final = ("report.html", "icon.svg")
