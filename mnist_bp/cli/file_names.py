@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
@@ -18,6 +19,8 @@ def _check_name(*suffixes: str) -> Callable[[str], str]:
             raise ValueError(f"expected a name that ends in {' or '.join(suffixes)}")
         if not (directory := Path(name).absolute().parent).is_dir():
             raise ValueError(f"expected a file in an existing directory, and {directory} is none")
+        if not os.access(directory, os.W_OK):
+            raise ValueError(f"expected a file in a directory that can be written, and {directory} cannot be")
         return name
 
     return check

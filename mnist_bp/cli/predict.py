@@ -131,7 +131,7 @@ def _read(name: str, model: TrainedModel, *, raw: bool) -> Input:
         DataFormatError: It is neither a picture nor a batch, or not one that the model can be given.
         StoreError: It is missing or cannot be read.
     """
-    content = _read_stdin() if name == STDIN else read_document(Path(name), _HINT)
+    content = _read_stdin() if name == STDIN else read_document(Path(name), _HINT, unusable=_HINT)
     what, (height, width) = "stdin" if name == STDIN else name, model.image_shape
     if (images := decode_batch(content, what)) is not None:
         if images.shape[1:] not in ((height, width), (height * width,)):

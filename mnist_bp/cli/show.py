@@ -133,7 +133,8 @@ def _show_interrupted(run: InterruptedRun, command: ShowCommand) -> None:
     }
     for name, value in facts.items():
         say(f"{name:<15}{value}")
-    say(f"\nresume it with:\n{resume}")
+    if not run.in_progress:
+        say(f"\nresume it with:\n{resume}")
 
 
 def _print(report: Report) -> None:

@@ -136,10 +136,11 @@ def _read_logs(store: Store, run_id: str, dataset: str | None) -> dict[str, Cham
                 f"{run_id} is the champion of {log.dataset}, and is not deleted: make another run the champion first, "
                 "with mnist-bp rollback"
             )
-        if aliases := sorted(alias for alias, named in log.aliases.items() if named == run_id):
+        if aliases := sorted(alias for alias, run in log.aliases.items() if run == run_id):
+            named = f"alias{'es' if len(aliases) > 1 else ''} {' and '.join(aliases)}"
             raise StoreError(
-                f"{run_id} has the alias {' and '.join(aliases)}, and is not deleted: move the alias first, with "
-                f"mnist-bp alias RUN {aliases[0]}, or remove it, with mnist-bp alias --remove {aliases[0]}"
+                f"{run_id} has the {named}, and is not deleted: move the alias first, with mnist-bp alias RUN "
+                f"{aliases[0]}, or remove it, with mnist-bp alias --remove {aliases[0]}"
             )
     return logs
 

@@ -27,6 +27,7 @@ _NETWORK: Final = (
 )
 _HINTS: Final = {
     "NoSuchBucket": "create the bucket or correct the address",
+    "InvalidBucketName": "correct the address",
     "NoSuchKey": "check the address",
     "InvalidAccessKeyId": "check AWS_ACCESS_KEY_ID",
     "XAdminUserNotFound": "check AWS_ACCESS_KEY_ID",  # versitygw's

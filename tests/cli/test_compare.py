@@ -148,6 +148,12 @@ def test_the_page_shows_the_figures_and_the_images_and_fetches_nothing(
         assert browser.run("return document.documentElement.scrollWidth") <= width
         assert [found for found in browser.run(CONTRASTS) if found[0] < 4.5] == []
         assert (browser.console(), browser.requests()) == ([], [page.as_uri()])
+    browser.open(page, 360)
+    browser.run(
+        "document.querySelectorAll('.steps tbody tr > :first-child').forEach(e => e.textContent = '10,000,000')"
+    )
+    assert browser.run("return document.documentElement.scrollWidth") <= 360, "a long training"
+    browser.open(page)
     text = browser.run("return document.body.innerText")
     assert report["verdict"] in text
     for name in ("a", "b"):

@@ -97,6 +97,20 @@ def test_a_file_is_replaced_only_with_force(capsys: pytest.CaptureFixture[str]) 
     assert Path("m.npz").read_bytes().startswith(b"PK")
 
 
+def test_a_directory_that_cannot_be_written_is_refused_before_the_work(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    directory = Path("read-only")
+    directory.mkdir()
+    monkeypatch.setattr("os.access", lambda place, mode: place != directory.absolute())  # root may write anywhere
+    for command in (["export", "latest", "--to", "npz", "-o"], ["compare", "a", "b", "--html"], ["runs", "--plot"]):
+        name = f"{directory}/m{ {'-o': '.npz', '--html': '.html'}.get(command[-1], '.png') }"
+        with pytest.raises(SystemExit) as ended:
+            main([*command, name])
+        assert ended.value.code == 2
+        assert f"in a directory that can be written, and {directory.absolute()} cannot be" in capsys.readouterr().err
+
+
 def test_a_file_that_appears_during_the_export_is_not_replaced(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -227,6 +227,7 @@ def test_resume_alone_takes_the_newest_interrupted_run(
     refused = output_of(capsys, "train", "--resume", "--steps", "300", code=2)
     assert refused.splitlines()[-1].startswith(f"error: run {newer} cannot be resumed with --steps 300 ")
     with lock_run(Path("data/runs", newer).absolute()):
+        assert "resume it with" not in output_of(capsys, "show", newer, "--artifacts", "elsewhere")
         assert json.loads(output_of(capsys, "train", "--resume", "--json"))["run_id"] == older
         assert main(["train", "--resume", "latest"]) == 2
         last = capsys.readouterr().err.splitlines()[-1]

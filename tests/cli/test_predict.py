@@ -201,7 +201,7 @@ def test_a_picture_that_cannot_be_used_does_not_stop_the_others(
     store: str, seven: UInt8Array, capsys: pytest.CaptureFixture[str]
 ) -> None:
     Path("text.png").write_text("no picture")
-    assert main(["predict", "missing.png", "text.png", "seven.png", "."]) == 1
+    assert main(["predict", "missing.png", "text.png", "seven.png", ".", "/dev/null"]) == 1
     printed = capsys.readouterr()
     assert "\nseven.png: 7\n" in printed.out
     hint = "give the path of a picture or of a batch, or - for stdin"
@@ -209,6 +209,7 @@ def test_a_picture_that_cannot_be_used_does_not_stop_the_others(
         f"error: cannot read missing.png: No such file or directory; {hint}",
         "error: text.png is 10 bytes of another kind, expected a PNG or JPEG picture, or a batch: IDX or .npy",
         f"error: cannot read .: Is a directory; {hint}",
+        f"error: /dev/null is a device, expected a regular file; {hint}",
     ]
     report = predicted(capsys, "missing.png", "seven.png", code=1)
     assert report["errors"] == [f"cannot read missing.png: No such file or directory; {hint}"]

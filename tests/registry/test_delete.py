@@ -83,7 +83,7 @@ def test_a_champion_and_a_run_with_an_alias_are_refused(store: MemoryStore, tmp_
     before = dict(store.files)
     with pytest.raises(StoreError, match=f"{run_id_of(1)} is the champion of mnist, and is not deleted: make another"):
         delete(store, 1, tmp_path)
-    with pytest.raises(StoreError, match=f"{run_id_of(2)} has the alias also and best, and is not deleted: move"):
+    with pytest.raises(StoreError, match=f"{run_id_of(2)} has the aliases also and best, and is not deleted: move"):
         delete(store, 2, tmp_path)
     assert store.files == before
     assert all(directory.exists() for directory in directories)

@@ -95,6 +95,16 @@ def test_nothing_needs_horizontal_scrolling(browser: Browser, page: Path, width:
     assert crossing == []
 
 
+def test_the_figures_of_a_chart_can_be_read_on_a_telephone(browser: Browser, page: Path) -> None:
+    browser.open(page, 360)
+    sizes = browser.run(
+        "return [...document.querySelectorAll('.ticks text')]"
+        ".map(text => parseFloat(getComputedStyle(text).fontSize) * text.getScreenCTM().a)"
+    )
+    assert len(sizes) > 20
+    assert min(sizes) > 8.5
+
+
 @every_width
 @every_mode
 def test_every_text_has_a_contrast_of_at_least_4_5_with_its_background(

@@ -12,7 +12,7 @@ from hashlib import md5
 from pathlib import Path
 
 import pytest
-from botocore.exceptions import ConnectionClosedError, SSLError
+from botocore.exceptions import ClientError, ConnectionClosedError, SSLError
 from botocore.loaders import JSONFileLoader
 
 from mnist_bp.errors import ChecksumError, DataFormatError, StoreError
@@ -164,6 +164,13 @@ def test_the_first_line_of_the_stores_own_message_is_shown_without_secrets_and_c
     assert "Quota (HTTP 403): quota of bucket exceeded" in error
     for hidden in ("canary", token, "X-Amz-Signature", "more", "\t"):
         assert hidden not in error
+
+
+def test_a_name_that_no_bucket_can_have_is_answered_with_the_address() -> None:
+    reply = {"Error": {"Code": "InvalidBucketName"}, "ResponseMetadata": {"HTTPStatusCode": 400}}
+    expected = r"InvalidBucketName \(HTTP 400\).*; correct the address$"
+    with pytest.raises(StoreError, match=expected), raising_store_errors("cannot list s3://b/"):
+        raise ClientError(reply, "ListObjectsV2")
 
 
 def test_a_control_character_of_a_store_reaches_no_message(serve: Callable[[Reply], RawHttp]) -> None:
