@@ -10,12 +10,13 @@ from statistics import fmean
 import pytest
 
 from mnist_bp.cli import ladder
-from mnist_bp.cli.ladder import RUNGS, LadderCommand, Rung, climb
+from mnist_bp.cli.ladder import LadderCommand
 from mnist_bp.cli.main import main
 from mnist_bp.config import RunConfig
 from mnist_bp.engines.parallel import usable_cores
 from mnist_bp.presets import PRESETS
 from mnist_bp.results import CachedDataset
+from mnist_bp.training.ladder import RUNGS, Rung, climb
 
 
 def data_dir_of(mnist: CachedDataset) -> str:
