@@ -34,6 +34,10 @@ MAX_NAMED: Final = 4
 """Ids that a message names."""
 LATEST: Final = "latest"
 """Stands for the newest run."""
+ALIAS: Final = r"[a-z][a-z0-9-]{0,63}"
+"""Pattern of an alias, a further name of a run; see `mnist_bp.registry.aliases`."""
+DATASET: Final = r"[a-z0-9][a-z0-9-]{0,63}"
+"""Pattern of the name of a dataset, which is a part of keys."""
 
 _TIME_FORMAT: Final = "%Y%m%dT%H%M%SZ"
 

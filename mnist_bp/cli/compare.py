@@ -9,7 +9,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Final
 
-from pydantic import JsonValue
 from pydantic_settings import CliPositionalArg
 from rich.console import Console
 
@@ -17,7 +16,7 @@ from mnist_bp.cli.console import logging_to, progress_bar
 from mnist_bp.cli.file_names import HtmlFile
 from mnist_bp.cli.flags import DataCommand, StoreCommand, parse
 from mnist_bp.cli.output import say
-from mnist_bp.cli.tables import counted, print_table
+from mnist_bp.cli.tables import counted, print_table, setting_text
 from mnist_bp.config import EngineChoice
 from mnist_bp.data.datasets import DATASETS
 from mnist_bp.data.download import fetch_dataset
@@ -97,7 +96,10 @@ def _print(comparison: Comparison) -> None:
         say(f"note: {note}")
     if comparison.settings:
         say("\nsettings that differ\n")
-        print_table(("setting", "A", "B"), [(each.name, _text(each.a), _text(each.b)) for each in comparison.settings])
+        print_table(
+            ("setting", "A", "B"),
+            [(each.name, setting_text(each.a), setting_text(each.b)) for each in comparison.settings],
+        )
     else:
         say("\nthe settings, the code and the data are the same")
     say("\ncheckpoints\n")
@@ -141,9 +143,3 @@ def _share(value: float | None) -> str:
 
 def _gain(a: float | None, b: float | None) -> str:
     return "" if a is None or b is None else f"{b - a:+.4f}"
-
-
-def _text(value: JsonValue) -> str:
-    if value is None:
-        return "not set"
-    return value if isinstance(value, str) else json.dumps(value)

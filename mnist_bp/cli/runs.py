@@ -23,7 +23,8 @@ from mnist_bp.data.datasets import DatasetName
 from mnist_bp.documents.fields import Timestamp
 from mnist_bp.layout import earliest_run_id
 from mnist_bp.registry.catalog import CatalogedRun, RunStatus, catalog_runs, list_runs
-from mnist_bp.registry.champion import aliases_by_run, read_logs
+from mnist_bp.registry.champion import read_logs
+from mnist_bp.registry.champion_state import aliases_by_run
 from mnist_bp.report.png_plots import accuracy_png
 from mnist_bp.storage.address import absolute_address
 from mnist_bp.storage.files import write_bytes

@@ -14,13 +14,14 @@ from pydantic_settings import CliPositionalArg
 from mnist_bp.cli.flags import AnyRunCommand, parse
 from mnist_bp.cli.output import say
 from mnist_bp.cli.settings_file import settings_of, to_yaml
-from mnist_bp.cli.tables import counted, print_table
+from mnist_bp.cli.tables import counted, print_table, setting_text
 from mnist_bp.documents.champion import PromotionRecord
 from mnist_bp.documents.manifest import Manifest
 from mnist_bp.errors import ChecksumError, DataFormatError, StoreError
 from mnist_bp.layout import RUNS
 from mnist_bp.registry.catalog import read_manifest
-from mnist_bp.registry.champion import aliases_by_run, read_logs
+from mnist_bp.registry.champion import read_logs
+from mnist_bp.registry.champion_state import aliases_by_run
 from mnist_bp.registry.names import resolve_run
 from mnist_bp.registry.promotion_record import read_promotion
 from mnist_bp.storage.address import absolute_address
@@ -143,7 +144,7 @@ def _print(report: Report) -> None:
         say(f"{name:<15}{value}")
     say("\nconfiguration")
     for name, setting in manifest.config.items():
-        say(f"  {name:<24}{_text(setting)}")
+        say(f"  {name:<24}{setting_text(setting)}")
     say("\ncheckpoints")
     rows = accuracy_rows(manifest.checkpoints)
     print_table(rows[0], [row.values() for row in rows], right=rows[0])
@@ -167,7 +168,7 @@ def _facts(report: Report) -> dict[str, str]:
         "engine": f"{manifest.engine} on {manifest.device}, seed {manifest.seed}",
         "training": f"{manifest.final.step:,} steps in {manifest.train_seconds:.2f} s",
         **({"resumed": f"{counted(len(resumed), 'time')}: {resumes}"} if resumed else {}),
-        "certificate": _checked(certificate) if certificate.get("passed") else _text(certificate),
+        "certificate": _checked(certificate) if certificate.get("passed") else setting_text(certificate),
         "promotion": f"{promotion.outcome}: {promotion.reason}" if promotion else "not decided: no promotion.json",
         "code": f"mnist-bp {code.version}, SHA-256 {code.sha256[:16]}",
         "manifest": f"SHA-256 {report.manifest_sha256}",
@@ -179,9 +180,3 @@ def _checked(certificate: Mapping[str, JsonValue]) -> str:
     return (
         f"passed{f' on {str(at)[:10]}' if at else ''}{', before an earlier run' if certificate.get('reused') else ''}"
     )
-
-
-def _text(value: JsonValue) -> str:
-    if value is None:
-        return "not set"
-    return value if isinstance(value, str) else json.dumps(value)

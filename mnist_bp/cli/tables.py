@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection, Iterable
 from typing import Final, Literal
 
+from pydantic import JsonValue
 from rich.box import SIMPLE_HEAD, Box
 from rich.cells import cell_len
 from rich.console import Console, ConsoleDimensions
@@ -67,3 +69,10 @@ def print_whole(table: Table, *, wrap: bool = False) -> None:
 def counted(number: int, noun: str) -> str:
     """Return a number with its noun: `1 run`, `2 runs`."""
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def setting_text(value: JsonValue) -> str:
+    """Return the value of a setting as a reader expects it."""
+    if value is None:
+        return "not set"
+    return value if isinstance(value, str) else json.dumps(value)

@@ -7,6 +7,8 @@ from typing import Annotated, Final
 
 from pydantic import AfterValidator, AwareDatetime, Field, PlainSerializer
 
+from mnist_bp.layout import ALIAS, DATASET
+
 _FIRST_YEAR: Final = 1970
 _LAST_YEAR: Final = 9998
 
@@ -29,8 +31,8 @@ RUN_ID_PATTERN: Final = r"^[A-Za-z0-9_-]{1,100}$"
 RunId = Annotated[str, Field(pattern=RUN_ID_PATTERN)]
 """Id of a run. It has no slash and no dot, so a key made from it cannot lead to another place."""
 
-DatasetKey = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,63}$")]
+DatasetKey = Annotated[str, Field(pattern=f"^{DATASET}$")]
 """Name of a dataset, a part of keys."""
 
-AliasName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,63}$")]
+AliasName = Annotated[str, Field(pattern=f"^{ALIAS}$")]
 """Name of a run besides its id. It begins with a letter, so it is never the start of an id."""

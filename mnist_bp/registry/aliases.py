@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Final
 
 from mnist_bp.errors import ConfigError, StoreError
-from mnist_bp.layout import LATEST, RUN_ID
+from mnist_bp.layout import ALIAS, LATEST, RUN_ID
 from mnist_bp.registry.catalog import read_manifest
 from mnist_bp.registry.champion import append, attempts, read_log
 from mnist_bp.registry.comparison import read_published_model
@@ -19,8 +18,6 @@ from mnist_bp.registry.log_entries import check_conditional_writes, log_prefix
 from mnist_bp.registry.names import ALIAS_EXPECTED, CHAMPION_NAME, find_alias
 from mnist_bp.registry.promotion_record import read_existing_log
 from mnist_bp.storage.interface import Store
-
-_NAME: Final = re.compile(r"[a-z][a-z0-9-]{0,63}")
 
 
 @dataclass(frozen=True)
@@ -47,7 +44,7 @@ def check_alias(alias: str) -> None:
     """
     if RUN_ID.fullmatch(alias):
         raise ConfigError(f"alias {alias!r}: it is the id of a run; {ALIAS_EXPECTED}")
-    if alias in (LATEST, CHAMPION_NAME) or not _NAME.fullmatch(alias):
+    if alias in (LATEST, CHAMPION_NAME) or not re.fullmatch(ALIAS, alias):
         raise ConfigError(f"alias {alias!r}: {ALIAS_EXPECTED}")
 
 

@@ -17,7 +17,8 @@ from mnist_bp.documents.manifest import Manifest
 from mnist_bp.errors import StoreError
 from mnist_bp.layout import PROMOTION, RUN_ID, RUNS
 from mnist_bp.registry.catalog import CatalogedRun, ListedRun, catalog_runs, list_runs, unknown_run
-from mnist_bp.registry.champion import ChampionLog, attempts
+from mnist_bp.registry.champion import attempts
+from mnist_bp.registry.champion_state import ChampionLog
 from mnist_bp.registry.log_entries import list_logs
 from mnist_bp.registry.promotion_record import read_existing_log
 from mnist_bp.registry.removal import clear_pending, mark_pending, remove_run

@@ -18,9 +18,9 @@ from datetime import UTC, datetime
 from typing import Final
 
 from mnist_bp.errors import ConfigError, StoreError
-from mnist_bp.layout import CHAMPION, LATEST, RUN_ID, RUN_ID_START, RUNS, earliest_run_id, match_run_id
+from mnist_bp.layout import ALIAS, CHAMPION, DATASET, LATEST, RUN_ID, RUN_ID_START, RUNS, earliest_run_id, match_run_id
 from mnist_bp.registry.catalog import list_runs, unknown_run
-from mnist_bp.registry.champion import ChampionLog
+from mnist_bp.registry.champion_state import ChampionLog
 from mnist_bp.registry.promotion_record import datasets_with_champion, read_existing_log
 from mnist_bp.registry.retention import CLOCK_SKEW
 from mnist_bp.storage.interface import Store
@@ -34,7 +34,7 @@ ALIAS_EXPECTED: Final = (
 MONTHS_SEARCHED: Final = 24
 """Months that are searched one by one for the newest run, before all runs are listed."""
 
-_ALIAS: Final = re.compile(r"([a-z][a-z0-9-]{0,63})(?::([a-z0-9][a-z0-9-]{0,63}))?")
+_ALIAS: Final = re.compile(f"({ALIAS})(?::({DATASET}))?")
 
 
 def resolve_run(store: Store, name: str, local: Iterable[str] = (), *, now: datetime | None = None) -> str:

@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING, Final
 from mnist_bp.documents.champion import EntryReference, GateFigures, LogEntry, PromotionOutcome, PromotionRecord
 from mnist_bp.errors import ChampionError, ChecksumError, DataFormatError, StoreError
 from mnist_bp.registry.catalog import read_manifest
-from mnist_bp.registry.champion import MAX_ATTEMPTS, ChampionLog, append, attempts, read_log
+from mnist_bp.registry.champion import MAX_ATTEMPTS, append, attempts, read_log
+from mnist_bp.registry.champion_state import ChampionLog
 from mnist_bp.registry.comparison import EnginePredictor, Predictor, PublishedModel, read_published_model
 from mnist_bp.registry.gate import GateDecision, GateSettings, decide
 from mnist_bp.registry.log_entries import entry_key, log_prefix, read_entry

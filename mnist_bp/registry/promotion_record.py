@@ -16,7 +16,8 @@ from mnist_bp.documents.champion import LogEntry, PromotionRecord
 from mnist_bp.errors import ChecksumError, ConflictError, DataFormatError, printable
 from mnist_bp.layout import PROMOTION, run_key
 from mnist_bp.registry.catalog import ListedRun, list_runs
-from mnist_bp.registry.champion import ChampionLog, read_history, read_log
+from mnist_bp.registry.champion import read_history, read_log
+from mnist_bp.registry.champion_state import ChampionLog
 from mnist_bp.registry.log_entries import entry_key, list_logs, restart_hint
 from mnist_bp.storage.interface import Store
 from mnist_bp.storage.os_errors import RESTORE

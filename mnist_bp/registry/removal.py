@@ -6,7 +6,8 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 
 from mnist_bp.layout import MANIFEST, PROMOTION, run_key
-from mnist_bp.registry.champion import ChampionLog, append, attempts, read_log
+from mnist_bp.registry.champion import append, attempts, read_log
+from mnist_bp.registry.champion_state import ChampionLog
 from mnist_bp.storage.interface import Store
 from mnist_bp.storage.parallel import in_parallel
 

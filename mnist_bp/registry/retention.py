@@ -11,7 +11,8 @@ from mnist_bp.documents.champion import PromotionRecord
 from mnist_bp.errors import DataFormatError
 from mnist_bp.layout import PROMOTION, RUN_ID, RUNS, earliest_run_id
 from mnist_bp.registry.catalog import CatalogedRun
-from mnist_bp.registry.champion import ChampionLog, read_history, read_log
+from mnist_bp.registry.champion import read_history, read_log
+from mnist_bp.registry.champion_state import ChampionLog
 from mnist_bp.registry.log_entries import list_logs
 from mnist_bp.registry.promotion_record import find_contradictions
 from mnist_bp.storage.interface import Store

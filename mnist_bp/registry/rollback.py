@@ -13,7 +13,8 @@ from mnist_bp.documents.champion import MAX_SEQUENCE, Action, LogEntry
 from mnist_bp.errors import ChecksumError, ConfigError, DataFormatError, StoreError
 from mnist_bp.layout import CHAMPION, run_key
 from mnist_bp.registry.catalog import list_runs, read_manifest
-from mnist_bp.registry.champion import ChampionLog, append, attempts, read_log
+from mnist_bp.registry.champion import append, attempts, read_log
+from mnist_bp.registry.champion_state import ChampionLog
 from mnist_bp.registry.comparison import PublishedModel, read_published_model
 from mnist_bp.registry.log_entries import (
     check_conditional_writes,

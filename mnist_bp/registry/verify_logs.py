@@ -11,7 +11,7 @@ from mnist_bp.documents.champion import LogEntry, PromotionRecord
 from mnist_bp.errors import DataFormatError, StoreError
 from mnist_bp.layout import PROMOTION, RUNS, run_key
 from mnist_bp.registry.catalog import ListedRun
-from mnist_bp.registry.champion import ChampionLog, log_after
+from mnist_bp.registry.champion_state import ChampionLog, log_after
 from mnist_bp.registry.log_entries import (
     check_gaps,
     check_succession,

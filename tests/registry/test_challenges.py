@@ -11,7 +11,8 @@ import pytest
 from mnist_bp.documents.champion import GateFigures, PromotionRecord
 from mnist_bp.errors import StoreError
 from mnist_bp.layout import CHAMPION, PROMOTION, RUNS
-from mnist_bp.registry.champion import MAX_WITHSTOOD, read_log
+from mnist_bp.registry.champion import read_log
+from mnist_bp.registry.champion_state import MAX_WITHSTOOD
 from mnist_bp.registry.gc import collect
 from mnist_bp.registry.log_entries import entry_key
 from mnist_bp.registry.promotion_record import read_promotion

@@ -14,7 +14,8 @@ from mnist_bp.cli.champion import report_on
 from mnist_bp.config import RunConfig
 from mnist_bp.errors import ConfigError, DataFormatError, StoreError
 from mnist_bp.registry.aliases import move_alias
-from mnist_bp.registry.champion import MAX_CHAMPIONS, ChampionLog, append, find_champions, read_history, read_log
+from mnist_bp.registry.champion import append, read_history, read_log, read_logs
+from mnist_bp.registry.champion_state import MAX_CHAMPIONS, ChampionLog
 from mnist_bp.registry.comparison import read_published_model
 from mnist_bp.registry.gate import GateSettings, decide
 from mnist_bp.registry.log_entries import entry_key, list_logs
@@ -106,7 +107,7 @@ def assert_nothing_is_built_on(store: MemoryStore) -> None:
     assert challenge(store, run).outcome == "refused"
     with pytest.raises(DataFormatError):
         roll_back(store, "better")
-    assert find_champions(store)[0] == set()
+    assert read_logs(store)[0] == []
     logs = {key for key in store.files if key.startswith("champion/")}
     assert logs == {key for key in before if key.startswith("champion/")}
     assert roll_back(store, "better", restart_log=True).champion_after == "better"
@@ -191,7 +192,7 @@ def test_the_champion_file_of_an_older_version_is_refused_in_one_line(store: Mem
 
 REQUESTS = {
     "champion": (2, 4, 0),
-    "find champions": (2, 2, 0),
+    "read logs": (2, 2, 0),
     "nightly: search": (3, 3, 0),
     "nightly: report": (2, 72, 0),
     "rollback": (1, 7, 1),
@@ -209,7 +210,7 @@ REQUESTS = {
 
 LOG_LISTINGS = {
     "champion": 2,
-    "find champions": 2,
+    "read logs": 2,
     "rollback": 1,
     "promote": 1,
     "keep": 1,
@@ -280,7 +281,7 @@ def test_the_requests_of_a_command_do_not_grow_with_the_store(runs: int, monkeyp
     run = publish_model(store, "20261123T030000Z-00000000", 1_000)
     actions: dict[str, Callable[[], object]] = {
         "champion": lambda: [report_on(store, dataset) for dataset in list_logs(store)],
-        "find champions": lambda: find_champions(store),
+        "read logs": lambda: read_logs(store),
         "nightly: search": lambda: find_identical_run(config, "0" * 16, days_of(night, night)),
         "nightly: report": lambda: recent_nights(store, "mnist", night),
         "rollback": lambda: roll_back(store, dataset="mnist"),

@@ -25,7 +25,8 @@ from mnist_bp.documents.champion import Action, EntryReference, GateFigures, Log
 from mnist_bp.documents.manifest import CheckpointEntry, CodeEntry, DatasetEntry, FileEntry, Manifest, ParquetFiles
 from mnist_bp.layout import MANIFEST, PROMOTION, RUNS
 from mnist_bp.registry.catalog import read_manifest
-from mnist_bp.registry.champion import ChampionLog, append, read_history, read_log
+from mnist_bp.registry.champion import append, read_history, read_log
+from mnist_bp.registry.champion_state import ChampionLog
 from mnist_bp.results import CachedDataset, Evaluation, PublishedRun, RawDataset, SeedStatistics, TrainedRun
 from mnist_bp.storage import checksummed_json
 from mnist_bp.storage.interface import Store
