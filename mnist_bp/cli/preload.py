@@ -22,7 +22,7 @@ REPORT: Final = ("report.html", "icon.svg")
 def start_preloading(
     modules: Sequence[str], templates: Sequence[str], then: Callable[[], object] | None = None
 ) -> None:
-    """Import modules and compile templates in a daemon thread, in this order. Whoever needs them reports errors.
+    """Import modules and compile templates in a daemon thread, in this order. Errors are reported where they are used.
 
     Args:
         modules: Full names; one that is not installed is left out.
