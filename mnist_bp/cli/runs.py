@@ -6,8 +6,8 @@ import csv
 import io
 import json
 import shlex
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Final, Self
@@ -18,18 +18,12 @@ from mnist_bp.cli.file_names import PngFile
 from mnist_bp.cli.flags import AnyRunCommand, parse
 from mnist_bp.cli.output import say
 from mnist_bp.cli.process import print_error
+from mnist_bp.cli.run_list import RunList, RunRow, find_runs, row_of
 from mnist_bp.cli.tables import print_table
 from mnist_bp.data.datasets import DatasetName
-from mnist_bp.documents.fields import Timestamp
-from mnist_bp.layout import earliest_run_id
-from mnist_bp.registry.catalog import CatalogedRun, RunStatus, catalog_runs, list_runs
-from mnist_bp.registry.champion import read_logs
-from mnist_bp.registry.champion_state import aliases_by_run
 from mnist_bp.report.png_plots import accuracy_png
-from mnist_bp.storage.address import absolute_address
 from mnist_bp.storage.files import write_bytes
-from mnist_bp.storage.schema import FrozenModel
-from mnist_bp.training.interrupted import InterruptedRun, list_interrupted_runs
+from mnist_bp.training.interrupted import InterruptedRun
 from mnist_bp.training.resume import resume_flags
 
 _FIRST_YEAR: Final = 1970
@@ -80,45 +74,6 @@ class RunsCommand(AnyRunCommand, cli_prog_name="mnist-bp runs"):
         return self
 
 
-class RunRow(FrozenModel):
-    """One row in a table of runs. Facts that only a manifest states are None without an intact one."""
-
-    run_id: str
-    status: RunStatus
-    created: Timestamp | None
-    dataset: str | None
-    engine: str | None
-    seed: int | None
-    steps: int | None
-    accuracy: float | None
-    loss: float | None
-    train_seconds: float | None
-    champion: bool
-    aliases: tuple[str, ...]
-    files: int
-    size: int
-    damage: str | None
-
-
-@dataclass(frozen=True)
-class _Found:
-    """What is listed.
-
-    Args:
-        listed: Published runs.
-        interrupted: Runs on this machine that were started for the store and are not published.
-        champions: Ids of all champions.
-        aliases: The aliases of each run that has one.
-        problems: A message about everything that is damaged.
-    """
-
-    listed: list[CatalogedRun]
-    interrupted: list[InterruptedRun]
-    champions: set[str]
-    aliases: dict[str, list[str]]
-    problems: list[str]
-
-
 def main(arguments: Sequence[str]) -> int:
     """List the runs. A damaged run is listed as such and described on stderr.
 
@@ -126,13 +81,13 @@ def main(arguments: Sequence[str]) -> int:
         0, or 1 if a run, a journal or the champion of a dataset is damaged.
     """
     command = parse(RunsCommand, arguments)
-    found = _find(command)
+    found = find_runs(command.store, command.artifacts, command.data_dir, command.dataset, command.since, command.top)
     complete = [run.manifest for run in found.listed if run.manifest]
     plot = command.plot if complete else None
     if plot:
         write_bytes(Path(plot), accuracy_png(complete, found.champions))
     if command.json_output:
-        rows = [_row_of(run, found).model_dump(mode="json") for run in found.listed]
+        rows = [row_of(run, found).model_dump(mode="json") for run in found.listed]
         unfinished = [asdict(run) for run in found.interrupted]
         report = {"artifacts": command.artifacts, "runs": rows, "interrupted": unfinished, "plot": plot}
         say(json.dumps({**report, "problems": found.problems}))
@@ -148,76 +103,18 @@ def main(arguments: Sequence[str]) -> int:
     return 1 if found.problems else 0
 
 
-def _find(command: RunsCommand) -> _Found:
-    store = command.store
-    logs, problems = read_logs(store)
-    since = earliest_run_id(command.since) if command.since else ""
-    every = catalog_runs(store, [run for run in list_runs(store) if run.run_id >= since])
-    problems += [run.damage for run in every if run.damage]
-    listed = [run for run in every if command.dataset in (None, run.dataset)]
-    published = {run.listed.run_id for run in every if run.status != "incomplete"}
-    unfinished, unreadable = list_interrupted_runs(command.data_dir, absolute_address(command.artifacts), published)
-    return _Found(
-        listed=listed if command.top is None else best_runs(listed, command.top),
-        interrupted=[
-            run
-            for run in (unfinished if command.top is None else ())
-            if command.dataset in (None, run.dataset) and run.run_id >= since
-        ],
-        champions={log.current.run_id for log in logs if log.current},
-        aliases=aliases_by_run(logs),
-        problems=[*problems, *unreadable],
-    )
-
-
-def best_runs(runs: Iterable[CatalogedRun], top: int) -> list[CatalogedRun]:
-    """Choose the complete runs of each dataset with the highest accuracy, best first; of equal ones, the older first.
-
-    Args:
-        runs: The runs, oldest first.
-        top: Number of runs of each dataset.
-    """
-    of_dataset: dict[str, list[tuple[float, CatalogedRun]]] = {}
-    for run in runs:
-        if run.manifest is not None:
-            of_dataset.setdefault(run.manifest.dataset.name, []).append((run.manifest.final.accuracy, run))
-    ranked = [sorted(of_dataset[name], key=lambda each: -each[0])[:top] for name in sorted(of_dataset)]
-    return [run for best in ranked for _, run in best]
-
-
-def _row_of(run: CatalogedRun, found: _Found) -> RunRow:
-    listed, manifest = run.listed, run.manifest
-    return RunRow(
-        run_id=listed.run_id,
-        status=run.status,
-        created=manifest and manifest.created,
-        dataset=run.dataset,
-        engine=manifest and manifest.engine,
-        seed=manifest and manifest.seed,
-        steps=manifest and manifest.final.step,
-        accuracy=manifest and manifest.final.accuracy,
-        loss=manifest and manifest.final.loss,
-        train_seconds=manifest and manifest.train_seconds,
-        champion=listed.run_id in found.champions,
-        aliases=tuple(found.aliases.get(listed.run_id, ())),
-        files=len(listed.files),
-        size=listed.size,
-        damage=run.damage,
-    )
-
-
-def _print_csv(found: _Found) -> None:
+def _print_csv(found: RunList) -> None:
     """Print the rows of `--json` as CSV; several aliases of a run are separated by spaces."""
     text = io.StringIO()
     table = csv.DictWriter(text, list(RunRow.model_fields), lineterminator="\n")
     table.writeheader()
     for run in found.listed:
-        row = _row_of(run, found).model_dump(mode="json")
+        row = row_of(run, found).model_dump(mode="json")
         table.writerow({**row, "aliases": " ".join(row["aliases"])})
     say(text.getvalue(), end="")
 
 
-def _print(found: _Found, command: RunsCommand) -> None:
+def _print(found: RunList, command: RunsCommand) -> None:
     if found.listed:
         _print_published(found)
     else:
@@ -228,7 +125,7 @@ def _print(found: _Found, command: RunsCommand) -> None:
         _print_interrupted(found.interrupted, command.data_dir)
 
 
-def _print_published(found: _Found) -> None:
+def _print_published(found: RunList) -> None:
     rows: list[tuple[str, ...]] = []
     for run in found.listed:
         if (manifest := run.manifest) is None:  # nothing else is known
