@@ -17,17 +17,20 @@ from mnist_bp.cli.file_names import HtmlFile
 from mnist_bp.cli.flags import DataCommand, StoreCommand, parse
 from mnist_bp.cli.output import say
 from mnist_bp.cli.tables import counted, print_table, setting_text
+from mnist_bp.cli.unfinished import naming_unfinished
 from mnist_bp.config import EngineChoice
 from mnist_bp.data.datasets import DATASETS
 from mnist_bp.data.download import fetch_dataset
 from mnist_bp.data.preprocess import preprocess_dataset
 from mnist_bp.errors import ConfigError
-from mnist_bp.registry.comparison import EnginePredictor, read_published_model
+from mnist_bp.registry.comparison import EnginePredictor, PublishedModel, read_published_model
 from mnist_bp.registry.names import resolve_run
 from mnist_bp.registry.run_comparison import check_comparable, compare_runs
 from mnist_bp.report.comparison import Comparison, DisputedImage
 from mnist_bp.results import CachedDataset
 from mnist_bp.storage.files import write_bytes
+from mnist_bp.storage.interface import Store
+from mnist_bp.training.workspace import list_run_ids
 
 logger = logging.getLogger(__name__)
 
@@ -55,7 +58,7 @@ def main(arguments: Sequence[str]) -> int:
     """Compare two runs, and print the comparison."""
     command = parse(CompareCommand, arguments)
     store, console = command.store, Console(stderr=True)
-    a, b = (read_published_model(store, resolve_run(store, name)) for name in (command.a, command.b))
+    a, b = (_published(command, store, name) for name in (command.a, command.b))
     check_comparable(a, b)
     with logging_to(console):
         data = _dataset(a.dataset, Path(command.data_dir), console)
@@ -72,6 +75,12 @@ def main(arguments: Sequence[str]) -> int:
         if command.html:
             say(f"\npage: {command.html}")
     return 0
+
+
+def _published(command: CompareCommand, store: Store, name: str) -> PublishedModel:
+    run_id = resolve_run(store, name, list_run_ids(command.data_dir))
+    with naming_unfinished(command.data_dir, command.artifacts, run_id):
+        return read_published_model(store, run_id)
 
 
 def _dataset(name: str, data_dir: Path, console: Console) -> CachedDataset:

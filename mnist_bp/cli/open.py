@@ -12,6 +12,7 @@ from pydantic_settings import CliPositionalArg
 from mnist_bp.cli.flags import DataCommand, StoreCommand, parse
 from mnist_bp.cli.output import say
 from mnist_bp.cli.process import print_line
+from mnist_bp.cli.unfinished import naming_unfinished
 from mnist_bp.errors import DataFormatError
 from mnist_bp.layout import LATEST, REPORT, run_key
 from mnist_bp.registry.catalog import read_manifest
@@ -19,6 +20,7 @@ from mnist_bp.registry.names import resolve_run
 from mnist_bp.storage.files import write_bytes
 from mnist_bp.storage.interface import Store
 from mnist_bp.storage.local import LocalStore
+from mnist_bp.training.workspace import list_run_ids
 
 
 class OpenCommand(StoreCommand, DataCommand, cli_prog_name="mnist-bp open"):
@@ -39,8 +41,9 @@ def main(arguments: Sequence[str]) -> int:
     """
     command = parse(OpenCommand, arguments)
     store = command.store
-    run_id = resolve_run(store, command.run)
-    address = local_report(store, run_id, Path(command.data_dir)).absolute().as_uri()
+    run_id = resolve_run(store, command.run, list_run_ids(command.data_dir))
+    with naming_unfinished(command.data_dir, command.artifacts, run_id):
+        address = local_report(store, run_id, Path(command.data_dir)).absolute().as_uri()
     if not command.json_output:
         say(address)
     opened = webbrowser.open(address)

@@ -15,6 +15,7 @@ from mnist_bp.cli.flags import AnyRunCommand, parse
 from mnist_bp.cli.output import say
 from mnist_bp.cli.settings_file import settings_of, to_yaml
 from mnist_bp.cli.tables import counted, print_table, setting_text
+from mnist_bp.cli.unfinished import naming_unfinished
 from mnist_bp.documents.champion import PromotionRecord
 from mnist_bp.documents.manifest import Manifest
 from mnist_bp.errors import ChecksumError, DataFormatError, StoreError
@@ -73,7 +74,8 @@ def main(arguments: Sequence[str]) -> int:
     store = command.store
     run_id = resolve_run(store, command.run, list_run_ids(command.data_dir))
     if command.config:
-        manifest, _ = read_manifest(store, run_id)
+        with naming_unfinished(command.data_dir, command.artifacts, run_id):
+            manifest, _ = read_manifest(store, run_id)
         say(json.dumps(settings_of(manifest)) if command.json_output else to_yaml(manifest).rstrip())
         return 0
     try:

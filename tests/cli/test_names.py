@@ -243,6 +243,15 @@ def test_an_unfinished_run_is_named_by_the_start_of_its_id(capsys: pytest.Captur
     shown = output_of(capsys, "show", run_id[:-1])
     assert shown.startswith(f"run            {run_id}\n")
     assert shown.endswith(f"\nresume it with:\nmnist-bp train --resume {run_id}\n")
+    Path("artifacts").mkdir()
+    for command in (["compare", run_id[:-1], FIRST], ["open", run_id[:-1]], ["show", run_id, "--config"]):
+        expected = f"error: {run_id} is not published: interrupted after step 100 of 200; resume it with mnist-bp train"
+        assert expected in output_of(capsys, *command, code=1)
+    Path("elsewhere").mkdir()
+    elsewhere = output_of(capsys, "open", run_id, "--artifacts", "elsewhere", code=1)
+    assert f"the run was started with --artifacts {Path('artifacts').absolute()}" in elsewhere
+    Path("artifacts").rmdir()
+    Path("elsewhere").rmdir()
     assert output_of(capsys, "train", "--resume", "209912", code=1).splitlines()[-1] == (
         "error: data (--data-dir): no run has an id that begins with 209912; see mnist-bp runs"
     )
