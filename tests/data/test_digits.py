@@ -111,12 +111,13 @@ def test_the_preparation_leaves_images_of_mnist_as_they_are(digits: UInt8Array) 
     assert same >= len(sharp) - 2
 
 
-@pytest.mark.parametrize("change", ["moved", "smaller", "empty", "another size"])
+@pytest.mark.parametrize("change", ["moved", "smaller", "a little smaller", "empty", "another size"])
 def test_other_drawings_of_28_by_28_pixels_need_preparation(digits: UInt8Array, change: str) -> None:
     (image, *_) = digits
     changed = {
         "moved": np.roll(image, 3, axis=1),
         "smaller": np.pad(np.full((10, 10), 255, np.uint8), 9),
+        "a little smaller": np.pad(np.full((18, 18), 255, np.uint8), 5),
         "empty": np.zeros_like(image),
         "another size": np.pad(image, 1),
     }

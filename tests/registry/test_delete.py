@@ -74,6 +74,10 @@ def test_a_plan_changes_nothing(store: MemoryStore, tmp_path: Path) -> None:
     assert store.files == before
     assert promote(store, run_id_of(2))
     assert plan_deletion(store, ARTIFACTS, tmp_path, run_id_of(1)).former_champion
+    publish(store, 3)
+    assert promote(store, run_id_of(3))  # a rollback would now restore run 2
+    formers = [plan_deletion(store, ARTIFACTS, tmp_path, run_id_of(number)).former_champion for number in (1, 2)]
+    assert formers == [False, True]
 
 
 def test_a_champion_and_a_run_with_an_alias_are_refused(store: MemoryStore, tmp_path: Path) -> None:

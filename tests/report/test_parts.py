@@ -19,7 +19,7 @@ from mnist_bp.model.parameters import initial_parameters
 from mnist_bp.model.recipe import Recipe
 from mnist_bp.report.axes import AxisFactory, accuracy_axis, linear_axis, loss_axis, nice_ticks
 from mnist_bp.report.charts import HEIGHT, WIDTH, Line, downsample, layout_chart
-from mnist_bp.report.classes import class_bars
+from mnist_bp.report.classes import class_bars, confusion_cells
 from mnist_bp.report.images import digit_data_url, weights_data_url
 from mnist_bp.report.page import report_html
 from mnist_bp.report.script_data import Snapshot, max_snapshots
@@ -149,6 +149,13 @@ def test_bars_of_errors_begin_at_zero_and_their_scale_is_round() -> None:
     assert class_bars([[5, 0], [0, 0]]) == ([(1.0, 0.0), (1.0, 0.0)], "1 %")
 
 
+def test_a_mistake_of_one_image_in_a_thousand_is_coloured_and_no_colour_hides_its_count() -> None:
+    ((right, wrong), (none, all_right)) = confusion_cells([[999, 1], [0, 50]])
+    assert (right, wrong) == ((999, 45), (1, 3))
+    assert (none, all_right) == ((0, 0), (50, 45))
+    assert confusion_cells([[0, 10], [0, 0]]) == [[(0, 0), (10, 45)], [(0, 0), (0, 0)]]
+
+
 def evaluation_of(seeds: Mapping[int, tuple[float, ...]]) -> Evaluation:
     """Make up the scores of seeds from their accuracies per class, of ten classes of one size."""
     scores = [CheckpointScore(seed, 100, sum(shares) / len(shares), 900, 0.1, shares) for seed, shares in seeds.items()]
@@ -161,6 +168,8 @@ def test_a_seed_that_lost_a_class_has_collapsed_and_one_that_is_a_little_worse_h
     (collapse,) = collapsed_seeds(evaluation_of(seeds))
     assert collapse._replace(accuracy=round(collapse.accuracy, 6)) == (21, 0.805, 9, 0.1, 0.9)
     assert collapsed_seeds(evaluation_of(dict.fromkeys(range(3), (0.0, 0.3)))) == []
+    near_half = {21: (*(0.9,) * 9, 0.44), 22: (*(0.9,) * 9, 0.46)}
+    assert [each.seed for each in collapsed_seeds(evaluation_of(dict.fromkeys(range(1, 20), good) | near_half))] == [21]
 
 
 def test_a_histogram_counts_every_seed_once_and_colours_those_that_collapsed() -> None:
