@@ -1,4 +1,4 @@
-"""Access to a Prefect server: its password, and the hosts and origins that it answers."""
+"""Access to a Prefect server: its port, its password, and the hosts and origins that it answers."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
 from flows.runtime.password import FILE, write_password
-from flows.runtime.server import LocalServer
+from flows.runtime.server import LocalServer, ServerError
 from tests.support.scripts import prefect_home
 from tests.support.serving import client_of
 
@@ -114,6 +114,11 @@ def test_prefects_client_and_its_events_use_the_password(server: LocalServer) ->
 def test_the_password_is_on_no_command_line(server: LocalServer) -> None:
     (child,) = [each for each in psutil.Process().children() if "flows.runtime.server" in each.cmdline()]
     assert server.password.partition(":")[2] not in " ".join(child.cmdline())
+
+
+def test_a_port_that_is_taken_is_named(server: LocalServer) -> None:
+    with pytest.raises(ServerError, match=f"--port {server.port} is not available"):
+        LocalServer(server.port)
 
 
 def test_two_servers_have_two_passwords(server: LocalServer) -> None:

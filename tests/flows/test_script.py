@@ -5,12 +5,14 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import signal
 import sqlite3
 import subprocess
 import sys
 import time
 from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +20,10 @@ import psutil
 import pytest
 from prefect.settings import PREFECT_API_URL
 
-from tests.conftest import ENDLESS, SMALL
+from mnist_bp.results import CachedDataset, RawDataset
+from tests.conftest import ENDLESS, SMALL, data_dir_of
 from tests.support.raw_http import RawHttp, http
-from tests.support.scripts import SCRIPT, WITHOUT_HOME, Start
+from tests.support.scripts import SCRIPT, WITHOUT_HOME, Start, prefect_home
 from tests.support.waiting import HANG_S, assert_ended, eventually, under_load
 
 pytestmark = pytest.mark.usefixtures("warm_caches")
@@ -77,23 +80,104 @@ def test_the_script_runs_the_lab_on_mnist_with_a_separate_server_within_1200_mb(
 # --- a separate server -----------------------------------------------------
 
 
-def test_a_run_leaves_its_whole_history_in_prefects_database_and_no_process(start_alone: Start, home: Path) -> None:
-    process = start_alone(*SMALL, "--json")
-    children = until_it_trains(process)
-    out, err = process.communicate(timeout=HANG_S)
-    assert process.returncode == 0, err
-    assert_server_ended(children)
-    run_id = json.loads(out)["run_id"]
-    assert select(home, "SELECT name, state_name FROM flow_run") == [("mnist-sample-cpu-seed1", "Completed")]
-    assert select(home, "SELECT name, state_name FROM task_run ORDER BY start_time") == [
+HTTP_AND_SOCKS5 = {
+    "HTTP_PROXY": "http://127.0.0.1:9",
+    "http_proxy": "http://127.0.0.1:9",
+    "ALL_PROXY": "socks5://127.0.0.1:9",
+    "PREFECT_SERVER_API_AUTH_STRING": "another:server",
+    "PREFECT_SERVER_API_BASE_PATH": "/another",
+}
+SOCKS = {
+    "ALL_PROXY": "socks://127.0.0.1:9/",
+    "all_proxy": "socks://127.0.0.1:9/",
+    "PREFECT_API_AUTH_STRING": "another:server",
+}
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A run that has ended.
+
+    Args:
+        place: Its working directory.
+        code: Its exit code.
+        out: Its stdout.
+        err: Its stderr.
+        children: The processes that it had while it trained.
+    """
+
+    place: Path
+    code: int
+    out: str
+    err: str
+    children: list[psutil.Process]
+
+    @property
+    def home(self) -> Path:
+        """The directory of its Prefect server."""
+        return self.place / "prefect"
+
+    @property
+    def run_id(self) -> str:
+        """The id that it was published with."""
+        return str(json.loads(self.out)["run_id"])
+
+
+def run_in(place: Path, command: list[str], raw: RawDataset, **variables: str) -> Ended:
+    """Run a command in a directory, with caches, with no variables of ours or Prefect's but the given ones."""
+    shutil.copytree(data_dir_of(raw), place / "data")
+    ours = ("AWS_", "MNIST_BP_", "PREFECT_")
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
+    err, children = "", list[psutil.Process]()
+    with subprocess.Popen(
+        [*command, *SMALL, "--json"],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=place, env={**inherited, **variables},
+    ) as process:  # fmt: skip
+        assert process.stdout is not None
+        assert process.stderr is not None
+        for line in process.stderr:
+            err += line
+            if line.startswith("train       step"):
+                children = children or psutil.Process(process.pid).children(recursive=True)
+        out = process.stdout.read()
+    return Ended(place, process.returncode, out, err, children)
+
+
+@pytest.fixture(scope="module")
+def ended(
+    sample_raw: RawDataset, sample: CachedDataset, migrated_database: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Ended:
+    """One run for several claims: behind proxies, in a directory with modules of names that its server imports."""
+    place = tmp_path_factory.mktemp("ended")
+    (place / "random.py").write_text("raise SystemExit('the wrong random')")
+    (place / "flows" / "runtime").mkdir(parents=True)
+    (place / "flows" / "runtime" / "server.py").write_text("raise SystemExit('the wrong server')")
+    variables = {"PREFECT_HOME": str(prefect_home(place, migrated_database)), "PREFECT_API_URL": "", **HTTP_AND_SOCKS5}
+    return run_in(place, [sys.executable, str(SCRIPT)], sample_raw, **variables)
+
+
+@pytest.fixture(scope="module")
+def ended_without_home(
+    sample_raw: RawDataset, sample: CachedDataset, tmp_path_factory: pytest.TempPathFactory
+) -> Ended:
+    """A run of a user without a home directory, behind another proxy."""
+    place, command = tmp_path_factory.mktemp("homeless"), [*WITHOUT_HOME, sys.executable, str(SCRIPT)]
+    return run_in(place, command, sample_raw, PYTHONPATH=str(SCRIPT.parents[1]), **SOCKS)
+
+
+def test_a_run_leaves_its_whole_history_in_prefects_database_and_no_process(ended: Ended) -> None:
+    assert ended.code == 0, ended.err
+    assert_server_ended(ended.children)
+    assert select(ended.home, "SELECT name, state_name FROM flow_run") == [("mnist-sample-cpu-seed1", "Completed")]
+    assert select(ended.home, "SELECT name, state_name FROM task_run ORDER BY start_time") == [
         ("download-mnist-sample", "Completed"),
         ("preprocess-mnist-sample", "Completed"),
         ("train-mnist-sample-seed1", "Completed"),
         ("evaluate-mnist-sample", "Completed"),
-        (f"upload-{run_id}", "Completed"),
-        (f"promote-{run_id}", "Completed"),
+        (f"upload-{ended.run_id}", "Completed"),
+        (f"promote-{ended.run_id}", "Completed"),
     ]
-    logged = "\n".join(message for (message,) in select(home, "SELECT message FROM log ORDER BY timestamp"))
+    logged = "\n".join(message for (message,) in select(ended.home, "SELECT message FROM log ORDER BY timestamp"))
     for line in ("download    mnist-sample: hit", "train       step       200", "promote     promoted", "Finished in"):
         assert line in logged
 
@@ -177,18 +261,13 @@ def test_help_and_bad_usage_start_no_server(flags: list[str], code: int, start_a
     assert str(SCRIPT) in script
 
 
-def test_the_server_imports_no_module_from_the_working_directory(start_alone: Start) -> None:
-    Path("random.py").write_text("raise SystemExit('the wrong random')")
-    Path("flows/runtime").mkdir(parents=True)
-    Path("flows/runtime/server.py").write_text("raise SystemExit('the wrong server')")
-    process = start_alone(*SMALL)
-    _, err = process.communicate(timeout=HANG_S)
-    assert process.returncode == 0, err
+def test_the_server_imports_no_module_from_the_working_directory(ended: Ended) -> None:
+    assert (ended.place / "random.py").exists()
+    assert (ended.code, "the wrong" in ended.err) == (0, False), ended.err
 
 
-def test_resuming_a_published_run_ends_the_prestarted_server(start_alone: Start) -> None:
-    run_id = json.loads(start_alone(*SMALL, "--json").communicate(timeout=HANG_S)[0])["run_id"]
-    process = start_alone("--resume", run_id)
+def test_resuming_a_published_run_ends_the_prestarted_server(ended: Ended, start_alone: Start) -> None:
+    process = start_alone("--resume", ended.run_id, "--artifacts", str(ended.place / "artifacts"))
     children: list[psutil.Process] = []
     while process.poll() is None:
         children = children or psutil.Process(process.pid).children()
@@ -199,31 +278,14 @@ def test_resuming_a_published_run_ends_the_prestarted_server(start_alone: Start)
     assert_server_ended(children)
 
 
-PROXIES = [
-    {
-        "HTTP_PROXY": "http://127.0.0.1:9",
-        "http_proxy": "http://127.0.0.1:9",
-        "ALL_PROXY": "socks5://127.0.0.1:9",
-        "PREFECT_SERVER_API_AUTH_STRING": "another:server",
-        "PREFECT_SERVER_API_BASE_PATH": "/another",
-    },
-    {
-        "ALL_PROXY": "socks://127.0.0.1:9/",
-        "all_proxy": "socks://127.0.0.1:9/",
-        "PREFECT_API_AUTH_STRING": "another:server",
-    },
-]
-
-
-@pytest.mark.parametrize("variables", PROXIES, ids=["http-socks5-password", "socks-password"])
+@pytest.mark.parametrize("run", ["ended", "ended_without_home"], ids=["http-socks5-password", "socks-password"])
 def test_proxies_and_settings_of_another_server_do_not_reach_the_separate_server(
-    variables: dict[str, str], start_alone: Start
+    run: str, request: pytest.FixtureRequest
 ) -> None:
-    process = start_alone(*SMALL, "--json", **variables)
-    out, err = process.communicate(timeout=HANG_S)
-    assert process.returncode == 0, err
-    assert json.loads(out)["run_id"]
-    assert "Traceback" not in err
+    ended: Ended = request.getfixturevalue(run)
+    assert ended.code == 0, ended.err
+    assert ended.run_id
+    assert "Traceback" not in ended.err
 
 
 def test_a_proxy_of_an_unknown_scheme_is_refused_in_one_line_without_its_password(start_alone: Start) -> None:
@@ -284,14 +346,9 @@ def test_a_prefect_server_that_refuses_is_one_line_and_no_run_is_started(start: 
     assert not (tmp_path / "data" / "runs").exists()
 
 
-@pytest.mark.slow
-def test_a_user_without_a_home_directory_trains(tmp_path: Path) -> None:
-    command = [*WITHOUT_HOME, sys.executable, str(SCRIPT), *SMALL]
-    done = subprocess.run(
-        command, capture_output=True, text=True, check=False, env={**os.environ, "PYTHONPATH": str(SCRIPT.parents[1])}
-    )
-    assert done.returncode == 0, done.stderr
-    assert list(tmp_path.glob("artifacts/runs/*/manifest.json"))
+def test_a_user_without_a_home_directory_trains(ended_without_home: Ended) -> None:
+    assert ended_without_home.code == 0, ended_without_home.err
+    assert list(ended_without_home.place.glob("artifacts/runs/*/manifest.json"))
 
 
 @pytest.mark.parametrize("script", ["flows/train.py", "deployments/serve.py"])

@@ -45,11 +45,6 @@ def test_a_server_replies_inside_its_block_and_has_ended_after_it(here: Path) ->
     assert children() == before
 
 
-def test_a_port_that_is_taken_is_named(here: Path) -> None:
-    with LocalServer() as server, pytest.raises(ServerError, match=f"--port {server.port} is not available"):
-        LocalServer(server.port)
-
-
 def test_a_server_that_cannot_start_is_reported_with_its_exception(here: Path) -> None:
     before = children()
     database().write_bytes(b"no database" * 1_000)
