@@ -9,6 +9,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -42,7 +43,7 @@ Start = Callable[..., "subprocess.Popen[str]"]
 
 
 @pytest.fixture(scope="session")
-def prefect_server() -> Iterator[None]:
+def prefect_server(migrated_database: Path) -> Iterator[None]:
     """A real Prefect server with a separate database, for the session."""
     from prefect.settings import (
         PREFECT_LOGGING_TO_API_BATCH_INTERVAL,
@@ -53,8 +54,13 @@ def prefect_server() -> Iterator[None]:
 
     # tests wait for logs and events, which would otherwise be written every 2 and 5 s
     often = {PREFECT_LOGGING_TO_API_BATCH_INTERVAL: 0.2, PREFECT_SERVER_SERVICES_EVENT_PERSISTER_FLUSH_INTERVAL: 0.2}
-    with temporary_settings(often), prefect_test_harness(server_startup_timeout=int(HANG_S)):
-        yield
+    directory = tempfile.mkdtemp()  # the harness removes it
+    shutil.copy(migrated_database, Path(directory, "prefect-test.db"))  # where the harness would create a new one
+    with temporary_settings(often), pytest.MonkeyPatch.context() as patch:
+        patch.setattr("prefect.testing.utilities.mkdtemp", lambda: directory)
+        with prefect_test_harness(server_startup_timeout=int(HANG_S)):
+            patch.undo()
+            yield
 
 
 @pytest.fixture
