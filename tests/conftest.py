@@ -6,8 +6,10 @@ import os
 import shutil
 import signal
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import fields
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -135,11 +137,22 @@ def own_signals() -> Iterator[None]:
         signal.signal(number, handler)
 
 
+@pytest.fixture(scope="session")
+def running_s3_servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], S3Server]]:
+    """Return a function that starts an S3 server at its first call with a name; all end with the session."""
+    with ExitStack() as running:
+
+        @cache
+        def start(name: str) -> S3Server:
+            return running.enter_context(serve(name, tmp_path_factory.mktemp(name)))
+
+        yield start
+
+
 @pytest.fixture(scope="session", params=present_servers())
-def s3_server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
-    """One real S3 server after the other: see `present_servers`."""
-    with serve(request.param, tmp_path_factory.mktemp(request.param)) as server:
-        yield server
+def s3_server(request: pytest.FixtureRequest, running_s3_servers: Callable[[str], S3Server]) -> S3Server:
+    """One real S3 server after the other: see `present_servers`. Tests of several files share them, not buckets."""
+    return running_s3_servers(request.param)
 
 
 @pytest.fixture(scope="session")
