@@ -23,6 +23,7 @@ from mnist_bp.storage.address import open_store
 from tests.support.killed_runs import RunLauncher
 from tests.support.published_runs import promote, train_and_evaluate
 from tests.support.s3_servers import S3Server, admin_client, environment_of, present_servers, serve
+from tests.support.scheduling import Scheduling
 from tests.support.waiting import cores
 
 pytest_plugins = ["tests.support.reporting", "tests.support.scripts"]
@@ -46,6 +47,11 @@ def pytest_report_header() -> str:
 def pytest_xdist_auto_num_workers() -> int:
     """Return how many tests run at once: one more than the cores, since many wait; at most four, of 1 GB each."""
     return min(cores() + 1, 4)
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Scheduling | None:
+    """Let one process run the tests that wait; other distributions than by file are those of xdist."""
+    return Scheduling(config, log) if config.getoption("dist") == "loadfile" else None
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
