@@ -81,6 +81,7 @@ def test_json_has_the_figures_of_both_models_on_every_test_image(
     assert settings == [("seed", 1, 2), ("steps", 300, 200)]
     assert [point["step"] for point in report["checkpoints"]] == [100, 200, 300]
     assert report["checkpoints"][2]["accuracy_b"] is None
+    assert report["html"] is None
 
 
 def test_the_tables_have_the_same_figures(

@@ -218,6 +218,9 @@ def test_resume_alone_takes_the_newest_interrupted_run(
     newer = interrupted(capsys, "--seed", "2", artifacts="elsewhere")
     published = json.loads(output_of(capsys, "train", *SMALL, "--engine", "reference", "--seed", "3", "--json"))
     assert (older, newer, published["run_id"]) == (FIRST, SECOND, THIRD)
+    listing = ["runs", "--artifacts", "elsewhere", "--json"]
+    assert [run["run_id"] for run in json.loads(output_of(capsys, *listing))["interrupted"]] == [newer]
+    assert json.loads(output_of(capsys, *listing, "--since", "2999-01-01"))["interrupted"] == []
     make_directory(Path("data"), "29991231T235959Z-00000000")
     damaged = Path("data/runs/29991231T235958Z-00000000/journal.jsonl")
     damaged.parent.mkdir()

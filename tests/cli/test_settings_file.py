@@ -11,7 +11,9 @@ from mnist_bp.cli.flags import TrainCommand, parse
 from mnist_bp.cli.main import main
 from mnist_bp.config import RunConfig
 from mnist_bp.presets import PRESETS
+from mnist_bp.storage.local import LocalStore
 from tests.conftest import SMALL
+from tests.support.published_runs import publish
 
 FILE = "run.yaml"
 
@@ -53,6 +55,12 @@ def test_a_run_is_repeated_bit_for_bit_from_its_printed_settings(
     settings = parse(TrainCommand, flags).settings
     assert settings.class_floor == 0.1
     assert (settings.dataset, settings.engine) == ("mnist-sample", "cpu")
+
+
+def test_a_run_of_the_reference_engine_on_a_gpu_is_repeated_on_a_gpu(capsys: pytest.CaptureFixture[str]) -> None:
+    run_id = publish(LocalStore(Path("artifacts")), 1, changes={"engine": "reference", "device": "cuda"})
+    assert main(["show", run_id, "--config", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["engine"] == "cuda"  # --engine reference computes on the CPU
 
 
 @pytest.mark.usefixtures("warm_caches", "own_signals")
