@@ -15,7 +15,7 @@ from mnist_bp.errors import MnistBpError
 PUBLICATION: Final = ("mnist_bp.registry.publish", "mnist_bp.registry.promotion", "onnx.reference.ops")
 """Modules of the last stages of a run."""
 
-REPORT: Final = ("report.html", "icon.svg")
+REPORT: Final = ("report.html", "chart.html", "report.css", "icon.svg")
 """Templates of a run's report."""
 
 
