@@ -22,7 +22,7 @@ COMMANDS = {
     "champion": ["champion"],
     "show": ["show", run_id_of(1)],
     "store": ["store", "check"],
-    "certify": ["certify", "--engine", "reference"],
+    "certify": ["certify", "--engine", "cpu"],
 }
 
 

@@ -94,7 +94,7 @@ def test_stderr_shows_each_stage_and_stdout_a_table(capsys: pytest.CaptureFixtur
 def test_an_interrupted_run_is_found_and_is_resumed_by_the_command_in_its_message(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    command = [sys.executable, "-m", "mnist_bp", "train", *SMALL, "--engine", "reference", "--steps", "30000"]
+    command = [sys.executable, "-m", "mnist_bp", "train", *SMALL, "--engine", "reference", "--steps", "6000"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as run:
         assert run.stderr is not None
         for line in run.stderr:
@@ -109,18 +109,18 @@ def test_an_interrupted_run_is_found_and_is_resumed_by_the_command_in_its_messag
     Path("artifacts", "something else").touch()  # no store yet, if the run did not show that the address is right
     assert main(["runs"]) == 0
     listed = capsys.readouterr().out
-    assert re.search(rf"{directory.name} +mnist-sample +reference +interrupted after step [\d,]+ of 30,000\n", listed)
+    assert re.search(rf"{directory.name} +mnist-sample +reference +interrupted after step [\d,]+ of 6,000\n", listed)
     assert listed.endswith("\nresume an interrupted run with:\nmnist-bp train --resume RUN\n")
     assert main(["show", directory.name]) == 0
     shown = capsys.readouterr().out
-    assert "of 30,000; not published\n" in shown
+    assert "of 6,000; not published\n" in shown
     assert shown.endswith(f"\nresume it with:\nmnist-bp train --resume {directory.name}\n")
     continued = subprocess.run(
         [*shlex.split(named), "--json"], capture_output=True, text=True, check=True, timeout=HANG_S
     )
     assert json.loads(continued.stdout)["run_id"] == directory.name
     lines = [line for line in continued.stderr.splitlines() if line.startswith("train ")]
-    assert re.fullmatch(r"train       resuming at step [\d,]+ of 30,000", lines[1])  # before the engine is checked
+    assert re.fullmatch(r"train       resuming at step [\d,]+ of 6,000", lines[1])  # before the engine is checked
     assert main(["runs", "--json"]) == 0
     report = json.loads(capsys.readouterr().out)
     assert ([run["run_id"] for run in report["runs"]], report["interrupted"]) == ([directory.name], [])

@@ -38,7 +38,7 @@ DRIPS = {
     "headers": drip(b"HTTP/1.1 200 OK\r\nX-Long: ", b"a"),
     "many headers": drip(b"HTTP/1.1 200 OK\r\n", b"X-Filler: a\r\n"),
     "100 Continue": drip(b"", CONTINUE),
-    "body": drip(b'HTTP/1.1 200 OK\r\nETag: "a"\r\nContent-Length: 1000000\r\n\r\n', b"a"),
+    "body": drip(b'HTTP/1.1 200 OK\r\nETag: "a"\r\nContent-Length: 100000\r\n\r\n', b"a"),  # 1.5 s at the lowest speed
 }
 
 
