@@ -40,7 +40,8 @@ from flows.runtime.watch import SERVED_BY, when_process_dies
 from mnist_bp.cli import alive
 from mnist_bp.cli.flags import RunCommand, parse
 from mnist_bp.cli.process import print_error, print_line
-from mnist_bp.data.datasets import DatasetName
+from mnist_bp.config import Dataset
+from mnist_bp.data.own.address import EXPECTED
 from mnist_bp.errors import ConfigError, without_secrets
 from mnist_bp.pipeline import check_tracking
 from mnist_bp.presets import PresetName
@@ -65,8 +66,8 @@ class ServeCommand(RunCommand, cli_prog_name="serve.py"):
     """Named set of values for the flags of a run, which override it, as of mnist-bp train; the defaults shown for the
     others are those of lab-8-4."""
 
-    dataset: DatasetName = "mnist"
-    """Dataset of the nightly run, which fails if it cannot be downloaded."""
+    dataset: Dataset = "mnist"
+    """Dataset of the nightly run, which fails if it cannot be downloaded or read; not auto."""
 
     cron: str = "0 2 * * *"
     """Schedule of the nightly run: minute, hour, day of the month, month, day of the week."""
@@ -88,6 +89,13 @@ class ServeCommand(RunCommand, cli_prog_name="serve.py"):
         """Use relu-128 by default, and no preset's seed: that of a night is its date."""
         filled = super().with_preset({"preset": "relu-128", **values})
         return {name: value for name, value in filled.items() if name != "seed" or name in values}
+
+    @field_validator("dataset")
+    @classmethod
+    def _is_one_dataset(cls, value: str) -> str:
+        if value == "auto":
+            raise ValueError(EXPECTED.replace("'auto', ", ""))
+        return value
 
     @field_validator("cron")
     @classmethod

@@ -31,7 +31,7 @@ from tasks.train import train_network
 from tasks.upload import upload
 
 
-@flow(name=FLOW, flow_run_name="{config.dataset}-{config.engine}-{config.seeds_label}", **HOOKS)
+@flow(name=FLOW, flow_run_name="{config.dataset_name}-{config.engine}-{config.seeds_label}", **HOOKS)
 def train(config: RunConfig = RunConfig(), resume: str | None = None) -> RunSummary | FinishedRun:  # noqa: B008 - frozen
     """Retrain the network from download to publication, and make it champion of its dataset if it is better.
 

@@ -2,21 +2,38 @@
 
 from __future__ import annotations
 
+import math
 import re
-from typing import Annotated, Any, Final, Literal, Self
+from collections.abc import Mapping
+from functools import cache
+from itertools import product
+from typing import Annotated, Any, Final, Literal, NamedTuple, Self, get_args
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     ConfigDict,
     Field,
+    TypeAdapter,
+    ValidationError,
     ValidationInfo,
+    WithJsonSchema,
     field_validator,
     model_validator,
 )
 
 from mnist_bp.data.datasets import DATASETS, DatasetName
+from mnist_bp.data.own.address import (
+    absolute_dataset,
+    check_image_size,
+    clean_dataset,
+    dataset_name,
+    is_own,
+    kept_name,
+)
 from mnist_bp.errors import ConfigError
 from mnist_bp.model.recipe import MAX_SHIFT, Activation, BiasGradient, Initial, Loss, Recipe, Schedule, recipe_of
+from mnist_bp.model.sweep import count_models, parse_sweep
 from mnist_bp.storage.address import absolute_address
 from mnist_bp.storage.places import (
     IN_A_FORM,
@@ -29,11 +46,34 @@ from mnist_bp.storage.places import (
 )
 
 DatasetChoice = Literal["auto", DatasetName]
+
+Dataset = Annotated[
+    str,
+    AfterValidator(clean_dataset),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "string", "enum": list(get_args(DatasetChoice))},
+                {"type": "string", "pattern": "^(images|idx|parquet):.+$"},
+            ]
+        }
+    ),
+]
+"""A `DatasetChoice`, or the address of the user's own images; a form offers the names, and a field for an address."""
+
+KeptName = Annotated[str, AfterValidator(kept_name)]
+"""Name under which the runs on a dataset are kept, given as such or by the address of the user's own images."""
+
 EngineChoice = Literal["auto", "reference", "cpu", "cuda"]
 Certify = Literal["once", "always"]
+RunnerChoice = Literal["local", "ray"]
+Keep = Literal["last", "all"]
 
 VALIDATION_SHARE: Final = 12
 """With several seeds, one in this many training examples is held out: 5,000 of MNIST's 60,000."""
+
+MAX_TOGETHER: Final = 64
+"""Models that are trained in one piece; more, and those of a sweep, are cut into parts: `mnist_bp.training.parts`."""
 
 MAX_SEEDS: Final = 1_000_000
 """Seeds in one configuration; far fewer models fit in memory."""
@@ -48,6 +88,15 @@ MAX_CHECKPOINTS: Final = 100_000
 
 PLACES: Final = frozenset({"data_dir", "artifacts", "track"})
 """Settings that state where a run is stored and logged; they do not change its results."""
+
+
+class Sizes(NamedTuple):
+    """What decides which engine can train models; see `mnist_bp.engines.choose.choose_engine`."""
+
+    hidden: int
+    batch_size: int
+    models: int
+    shift: int
 
 
 class RunConfig(BaseModel):
@@ -65,8 +114,14 @@ class RunConfig(BaseModel):
         title="mnist-bp run",
     )
 
-    dataset: DatasetChoice = "auto"
-    """Dataset to train on; auto = mnist if it is cached or can be downloaded, else the bundled mnist-sample."""
+    dataset: Dataset = "auto"
+    """auto (mnist or mnist-sample), mnist, fashion-mnist, kmnist, mnist-sample, images:PATH, idx:PATH, parquet:URI."""
+
+    image_size: Annotated[str | None, or_default(lambda: None)] = None
+    """Size to convert pictures of your own to, WIDTHxHEIGHT in pixels; default: the size that all of them have."""
+
+    skip_unreadable: bool = False
+    """Leave out pictures of your own that cannot be read, and record their number, rather than refuse the run."""
 
     steps: int = Field(default=DEFAULT_STEPS, ge=1, le=MAX_STEPS)
     """Training steps, one batch each; one epoch of MNIST is 6,000 at batch size 10."""
@@ -107,6 +162,12 @@ class RunConfig(BaseModel):
     seeds: Annotated[str | None, or_default(lambda: None)] = None
     """Train one model per seed and publish the best: 1..64 (a range), 3,5,8 (a list), or 8 (a count, from seed on)."""
 
+    sweep: Annotated[str | None, or_default(lambda: None)] = None
+    """Train a model for each combination of these values and the seeds, as in "learning_rate=0.1,0.3 hidden=30,60"."""
+
+    keep: Keep = "last"
+    """Weights to keep of a sweep, or of more than 64 seeds: those of the last step, or of all checkpoints."""
+
     validation_examples: int | None = Field(default=None, ge=0)
     """Last training examples to hold out, to choose the best of several seeds; default: a twelfth, or 0 for one."""
 
@@ -118,6 +179,9 @@ class RunConfig(BaseModel):
 
     certify: Certify = Field(default="once", exclude=True)
     """Check the engine's gradients once on a machine, and again only after changes, or always before the first step."""
+
+    runner: RunnerChoice = Field(default="local", exclude=True)
+    """Where the models of a sweep, or of more than 64 seeds, are trained: local (this machine), or ray (a cluster)."""
 
     data_dir: Annotated[Directory, or_default(data_dir_from_environment), IN_A_FORM] = Field(
         default_factory=data_dir_from_environment, exclude=True
@@ -157,10 +221,32 @@ class RunConfig(BaseModel):
             parse_seeds(value, others.data.get("seed", 0))
         return value
 
+    @field_validator("sweep")
+    @classmethod
+    def _check_sweep(cls, value: str | None, others: ValidationInfo) -> str | None:
+        if value is None:
+            return None
+        swept, seeds = parse_sweep(value), others.data.get("seeds")
+        count_models(swept, 1 if seeds is None else len(parse_seeds(seeds, 0)))
+        for name, texts in swept.items():
+            found = [_swept_value(name, text) for text in texts]
+            if repeated := [text for text, each in zip(texts, found, strict=True) if found.count(each) > 1]:
+                raise ValueError(f"{name}={repeated[-1]} is repeated: expected each value once")
+        if others.data.get("epochs") is not None and "batch_size" in swept:
+            raise ValueError("epochs with a sweep of batch_size: expected steps, the same number for all models")
+        return " ".join(f"{name}={','.join(texts)}" for name, texts in swept.items())
+
+    @field_validator("image_size")
+    @classmethod
+    def _check_image_size(cls, value: str | None) -> str | None:
+        return None if value is None else check_image_size(value)
+
     @model_validator(mode="after")
     def _take_steps_of_epochs(self) -> Self:
         if self.epochs is None:
             return self
+        if is_own(self.dataset):
+            raise ValueError("epochs with images of your own: expected steps, as their number is not known in advance")
         examples = DATASETS["mnist" if self.dataset == "auto" else self.dataset].train_examples
         steps = self.epochs * ((examples - self.held_out(examples)) // self.batch_size)
         if self.steps not in (steps, DEFAULT_STEPS):
@@ -178,9 +264,57 @@ class RunConfig(BaseModel):
         return RunConfig.model_validate({name: getattr(self, name) for name in RunConfig.model_fields})
 
     @property
+    def dataset_name(self) -> str:
+        """Name under which the dataset's runs are kept, or `auto`."""
+        return dataset_name(self.dataset)
+
+    @property
     def seed_list(self) -> tuple[int, ...]:
         """The seeds to train, at least one."""
         return (self.seed,) if self.seeds is None else parse_seeds(self.seeds, self.seed)
+
+    @property
+    def swept(self) -> dict[str, tuple[Any, ...]]:
+        """The values of each setting of the sweep; empty without one."""
+        texts = {} if self.sweep is None else parse_sweep(self.sweep)
+        return {name: tuple(_swept_value(name, text) for text in each) for name, each in texts.items()}
+
+    @property
+    def sweep_settings(self) -> list[dict[str, Any]]:
+        """Every combination of the sweep's values; one that is empty without a sweep."""
+        swept = self.swept
+        return [dict(zip(swept, values, strict=True)) for values in product(*swept.values())]
+
+    def with_swept(self, values: Mapping[str, Any]) -> Self:
+        """Return the configuration with these values of the settings that are swept, such as those of one model."""
+        return self.model_copy(update={name: values[name] for name in self.swept})
+
+    @property
+    def variants(self) -> list[Self]:
+        """One configuration for each set of equations and sizes that the models are trained by; itself for most."""
+        if self.sweep is None:
+            return [self]
+        swept = {name: values for name, values in self.swept.items() if name not in ("learning_rate", "schedule")}
+        return [self.model_copy(update=dict(zip(swept, values, strict=True))) for values in product(*swept.values())]
+
+    @property
+    def largest(self) -> Sizes:
+        """The largest sizes of the models, and how many an engine trains in a call: they decide which engine can."""
+        swept = self.swept
+        hidden, batch_size, shift = (
+            max(swept.get(name, (getattr(self, name),))) for name in ("hidden", "batch_size", "shift")
+        )
+        return Sizes(hidden, batch_size, min(self.models, MAX_TOGETHER) if self.in_parts else self.models, shift)
+
+    @property
+    def models(self) -> int:
+        """Number of models to train, at least one."""
+        return len(self.seed_list) * math.prod(map(len, self.swept.values()))
+
+    @property
+    def in_parts(self) -> bool:
+        """Whether the models are trained in parts; see `mnist_bp.training.parts`."""
+        return self.sweep is not None or len(self.seed_list) > MAX_TOGETHER
 
     @property
     def seeds_label(self) -> str:
@@ -204,7 +338,8 @@ class RunConfig(BaseModel):
         Raises:
             ConfigError: Fewer than a batch would be left to train on, or none to choose among several models by.
         """
-        several = len(self.seed_list) > 1
+        swept, several = self.swept, self.in_parts or len(self.seed_list) > 1
+        batch_size = max(swept.get("batch_size", (self.batch_size,)))
         count = self.validation_examples
         if count is None:
             count = examples // VALIDATION_SHARE if several else 0
@@ -212,19 +347,20 @@ class RunConfig(BaseModel):
             raise ConfigError(
                 "0 validation examples: expected at least 1, to choose one of the models of several seeds"
             )
-        if self.batch_size > examples:
-            raise ConfigError(f"batch size {self.batch_size}: expected at most the {examples} training examples")
-        if self.batch_size > examples - count:
+        if batch_size > examples:
+            raise ConfigError(f"batch size {batch_size}: expected at most the {examples} training examples")
+        if batch_size > examples - count:
             raise ConfigError(
-                f"{count} validation examples: expected at most {examples - self.batch_size}, which leaves one batch "
-                f"of {self.batch_size} of the {examples} training examples"
+                f"{count} validation examples: expected at most {examples - batch_size}, which leaves one batch "
+                f"of {batch_size} of the {examples} training examples"
             )
         return count
 
     @property
     def record(self) -> dict[str, Any]:
         """All settings that enter the manifest, as JSON values that are the same from any working directory."""
-        return self.model_dump(mode="json") | {"artifacts": absolute_address(self.artifacts)}
+        places = {"dataset": absolute_dataset(self.dataset), "artifacts": absolute_address(self.artifacts)}
+        return self.model_dump(mode="json") | places
 
     @property
     def chosen(self) -> dict[str, Any]:
@@ -251,6 +387,25 @@ def _check_checkpoints(every: int, steps: int) -> None:
         raise ValueError(
             f"expected at least {smallest:,} of {steps:,} steps, for at most {MAX_CHECKPOINTS:,} checkpoints"
         )
+
+
+@cache
+def _type_of(name: str) -> TypeAdapter[Any]:
+    field = RunConfig.model_fields[name]
+    return TypeAdapter(Annotated[field.annotation, field])  # type: ignore[arg-type]
+
+
+def _swept_value(name: str, text: str) -> Any:
+    """Return a value of a sweep as the setting has it.
+
+    Raises:
+        ValueError: The setting cannot have it.
+    """
+    try:
+        return _type_of(name).validate_python(text)
+    except ValidationError as exc:
+        expected = exc.errors()[0]["msg"].removeprefix("Input should be ")
+        raise ValueError(f"{name}={text}: expected {expected}") from exc
 
 
 def parse_seeds(text: str, first: int) -> tuple[int, ...]:

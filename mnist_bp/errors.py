@@ -8,6 +8,7 @@
     ├── CertificateError     an engine's arithmetic is not that of the equations; nothing is trained with it
     ├── DivergenceError      training produced a weight that is not finite
     ├── ChampionError        the champion to compare with, or its log, is damaged or missing
+    ├── ClusterError         a Ray cluster cannot be reached, or cannot train a run's parts
     ├── TrackingError        an MLflow server cannot be reached or refused; the run is published all the same
     └── StoreError           a directory or an S3-compatible store refused a read or a write
         └── ConflictError    the name holds other bytes, and nothing is overwritten
@@ -80,6 +81,10 @@ class DivergenceError(MnistBpError):
 
 class ChampionError(MnistBpError):
     """The champion of a dataset, or its log, is damaged or missing, so no run can be compared with it."""
+
+
+class ClusterError(MnistBpError):
+    """A Ray cluster cannot be reached, or cannot train the parts of a run."""
 
 
 class TrackingError(MnistBpError):

@@ -95,3 +95,8 @@ def run_directory(data_dir: str | Path, run_id: str) -> Path:
 def checkpoint_path(directory: Path, step: int) -> Path:
     """Return the path of the weights after a number of steps."""
     return directory / "checkpoints" / f"step-{step:07d}.safetensors"
+
+
+def part_name(step: int, number: int) -> str:
+    """Return the name of the weights of a part after a number of steps, below the run's prefix."""
+    return f"checkpoints/step-{step:07d}/part-{number:05d}.safetensors"

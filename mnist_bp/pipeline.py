@@ -17,15 +17,16 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Final
 
-from mnist_bp.config import RunConfig
+from mnist_bp.config import MAX_TOGETHER, RunConfig
 from mnist_bp.data.datasets import DATASETS
 from mnist_bp.data.download import fetch
 from mnist_bp.data.mirrors import mirrors_of
+from mnist_bp.data.own.address import check_options, is_own
 from mnist_bp.data.preprocess import preprocess_dataset
 from mnist_bp.documents.champion import PromotionRecord
 from mnist_bp.engines.choose import choose_engine
-from mnist_bp.engines.parallel import check_memory, memory_needed
-from mnist_bp.errors import DownloadError, MnistBpError
+from mnist_bp.engines.parallel import check_memory, memory_needed, usable_cores
+from mnist_bp.errors import ConfigError, DownloadError, MnistBpError
 from mnist_bp.layout import new_run_id, run_directory
 from mnist_bp.metrics import export_metrics, timed
 from mnist_bp.model.parameters import CLASSES, PIXELS
@@ -69,14 +70,14 @@ def preflight(config: RunConfig) -> None:
         StoreError: The data directory or the store cannot be written to.
     """
     check_tracking(config)
-    spec = DATASETS["mnist" if config.dataset == "auto" else config.dataset]
-    mirrors_of(spec)
-    config.held_out(spec.train_examples)
-    models = len(config.seed_list)
-    if models > 1:
-        check_memory(memory_needed(models, PIXELS, config.hidden, CLASSES, spec.train_examples), models)
+    check_options(config.dataset, dict(config))
+    if not is_own(config.dataset):  # the number of own images is known once they are read, see `preprocess`
+        spec = DATASETS["mnist" if config.dataset == "auto" else config.dataset]
+        mirrors_of(spec)
+        config.held_out(spec.train_examples)
+        _check_memory(config, PIXELS, CLASSES, spec.train_examples)
     if config.engine != "auto":
-        choose_engine(config.engine, shift=config.shift)
+        choose_engine(config.engine, shift=config.largest.shift)
     store = open_store(config.artifacts, attempts=3)
     url_of(store, "")
     store.check_writable()  # before a new data directory is created
@@ -110,11 +111,15 @@ def download(
         last_attempt: Whether `auto` falls back to the bundled sample now, rather than raise for a retry.
         on_progress: Called with bytes received, size of the file and its name.
     """
-    raw = fetch(config.dataset, Path(config.data_dir), last_attempt=last_attempt, on_progress=on_progress)
+    data_dir, settings = Path(config.data_dir), dict(config)
+    raw = fetch(config.dataset, data_dir, settings, last_attempt=last_attempt, on_progress=on_progress)
     if raw.notice:
         logger.warning(raw.notice)
     size = sum(file.size for file in raw.files)
-    logger.info(f"download    {raw.name}: {raw.cache}, {size:,} bytes, digests verified")
+    if raw.own is not None:
+        logger.info(f"download    {raw.name}: {raw.own.kind} of your own in {raw.own.place}, {size:,} bytes, hashed")
+    else:
+        logger.info(f"download    {raw.name}: {raw.cache}, {size:,} bytes, digests verified")
     return replace(raw, notice=raw.notice or notice)
 
 
@@ -126,12 +131,43 @@ def preprocess(config: RunConfig, raw: RawDataset) -> CachedDataset:
         logger.warning(f"the Parquet cache could not be used and has been rebuilt: {data.rebuilt}")
     examples = f"{data.train_examples:,} + {data.test_examples:,} images in Parquet"
     logger.info(f"preprocess  {data.name}: {data.cache}, {examples}")
+    if raw.own is not None:
+        _check_own(config, data)
     return data
+
+
+def _check_own(config: RunConfig, data: CachedDataset) -> None:
+    """Log what is known of the user's own images since they were read, and refuse a run that needs more of them.
+
+    Raises:
+        ConfigError: A batch larger than the dataset, or more models than fit in memory.
+    """
+    shape, rule = data.shape, data.test_split
+    names = ", ".join(shape.class_names[:10]) + (", ..." if shape.classes > 10 else "")
+    logger.info(f"preprocess  {shape.width} x {shape.height} pixels, 8-bit grey; {shape.classes} classes: {names}")
+    if rule is not None:
+        logger.info(f"preprocess  test images: 1 in {rule.one_in} of each class, chosen with the seed {rule.seed}")
+    if data.skipped:
+        logger.info(f"preprocess  unreadable pictures that are left out: {data.skipped:,}")
+    config.held_out(data.train_examples)
+    _check_memory(config, shape.inputs, shape.classes, data.train_examples)
+
+
+def _check_memory(config: RunConfig, inputs: int, classes: int, examples: int) -> None:
+    """Refuse more models than fit in memory at a time, or a model of images that are too large."""
+    sizes = config.largest
+    models = min(config.models, sizes.models * usable_cores()) if config.in_parts else config.models
+    if (models > 1 or inputs > PIXELS) and config.runner == "local":
+        check_memory(memory_needed(models, inputs, sizes.hidden, classes, examples), models)
 
 
 @timed
 def train(config: RunConfig, data: CachedDataset, run_id: str, *, on_progress: Progress | None = None) -> TrainedRun:
     """Certify the engine, train, and write checkpoints; see `mnist_bp.training.run`."""
+    if config.in_parts:
+        from mnist_bp.training.part_run import train_in_parts
+
+        return train_in_parts(config, data, run_id, on_progress=on_progress)
     from mnist_bp.training.run import train_run
 
     return train_run(config, data, run_id, on_progress=on_progress)
@@ -140,6 +176,10 @@ def train(config: RunConfig, data: CachedDataset, run_id: str, *, on_progress: P
 @timed
 def evaluate(data: CachedDataset, trained: TrainedRun, *, on_progress: Progress | None = None) -> Evaluation:
     """Score every checkpoint on the test images; see `mnist_bp.training.evaluation`."""
+    if trained.parts is not None:
+        from mnist_bp.training.part_evaluation import evaluate_parts
+
+        return evaluate_parts(data, trained)
     from mnist_bp.training.evaluation import evaluate_run
 
     return evaluate_run(data, trained, on_progress=on_progress)
@@ -228,10 +268,20 @@ def open_run(config: RunConfig, resume: str | None = None) -> RunRequest:
 
     Raises:
         ConfigError, ChecksumError, DataFormatError, StoreError: See `load_resumable_run` and `preflight`.
+        ClusterError: `--runner ray` without a cluster that can be reached.
     """
     run = RunRequest(new_run_id(), config) if resume is None else load_resumable_run(resume, config, config.chosen)
+    if run.config.runner != "local" and not run.config.in_parts:
+        raise ConfigError(
+            f"runner {run.config.runner}: expected a sweep, or more than {MAX_TOGETHER} seeds, which are trained in "
+            "parts; leave --runner out"
+        )
     if run.manifest is None:
         preflight(run.config)
+        if run.config.runner == "ray":
+            from mnist_bp.training.ray_runner import check_cluster
+
+            check_cluster()
     return run
 
 

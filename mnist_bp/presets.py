@@ -74,7 +74,8 @@ def training_name(config: Mapping[str, Any], steps: int, seeds: int = 1) -> str:
     nearest, theirs = min(others.items(), key=lambda other: len(wanted.items() - other[1].items()))
     changed = [f"{name.replace('_', ' ')} {value}" for name, value in wanted.items() if value != theirs[name]]
     name = f"{nearest} with {', '.join(changed)}" if changed else nearest
-    return f"{name}, {steps:,} steps{f', best of {seeds:,} seeds' if seeds > 1 else ''}"
+    kind = "models" if config.get("sweep") else "seeds"
+    return f"{name}, {steps:,} steps{f', best of {seeds:,} {kind}' if seeds > 1 else ''}"
 
 
 def _computation(config: Mapping[str, Any]) -> dict[str, Any]:

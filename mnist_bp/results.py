@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+if TYPE_CHECKING:  # commands that train nothing start without NumPy
+    import numpy as np
+    import numpy.typing as npt
 
 CacheOutcome = Literal["hit", "miss", "rebuilt"]
 
@@ -28,20 +33,93 @@ class FileDigest:
 
 
 @dataclass(frozen=True)
+class DatasetShape:
+    """The size of a dataset's images, and what they show.
+
+    Args:
+        height, width: Of every image, in pixels.
+        class_names: One for each label, in the order of the labels; at least two.
+    """
+
+    height: int
+    width: int
+    class_names: tuple[str, ...]
+
+    @property
+    def inputs(self) -> int:
+        """D, the number of pixels of an image."""
+        return self.height * self.width
+
+    @property
+    def classes(self) -> int:
+        """K, the number of classes."""
+        return len(self.class_names)
+
+    @property
+    def like_mnist(self) -> bool:
+        """Whether size and classes are MNIST's: the figure that the lab printed is computed for such images alone."""
+        return self == MNIST_SHAPE
+
+
+MAX_CLASSES: Final = 256
+"""Classes of a dataset: a label is one byte."""
+
+MNIST_SHAPE: Final = DatasetShape(28, 28, tuple(map(str, range(10))))
+"""The shape of MNIST, and of the datasets made like it."""
+
+
+OwnKind = Literal["images", "idx", "parquet"]
+"""Where images of the user's own come from: folders of pictures, IDX files, or Parquet files."""
+
+
+@dataclass(frozen=True)
+class OwnSource:
+    """A place of the user's own images; see `mnist_bp.data.own`.
+
+    Args:
+        kind: What is found there.
+        place: An absolute path, or s3://bucket/prefix.
+        size: Width and height to convert pictures to, in pixels; None if all have one size.
+        skip_unreadable: Whether pictures that cannot be read are left out, and counted.
+    """
+
+    kind: OwnKind
+    place: str
+    size: tuple[int, int] | None = None
+    skip_unreadable: bool = False
+
+
+@dataclass(frozen=True)
+class SplitRule:
+    """How test images were chosen where a dataset of the user's own has none.
+
+    Args:
+        one_in: Of each class, one image in so many, at least one.
+        seed: Of the choice; the same for every run, so that runs are compared on the same images.
+    """
+
+    one_in: int
+    seed: int
+
+
+@dataclass(frozen=True)
 class RawDataset:
-    """The four IDX files of a dataset, as downloaded.
+    """The files of a dataset: the four IDX files as downloaded, or those of the user's own images.
 
     Args:
         name: Name of the dataset, never `auto`.
-        files: Training images, training labels, test images, test labels.
+        files: Training images, training labels, test images, test labels; or the files of `own`, of which many
+            count as one, with a digest over the names and digests of all.
         cache: `hit` if all files existed and were intact.
         notice: Why the bundled sample replaces MNIST, or None.
+        own: Where images of the user's own are; None for a dataset that is downloaded.
     """
 
     name: str
     files: tuple[FileDigest, ...]
     cache: CacheOutcome
     notice: str | None = None
+    own: OwnSource | None = None
 
 
 @dataclass(frozen=True)
@@ -56,6 +134,9 @@ class CachedDataset:
         cache: `hit` if both files existed and were intact.
         rebuilt: Why an existing cache was replaced, or None.
         notice: See `RawDataset`.
+        shape: Size of the images, and the classes.
+        skipped: Number of pictures of the user's own that could not be read and were left out.
+        test_split: How the test images were chosen; None where the dataset has test images.
     """
 
     name: str
@@ -67,6 +148,9 @@ class CachedDataset:
     cache: CacheOutcome
     rebuilt: str | None = None
     notice: str | None = None
+    shape: DatasetShape = MNIST_SHAPE
+    skipped: int = 0
+    test_split: SplitRule | None = None
 
 
 @dataclass(frozen=True)
@@ -100,22 +184,41 @@ class ResumePoint:
 
 
 @dataclass(frozen=True)
+class StoredParts:
+    """The parts of a run, whose files are in the store already; see `mnist_bp.training.parts`.
+
+    Args:
+        models: Number of models of all parts.
+        files: The files in the store, by name below the run's prefix, which is also their path here.
+        scores: The file of scores of each part, on this machine.
+    """
+
+    models: int
+    files: Mapping[str, FileDigest]
+    scores: tuple[FileDigest, ...]
+
+
+@dataclass(frozen=True)
 class TrainedRun:
     """A run whose training has ended.
 
     Args:
         run_id: Sorts by time, never reused.
         directory: Path of the run directory.
-        config: The configuration that the run was started with, JSON-ready; see `RunConfig.record`.
-        seeds: One for each model.
+        config: The configuration that the run was started with, JSON-ready; see `RunConfig.record`. Of a sweep, the
+            settings that are swept have the values of the run's own model.
+        seeds: One for each model; of a sweep, one for each model of a combination of settings.
         validation_examples: Number of examples at the end of the training split that were held out.
         engine: Name of the engine.
         device: Name of the device that the engine ran on.
         certificate: The gradient check of the engine before the first step, or before the first step after the last
             resumption; see `mnist_bp.engines.certificate`.
-        checkpoints: In order of step.
-        seconds: Training time: shuffling and steps, without reading data or writing checkpoints.
+        checkpoints: In order of step; of a run in parts, those of the run's model alone.
+        seconds: Training time: shuffling and steps, without reading data or writing checkpoints. Of a run in parts,
+            the time until all were trained, scored and stored.
         resumed: The checkpoints that the run was resumed from, oldest first.
+        parts: The other files of a run in parts; None for any other run.
+        seed: Of the run's own model, if the run is in parts.
     """
 
     run_id: str
@@ -129,6 +232,17 @@ class TrainedRun:
     checkpoints: tuple[CheckpointFile, ...]
     seconds: float
     resumed: tuple[ResumePoint, ...] = ()
+    parts: StoredParts | None = None
+    seed: int | None = None
+
+    @property
+    def models(self) -> int:
+        """Number of models."""
+        return len(self.seeds) if self.parts is None else self.parts.models
+
+    def place(self, seed: int) -> int:
+        """Return which of the models in each checkpoint file is the run's own, of the given seed."""
+        return self.seeds.index(seed) if self.parts is None else 0
 
     @property
     def steps(self) -> int:
@@ -138,7 +252,7 @@ class TrainedRun:
     @property
     def steps_per_second(self) -> float:
         """Mean speed of training, counting the steps of all models."""
-        return self.steps * len(self.seeds) / self.seconds
+        return self.steps * self.models / self.seconds
 
 
 @dataclass(frozen=True)
@@ -149,7 +263,8 @@ class CheckpointScore:
         seed: Seed of the model.
         step: Steps taken.
         accuracy: Share of all test images that are classified correctly, in [0, 1]; pixels in [0, 1].
-        lab_correct_of_1000: The lab's measure: correct among the first 1,000 test images; pixels in [0, 255].
+        lab_correct_of_1000: The lab's measure: correct among the first 1,000 test images; pixels in [0, 255]. None for
+            a dataset that is not like MNIST.
         loss: Half the squared error, summed over classes, mean over all test images.
         accuracy_per_class: Share of each class's test images that are classified correctly.
         validation_accuracy: As `accuracy`, on the held-out training examples; None if none were held out.
@@ -158,10 +273,77 @@ class CheckpointScore:
     seed: int
     step: int
     accuracy: float
-    lab_correct_of_1000: int
+    lab_correct_of_1000: int | None
     loss: float
     accuracy_per_class: tuple[float, ...]
     validation_accuracy: float | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class ModelScores:
+    """The scores of M models after each of S checkpoints, in columns; NaN from the step on at which a model diverged.
+
+    Args:
+        settings: The combinations of settings that are swept; one that is empty without a sweep.
+        combination: For each model, which of the combinations it has, shape (M,).
+        seeds: Shape (M,).
+        steps: Of each checkpoint.
+        accuracy, loss, lab, validation: As `accuracy`, `loss`, `lab_correct_of_1000` and `validation_accuracy` of
+            `CheckpointScore`, shape (S, M); NaN where a value is missing.
+        per_class: As `accuracy_per_class`, shape (S, M, K).
+    """
+
+    settings: tuple[Mapping[str, Any], ...]
+    combination: npt.NDArray[np.int64]
+    seeds: npt.NDArray[np.int64]
+    steps: tuple[int, ...]
+    accuracy: npt.NDArray[np.float64]
+    loss: npt.NDArray[np.float64]
+    lab: npt.NDArray[np.float64]
+    validation: npt.NDArray[np.float64]
+    per_class: npt.NDArray[np.float64]
+
+    @property
+    def remaining(self) -> npt.NDArray[np.int64]:
+        """Indices of the models that have not diverged."""
+        import numpy as np
+
+        return np.flatnonzero(~np.isnan(self.accuracy[-1]))
+
+    @property
+    def final_accuracies(self) -> npt.NDArray[np.float64]:
+        """The accuracies after the last step of the models that have not diverged."""
+        last: npt.NDArray[np.float64] = self.accuracy[-1, self.remaining]
+        return last
+
+    @property
+    def diverged(self) -> int:
+        """Number of models that diverged."""
+        return len(self.seeds) - len(self.remaining)
+
+    @property
+    def best(self) -> int:
+        """Index of the run's own model: of all, the one with the best validation accuracy after the last step."""
+        remaining = self.remaining
+        return int(remaining[self.validation[-1][remaining].argmax()])
+
+    def score(self, step: int, model: int) -> CheckpointScore:
+        """Return one model's scores at one checkpoint.
+
+        Args:
+            step: Index of the checkpoint.
+            model: Index of the model, which has not diverged there.
+        """
+        lab = float(self.lab[step, model])
+        return CheckpointScore(
+            seed=int(self.seeds[model]),
+            step=self.steps[step],
+            accuracy=float(self.accuracy[step, model]),
+            lab_correct_of_1000=None if math.isnan(lab) else int(lab),
+            loss=float(self.loss[step, model]),
+            accuracy_per_class=tuple(self.per_class[step, model].tolist()),
+            validation_accuracy=float(self.validation[step, model]),
+        )
 
 
 @dataclass(frozen=True)
@@ -192,12 +374,15 @@ class Evaluation:
         scores: One for each step and seed, in order of step.
         confusion: Counts for the run's own model; rows are true classes, columns are predicted classes.
         mistakes: The most confident mistakes of the run's own model, the worst first.
+        models: Of a run in parts, the scores of all models; `scores` then has those of the run's own model, for the
+            steps whose weights are kept.
     """
 
     seed: int
     scores: tuple[CheckpointScore, ...]
     confusion: tuple[tuple[int, ...], ...]
     mistakes: tuple[Mistake, ...] = ()
+    models: ModelScores | None = None
 
     @property
     def checkpoints(self) -> tuple[CheckpointScore, ...]:
@@ -211,7 +396,9 @@ class Evaluation:
 
     @property
     def final_scores(self) -> tuple[CheckpointScore, ...]:
-        """The scores of all models after the last step."""
+        """The scores of all models after the last step, except of those that diverged."""
+        if (models := self.models) is not None:
+            return tuple(models.score(-1, int(model)) for model in models.remaining)
         return tuple(score for score in self.scores if score.step == self.scores[-1].step)
 
 

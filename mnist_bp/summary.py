@@ -13,6 +13,7 @@ from mnist_bp.documents.manifest import Score
 from mnist_bp.layout import REPORT
 from mnist_bp.model.recipe import recipe_of
 from mnist_bp.results import (
+    MNIST_SHAPE,
     CachedDataset,
     CacheOutcome,
     CheckpointScore,
@@ -56,8 +57,12 @@ class RunSummary(FrozenModel):
     """The result of a run, as `--json` prints it.
 
     Args:
+        class_names: In the order of the labels.
         recipe: See `mnist_bp.model.recipe.Recipe.label`.
         accuracy, validation_accuracy, lab_correct_of_1000, loss: Of the run's own model after the last step.
+        models: Number of models that the run's own is the best of.
+        sweep: See `RunConfig.sweep`.
+        settings: The settings that were swept, as the run's own model has them.
         run_directory: On this machine.
         artifacts, manifest, report: URIs; that of a local report begins with file://, so that a browser opens it.
         report_url: Address of the report at the store, or None if the store has none for a browser.
@@ -71,13 +76,17 @@ class RunSummary(FrozenModel):
     device: str
     seed: int
     seeds: tuple[int, ...]
+    models: int
+    sweep: str | None
+    settings: dict[str, JsonValue]
     seed_statistics: SeedStatistics
     certificate: dict[str, JsonValue]
+    class_names: tuple[str, ...] = MNIST_SHAPE.class_names
     recipe: str
     steps: int
     accuracy: float
     validation_accuracy: float | None
-    lab_correct_of_1000: int
+    lab_correct_of_1000: int | None
     loss: float
     train_seconds: float
     steps_per_second: float
@@ -138,8 +147,12 @@ def summarize(
         device=trained.device,
         seed=evaluation.seed,
         seeds=trained.seeds,
+        models=trained.models,
+        sweep=trained.config.get("sweep"),
+        settings=_own_settings(evaluation),
         seed_statistics=seed_statistics(evaluation),
         certificate=trained.certificate,
+        class_names=data.shape.class_names,
         recipe=recipe_of(trained.config).label,
         steps=trained.steps,
         accuracy=final.accuracy,
@@ -170,6 +183,11 @@ def summarize(
     )
 
 
+def _own_settings(evaluation: Evaluation) -> dict[str, JsonValue]:
+    models = evaluation.models
+    return {} if models is None else dict(models.settings[models.combination[models.best]])
+
+
 def accuracy_rows(scores: Sequence[Score | CheckpointScore]) -> list[dict[str, str]]:
     """Format accuracy per checkpoint, and per seed if there are several, as a table whose keys are the headings."""
     several = len({score.seed for score in scores}) > 1
@@ -178,7 +196,7 @@ def accuracy_rows(scores: Sequence[Score | CheckpointScore]) -> list[dict[str, s
         | {
             "step": f"{score.step:,}",
             "accuracy": f"{score.accuracy:.4f}",
-            "lab correct of 1,000": str(score.lab_correct_of_1000),
+            **({} if score.lab_correct_of_1000 is None else {"lab correct of 1,000": str(score.lab_correct_of_1000)}),
             "loss": f"{score.loss:.4f}",
         }
         for score in scores
@@ -264,8 +282,11 @@ def headline(summary: RunSummary) -> str:
 def markdown(summary: RunSummary) -> str:
     """Summarize a run for the Prefect UI. Each fact is stated once; the report is linked where it has an address."""
     notice = f"> **Not MNIST.** {summary.notice}\n\n" if summary.notice else ""
-    seeds = f"| seeds | {seeds_text(summary)} |\n" if len(summary.seeds) > 1 else ""
+    sweep = f"| sweep | {sweep_text(summary)} |\n" if summary.sweep else ""
+    seeds = f"| {'models' if sweep else 'seeds'} | {seeds_text(summary)} |\n" if summary.models > 1 else ""
     report = f"{summary.artifacts}/{REPORT}"
+    counted = summary.lab_correct_of_1000
+    lab = "" if counted is None else f"| lab correct of 1,000 | {counted} |\n"
     return (
         f"{notice}# {summary.dataset}: accuracy {summary.accuracy:.4f}\n\n"
         "| | |\n|---|---|\n"
@@ -273,10 +294,10 @@ def markdown(summary: RunSummary) -> str:
         f"| report | {f'[{REPORT}]({summary.report_url})' if summary.report_url else f'`{report}`'} |\n"
         f"| engine | {summary.engine} on {summary.device} |\n"
         f"| seed | {summary.seed} |\n"
-        f"{seeds}"
+        f"{sweep}{seeds}"
         f"| recipe | {summary.recipe} |\n"
         f"| steps | {summary.steps:,} in {summary.train_seconds:.2f} s ({summary.steps_per_second:,.0f} steps/s) |\n"
-        f"| lab correct of 1,000 | {summary.lab_correct_of_1000} |\n"
+        f"{lab}"
         f"| loss | {summary.loss:.4f} |\n\n"
         f"{promotion_markdown(summary.promotion)}"
     )
@@ -297,11 +318,17 @@ def promotion_markdown(promotion: PromotionRecord) -> str:
     )
 
 
+def sweep_text(summary: RunSummary) -> str:
+    """Describe a sweep, and the settings of the run's own model, in one line."""
+    own = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in summary.settings.items())
+    return f"{summary.sweep}; the best model has {own}"
+
+
 def seeds_text(summary: RunSummary) -> str:
     """Describe the models of all seeds in one line."""
     accuracy = summary.seed_statistics
     return (
-        f"{len(summary.seeds):,} models: mean {accuracy.mean:.4f}, median {accuracy.median:.4f}, "
+        f"{summary.models:,} models: mean {accuracy.mean:.4f}, median {accuracy.median:.4f}, "
         f"standard deviation {accuracy.standard_deviation:.4f}, {accuracy.minimum:.4f} to {accuracy.maximum:.4f}, "
         f"{accuracy.share_below_90_percent:.1%} below 0.90; "
         f"seed {summary.seed} has the best validation accuracy, {summary.validation_accuracy:.4f}, "

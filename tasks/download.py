@@ -13,7 +13,7 @@ from tasks.retries import RETRY_TRANSPORT_FAULTS, is_last_attempt
 
 
 @task(
-    task_run_name="download-{config.dataset}",
+    task_run_name="download-{config.dataset_name}",
     cache_policy=NO_CACHE,  # the library's cache checks digests before a hit
     **RETRY_TRANSPORT_FAULTS,
 )

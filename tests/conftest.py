@@ -32,6 +32,9 @@ SMALL = ["--dataset", "mnist-sample", "--steps", "200", "--checkpoint-every", "1
 ENDLESS = ["--dataset", "mnist-sample", "--steps", "1000000000", "--checkpoint-every", "100000"]
 """Flags of a run that a test interrupts."""
 
+RAY_CLUSTER = "test_ray.py"
+"""Name of the file of tests on a Ray cluster."""
+
 MIRRORS_OF_THE_SESSION = os.environ.get("MNIST_BP_MIRRORS")
 
 
@@ -55,9 +58,12 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Scheduling |
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Start with the files that hold slow tests: none of them is left to a single process at the end."""
+    """Start with the files that hold slow tests: none of them is left to a single process at the end.
+
+    The exception is that of the Ray cluster, which has to start within 15 s: it comes last, when cores are idle.
+    """
     slow = {item.path for item in items if item.get_closest_marker("slow")}
-    items.sort(key=lambda item: item.path not in slow)
+    items.sort(key=lambda item: (item.path.name == RAY_CLUSTER, item.path not in slow))
 
 
 @pytest.fixture(autouse=True)

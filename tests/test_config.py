@@ -264,3 +264,42 @@ def test_a_place_of_blanks_or_of_an_unknown_user_is_refused(
         parse(TrainCommand, [flag, value])
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith(f"error: {flag}")
+
+
+BAD_SWEEPS = [
+    ("learning_rate", "is not a setting with values"),
+    ("hidden=30,", "is not a setting with values"),
+    ("speed=1,2", "speed cannot be swept: expected learning_rate, hidden,"),
+    ("hidden=30 hidden=60", "hidden is given twice"),
+    ("learning_rate=0.1,0.10", "learning_rate=0.10 is repeated"),
+    ("learning_rate=0.1,-1", "learning_rate=-1: expected greater than 0"),
+    ("hidden=30,many", "hidden=many: expected a valid integer"),
+    ("loss=l1", "loss=l1: expected 'squared_error' or 'cross_entropy'"),
+    ("shift=0,9", "shift=9: expected less than or equal to 3"),
+]
+
+
+@pytest.mark.parametrize(("sweep", "expected"), BAD_SWEEPS)
+def test_a_sweep_that_cannot_be_trained_gives_one_line_with_its_wrong_word(
+    sweep: str, expected: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as caught:
+        parse(TrainCommand, ["--sweep", sweep])
+    (line,) = capsys.readouterr().err.splitlines()
+    assert caught.value.code == 2
+    assert line.startswith(f"error: --sweep {sweep!r}: ")
+    assert expected in line
+
+
+def test_more_than_a_million_models_are_refused_with_their_number(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        parse(TrainCommand, ["--sweep", "hidden=1,2,3", "--seeds", "400000"])
+    assert "1,200,000 models (3 settings x 400,000 seeds): expected at most 1,000,000" in capsys.readouterr().err
+
+
+def test_a_sweep_decides_the_models_and_the_largest_sizes() -> None:
+    config = RunConfig(sweep="hidden=30,60  batch-size=5", seeds="3", hidden=200)
+    assert config.sweep == "hidden=30,60 batch_size=5"
+    assert config.sweep_settings == [{"hidden": 30, "batch_size": 5}, {"hidden": 60, "batch_size": 5}]
+    assert (config.models, config.largest.hidden, config.largest.batch_size) == (6, 60, 5)
+    assert config.held_out(60_000) == 5_000

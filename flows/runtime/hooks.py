@@ -130,7 +130,7 @@ def notify_of_failure(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]
         config = RunConfig.model_validate(flow_run.parameters.get("config") or {})
         current = client.read_flow_run(flow_run.id)
         if not any(tag.startswith("dataset:") for tag in current.tags):
-            tags = _tags(RunRequest("", config), config.dataset)
+            tags = _tags(RunRequest("", config), config.dataset_name)
             if "timezone" in flow_run.parameters:  # the seed of a night is its date
                 del tags["seed"]
             ui.update_flow_run(current.name, tags)

@@ -87,7 +87,7 @@ def _print(certificate: Certificate) -> None:
         limit = f"{certificate.gradient_limit(dtype):.0e}"
         rows += [(f"d{name}", dtype, f"{error:.1e}", limit) for name, error in parameters.items()]
     for dtype, scales in certificate.predictions.items():
-        limit = f"{certificate.limits['values'][dtype]:.0e}"
+        limit = f"{certificate.value_limit(dtype):.0e}"
         rows += [(f"a2, pixels times {scale}", dtype, f"{error:.1e}", limit) for scale, error in scales.items()]
     steps, limit = certificate.trajectory["steps"], certificate.limits["loss"]
     rows.append(("loss of backprop.py", "float64", f"{certificate.loss:.1e}", f"{limit:.0e}"))

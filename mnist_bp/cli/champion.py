@@ -9,7 +9,7 @@ from mnist_bp.cli.flags import StoreCommand, parse
 from mnist_bp.cli.output import say
 from mnist_bp.cli.process import print_error
 from mnist_bp.cli.tables import counted, print_table
-from mnist_bp.data.datasets import DatasetName
+from mnist_bp.config import KeptName
 from mnist_bp.documents.champion import ChampionChange
 from mnist_bp.errors import ChecksumError, DataFormatError, StoreError
 from mnist_bp.layout import CHAMPION
@@ -24,7 +24,7 @@ from mnist_bp.storage.schema import FrozenModel
 class ChampionCommand(StoreCommand, cli_prog_name="mnist-bp champion"):
     """Show the champion of each dataset, with its accuracy and history; exit code 1 if one is damaged or missing."""
 
-    dataset: DatasetName | None = None
+    dataset: KeptName | None = None
     """Show the champion of this dataset only."""
 
 

@@ -20,8 +20,10 @@ from mnist_bp.cli.tables import counted, print_table, setting_text
 from mnist_bp.cli.unfinished import naming_unfinished
 from mnist_bp.config import EngineChoice
 from mnist_bp.data.datasets import DATASETS
-from mnist_bp.data.download import fetch_dataset
+from mnist_bp.data.download import fetch
+from mnist_bp.data.own.address import is_own, recorded_dataset
 from mnist_bp.data.preprocess import preprocess_dataset
+from mnist_bp.documents.manifest import Manifest
 from mnist_bp.errors import ConfigError
 from mnist_bp.registry.comparison import EnginePredictor, PublishedModel, read_published_model
 from mnist_bp.registry.names import resolve_run
@@ -61,13 +63,13 @@ def main(arguments: Sequence[str]) -> int:
     a, b = (_published(command, store, name) for name in (command.a, command.b))
     check_comparable(a, b)
     with logging_to(console):
-        data = _dataset(a.dataset, Path(command.data_dir), console)
+        data = _dataset(a.manifest, Path(command.data_dir), console)
         comparison = compare_runs(a, b, EnginePredictor(store, data, command.engine))
     if command.html:
         from mnist_bp.data.parquet import load_split
         from mnist_bp.report.comparison import comparison_html
 
-        write_bytes(Path(command.html), comparison_html(comparison, load_split(data.test)[0]))
+        write_bytes(Path(command.html), comparison_html(comparison, load_split(data.test)[0], data.shape))
     if command.json_output:
         say(json.dumps({**asdict(comparison), "verdict": comparison.verdict, "html": command.html or None}))
     else:
@@ -83,12 +85,15 @@ def _published(command: CompareCommand, store: Store, name: str) -> PublishedMod
         return read_published_model(store, run_id)
 
 
-def _dataset(name: str, data_dir: Path, console: Console) -> CachedDataset:
-    if name not in DATASETS:
+def _dataset(manifest: Manifest, data_dir: Path, console: Console) -> CachedDataset:
+    name = recorded_dataset(manifest.config, manifest.dataset.name)
+    if name not in DATASETS and not is_own(name):
         raise ConfigError(f"{name}: this version has no such dataset, expected one of {', '.join(DATASETS)}")
     logger.info(f"compare     reading or downloading {name} in {data_dir}")
     with progress_bar(console, "download") as on_progress:
-        return preprocess_dataset(fetch_dataset(name, data_dir, on_progress=on_progress), data_dir)
+        return preprocess_dataset(
+            fetch(name, data_dir, manifest.config, last_attempt=True, on_progress=on_progress), data_dir
+        )
 
 
 def _print(comparison: Comparison) -> None:
@@ -121,23 +126,23 @@ def _print(comparison: Comparison) -> None:
     say("\nclasses\n")
     headings = ("class", "images", "A", "B", "B - A")
     classes = [
-        (str(each.label), f"{each.images:,}", _share(each.a), _share(each.b), _gain(each.a, each.b))
+        (comparison.class_names[each.label], f"{each.images:,}", _share(each.a), _share(each.b), _gain(each.a, each.b))
         for each in comparison.classes
     ]
     classes.append(
         ("all", f"{test.test_images:,}", _share(a.accuracy), _share(b.accuracy), _gain(a.accuracy, b.accuracy))
     )
     print_table(headings, classes, right=headings)
-    _print_alone("A", comparison.a_alone)
-    _print_alone("B", comparison.b_alone)
+    _print_alone("A", comparison.a_alone, comparison.class_names)
+    _print_alone("B", comparison.b_alone, comparison.class_names)
     say(f"\nboth read {test.both_right:,} images, neither reads {test.neither_right:,}")
 
 
-def _print_alone(name: str, images: Sequence[DisputedImage]) -> None:
+def _print_alone(name: str, images: Sequence[DisputedImage], names: Sequence[str]) -> None:
     say(f"\n{counted(len(images), 'image')} that only {name} reads")
     if images:
         rows: Iterable[tuple[str, ...]] = (
-            (f"{each.index:,}", str(each.label), str(each.a), str(each.b)) for each in images[:MAX_LISTED]
+            (f"{each.index:,}", names[each.label], names[each.a], names[each.b]) for each in images[:MAX_LISTED]
         )
         headings = ("test image", "class", "A reads", "B reads")
         say()

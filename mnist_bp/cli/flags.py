@@ -57,7 +57,16 @@ class Flags(BaseSettings):
         return (init_settings,)
 
     @field_validator(
-        "data_dir", "artifacts", "track", "seeds", "resume", "config", "remove", mode="before", check_fields=False
+        "data_dir",
+        "artifacts",
+        "track",
+        "seeds",
+        "sweep",
+        "resume",
+        "config",
+        "remove",
+        mode="before",
+        check_fields=False,
     )
     @classmethod
     def _refuse_empty(cls, value: object) -> object:

@@ -110,7 +110,7 @@ def reproduce(
     steps, correct = [], []
     for point in train_trials(config, engine, examples, models, range(1, orders + 1)):
         steps.append(point.step)
-        correct.append(on_every_core(evaluator.lab_correct, point.models))
+        correct.append([int(count or 0) for count in on_every_core(evaluator.lab_correct, point.models)])
         logger.info(f"reproduce   step {point.step:>9,} of {config.steps:,}")
         if on_progress:
             on_progress(point.step, config.steps, f"{orders} networks")

@@ -10,7 +10,7 @@ from pydantic_settings import CliPositionalArg, CliToggleFlag
 
 from mnist_bp.cli.flags import StoreCommand, parse
 from mnist_bp.cli.output import say
-from mnist_bp.data.datasets import DatasetName
+from mnist_bp.config import KeptName
 from mnist_bp.registry.names import resolve_run
 from mnist_bp.registry.rollback import roll_back
 
@@ -22,7 +22,7 @@ class RollbackCommand(StoreCommand, cli_prog_name="mnist-bp rollback"):
     """The new champion: an id, at least 6 characters of its start, latest, or an alias; by default, the champion before
     the current one."""
 
-    dataset: DatasetName | None = None
+    dataset: KeptName | None = None
     """Dataset whose champion changes; by default, the dataset of RUN, or the only dataset with a champion."""
 
     restart_log: CliToggleFlag[bool] = False

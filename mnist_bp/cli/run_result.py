@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from mnist_bp.cli.output import say
 from mnist_bp.cli.tables import print_table
-from mnist_bp.summary import FinishedRun, RunSummary, accuracy_rows, report_uri, seeds_text, short_decision
+from mnist_bp.summary import FinishedRun, RunSummary, accuracy_rows, report_uri, seeds_text, short_decision, sweep_text
 
 
 def print_result(result: RunSummary | FinishedRun) -> None:
@@ -22,7 +22,8 @@ def _print_summary(summary: RunSummary) -> None:
     facts = {
         "run": f"{summary.run_id}: {summary.dataset}, {summary.engine} engine, seed {summary.seed}",
         **({"NOT MNIST": summary.notice} if summary.notice else {}),
-        **({"seeds": seeds_text(summary)} if len(summary.seeds) > 1 else {}),
+        **({"sweep": sweep_text(summary)} if summary.sweep else {}),
+        **({"models" if summary.sweep else "seeds": seeds_text(summary)} if summary.models > 1 else {}),
         "recipe": summary.recipe,
         "training": f"{summary.steps:,} steps in {summary.train_seconds:.2f} s, "
         f"{summary.steps_per_second:,.0f} steps/s on {summary.device}",

@@ -20,7 +20,7 @@ from mnist_bp.cli.output import say
 from mnist_bp.cli.process import print_error
 from mnist_bp.cli.run_list import RunList, RunRow, find_runs, row_of
 from mnist_bp.cli.tables import print_table
-from mnist_bp.data.datasets import DatasetName
+from mnist_bp.config import KeptName
 from mnist_bp.report.png_plots import accuracy_png
 from mnist_bp.storage.files import write_bytes
 from mnist_bp.training.interrupted import InterruptedRun
@@ -52,7 +52,7 @@ class RunsCommand(AnyRunCommand, cli_prog_name="mnist-bp runs"):
     The exit code is 1 if a run is damaged.
     """
 
-    dataset: DatasetName | None = None
+    dataset: KeptName | None = None
     """List only the complete and interrupted runs on this dataset."""
 
     since: Since | None = None
@@ -127,17 +127,29 @@ def _print(found: RunList, command: RunsCommand) -> None:
 
 def _print_published(found: RunList) -> None:
     rows: list[tuple[str, ...]] = []
+    several = any(run.manifest is not None and run.manifest.models > 1 for run in found.listed)
     for run in found.listed:
         if (manifest := run.manifest) is None:  # nothing else is known
             rows.append((run.listed.run_id, "", f"({run.status})"))
             continue
         final, mark = manifest.final, "*" if manifest.run_id in found.champions else ""
         figures = (str(manifest.seed), f"{final.step:,}", f"{final.accuracy:.4f}", f"{manifest.train_seconds:.2f}")
+        models = (f"{manifest.models:,}",) if several else ()
         names = " ".join(found.aliases.get(manifest.run_id, ()))
-        rows.append((manifest.run_id, mark, manifest.dataset.name, manifest.engine, *figures, names))
-    headings = ("run", "", "dataset", "engine", "seed", "steps", "accuracy", "seconds")
+        rows.append((manifest.run_id, mark, manifest.dataset.name, manifest.engine, *models, *figures, names))
+    headings = (
+        "run",
+        "",
+        "dataset",
+        "engine",
+        *(("models",) if several else ()),
+        "seed",
+        "steps",
+        "accuracy",
+        "seconds",
+    )
     aliases = ("alias",) if any(run.listed.run_id in found.aliases for run in found.listed) else ()
-    print_table((*headings, *aliases), rows, right=("seed", "steps", "accuracy", "seconds"))
+    print_table((*headings, *aliases), rows, right=("models", "seed", "steps", "accuracy", "seconds"))
 
 
 def _print_interrupted(runs: Sequence[InterruptedRun], data_dir: str) -> None:

@@ -13,6 +13,7 @@ from typing import Any, Final
 import yaml
 
 from mnist_bp.config import PLACES, RunConfig
+from mnist_bp.data.own.address import recorded_dataset
 from mnist_bp.documents.manifest import Manifest
 from mnist_bp.errors import ConfigError, DataFormatError, StoreError
 from mnist_bp.storage.reading import read_document
@@ -27,7 +28,7 @@ def settings_of(manifest: Manifest) -> dict[str, Any]:
     """
     known = {name: value for name, value in manifest.config.items() if name not in PLACES and value is not None}
     engine = "cuda" if manifest.device == "cuda" else manifest.engine
-    return {**known, "dataset": manifest.dataset.name, "engine": engine}
+    return {**known, "dataset": recorded_dataset(manifest.config, manifest.dataset.name), "engine": engine}
 
 
 def to_yaml(manifest: Manifest) -> str:

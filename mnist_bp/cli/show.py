@@ -17,8 +17,8 @@ from mnist_bp.cli.settings_file import settings_of, to_yaml
 from mnist_bp.cli.tables import counted, print_table, setting_text
 from mnist_bp.cli.unfinished import naming_unfinished
 from mnist_bp.documents.champion import PromotionRecord
-from mnist_bp.documents.manifest import Manifest
-from mnist_bp.errors import ChecksumError, DataFormatError, StoreError
+from mnist_bp.documents.manifest import DatasetEntry, Manifest
+from mnist_bp.errors import ChecksumError, DataFormatError, StoreError, printable
 from mnist_bp.layout import RUNS
 from mnist_bp.registry.catalog import read_manifest
 from mnist_bp.registry.champion import read_logs
@@ -165,9 +165,11 @@ def _facts(report: Report) -> dict[str, str]:
         "run": report.run_id + (f", the champion of {dataset.name}" if report.champion else ""),
         **({"alias": ", ".join(report.aliases)} if report.aliases else {}),
         "published to": report.uri,
-        "dataset": f"{dataset.name}, {dataset.train_examples:,} + {dataset.test_examples:,} images",
+        "dataset": f"{dataset.name}, {dataset.train_examples:,} + {dataset.test_examples:,} images{_chosen(dataset)}",
+        **({"images": _described(dataset)} if not dataset.shape.like_mnist else {}),
         **({"notice": dataset.notice} if dataset.notice else {}),
         "engine": f"{manifest.engine} on {manifest.device}, seed {manifest.seed}",
+        **({"models": f"{manifest.models:,}, of which this is the best"} if manifest.models > 1 else {}),
         "training": f"{manifest.final.step:,} steps in {manifest.train_seconds:.2f} s",
         **({"resumed": f"{counted(len(resumed), 'time')}: {resumes}"} if resumed else {}),
         "certificate": _checked(certificate) if certificate.get("passed") else setting_text(certificate),
@@ -175,6 +177,18 @@ def _facts(report: Report) -> dict[str, str]:
         "code": f"mnist-bp {code.version}, SHA-256 {code.sha256[:16]}",
         "manifest": f"SHA-256 {report.manifest_sha256}",
     }
+
+
+def _described(dataset: DatasetEntry) -> str:
+    shape = dataset.shape
+    return f"{shape.width} x {shape.height} pixels; {shape.classes} classes: {printable(', '.join(shape.class_names))}"
+
+
+def _chosen(dataset: DatasetEntry) -> str:
+    """Describe how images of the user's own were chosen."""
+    rule = dataset.test_split
+    chosen = f"; the test images are 1 in {rule.one_in} of each class, seed {rule.seed}" if rule else ""
+    return chosen + (f"; {dataset.skipped:,} unreadable pictures are left out" if dataset.skipped else "")
 
 
 def _checked(certificate: Mapping[str, JsonValue]) -> str:

@@ -8,11 +8,15 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
 from mnist_bp.data.datasets import DATASETS, MAX_SOURCE_SIZE, DatasetSpec, SourceFile
 from mnist_bp.data.mirrors import DEFAULT_LIMITS, MIRRORS_VARIABLE, Limits, MirrorError, mirrors_of, open_mirror
+from mnist_bp.data.own.address import dataset_name, is_own, own_source
 from mnist_bp.data.sample import write_sample
 from mnist_bp.errors import ChecksumError, DownloadError, MirrorFailure
 from mnist_bp.results import FileDigest, Progress, RawDataset
@@ -22,8 +26,27 @@ from mnist_bp.storage.os_errors import reading_from, writing_to
 from mnist_bp.storage.reading import digest_of, open_regular
 
 
-def fetch(choice: str, data_dir: Path, *, last_attempt: bool, on_progress: Progress | None = None) -> RawDataset:
-    """Fetch a dataset by `fetch_mnist_or_sample` if the choice is `auto`, else by `fetch_dataset`."""
+def fetch(
+    choice: str,
+    data_dir: Path,
+    settings: Mapping[str, Any] = MappingProxyType({}),
+    *,
+    last_attempt: bool,
+    on_progress: Progress | None = None,
+) -> RawDataset:
+    """Fetch a dataset by `fetch_mnist_or_sample` if the choice is `auto`, else by `fetch_dataset`; or find own images.
+
+    Args:
+        choice: As `RunConfig.dataset`.
+        data_dir: See `fetch_dataset`.
+        settings: Those of images of the user's own, by name; see `own_source`.
+        last_attempt: See `fetch_mnist_or_sample`.
+        on_progress: See `fetch_dataset`.
+    """
+    if is_own(choice):
+        from mnist_bp.data.own.source import find_own  # 10 ms, which other datasets do not need
+
+        return find_own(dataset_name(choice), own_source(choice, settings), on_progress)
     if choice == "auto":
         return fetch_mnist_or_sample(data_dir, last_attempt=last_attempt, on_progress=on_progress)
     return fetch_dataset(choice, data_dir, on_progress=on_progress)

@@ -119,6 +119,13 @@ def decode_picture(content: bytes, name: str) -> UInt8Array:
         raise DataFormatError(f"{name} cannot be decoded: {exc or type(exc).__name__}; save it again as PNG") from exc
 
 
+def scale_picture(grey: UInt8Array, size: tuple[int, int]) -> UInt8Array:
+    """Scale grey levels, shape (h, w), to a width and a height; those that have them are returned unchanged."""
+    if size == grey.shape[::-1]:
+        return grey
+    return np.asarray(Image.fromarray(grey).resize(size, Image.Resampling.BILINEAR))
+
+
 def _check_header(picture: Image.Image, name: str) -> None:
     """Refuse a picture before its pixels are decoded."""
     width, height = picture.size

@@ -1,4 +1,4 @@
-"""Preprocessing of IDX files to a Parquet cache, which is keyed by its source files.
+"""Preprocessing of IDX files, and of images of the user's own, to a Parquet cache, which is keyed by its source files.
 
     <data dir>/parquet/<dataset>-<key>/train.parquet
                                        test.parquet
@@ -14,14 +14,17 @@ import hashlib
 import json
 import shutil
 import zlib
+from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 
-from mnist_bp.data.parquet import LAYOUT, count_rows, split_table
+from mnist_bp.data.parquet import LAYOUT, about_split, count_rows, shape_of, split_table
 from mnist_bp.errors import DataFormatError, MnistBpError
-from mnist_bp.results import CachedDataset, CacheOutcome, FileDigest, RawDataset
+from mnist_bp.results import CachedDataset, CacheOutcome, FileDigest, RawDataset, SplitRule
 from mnist_bp.storage import checksummed_json
 from mnist_bp.storage.files import atomic_write, temporary_file, write_bytes
 from mnist_bp.storage.locks import locked
@@ -67,11 +70,11 @@ def preprocess_dataset(raw: RawDataset, data_dir: Path) -> CachedDataset:
     """Return the Parquet cache of a dataset; build it if it is missing or damaged.
 
     Args:
-        raw: Verified IDX files.
+        raw: Verified IDX files, or images of the user's own.
         data_dir: Data directory; the cache is written to `parquet/` in it.
 
     Raises:
-        DataFormatError: The IDX files are not 28x28 images with one label each.
+        DataFormatError: The IDX files are not 28x28 images with one label each, or the user's own cannot be used.
         StoreError: The disk is full, read-only or missing.
     """
     key = cache_key(raw)
@@ -88,8 +91,13 @@ def preprocess_dataset(raw: RawDataset, data_dir: Path) -> CachedDataset:
 
 
 def cache_key(raw: RawDataset) -> str:
-    """Return the digest of everything that decides the cache's content: the source files and `PREPROCESS_VERSION`."""
+    """Return the digest of everything that decides the cache's content: the source files and `PREPROCESS_VERSION`.
+
+    Of images of the user's own, also what is done with them, but not where they are.
+    """
     source = json.dumps([PREPROCESS_VERSION, raw.name, [file.sha256 for file in raw.files]])
+    if (own := raw.own) is not None:
+        source += json.dumps([own.kind, own.size, own.skip_unreadable])
     return hashlib.sha256(source.encode()).hexdigest()[:16]
 
 
@@ -159,19 +167,11 @@ def find_cache(directory: Path) -> Splits | None:
 
 def build_cache(raw: RawDataset, key: str, directory: Path) -> Splits:
     """Write the Parquet files of both splits, and then the manifest; see `preprocess_dataset`."""
-    sources = dict(zip(SPLITS, (raw.files[:2], raw.files[2:]), strict=True))
     splits = {}
-    for split, (image_file, label_file) in sources.items():
-        images, labels = decode_idx(Path(image_file.path)), decode_idx(Path(label_file.path))
-        if images.shape[1:] != (28, 28) or labels.shape != images.shape[:1] or labels.max() > 9:
-            raise DataFormatError(
-                f"{raw.name} {split}: images {tuple(images.shape)} and labels {tuple(labels.shape)} up to "
-                f"{labels.max()}; expected (N, 28, 28) and (N,) up to 9; delete {image_file.path} and run again"
-            )
+    for split, table in _tables(raw, key):
         path = directory / f"{split}.parquet"
-        about = {"dataset": raw.name, "split": split, "key": key, "preprocess_version": PREPROCESS_VERSION}
         with atomic_write(path) as file:
-            pq.write_table(split_table(images.contiguous().numpy(), labels.numpy(), about), file, **LAYOUT)
+            pq.write_table(table, file, **LAYOUT)
         splits[split] = FileDigest(str(path), digest_of(path), path.stat().st_size)
     files = _Splits.model_validate(
         {split: {"sha256": file.sha256, "size": file.size} for split, file in splits.items()}
@@ -180,10 +180,45 @@ def build_cache(raw: RawDataset, key: str, directory: Path) -> Splits:
     return splits
 
 
+def _tables(raw: RawDataset, key: str) -> Iterator[tuple[str, pa.Table]]:
+    """Yield the table of each split."""
+    about: dict[str, Any] = {"dataset": raw.name, "key": key, "preprocess_version": PREPROCESS_VERSION}
+    if raw.own is not None:
+        from mnist_bp.data.own.source import read_own
+
+        own = read_own(raw)
+        about |= {"skipped": own.skipped, "test_split": asdict(own.rule) if own.rule else None}
+        for split, examples in zip(SPLITS, (own.train, own.test), strict=True):
+            yield split, split_table(examples.images, examples.labels, {**about, "split": split}, own.shape)
+        return
+    for split, (image_file, label_file) in zip(SPLITS, (raw.files[:2], raw.files[2:]), strict=True):
+        images, labels = decode_idx(Path(image_file.path)), decode_idx(Path(label_file.path))
+        if images.shape[1:] != (28, 28) or labels.shape != images.shape[:1] or labels.max() > 9:
+            raise DataFormatError(
+                f"{raw.name} {split}: images {tuple(images.shape)} and labels {tuple(labels.shape)} up to "
+                f"{labels.max()}; expected (N, 28, 28) and (N,) up to 9; delete {image_file.path} and run again"
+            )
+        described = {"dataset": raw.name, "split": split, "key": key, "preprocess_version": PREPROCESS_VERSION}
+        yield split, split_table(images.contiguous().numpy(), labels.numpy(), described)
+
+
 def _describe(
     raw: RawDataset, key: str, splits: Splits, cache: CacheOutcome, rebuilt: str | None = None
 ) -> CachedDataset:
-    rows = {split: pq.read_metadata(file.path).num_rows for split, file in splits.items()}
+    train, test = (pq.read_metadata(splits[split].path) for split in SPLITS)
+    about = about_split(train)
+    rule = about.get("test_split")
     return CachedDataset(
-        raw.name, key, splits["train"], splits["test"], rows["train"], rows["test"], cache, rebuilt, raw.notice
+        raw.name,
+        key,
+        splits["train"],
+        splits["test"],
+        train.num_rows,
+        test.num_rows,
+        cache,
+        rebuilt,
+        raw.notice,
+        shape_of(about),
+        about.get("skipped", 0),
+        SplitRule(**rule) if rule else None,
     )

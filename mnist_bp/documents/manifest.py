@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import ConfigDict, Field, JsonValue
+from pydantic import AfterValidator, ConfigDict, Field, JsonValue
 
 from mnist_bp.documents.encoding import Document
 from mnist_bp.documents.fields import DatasetKey, RunId, Share, Timestamp
-from mnist_bp.results import ResumePoint, SeedStatistics
+from mnist_bp.model.sweep import count_models, parse_sweep
+from mnist_bp.results import MAX_CLASSES, MNIST_SHAPE, DatasetShape, ResumePoint, SeedStatistics, SplitRule
 from mnist_bp.storage.schema import Count, FileName, FrozenModel, Seconds, Sha256, Size
 
 
@@ -26,6 +27,15 @@ class ParquetFiles(FrozenModel):
     test: FileEntry
 
 
+def _sensible(shape: DatasetShape) -> DatasetShape:
+    if min(shape.height, shape.width) < 1 or not 2 <= shape.classes <= MAX_CLASSES:
+        raise ValueError(f"a height and a width of at least 1, and the names of 2 to {MAX_CLASSES} classes")
+    return shape
+
+
+Shape = Annotated[DatasetShape, AfterValidator(_sensible)]
+
+
 class DatasetEntry(FrozenModel):
     """The dataset that a run was trained on.
 
@@ -36,6 +46,8 @@ class DatasetEntry(FrozenModel):
         train_examples, test_examples: Rows of each split.
         sources: The downloaded files, by name.
         parquet: The preprocessed files.
+        shape: Size of the images, and the names of the classes; written where they are not MNIST's.
+        skipped, test_split: See `mnist_bp.results.CachedDataset`; written for images of the user's own alone.
     """
 
     name: DatasetKey
@@ -45,6 +57,9 @@ class DatasetEntry(FrozenModel):
     test_examples: Count
     sources: dict[FileName, FileEntry]
     parquet: ParquetFiles
+    shape: Shape = Field(default=MNIST_SHAPE, exclude_if=lambda shape: shape == MNIST_SHAPE)
+    skipped: Count = Field(default=0, exclude_if=lambda count: count == 0)
+    test_split: SplitRule | None = Field(default=None, exclude_if=lambda rule: rule is None)
 
 
 class Score(FrozenModel):
@@ -53,7 +68,7 @@ class Score(FrozenModel):
     seed: Count
     step: Count
     accuracy: Share
-    lab_correct_of_1000: Count
+    lab_correct_of_1000: Count | None
     loss: float
 
 
@@ -122,3 +137,14 @@ class Manifest(Document):
     def final(self) -> CheckpointEntry:
         """The checkpoint after the last step."""
         return self.checkpoints[-1]
+
+    @property
+    def sweep(self) -> dict[str, list[str]]:
+        """The values of each setting that was swept; empty without a sweep."""
+        text = self.config.get("sweep")
+        return parse_sweep(text) if isinstance(text, str) else {}
+
+    @property
+    def models(self) -> int:
+        """Number of models that the run's own is the best of."""
+        return count_models(self.sweep, len(self.seeds))

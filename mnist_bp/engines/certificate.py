@@ -37,16 +37,9 @@ from mnist_bp.engines.certificate_record import MAX_SIZE, Certificate, forms_of
 from mnist_bp.engines.interface import PIXEL_SCALE, Batches, Engine, ResidentData, unmoved
 from mnist_bp.engines.reference import one_thread
 from mnist_bp.model import backprop
-from mnist_bp.model.parameters import (
-    CLASSES,
-    PIXELS,
-    FloatArray,
-    IntArray,
-    Model,
-    Parameters,
-    initial_parameters,
-)
+from mnist_bp.model.parameters import FloatArray, IntArray, Model, Parameters, initial_parameters
 from mnist_bp.model.recipe import Recipe
+from mnist_bp.results import MNIST_SHAPE, DatasetShape
 
 LAB: Final = Recipe()
 
@@ -85,6 +78,7 @@ def certify(
     recipe: Recipe = LAB,
     precisions: tuple[str, ...] = ("float32",),
     steps: int = CALL_STEPS,
+    of: DatasetShape = MNIST_SHAPE,
 ) -> Certificate:
     """Check the gradients, the predictions, the trajectory and the calls of an engine.
 
@@ -96,12 +90,13 @@ def certify(
             always sums.
         precisions: Precisions of the measured gradients and predictions: `float32`, `float64`, or both.
         steps: Length of the trajectory.
+        of: Size of the images, and number of classes, that it is checked on.
     """
-    examples = synthetic_digits(recipe.shift)
-    data = engine.load(examples.images, examples.labels, CLASSES)
+    examples = synthetic_digits(recipe.shift, of)
+    data = engine.load(examples.images, examples.labels, of.classes)
     started = time.perf_counter()
     hidden, batch_size = min(hidden, MAX_SIZE), min(batch_size, MAX_SIZE)
-    shape = {"inputs": PIXELS, "hidden": hidden, "classes": CLASSES, "batch_size": batch_size}
+    shape = {"inputs": of.inputs, "hidden": hidden, "classes": of.classes, "batch_size": batch_size}
     few = {"hidden": min(hidden, _FEW_HIDDEN), "batch_size": min(batch_size, _TRAJECTORY_BATCH)}
     with one_thread():
         gradients, predictions, loss = _check_equations(data, examples, hidden, batch_size, recipe, precisions)
@@ -154,10 +149,11 @@ def _check_equations(
     data: ResidentData, examples: Examples, hidden: int, batch_size: int, recipe: Recipe, precisions: tuple[str, ...]
 ) -> tuple[dict[str, dict[str, float]], dict[str, dict[str, float]], float]:
     """Compare gradients and predictions for each precision; and the loss of `backprop.py`, which no engine computes."""
-    batch, offsets = examples.rows[:batch_size], examples.draw(1, 1, batch_size, 1.0).offsets[0]
-    x, t = statement.pixels(examples.moved(batch, offsets)), statement.one_hot(examples.labels[batch])
+    batch = np.resize(examples.rows, batch_size)  # of large images, there are fewer than a large batch has
+    offsets, labels = examples.draw(1, 1, batch_size, 1.0).offsets[0], examples.labels[batch]
+    x, t = statement.pixels(examples.moved(batch, offsets)), statement.one_hot(labels, examples.shape.classes)
     everything = statement.pixels(examples.images[examples.rows])
-    model = _small_model(hidden, torch.cat([x, everything[-_OTHERS:]]))
+    model = _small_model(hidden, examples.shape.classes, torch.cat([x, everything[-_OTHERS:]]))
     exact = _cast("float64", model).map(torch.from_numpy)
     a2 = statement.predict(exact, everything, recipe.activation)
     expected = statement.differentiate(exact, x, t, recipe).map(Tensor.numpy)
@@ -176,14 +172,18 @@ def _check_equations(
     return gradients, predictions, loss
 
 
-def _small_model(hidden: int, x: Tensor) -> Model:
+def _small_model(hidden: int, classes: int, x: Tensor) -> Model:
     """Draw a network whose outputs are not saturated, since a saturated sigmoid magnifies the rounding of z1.
+
+    Of images larger than MNIST's, the weights are smaller, so that z1 is not larger.
 
     Each unit's bias lies in the widest of the gaps that its z1 leave near their median, so that about half of the
     examples activate a ReLU, and rounding cannot move any across the kink. The first example activates at least half of
     the units, so that a batch of one has a gradient that is not zero.
     """
-    drawn: Model = initial_parameters(1, PIXELS, hidden, CLASSES).map(lambda array: array / 8)
+    drawn: Model = initial_parameters(1, x.shape[1], hidden, classes).map(lambda array: array / 8)
+    if x.shape[1] > MNIST_SHAPE.inputs:
+        drawn = drawn._replace(W1=drawn.W1 * np.float32(math.sqrt(MNIST_SHAPE.inputs / x.shape[1])))
     z1 = (x @ torch.from_numpy(drawn.W1.astype(np.float64))).numpy()  # (n, H), without the bias
     middle = np.sort(z1, axis=0)[len(z1) // 4 : len(z1) - len(z1) // 4]
     gap = np.diff(middle, axis=0).argmax(0)[np.newaxis]
@@ -201,10 +201,10 @@ def _check_trajectory(
     data: ResidentData, examples: Examples, hidden: int, batch_size: int, recipe: Recipe, steps: int
 ) -> dict[str, dict[str, float]]:
     """Compare the weights after some steps with those of autograd."""
-    (model,) = _initial_models([1], hidden, recipe)
+    (model,) = _initial_models([1], hidden, examples.shape, recipe)
     precise = _cast("float64", model)
     spare = _CANDIDATES if recipe.activation == "relu" else 0
-    candidates = examples.draw(1, steps, batch_size + spare, _rate(recipe, batch_size))
+    candidates = examples.draw(1, steps, batch_size + spare, _rate(recipe, batch_size, examples.shape))
     batches, (exact, one_rounding) = statement.follow(
         (precise, _rounded(precise)), examples, candidates, batch_size, recipe
     )
@@ -227,11 +227,11 @@ def _check_calls(
         return _same_bits(data.advance(models, [batches], recipe), after)
 
     few_hidden, few = min(hidden, _FEW_HIDDEN), min(batch_size, _CALL_BATCH)
-    first, second = _initial_models([1, 2], few_hidden, recipe)
-    many = examples.draw(2, CALLS * CALL_STEPS, few, _rate(recipe, few))
-    two = examples.draw(3, 2, batch_size, _rate(recipe, batch_size))
+    first, second = _initial_models([1, 2], few_hidden, examples.shape, recipe)
+    many = examples.draw(2, CALLS * CALL_STEPS, few, _rate(recipe, few, examples.shape))
+    two = examples.draw(3, 2, batch_size, _rate(recipe, batch_size, examples.shape))
     several_steps = same_in_calls([first], many, CALL_STEPS) and same_in_calls(
-        _initial_models([1], hidden, recipe), two, 1
+        _initial_models([1], hidden, examples.shape, recipe), two, 1
     )
     of_first, of_second = many.steps(0, CALL_STEPS), many.steps(CALL_STEPS, 2 * CALL_STEPS)
     together = data.advance([first, second], [of_first, of_second], recipe)
@@ -239,14 +239,16 @@ def _check_calls(
     return {"several steps": several_steps, "several models": _same_bits(together, alone)}
 
 
-def _initial_models(seeds: Sequence[int], hidden: int, recipe: Recipe) -> list[Model]:
+def _initial_models(seeds: Sequence[int], hidden: int, shape: DatasetShape, recipe: Recipe) -> list[Model]:
     """Draw initial weights as training does, but for a ReLU always scaled ones, since others saturate the outputs."""
     gain = recipe.gain or (2.0 if recipe.activation == "relu" else None)
-    return [initial_parameters(seed, PIXELS, hidden, CLASSES, gain) for seed in seeds]
+    return [initial_parameters(seed, shape.inputs, hidden, shape.classes, gain) for seed in seeds]
 
 
-def _rate(recipe: Recipe, batch_size: int) -> float:
-    return _RATE_TIMES_BATCH[recipe.loss, recipe.activation] / batch_size
+def _rate(recipe: Recipe, batch_size: int, shape: DatasetShape) -> float:
+    """Return a learning rate at which training does not diverge: gradients grow with the pixels and the classes."""
+    larger = max(1, shape.inputs / MNIST_SHAPE.inputs) * max(1, shape.classes / MNIST_SHAPE.classes)
+    return _RATE_TIMES_BATCH[recipe.loss, recipe.activation] / batch_size / larger
 
 
 def _rounded(model: Model) -> Model:

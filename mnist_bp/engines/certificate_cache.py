@@ -25,6 +25,7 @@ from mnist_bp.engines.certificate_record import MAX_SIZE, Certificate, forms_of
 from mnist_bp.engines.interface import Engine
 from mnist_bp.errors import CertificateError, ChecksumError, DataFormatError, StoreError
 from mnist_bp.model.recipe import Recipe
+from mnist_bp.results import MNIST_SHAPE, DatasetShape
 from mnist_bp.storage import checksummed_json
 from mnist_bp.storage.files import write_bytes
 from mnist_bp.storage.reading import read_document
@@ -40,7 +41,15 @@ _VARIANTS: Final = {"cpu": ("float32", "pack"), "reference": ()}
 """For each engine, the variants of machine code that a training executes; see `mnist_bp.engines.numba_cache`."""
 
 
-def certified(engine: Engine, hidden: int, batch_size: int, recipe: Recipe, *, again: bool = False) -> Certificate:
+def certified(
+    engine: Engine,
+    hidden: int,
+    batch_size: int,
+    recipe: Recipe,
+    shape: DatasetShape = MNIST_SHAPE,
+    *,
+    again: bool = False,
+) -> Certificate:
     """Return the certificate that is kept for an engine, or check the engine and keep the certificate.
 
     Args:
@@ -48,19 +57,20 @@ def certified(engine: Engine, hidden: int, batch_size: int, recipe: Recipe, *, a
         hidden: H of the network; see `mnist_bp.engines.certificate.certify`.
         batch_size: B.
         recipe: Equations.
+        shape: Size of the images, and number of classes.
         again: Whether the engine is checked in any case.
 
     Raises:
         CertificateError: The engine fails the check.
     """
-    basis = basis_of(engine, hidden, batch_size, recipe)
+    basis = basis_of(engine, hidden, batch_size, recipe, shape)
     path = None if basis is None else path_of(basis)
     if path is not None and not again and (kept := read_certificate(path, basis)) is not None:
         return kept
     logger.info(f"train       certifying the {engine.name} engine against autograd, which takes some seconds")
     from mnist_bp.engines.certificate import certify  # imports torch
 
-    certificate = certify(engine, hidden=hidden, batch_size=batch_size, recipe=recipe)
+    certificate = certify(engine, hidden=hidden, batch_size=batch_size, recipe=recipe, of=shape)
     try:
         certificate.check()
     except CertificateError:
@@ -85,7 +95,9 @@ def read_certificate(path: Path, basis: dict[str, Any] | None) -> Certificate | 
     return certificate if usable else None
 
 
-def basis_of(engine: Engine, hidden: int, batch_size: int, recipe: Recipe) -> dict[str, Any] | None:
+def basis_of(
+    engine: Engine, hidden: int, batch_size: int, recipe: Recipe, shape: DatasetShape = MNIST_SHAPE
+) -> dict[str, Any] | None:
     """Return all that could change an engine's certificate, as JSON; None if its certificates are not kept."""
     if engine.device != "cpu":
         return None
@@ -107,6 +119,8 @@ def basis_of(engine: Engine, hidden: int, batch_size: int, recipe: Recipe) -> di
         "engine": engine.name,
         "hidden": min(hidden, MAX_SIZE),
         "batch_size": min(batch_size, MAX_SIZE),
+        "images": [shape.height, shape.width],
+        "classes": shape.classes,
         "recipe": forms_of(recipe),
         "machine_code": code,
         "sources": _sources_digest(),

@@ -12,9 +12,11 @@ from mnist_bp.model.recipe import Recipe
 
 LIMIT: Final[Mapping[str, float]] = {"float32": 2e-6, "float64": 1e-10}
 """Largest allowed error of a parameter's gradient, or of the predictions, relative to the largest entry. A gradient of
-more than `SUMMED` examples may differ by more, in proportion to their number: each is a sum over them."""
+more than `SUMMED` examples may differ by more, in proportion to their number: each is a sum over them. So may both with
+more than `PIXELS` inputs, in proportion to the root of their number: n roundings lead sqrt(n) times as far."""
 
 SUMMED: Final = 128
+PIXELS: Final = 784
 
 LOSS_LIMIT: Final = 1e-12
 """Largest allowed relative error of the loss of `mnist_bp.model.backprop`, in float64."""
@@ -84,7 +86,11 @@ class Certificate:
             for name, error in errors.items()
         ]
         found += [
-            (f"predictions in {dtype} from pixels times {scale} differ from the equations", error, LIMIT[dtype])
+            (
+                f"predictions in {dtype} from pixels times {scale} differ from the equations",
+                error,
+                self.value_limit(dtype),
+            )
             for dtype, errors in self.predictions.items()
             for scale, error in errors.items()
         ]
@@ -105,9 +111,13 @@ class Certificate:
         if not self.calls["several models"]:
             yield "one call for two models ends in other bits than a call for each"
 
+    def value_limit(self, dtype: str) -> float:
+        """Return the limit for the errors of the predictions in a precision."""
+        return LIMIT[dtype] * math.sqrt(max(1.0, self.shape["inputs"] / PIXELS))
+
     def gradient_limit(self, dtype: str) -> float:
         """Return the limit for the errors of the gradients in a precision."""
-        return LIMIT[dtype] * max(1.0, self.shape["batch_size"] / SUMMED)
+        return self.value_limit(dtype) * max(1.0, self.shape["batch_size"] / SUMMED)
 
     def max_drift(self, errors: Mapping[str, float]) -> float:
         """Return the limit for the engine's error in an entry of `weights`."""

@@ -8,7 +8,7 @@ from typing import Final
 
 from mnist_bp.engines.interface import Engine
 from mnist_bp.errors import ConfigError, one_line
-from mnist_bp.model.parameters import CLASSES, PIXELS
+from mnist_bp.results import MNIST_SHAPE, DatasetShape
 
 MODELS_FOR_GPU: Final = 8
 """With `auto`, a GPU trains from this many models on. It trains one per multiprocessor, each slower than on a core.
@@ -16,7 +16,12 @@ So many take the 16 cores of an Intel Xeon as long as an H200, computed from the
 
 
 def choose_engine(
-    name: str, hidden: int = 30, batch_size: int = 10, models: int = 1, shift: int = 0
+    name: str,
+    hidden: int = 30,
+    batch_size: int = 10,
+    models: int = 1,
+    shift: int = 0,
+    shape: DatasetShape = MNIST_SHAPE,
 ) -> tuple[Engine, str | None]:
     """Return the engine for a configured name.
 
@@ -27,6 +32,7 @@ def choose_engine(
         batch_size: Examples per step; likewise.
         models: Models trained side by side; see `MODELS_FOR_GPU`.
         shift: See `Recipe.shift`; the cuda engine does not move images.
+        shape: Of the images, and the classes; decides whether the network fits on a GPU's chip.
 
     Returns:
         The engine, and a notice if a slower one replaces the chosen one, else None.
@@ -41,10 +47,10 @@ def choose_engine(
             raise ConfigError(
                 f"engine cuda does not move images, and shift is {shift}: expected 0; use the engine cpu or reference"
             )
-        return _cuda(hidden, batch_size)
+        return _cuda(hidden, batch_size, shape)
     if name == "auto" and models >= MODELS_FOR_GPU and not shift and _has_gpu():
         with suppress(ConfigError):  # this torch cannot use the GPU
-            engine, slower = _cuda(hidden, batch_size)
+            engine, slower = _cuda(hidden, batch_size, shape)
             if slower is None:
                 return engine, None
     try:
@@ -63,7 +69,9 @@ def choose_engine(
         )
 
 
-def same_engine(name: str, device: str, hidden: int = 30, batch_size: int = 10) -> Engine:
+def same_engine(
+    name: str, device: str, hidden: int = 30, batch_size: int = 10, shape: DatasetShape = MNIST_SHAPE
+) -> Engine:
     """Return the engine that a run was started with, since any other would round differently.
 
     Args:
@@ -71,12 +79,13 @@ def same_engine(name: str, device: str, hidden: int = 30, batch_size: int = 10) 
         device: Device that it computed on.
         hidden: See `choose_engine`.
         batch_size: See `choose_engine`.
+        shape: See `choose_engine`.
 
     Raises:
         ConfigError: It cannot run on this machine.
     """
     on_gpu = device == "cuda"
-    engine, why = choose_engine("cuda" if on_gpu else name, hidden, batch_size)
+    engine, why = choose_engine("cuda" if on_gpu else name, hidden, batch_size, shape=shape)
     if name == "reference":
         return _reference(device)
     if (engine.name, engine.device) != (name, device):
@@ -100,7 +109,7 @@ def _has_gpu() -> bool:
     return driver.cuInit(0) == 0 and driver.cuDeviceGetCount(ctypes.byref(count)) == 0 and count.value > 0
 
 
-def _cuda(hidden: int, batch_size: int) -> tuple[Engine, str | None]:
+def _cuda(hidden: int, batch_size: int, shape: DatasetShape) -> tuple[Engine, str | None]:
     import torch
 
     if not torch.cuda.is_available():
@@ -111,8 +120,10 @@ def _cuda(hidden: int, batch_size: int) -> tuple[Engine, str | None]:
     from mnist_bp.engines.cuda import CudaEngine, fits, unavailable_reason
 
     why = unavailable_reason()
-    if why is None and not fits(PIXELS, hidden, CLASSES, batch_size):
+    if why is None and not fits(shape.inputs, hidden, shape.classes, batch_size):
         why = f"{hidden:,} hidden units with a batch of {batch_size:,} do not fit on the chip"
+        if not shape.like_mnist:
+            why = f"{shape.inputs:,} pixels, {shape.classes} classes, {why}"
     if why is None:
         return CudaEngine(), None
     return _reference("cuda"), (

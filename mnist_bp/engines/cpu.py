@@ -13,7 +13,7 @@ from mnist_bp.engines.cpu_kernel import CLASS_LANES, HIDDEN_LANES, Padded, compi
 from mnist_bp.engines.interface import PIXEL_SCALE, Batches
 from mnist_bp.engines.parallel import on_every_core
 from mnist_bp.engines.pixel_words import compiled_packer, max_words
-from mnist_bp.model.parameters import FloatArray, Model, Parameters, UInt8Array, writable
+from mnist_bp.model.parameters import FloatArray, Model, Parameters, UInt8Array
 from mnist_bp.model.recipe import Activation, Recipe
 
 
@@ -28,11 +28,11 @@ class CpuEngine:
         """Pack the nonzero pixels of a dataset, and compile the kernels; see `Engine.load`."""
         compiled_kernels("float32")
         inputs = images.shape[1]
-        eights = np.pad(images, ((0, 0), (0, -inputs % 8))) if inputs % 8 else writable(images)
+        eights = np.pad(images, ((0, 0), (0, -inputs % 8))) if inputs % 8 else np.ascontiguousarray(images)
         words = np.zeros(max_words(images), np.uint64)
         starts = np.empty(len(images) + 1, np.uint32)
         compiled_packer()(eights.view(np.uint64), words.view(np.uint8), starts)
-        return CpuData(words, starts, writable(labels), classes)
+        return CpuData(words, starts, np.ascontiguousarray(labels), classes)
 
 
 def compiled_engine() -> CpuEngine:
@@ -68,7 +68,7 @@ class CpuData:
         train = compiled_kernels(dtype.name).train
 
         def one(model: Model, each: Batches) -> Model:
-            padded, rows, offsets = _pad(model), writable(each.rows), writable(each.offsets)
+            padded, rows, offsets = _pad(model), np.ascontiguousarray(each.rows), np.ascontiguousarray(each.offsets)
             rates = np.stack([-each.rates, np.full_like(each.rates, share)], axis=1).astype(dtype)
             train(padded, self.words, self.starts, self.labels, rows, offsets, x, targets, rates, *forms)
             return _unpad(padded, model)

@@ -380,11 +380,15 @@ def kernel_signatures(dtype: str) -> tuple[tuple[Callable[..., None], tuple[Any,
     """Return the kernels and the numba types of their arguments, in the order of `CompiledKernels`."""
     matrix = types.Array(from_dtype(np.dtype(dtype)), 2, "C")
     model = types.NamedUniTuple(matrix, len(Padded._fields), Padded)
-    words, starts = types.Array(types.uint64, 1, "C"), types.Array(types.uint32, 1, "C")
-    labels = types.Array(types.uint8, 1, "C")
-    rows, offsets = types.Array(types.int64, 2, "C"), types.Array(types.int32, 2, "C")
+    words, starts, labels = _read_only(types.uint64, 1), _read_only(types.uint32, 1), _read_only(types.uint8, 1)
+    rows, offsets = _read_only(types.int64, 2), _read_only(types.int32, 2)
     forms = types.boolean, types.boolean
     return (
         (train_kernel, (model, words, starts, labels, rows, offsets, matrix, matrix, matrix, *forms)),
         (predict_kernel, (model, words, starts, matrix, matrix, types.boolean)),
     )
+
+
+def _read_only(dtype: Any, dimensions: int) -> Any:
+    """Return the type of an array that a kernel only reads: it may be of memory that other processes share."""
+    return types.Array(dtype, dimensions, "C", readonly=True)

@@ -3,22 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
-from pathlib import Path
-from typing import Any, Final, TypeVar
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any, TypeVar
 
 from mnist_bp.errors import ConfigError
+from mnist_bp.storage.memory import available_memory
 
 Result = TypeVar("Result")
-
-CONTROL_GROUP: Final = Path("/sys/fs/cgroup")
-CONTROL_GROUP_FILES: Final = (
-    ("memory.max", "memory.current"),
-    ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"),
-)
-"""Limit and use of memory in bytes, as versions 2 and 1 of control groups have them."""
 
 
 def memory_needed(models: int, inputs: int, hidden: int, classes: int, examples: int) -> int:
@@ -43,27 +37,34 @@ def check_memory(needed: int, models: int) -> None:
     """
     available = available_memory()
     if needed > available:
+        need = "one model needs" if models == 1 else f"{models:,} models need"
         raise ConfigError(
-            f"{models:,} models need about {needed / 1e9:,.1f} GB of memory, and {available / 1e9:,.1f} GB are free; "
+            f"{need} about {needed / 1e9:,.1f} GB of memory, and {available / 1e9:,.1f} GB are free; "
             "train fewer seeds, or models with fewer hidden units"
         )
 
 
-def available_memory() -> int:
-    """Return the free memory in bytes: of the machine, or of the process's control group if that is less."""
-    import psutil  # 20 ms, and not installed on every machine that trains
+_most_cores: ContextVar[int | None] = ContextVar("most_cores", default=None)
 
-    free: int = psutil.virtual_memory().available
-    for limit_file, used_file in CONTROL_GROUP_FILES:
-        with suppress(OSError):
-            limit, used = ((CONTROL_GROUP / name).read_text().strip() for name in (limit_file, used_file))
-            if limit != "max":  # version 1 has a limit of 2**63 instead, more than is free
-                free = min(free, int(limit) - int(used))
-    return free
+
+@contextmanager
+def at_most_cores(count: int) -> Iterator[None]:
+    """Let `usable_cores` return a number, in this thread, instead of counting the machine's cores.
+
+    Args:
+        count: Number of cores, at least 1.
+    """
+    token = _most_cores.set(count)
+    try:
+        yield
+    finally:
+        _most_cores.reset(token)
 
 
 def usable_cores() -> int:
-    """Return the number of cores that this process may run on."""
+    """Return the number of cores that this thread was given, or else those that this process may run on."""
+    if (given := _most_cores.get()) is not None:
+        return given
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
@@ -77,7 +78,8 @@ def on_every_core(function: Callable[..., Result], *arguments: Sequence[Any]) ->
     Returns:
         The results, in the order of the arguments.
     """
-    if len(arguments[0]) == 1:
-        return [function(*(each[0] for each in arguments))]
-    with ThreadPoolExecutor(usable_cores()) as cores:
+    cores_to_use = usable_cores()
+    if len(arguments[0]) == 1 or cores_to_use == 1:
+        return list(map(function, *arguments))
+    with ThreadPoolExecutor(cores_to_use) as cores:
         return list(cores.map(function, *arguments))

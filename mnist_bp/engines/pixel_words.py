@@ -68,5 +68,6 @@ def max_words(images: UInt8Array) -> int:
 def compiled_packer() -> Callable[..., None]:
     """Compile `pack_kernel`, or load it from the cache."""
     pairs, starts = types.Array(types.uint8, 1, "C"), types.Array(types.uint32, 1, "C")
-    (packer,) = compile_cached("pack", (pack_kernel, (types.Array(types.uint64, 2, "C"), pairs, starts)))
+    eights = types.Array(types.uint64, 2, "C", readonly=True)
+    (packer,) = compile_cached("pack", (pack_kernel, (eights, pairs, starts)))
     return packer

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from mnist_bp.engines.certificate_data import Examples
 from mnist_bp.engines.interface import Batches
-from mnist_bp.model.parameters import CLASSES, Model, Parameters, UInt8Array
+from mnist_bp.model.parameters import Model, Parameters, UInt8Array
 from mnist_bp.model.recipe import Activation, Loss, Recipe
 
 
@@ -81,7 +81,7 @@ def follow(
             best = distance.argsort(descending=True)[:batch_size].numpy()
             rows, offsets, x = rows[best], offsets[best], x[best]
         chosen.append((rows, offsets))
-        gradients = differentiate(at, x, one_hot(examples.labels[rows]), recipe)
+        gradients = differentiate(at, x, one_hot(examples.labels[rows], examples.shape.classes), recipe)
         for q, dq, factor in zip(at, gradients, (1, share, 1, share), strict=True):
             q.sub_(dq, alpha=rate * factor)
     W1, b1, W2, b2 = (tensor.numpy() for tensor in at)
@@ -94,6 +94,6 @@ def pixels(images: UInt8Array) -> Tensor:
     return torch.from_numpy(images).double().div_(255)
 
 
-def one_hot(labels: UInt8Array) -> Tensor:
-    """Return t, shape (B, K), for labels of shape (B,)."""
-    return torch.eye(CLASSES, dtype=torch.float64)[torch.from_numpy(labels).long()]
+def one_hot(labels: UInt8Array, classes: int) -> Tensor:
+    """Return t, shape (B, K), for labels of shape (B,) and K classes."""
+    return torch.eye(classes, dtype=torch.float64)[torch.from_numpy(labels).long()]

@@ -10,11 +10,12 @@ from mnist_bp.data.parquet import load_split
 from mnist_bp.documents.manifest import Manifest
 from mnist_bp.engines.choose import choose_engine
 from mnist_bp.engines.interface import ResidentData
+from mnist_bp.errors import ConfigError
 from mnist_bp.model.recipe import recipe_of
 from mnist_bp.registry.catalog import read_manifest
 from mnist_bp.registry.gate import Classes
 from mnist_bp.registry.loading import read_weights
-from mnist_bp.results import CachedDataset
+from mnist_bp.results import CachedDataset, DatasetShape
 from mnist_bp.storage.interface import Store
 
 
@@ -41,6 +42,18 @@ class PublishedModel:
 def read_published_model(store: Store, run_id: str, manifest_sha256: str | None = None) -> PublishedModel:
     """Read a run's manifest; see `mnist_bp.registry.catalog.read_manifest`."""
     return PublishedModel(run_id, *read_manifest(store, run_id, manifest_sha256))
+
+
+def shape_difference(a: DatasetShape, b: DatasetShape) -> str | None:
+    """Return how two datasets of one name differ in their images or classes, or None if their models are comparable."""
+    if (a.width, a.height) != (b.width, b.height):
+        return f"with images of {a.width} x {a.height} and of {b.width} x {b.height} pixels"
+    if a.class_names == b.class_names:
+        return None
+    if a.classes != b.classes:
+        return f"with {a.classes} and {b.classes} classes"
+    first = next((old, new) for old, new in zip(a.class_names, b.class_names, strict=True) if old != new)
+    return f"with other classes, such as {first[0]} and {first[1]}"
 
 
 class Predictor(Protocol):
@@ -87,7 +100,16 @@ class EnginePredictor:
         return self._test[1]
 
     def predict(self, model: PublishedModel) -> Classes:
-        """See `Predictor`. The model is checked against the digest in its manifest."""
+        """See `Predictor`. The model is checked against the digest in its manifest.
+
+        Raises:
+            ConfigError: It was trained on images of another size, or with other classes, than the dataset has now.
+        """
+        if difference := shape_difference(model.manifest.dataset.shape, self._data.shape):
+            raise ConfigError(
+                f"{model.run_id} was trained on another dataset named {model.dataset}, {difference}: expected the "
+                "images that it was trained on, or others of their size with the same classes"
+            )
         if model.run_id not in self._predicted:
             parameters = read_weights(self._store, model.manifest)
             activation = recipe_of(model.manifest.config).activation
@@ -97,4 +119,4 @@ class EnginePredictor:
     @cached_property
     def _test(self) -> tuple[ResidentData, Classes]:
         images, labels = load_split(self._data.test)
-        return choose_engine(self._engine)[0].load(images, labels), labels
+        return choose_engine(self._engine)[0].load(images, labels, self._data.shape.classes), labels

@@ -27,6 +27,7 @@ from mnist_bp.model.inference import predict
 from mnist_bp.model.parameters import FloatArray, Model, Parameters, UInt8Array
 from mnist_bp.model.recipe import Activation, recipe_of
 from mnist_bp.registry.onnx_model import encode_onnx, run_onnx
+from mnist_bp.results import DatasetShape
 from mnist_bp.training.checkpoints import METADATA_KEY
 
 FormatName = Literal["onnx", "npz", "torch"]
@@ -104,13 +105,20 @@ def metadata_of(manifest: Manifest) -> dict[str, JsonValue]:
     return {
         "accuracy": manifest.final.accuracy,
         "batch_size": manifest.config.get("batch_size"),
-        "dataset": {"name": manifest.dataset.name, "key": manifest.dataset.key},
+        "dataset": {"name": manifest.dataset.name, "key": manifest.dataset.key, **_named(manifest.dataset.shape)},
         "engine": {"name": manifest.engine, "device": manifest.device},
         "held_out": manifest.validation_examples,
         "recipe": asdict(recipe_of(manifest.config)),
         "seed": manifest.seed,
         "step": manifest.final.step,
     }
+
+
+def _named(shape: DatasetShape) -> dict[str, JsonValue]:
+    """Describe what a reader must know of images that are not like MNIST's: their size, and the name of each output."""
+    if shape.like_mnist:
+        return {}
+    return {"height": shape.height, "width": shape.width, "class_names": list(shape.class_names)}
 
 
 def _encode_npz(model: Model, activation: Activation, metadata: str) -> bytes:

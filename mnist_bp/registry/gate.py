@@ -21,6 +21,7 @@ Source: McNemar, Psychometrika 12 (1947), in its exact form; the sum is Boole's 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -79,6 +80,7 @@ def decide(
     settings: GateSettings,
     challenge: int = 1,
     classes: int = 10,
+    class_names: Sequence[str] | None = None,
 ) -> GateDecision:
     """Decide whether a challenger becomes champion. The first challenger of a dataset always does.
 
@@ -89,6 +91,7 @@ def decide(
         settings: The conditions.
         challenge: k, if it is the k-th challenge to the champion, from 1.
         classes: K.
+        class_names: For the reason; None for the labels.
     """
     images, right = len(labels), challenger == labels
     accuracy = int(right.sum()) / images
@@ -118,7 +121,7 @@ def decide(
         challenge=None if champion is None else challenge,
         allowed_p=None if champion is None else allowed_p(settings.significance, challenge),
     )
-    return _check_conditions(figures)
+    return _check_conditions(figures, class_names or [str(label) for label in range(len(of_class))])
 
 
 def mcnemar_p(b: int, c: int) -> float:
@@ -136,7 +139,7 @@ def mcnemar_p(b: int, c: int) -> float:
     return total / (1 << tosses)  # SciPy's binomial tail would do, but takes 0.2 s to import
 
 
-def _check_conditions(figures: GateFigures) -> GateDecision:
+def _check_conditions(figures: GateFigures, class_names: Sequence[str]) -> GateDecision:
     """Check every condition. The reason names the conditions that are not met, or else all of them."""
     accuracy, before, gain, p = figures.challenger_accuracy, figures.champion_accuracy, figures.gain, figures.p_value
     if before is None or gain is None or p is None:
@@ -152,7 +155,7 @@ def _check_conditions(figures: GateFigures) -> GateDecision:
         ),
         (
             share >= figures.class_floor,
-            f"class {lowest} has the lowest accuracy, {share:.4f}",
+            f"class {class_names[lowest]} has the lowest accuracy, {share:.4f}",
             f"at least {figures.class_floor:g}",
         ),
     )

@@ -18,7 +18,7 @@ from mnist_bp.engines.interface import PIXEL_SCALE
 from mnist_bp.errors import ConfigError, DataFormatError
 from mnist_bp.layout import MANIFEST, MODEL, run_key
 from mnist_bp.model.inference import predict
-from mnist_bp.model.parameters import WIDTH, FloatArray, Model, UInt8Array
+from mnist_bp.model.parameters import FloatArray, Model, UInt8Array
 from mnist_bp.model.recipe import Activation, recipe_of
 from mnist_bp.registry.catalog import HINT, read_manifest
 from mnist_bp.registry.champion import read_log
@@ -37,7 +37,7 @@ class TrainedModel:
 
     Args:
         run_id: Id of its run.
-        weights: W1 (784, H), b1 (H,), W2 (H, 10) and b2 (10,), float32.
+        weights: W1 (D, H), b1 (H,), W2 (H, K) and b2 (K,), float32; with MNIST, D is 784 and K is 10.
         activation: Activation of the hidden units.
         manifest: The manifest of its run: accuracy, configuration, dataset, digests.
         scale: Factor that converts a byte to a pixel.
@@ -52,16 +52,22 @@ class TrainedModel:
     @property
     def image_shape(self) -> tuple[int, int]:
         """Height and width of an image in pixels."""
-        return len(self.weights.W1) // WIDTH, WIDTH
+        shape = self.manifest.dataset.shape
+        return shape.height, shape.width
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """The name of each class, in the order of the outputs."""
+        return self.manifest.dataset.shape.class_names
 
     def __call__(self, images: npt.NDArray[np.uint8] | Sequence[UInt8Array]) -> FloatArray:
         """Predict images.
 
         Args:
-            images: Pixels from 0 (background) to 255, shape (N, 28, 28) or (N, 784), uint8.
+            images: Pixels from 0 (background) to 255, shape (N, height, width) or (N, D), uint8; see `image_shape`.
 
         Returns:
-            Outputs in [0, 1], shape (N, 10), float32: `argmax(1)` of them is the predicted class.
+            Outputs in [0, 1], shape (N, K), float32: `argmax(1)` of them is the predicted class.
 
         Raises:
             DataFormatError: The images have another shape or type.
@@ -121,4 +127,10 @@ def read_weights(store: Store, manifest: Manifest) -> Model:
     models = decode_checkpoint(store.get(key, file.sha256, file.size), store.uri(key))
     if len(models) != 1:
         raise DataFormatError(f"{store.uri(key)} has {len(models)} models, expected one")
+    (inputs, _), classes, shape = models[0].W1.shape, len(models[0].b2), manifest.dataset.shape
+    if (inputs, classes) != (shape.inputs, shape.classes):
+        raise DataFormatError(
+            f"{store.uri(key)} has a model of {inputs:,} pixels and {classes} classes, and its manifest states "
+            f"{shape.inputs:,} and {shape.classes}; {RESTORE}"
+        )
     return models[0]

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import platform
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from importlib.metadata import version
 from io import BytesIO
+from itertools import islice
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
@@ -20,6 +22,7 @@ from mnist_bp import __version__
 from mnist_bp.documents.manifest import CheckpointEntry, CodeEntry, DatasetEntry, FileEntry, Manifest, ParquetFiles
 from mnist_bp.layout import created_at
 from mnist_bp.model.recipe import recipe_of
+from mnist_bp.model.sweep import SWEEPABLE
 from mnist_bp.registry.code import code_sha256
 from mnist_bp.results import CachedDataset, Evaluation, FileDigest, RawDataset, TrainedRun
 from mnist_bp.training.evaluation import seed_statistics
@@ -39,32 +42,64 @@ HISTORY: Final = pa.schema(
         "loss": pa.float64(),
         "accuracy_per_class": pa.list_(pa.float64()),
         "validation_accuracy": pa.float64(),
+        "learning_rate": pa.float64(),
+        "hidden": pa.int64(),
+        "batch_size": pa.int64(),
+        "initial": pa.string(),
+        "loss_function": pa.string(),
+        "activation": pa.string(),
+        "schedule": pa.string(),
+        "shift": pa.int64(),
+        "bias_gradient": pa.string(),
     }
 )
-"""Columns of `history.parquet`, with the same types in every run, so that the files of many runs form one table."""
+"""Columns of `history.parquet`, with the same types in every run, so that the files of many runs form one table. The
+scores of a model that diverged are null."""
+
+_SETTING_COLUMNS: Final = {"loss": "loss_function"}
+"""Columns of settings that a score has the name of."""
+
+_ROWS_AT_ONCE: Final = 10_000
+"""Rows that are in memory as text while they are encoded: 4 MB."""
 
 
 def history_parquet(trained: TrainedRun, dataset: str, evaluation: Evaluation) -> bytes:
-    """Encode a run's history: one row per checkpoint and seed, each with the run id."""
-    seconds, recipe = {point.step: point.seconds for point in trained.checkpoints}, recipe_of(trained.config).label
-    rows = [
-        {
-            "run_id": trained.run_id,
-            "created": created_at(trained.run_id).isoformat(),
-            "dataset": dataset,
-            "engine": trained.engine,
-            "recipe": recipe,
-            "train_seconds": seconds[score.step],
-            **asdict(score),
-        }
-        for score in evaluation.scores
-    ]
-    lines = BytesIO("".join(f"{json.dumps(row)}\n" for row in rows).encode())
-    # not Table.from_pylist, which imports pandas to check whether its argument is a data frame
-    table = read_json(lines, parse_options=ParseOptions(explicit_schema=HISTORY, unexpected_field_behavior="error"))
+    """Encode a run's history: one row per checkpoint and model, each with the run id."""
     sink = BytesIO()
-    pq.write_table(table, sink, compression="zstd")
+    # not Table.from_pylist, which imports pandas to check whether its argument is a data frame
+    options = ParseOptions(explicit_schema=HISTORY, unexpected_field_behavior="error")
+    with pq.ParquetWriter(sink, HISTORY, compression="zstd") as file:
+        rows = _history_rows(trained, dataset, evaluation)
+        while few := list(islice(rows, _ROWS_AT_ONCE)):
+            lines = BytesIO("".join(f"{json.dumps(row)}\n" for row in few).encode())
+            file.write_table(read_json(lines, parse_options=options))
     return sink.getvalue()
+
+
+def _history_rows(trained: TrainedRun, dataset: str, evaluation: Evaluation) -> Iterator[dict[str, Any]]:
+    points = {point.step: point.seconds for point in trained.checkpoints}
+    about = {
+        "run_id": trained.run_id,
+        "created": created_at(trained.run_id).isoformat(),
+        "dataset": dataset,
+        "engine": trained.engine,
+    }
+
+    def row(step: int, settings: Mapping[str, Any], scores: Mapping[str, Any]) -> dict[str, Any]:
+        config = {**trained.config, **settings}
+        seconds = points.get(step, trained.seconds * step / trained.steps)
+        swept = {_SETTING_COLUMNS.get(name, name): config.get(name) for name in SWEEPABLE}
+        return {**about, "recipe": recipe_of(config).label, "train_seconds": seconds, **scores, **swept}
+
+    if (models := evaluation.models) is None:
+        for score in evaluation.scores:
+            yield row(score.step, {}, vars(score))
+        return
+    for place, step in enumerate(models.steps):
+        for model, seed in enumerate(models.seeds.tolist()):
+            diverged = np.isnan(models.accuracy[place, model])
+            scores = {"seed": seed, "step": step} if diverged else vars(models.score(place, model))
+            yield row(step, models.settings[models.combination[model]], scores)
 
 
 def build_manifest(
@@ -95,8 +130,11 @@ def build_manifest(
             key=data.key,
             train_examples=data.train_examples,
             test_examples=data.test_examples,
-            sources={Path(file.path).name: _entry(file) for file in raw.files},
+            sources={_source_name(file): _entry(file) for file in raw.files},
             parquet=ParquetFiles(train=_entry(data.train), test=_entry(data.test)),
+            shape=data.shape,
+            skipped=data.skipped,
+            test_split=data.test_split,
         ),
         seed=evaluation.seed,
         seeds=trained.seeds,
@@ -131,6 +169,11 @@ def build_manifest(
 def file_entries(files: Mapping[str, FileDigest]) -> dict[str, FileEntry]:
     """Describe files by digest and size, without their paths on this machine."""
     return {name: _entry(file) for name, file in files.items()}
+
+
+def _source_name(file: FileDigest) -> str:
+    """Return the name of a source, with the characters that the name of a published file may have."""
+    return re.sub(r"[^A-Za-z0-9._-]", "_", Path(file.path).name).lstrip(".")[:100] or "source"
 
 
 def _entry(file: FileDigest) -> FileEntry:

@@ -175,7 +175,7 @@ def _night(run: CatalogedRun, dataset: str) -> Night | None:
     seed, final = run.manifest.config.get("seed"), run.manifest.final  # of several seeds, not that of the model
     night = night_of_seed(seed) if isinstance(seed, int) else None
     day = night or run.manifest.created.date()
-    training = training_name(run.manifest.config, final.step, len(run.manifest.seeds))
+    training = training_name(run.manifest.config, final.step, run.manifest.models)
     return Night(run.manifest.run_id, day, night is not None, final.step, final.accuracy, training)
 
 

@@ -18,11 +18,17 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
 from mnist_bp.documents.champion import EntryReference, GateFigures, LogEntry, PromotionOutcome, PromotionRecord
-from mnist_bp.errors import ChampionError, ChecksumError, DataFormatError, StoreError
+from mnist_bp.errors import ChampionError, ChecksumError, ConfigError, DataFormatError, StoreError
 from mnist_bp.registry.catalog import read_manifest
 from mnist_bp.registry.champion import MAX_ATTEMPTS, append, attempts, read_log
 from mnist_bp.registry.champion_state import ChampionLog
-from mnist_bp.registry.comparison import EnginePredictor, Predictor, PublishedModel, read_published_model
+from mnist_bp.registry.comparison import (
+    EnginePredictor,
+    Predictor,
+    PublishedModel,
+    read_published_model,
+    shape_difference,
+)
 from mnist_bp.registry.gate import GateDecision, GateSettings, decide
 from mnist_bp.registry.log_entries import entry_key, log_prefix, read_entry
 from mnist_bp.registry.promotion_record import read_promotion, record_promotion, refuse_lost_log
@@ -110,6 +116,8 @@ def _challenge(
         reason = f"{exc}; then decide about {run_id} with --resume {run_id}"
         error = type(exc.__cause__).__name__
         return _not_promoted(challenger, "refused", log, reason).model_copy(update={"error": error})
+    except ConfigError as exc:
+        return _not_promoted(challenger, "refused", log, str(exc)).model_copy(update={"error": "ConfigError"})
     entry = _entry_of(store, log, challenger, decision, allow_unsafe=allow_unsafe)
     if isinstance(entry, PromotionRecord):
         return record_promotion(store, entry)
@@ -161,20 +169,37 @@ def _compare(
 
     Raises:
         ChampionError: Files of the champion are damaged or missing.
+        ConfigError: It was trained on images of another size, or with other classes.
     """
     predicted, by_champion, trained_on = predictor.predict(challenger), None, predictor.key
     if (current := log.current) is not None:
         hint = "; restore its files from a copy, or make another run champion with mnist-bp rollback"
         with _as_champion_error(f"the champion of {log.dataset}, {current.run_id},", hint):
             model = read_published_model(store, current.run_id, current.manifest_sha256)
+            _refuse_other_shape(model, challenger)
             by_champion = predictor.predict(model)
         trained_on = model.manifest.dataset.key
-    decision = decide(predictor.labels, predicted, by_champion, settings, challenge=log.challenges + 1)
+    names, challenge = challenger.manifest.dataset.shape.class_names, log.challenges + 1
+    decision = decide(predictor.labels, predicted, by_champion, settings, challenge, len(names), names)
     if trained_on == predictor.key:
         return decision
     figures = decision.figures.model_copy(update={"champion_dataset_key": trained_on})
     changed = f"compared on the present test images of {log.dataset}, which have changed since the champion's run"
     return replace(decision, reason=f"{decision.reason}; {changed}", figures=figures)
+
+
+def _refuse_other_shape(champion: PublishedModel, challenger: PublishedModel) -> None:
+    """Refuse to compare models of two datasets that have one name, but images of two sizes, or other classes.
+
+    Raises:
+        ConfigError: They have.
+    """
+    name = champion.dataset
+    if difference := shape_difference(champion.manifest.dataset.shape, challenger.manifest.dataset.shape):
+        raise ConfigError(
+            f"the champion of {name}, {champion.run_id}, was trained on another dataset of that name, {difference}: "
+            "name the directory of your images differently, or publish under another --artifacts"
+        )
 
 
 @contextmanager

@@ -59,12 +59,12 @@ def publish_run(
         ConflictError: The store has other bytes under one of the names.
         StoreError: The store refused a file, or a file has disappeared from it.
     """
-    store = open_store(config.artifacts)
+    store, config = open_store(config.artifacts), config.with_swept(trained.config)
     files = _find_written(config, trained) or _write_files(store, config, raw, data, trained, evaluation)
     prefix = f"{RUNS}{trained.run_id}"
     manifest = files[MANIFEST]
     others = {name: file for name, file in files.items() if name != MANIFEST}
-    _put_all(store, prefix, others)
+    _put_all(store, prefix, {name: file for name, file in others.items() if name not in _stored(trained)})
     _check_present(store, prefix, others)
     store.put(f"{prefix}/{MANIFEST}", Path(manifest.path), manifest.sha256)
     return PublishedRun(
@@ -76,6 +76,11 @@ def publish_run(
         size=sum(file.size for file in files.values()),
         report_url=url_of(store, f"{prefix}/{REPORT}"),
     )
+
+
+def _stored(trained: TrainedRun) -> Mapping[str, FileDigest]:
+    """Return the files that the parts of a run have put into the store."""
+    return {} if trained.parts is None else trained.parts.files
 
 
 def _find_written(config: RunConfig, trained: TrainedRun) -> dict[str, FileDigest] | None:
@@ -90,7 +95,7 @@ def _find_written(config: RunConfig, trained: TrainedRun) -> dict[str, FileDiges
             name: FileDigest(str(path.parent / name), entry.sha256, entry.size)
             for name, entry in manifest.files.items()
         }
-        _verify(files)
+        _verify({name: file for name, file in files.items() if name not in _stored(trained)})
     except MnistBpError:
         return None
     if (manifest.run_id, manifest.config.get("artifacts")) != (trained.run_id, config.record["artifacts"]):
@@ -104,12 +109,13 @@ def _write_files(
     """Write the files that a published run has in addition to its checkpoints; the manifest if all are intact."""
     directory = Path(trained.directory)
     last = trained.checkpoints[-1]
-    model = load_checkpoint(last.file)[trained.seeds.index(evaluation.seed)]
+    model = load_checkpoint(last.file)[trained.place(evaluation.seed)]
     metadata = checkpoint_metadata(config, data, trained.engine, trained.device, [evaluation.seed], last.step)
     files = {f"checkpoints/{Path(point.file.path).name}": point.file for point in trained.checkpoints}
     files[MODEL] = save_checkpoint(directory / MODEL, [model], metadata)
     files["history.parquet"] = _write(directory / "history.parquet", history_parquet(trained, data.name, evaluation))
     _verify(files)
+    files |= _stored(trained)
     manifest = build_manifest(config.record["artifacts"], raw, data, trained, evaluation, files)
     files[REPORT] = _write(directory / REPORT, render_report(store, manifest, data, trained, evaluation))
     onnx = _onnx(model, config.activation, manifest)  # after the report, which is the same without it

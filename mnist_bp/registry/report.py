@@ -18,7 +18,7 @@ from mnist_bp.registry.nightly import newest_run
 from mnist_bp.report.charts import downsample
 from mnist_bp.report.page import RunLink, report_html
 from mnist_bp.report.script_data import Snapshot, max_snapshots
-from mnist_bp.results import CachedDataset, CheckpointScore, Evaluation, TrainedRun
+from mnist_bp.results import CachedDataset, CheckpointScore, DatasetShape, Evaluation, TrainedRun
 from mnist_bp.storage.interface import Store
 from mnist_bp.training.checkpoints import load_checkpoint
 from mnist_bp.training.evaluation import Evaluator
@@ -40,7 +40,7 @@ def render_report(
         ChecksumError, DataFormatError, StoreError: A file of the run or the dataset is damaged, malformed or missing.
     """
     images, labels = load_split(data.test)
-    snapshots = _snapshots(images, labels, trained, evaluation)
+    snapshots = _snapshots(images, labels, data.shape, trained, evaluation)
     return report_html(
         manifest,
         evaluation,
@@ -52,14 +52,16 @@ def render_report(
     )
 
 
-def _snapshots(images: UInt8Array, labels: UInt8Array, trained: TrainedRun, evaluation: Evaluation) -> list[Snapshot]:
+def _snapshots(
+    images: UInt8Array, labels: UInt8Array, shape: DatasetShape, trained: TrainedRun, evaluation: Evaluation
+) -> list[Snapshot]:
     """Evaluate the run's own model before the first step, and at as many checkpoints as a page holds."""
-    number, seed, recipe = trained.seeds.index(evaluation.seed), evaluation.seed, recipe_of(trained.config)
+    number, seed, recipe = trained.place(evaluation.seed), evaluation.seed, recipe_of(trained.config)
     last = load_checkpoint(trained.checkpoints[-1].file)[number]
     inputs, hidden = last.W1.shape
     classes = last.W2.shape[1]
     engine, _ = choose_engine(trained.engine if trained.device == "cpu" else "auto")
-    evaluator = Evaluator(engine, images, labels, recipe, classes)
+    evaluator = Evaluator(engine, images, labels, recipe, classes, lab=shape.like_mnist)
     untrained = initial_parameters(seed, inputs, hidden, classes, recipe.gain)
     scores = {score.step: score for score in evaluation.checkpoints}
     between = max_snapshots(inputs, hidden, classes) - 2

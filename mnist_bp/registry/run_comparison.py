@@ -13,7 +13,7 @@ from mnist_bp.config import PLACES
 from mnist_bp.documents.manifest import Manifest
 from mnist_bp.errors import ConfigError
 from mnist_bp.model.recipe import recipe_of
-from mnist_bp.registry.comparison import Predictor, PublishedModel
+from mnist_bp.registry.comparison import Predictor, PublishedModel, shape_difference
 from mnist_bp.registry.gate import Classes, mcnemar_p
 from mnist_bp.report.comparison import CheckpointPair, ClassPair, Comparison, DisputedImage, McNemar, Setting, Side
 
@@ -28,7 +28,7 @@ def check_comparable(a: PublishedModel, b: PublishedModel) -> None:
     """Refuse two runs whose comparison says nothing.
 
     Raises:
-        ConfigError: They are one run, or of two datasets.
+        ConfigError: They are one run, or of two datasets, or of one name with images of two sizes or other classes.
     """
     if a.run_id == b.run_id:
         raise ConfigError(f"both names are of run {a.run_id}: expected two runs")
@@ -36,6 +36,11 @@ def check_comparable(a: PublishedModel, b: PublishedModel) -> None:
         raise ConfigError(
             f"{a.run_id} is a run of {a.dataset} and {b.run_id} one of {b.dataset}: their test images differ, so that "
             "neither accuracies nor mistakes can be compared; expected two runs of one dataset, see mnist-bp runs"
+        )
+    if difference := shape_difference(a.manifest.dataset.shape, b.manifest.dataset.shape):
+        raise ConfigError(
+            f"{a.run_id} and {b.run_id} were trained on two datasets named {a.dataset}, {difference}: expected two "
+            "runs on images of one size with the same classes"
         )
 
 
@@ -67,6 +72,7 @@ def compare_runs(a: PublishedModel, b: PublishedModel, predictor: Predictor) -> 
         b_alone=_disputed(right_b & ~right_a, labels, by_a, by_b),
         same_loss=len({recipe_of(run.manifest.config).loss for run in (a, b)}) == 1,
         notes=tuple(_notes(a.manifest, b.manifest, predictor.key)),
+        class_names=a.manifest.dataset.shape.class_names,
     )
 
 

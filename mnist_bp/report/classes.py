@@ -12,6 +12,20 @@ _SCALES: Final = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 """Shares that a full bar can stand for."""
 
 
+MAX_MATRIX: Final = 30
+"""Classes of the largest confusion matrix that a page shows; of more classes, it lists `MAX_CONFUSED` cells."""
+
+MAX_CONFUSED: Final = 20
+
+
+class Confused(NamedTuple):
+    """A pair of classes: how many images of the first are taken for the second."""
+
+    label: int
+    predicted: int
+    number: int
+
+
 class Cell(NamedTuple):
     """A cell of a confusion matrix: a number of images, and the strength of its colour in per cent."""
 
@@ -41,6 +55,17 @@ def confusion_cells(confusion: Confusion) -> list[list[Cell]]:
         [Cell(count, _shade(count / (sum(row) or 1), label == column)) for column, count in enumerate(row)]
         for label, row in enumerate(confusion)
     ]
+
+
+def most_confused(confusion: Confusion) -> list[Confused]:
+    """Return the pairs of classes with the most mistakes, the most frequent first."""
+    pairs = [
+        Confused(label, predicted, number)
+        for label, row in enumerate(confusion)
+        for predicted, number in enumerate(row)
+        if number and label != predicted
+    ]
+    return sorted(pairs, key=lambda pair: -pair.number)[:MAX_CONFUSED]
 
 
 def class_bars(confusion: Confusion) -> tuple[list[ClassBar], str]:

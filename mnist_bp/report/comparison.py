@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
@@ -10,9 +9,10 @@ from pydantic import JsonValue
 
 from mnist_bp.model.parameters import UInt8Array
 from mnist_bp.report.charts import Chart, Line, downsample, layout_chart
-from mnist_bp.report.images import digit_data_url
+from mnist_bp.report.images import count_that_fits, digit_data_url
 from mnist_bp.report.page import MAX_POINTS
 from mnist_bp.report.template import content_policy, icon_data_url, page_environment
+from mnist_bp.results import MNIST_SHAPE, DatasetShape
 
 MAX_IMAGES: Final = 48
 """Images that the page shows for each run; the figures are of all of them."""
@@ -125,6 +125,7 @@ class Comparison:
         b_alone: Those that B alone does.
         same_loss: Whether both losses are of the same kind.
         notes: What else must be known to read the figures, one sentence each.
+        class_names: In the order of the labels.
     """
 
     dataset: str
@@ -138,6 +139,7 @@ class Comparison:
     b_alone: tuple[DisputedImage, ...]
     same_loss: bool
     notes: tuple[str, ...]
+    class_names: tuple[str, ...] = MNIST_SHAPE.class_names
 
     @property
     def verdict(self) -> str:
@@ -157,24 +159,29 @@ class Comparison:
         )
 
 
-def comparison_html(comparison: Comparison, images: UInt8Array) -> bytes:
+def comparison_html(comparison: Comparison, images: UInt8Array, shape: DatasetShape = MNIST_SHAPE) -> bytes:
     """Render the page; equal comparisons give equal bytes.
 
     Args:
         comparison: The comparison.
-        images: The test images, pixels in [0, 255], shape (N, D), each a square.
+        images: The test images, pixels in [0, 255], shape (N, D).
+        shape: Of the images.
     """
+    count = count_that_fits(MAX_IMAGES, shape.inputs)
     page = (
         page_environment()
         .get_template("comparison.html")
         .render(
             about=comparison,
+            names=comparison.class_names,
+            height=shape.height,
+            width=shape.width,
             icon=icon_data_url(),
             policy=content_policy(()),
             sides=(("A", comparison.a), ("B", comparison.b)),
             charts=[_chart(comparison, "accuracy"), *([_chart(comparison, "loss")] if comparison.same_loss else [])],
             alone=[
-                (*names, len(found), [_picture(image, images) for image in found[:MAX_IMAGES]])
+                (*names, len(found), [_picture(image, images, shape) for image in found[:count]])
                 for *names, found in (("A", "B", comparison.a_alone), ("B", "A", comparison.b_alone))
             ],
         )
@@ -191,7 +198,6 @@ def _chart(comparison: Comparison, measure: Literal["accuracy", "loss"]) -> Char
     return layout_chart(measure, lines)
 
 
-def _picture(image: DisputedImage, images: UInt8Array) -> dict[str, Any]:
-    pixels = images[image.index]
-    side = math.isqrt(len(pixels))
-    return {"about": image, "image": digit_data_url(pixels.reshape(side, side))}
+def _picture(image: DisputedImage, images: UInt8Array, shape: DatasetShape) -> dict[str, Any]:
+    pixels = images[image.index].reshape(shape.height, shape.width)
+    return {"about": image, "image": digit_data_url(pixels)}

@@ -22,6 +22,20 @@ _GREY, _PALETTE = 0, 3
 """Colour types; Source: PNG specification, 11.2.2."""
 
 
+MAX_PIXELS: Final = 1_500_000
+"""Pixels of all images of one kind on a page."""
+
+
+def count_that_fits(images: int, pixels: int) -> int:
+    """Return how many images a page shows: fewer of large ones, but at least one.
+
+    Args:
+        images: Their largest number.
+        pixels: Of one image.
+    """
+    return max(1, min(images, MAX_PIXELS // pixels))
+
+
 def digit_data_url(pixels: UInt8Array) -> str:
     """Encode a dataset image unchanged, white ink on black.
 

@@ -72,6 +72,22 @@ globalThis.network = {
     return { W1: mix("W1"), b1: mix("b1"), W2: mix("W2"), b2: mix("b2") };
   },
 
+  /** Returns an image of columns x rows pixels for a drawing of a width: the mean of its ink, in [0, 255], over the area
+   * of each pixel, row by row. */
+  shrink(ink, width, { width: columns, height: rows }) {
+    const height = ink.length / width;
+    const sums = new Float64Array(columns * rows);
+    for (let i = 0; i < ink.length; i++) {
+      if (ink[i] === 0) continue;
+      overlaps(Math.floor(i / width), height, rows, (row, high) => {
+        overlaps(i % width, width, columns, (column, wide) => {
+          sums[row * columns + column] += ink[i] * high * wide;
+        });
+      });
+    }
+    return Uint8Array.from(sums, (sum) => Math.floor((2 * sum + width * height) / (2 * width * height)));
+  },
+
   /** Returns an image of side x side pixels, with a digit in a box of box x box, for a drawing of a width: its ink, in
    * [0, 255], row by row. The steps, and the bytes, are those of mnist_bp/data/digits.py. */
   prepare(ink, width, { side, box, faintest }) {

@@ -19,18 +19,20 @@ from mnist_bp.model.parameters import FloatArray, Model, UInt8Array
 from mnist_bp.model.recipe import recipe_of
 from mnist_bp.report.axes import accuracy_axis, loss_axis
 from mnist_bp.report.charts import Chart, Line, downsample, layout_chart
-from mnist_bp.report.classes import class_bars, confusion_cells
-from mnist_bp.report.images import digit_data_url, weights_data_url
+from mnist_bp.report.classes import MAX_MATRIX, class_bars, confusion_cells, most_confused
+from mnist_bp.report.images import count_that_fits, digit_data_url, weights_data_url
 from mnist_bp.report.script_data import Snapshot, max_snapshots, pixels_text, script_data
 from mnist_bp.report.seeds import collapsed_seeds, layout_histogram
+from mnist_bp.report.sweep import layout_sweep
 from mnist_bp.report.template import content_policy, icon_data_url, page_environment, read_scripts
-from mnist_bp.results import CheckpointScore, Evaluation, Mistake
+from mnist_bp.results import CheckpointScore, DatasetShape, Evaluation, Mistake
 
 MAX_UNITS: Final = 128
 MAX_POINTS: Final = 100
 MAX_SEEDS_DRAWN: Final = 64
 MAX_COLLAPSED: Final = 20
 MAX_ROWS: Final = 40
+MAX_TRAY: Final = 64
 """Limits per chart or table; more would enlarge the page without making it clearer."""
 
 FULL_COLOUR: Final = 0.995
@@ -66,11 +68,13 @@ def report_html(
         previous: The newest run before it.
     """
     recipe, first, last = recipe_of(manifest.config), snapshots[0], snapshots[-1]
-    collapsed = collapsed_seeds(evaluation)
+    sweep = layout_sweep(evaluation.models) if evaluation.models is not None and manifest.sweep else None
+    collapsed = [] if sweep else collapsed_seeds(evaluation)
     charts = _charts(evaluation, first.score, {each.seed for each in collapsed})
     bars, bar_scale = class_bars(last.confusion)
-    units, full_scale = _units(first.model.W1, last.model)
-    data = _script_data(manifest, snapshots, images, labels, charts[0], full_scale) if units else None
+    shape = manifest.dataset.shape
+    units, full_scale = _units(first.model.W1, last.model, shape)
+    data = _script_data(manifest, snapshots, images, labels, charts[0], full_scale)
     scripts = read_scripts()
     page = page_environment().get_template("report.html")
     return page.render(
@@ -83,12 +87,20 @@ def report_html(
         recipe=recipe.label,
         charts=charts,
         rows=_downsampled_rows(manifest.checkpoints),
-        cells=confusion_cells(last.confusion),
+        shape=shape,
+        names=shape.class_names,
+        longest=max(map(len, shape.class_names)),
+        cells=confusion_cells(last.confusion) if shape.classes <= MAX_MATRIX else [],
+        confused=[] if shape.classes <= MAX_MATRIX else most_confused(last.confusion),
         bars=bars,
         bar_scale=bar_scale,
         totals=[sum(row) for row in last.confusion],
-        mistakes=[_mistake(mistake, images) for mistake in evaluation.mistakes],
-        histogram=layout_histogram(evaluation, collapsed) if len(manifest.seeds) > 1 else None,
+        mistakes=[
+            _mistake(mistake, images, shape)
+            for mistake in evaluation.mistakes[: count_that_fits(len(evaluation.mistakes), shape.inputs)]
+        ],
+        histogram=layout_histogram(evaluation, collapsed) if len(manifest.seeds) > 1 and not sweep else None,
+        sweep=sweep,
         collapsed=collapsed,
         collapsed_shown=collapsed[:MAX_COLLAPSED],
         units=units,
@@ -103,7 +115,7 @@ def report_html(
 
 def _charts(evaluation: Evaluation, untrained: CheckpointScore, collapsed: set[int]) -> list[Chart]:
     """Lay out accuracy and loss over steps: of the run's own model, and faintly of the other seeds' models."""
-    scores = [untrained, *evaluation.checkpoints]
+    scores = [untrained, *_own_scores(evaluation)]
     others = [seed for seed in dict.fromkeys(score.seed for score in evaluation.scores) if seed != evaluation.seed]
     drawn = sorted(others, key=lambda seed: seed not in collapsed)[:MAX_SEEDS_DRAWN]
 
@@ -114,15 +126,24 @@ def _charts(evaluation: Evaluation, untrained: CheckpointScore, collapsed: set[i
     def main(measure: str) -> Line:
         return Line("all test images", "main", _points(scores, measure, evaluation.seed))
 
-    lab = downsample([(score.step, score.lab_correct_of_1000 / 1_000) for score in scores], MAX_POINTS)
+    counts = [(score.step, score.lab_correct_of_1000) for score in scores]
+    lab = downsample([(step, count / 1_000) for step, count in counts if count is not None], MAX_POINTS)
+    second = [Line("as in the lab: first 1,000, raw pixels", "second", lab)] if lab else []
     return [
         layout_chart(
             "accuracy",
-            [*faint("accuracy"), Line("as in the lab: first 1,000, raw pixels", "second", lab), main("accuracy")],
+            [*faint("accuracy"), *second, main("accuracy")],
             y_axis=accuracy_axis,
         ),
         layout_chart("loss", [*faint("loss"), main("loss")], y_axis=loss_axis),
     ]
+
+
+def _own_scores(evaluation: Evaluation) -> Sequence[CheckpointScore]:
+    """Return the scores of the run's own model at all checkpoints, also those whose weights are not kept."""
+    if (models := evaluation.models) is None:
+        return evaluation.checkpoints
+    return [models.score(place, models.best) for place in range(len(models.steps))]
 
 
 def _points(scores: Sequence[CheckpointScore], measure: str, seed: int) -> list[tuple[int, float]]:
@@ -135,10 +156,10 @@ def _downsampled_rows(checkpoints: Sequence[CheckpointEntry]) -> list[Checkpoint
     return [point for point in checkpoints if point.step in kept]
 
 
-def _mistake(mistake: Mistake, images: UInt8Array) -> dict[str, Any]:
+def _mistake(mistake: Mistake, images: UInt8Array, shape: DatasetShape) -> dict[str, Any]:
     pixels = images[mistake.index]
-    side = math.isqrt(len(pixels))
-    return {"about": mistake, "image": digit_data_url(pixels.reshape(side, side)), "pixels": pixels_text(pixels)}
+    image = digit_data_url(pixels.reshape(shape.height, shape.width))
+    return {"about": mistake, "image": image, "pixels": pixels_text(pixels)}
 
 
 def _script_data(
@@ -162,40 +183,43 @@ def _script_data(
         _one_of_each(images, labels),
         int(labels[0]),
         manifest.dataset.name,
+        manifest.dataset.shape,
         places,
         full_scale,
     )
 
 
 def _one_of_each(images: UInt8Array, labels: UInt8Array) -> list[tuple[int, UInt8Array]]:
-    """Return the first test image of each class, with the class."""
-    classes, rows = np.unique(labels, return_index=True)
-    return [(int(label), images[row]) for label, row in zip(classes, rows, strict=True)]
+    """Return the first test image of each class, with the class, in order of class; of few classes, if they are large.
+
+    The first test image is among them.
+    """
+    _, rows = np.unique(labels, return_index=True)
+    chosen = np.sort(rows)[: count_that_fits(MAX_TRAY, images.shape[1])]
+    return sorted(((int(labels[row]), images[row]) for row in chosen), key=lambda each: each[0])
 
 
-def _units(start: FloatArray, model: Model) -> tuple[list[dict[str, Any]], tuple[float, float]]:
-    """Return the image of each hidden unit, and the classes it supports and opposes most; none if D is no square.
+def _units(start: FloatArray, model: Model, shape: DatasetShape) -> tuple[list[dict[str, Any]], tuple[float, float]]:
+    """Return the image of each hidden unit, and the classes it supports and opposes most.
 
     Args:
         start: W1 before the first step, shape (D, H).
         model: The model after the last step.
+        shape: Of the images.
 
     Returns:
         The units, and the magnitudes that get the full colour: of a change, and of a weight.
     """
-    inputs, _ = model.W1.shape
-    side = math.isqrt(inputs)
     change = model.W1 - start
     full = _full_scale(change), _full_scale(model.W1)
-    if side * side != inputs:
-        return [], full
+    shown = count_that_fits(MAX_UNITS, shape.inputs)
     return [
         {
-            "learned": weights_data_url(unit.reshape(side, side), full[0]),
+            "learned": weights_data_url(unit.reshape(shape.height, shape.width), full[0]),
             "supports": int(outgoing.argmax()),
             "opposes": int(outgoing.argmin()),
         }
-        for unit, outgoing in zip(change.T[:MAX_UNITS], model.W2, strict=False)
+        for unit, outgoing in zip(change.T[:shown], model.W2, strict=False)
     ], full
 
 

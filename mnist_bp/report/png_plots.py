@@ -165,7 +165,7 @@ def accuracy_figure(runs: Sequence[Manifest], champions: Collection[str]) -> Fig
 
 
 def _training(run: Manifest, *, with_dataset: bool) -> str:
-    name = training_name(run.config, run.final.step, len(run.seeds))
+    name = training_name(run.config, run.final.step, run.models)
     return f"{run.dataset.name}: {name}" if with_dataset else name
 
 

@@ -21,11 +21,11 @@ let pixels; // what the model reads
 let loaded = false; // whether they are a test image, which is read as it is
 
 function digitCanvas() {
-  return Object.assign(document.createElement("canvas"), { width: run.side, height: run.side });
+  return Object.assign(document.createElement("canvas"), { width: run.width, height: run.height });
 }
 
 function paintDigit(canvas, values) {
-  const picture = new ImageData(run.side, run.side);
+  const picture = new ImageData(run.width, run.height);
   values.forEach((value, i) => picture.data.set([255, 255, 255, value], 4 * i));
   canvas.getContext("2d").putImageData(picture, 0, 0);
 }
@@ -42,7 +42,8 @@ function read() {
     row.style.setProperty("--output", blank ? 0 : a2[label].toFixed(4));
     row.lastElementChild.textContent = blank ? "" : a2[label].toFixed(2);
   });
-  find("#verdict").textContent = blank ? "" : best;
+  find("#verdict").textContent = blank ? "" : run.names[best];
+  find("#verdict").classList.toggle("long", run.names[best].length > 2);
   find("#certainty").textContent = blank ? "nothing to read" : a2[best] < 0.5 ? "not sure, perhaps" : "read as";
   paintDigit(seen, pixels);
 }
@@ -50,7 +51,7 @@ function read() {
 function clear() {
   pen.clearRect(0, 0, pad.width, pad.height);
   loaded = false;
-  pixels = new Uint8Array(run.side ** 2);
+  pixels = new Uint8Array(run.width * run.height);
   read();
 }
 
@@ -73,7 +74,7 @@ function readDrawing() {
     if (loaded) return;
     const { data } = pen.getImageData(0, 0, pad.width, pad.height);
     const ink = Uint8Array.from({ length: data.length / 4 }, (_, i) => data[4 * i + 3]);
-    pixels = network.prepare(ink, pad.width, run);
+    pixels = (run.prepared ? network.prepare : network.shrink)(ink, pad.width, run);
     read();
   });
 }
@@ -98,7 +99,12 @@ pad.addEventListener("pointerdown", (event) => {
   if (!run.drawn) return;
   if (loaded) clear();
   pad.setPointerCapture(event.pointerId);
-  Object.assign(pen, { lineWidth: 22, lineCap: "round", lineJoin: "round", strokeStyle: "white" });
+  Object.assign(pen, {
+    lineWidth: Math.max(22, (1.1 * pad.width) / run.width),
+    lineCap: "round",
+    lineJoin: "round",
+    strokeStyle: "white",
+  });
   tip = at(event);
   draw(event);
 });
@@ -109,7 +115,7 @@ find("#clear").addEventListener("click", clear);
 
 for (const { label, pixels: text } of run.images) {
   const button = document.createElement("button");
-  Object.assign(button, { type: "button", className: "digit", ariaLabel: `Load a test image: ${label}` });
+  Object.assign(button, { type: "button", className: "digit", ariaLabel: `Load a test image: ${run.names[label]}` });
   const thumbnail = button.appendChild(digitCanvas());
   paintDigit(thumbnail, network.bytes(text));
   button.addEventListener("click", () => load(text));
@@ -139,8 +145,8 @@ function paintUnits() {
   const start = last > 0 && !find("#as-weights").checked ? models[0].W1 : null;
   const full = start ? run.fullScale.change : run.fullScale.weights;
   tiles.forEach((tile, unit) => {
-    const picture = new ImageData(run.side, run.side);
-    for (let d = 0; d < run.side ** 2; d++) {
+    const picture = new ImageData(run.width, run.height);
+    for (let d = 0; d < run.width * run.height; d++) {
       const at = d * run.hidden + unit;
       const value = (model.W1[at] - (start ? start[at] : 0)) / full;
       picture.data.set(run.colours[value > 0 ? "positive" : "negative"], 4 * d);

@@ -17,11 +17,12 @@ from typing import Any, Final
 
 import numpy as np
 
+from mnist_bp.data.datasets import DATASETS as KNOWN
 from mnist_bp.data.digits import BOX, DATASETS, FAINTEST
-from mnist_bp.model.parameters import FloatArray, Model, UInt8Array
-from mnist_bp.report.classes import Confusion, class_bars, confusion_cells
+from mnist_bp.model.parameters import WIDTH, FloatArray, Model, UInt8Array
+from mnist_bp.report.classes import MAX_MATRIX, Confusion, class_bars, confusion_cells
 from mnist_bp.report.style import NEGATIVE, POSITIVE
-from mnist_bp.results import CheckpointScore
+from mnist_bp.results import CheckpointScore, DatasetShape
 
 MAX_MODEL_SIZE: Final = 8_000_000
 """Characters of the last model; a larger one is left out, and nothing can be drawn."""
@@ -30,6 +31,9 @@ MAX_WEIGHTS_SIZE: Final = 1_700_000
 """Characters of the weights of all steps, unless those of the last alone take more: a page stays below 2 MB."""
 
 MAX_SNAPSHOTS: Final = 40
+
+PAD: Final = 280
+"""Longer side of the drawing area, in pixels."""
 
 LEVELS: Final = 31
 """Levels of each sign in a difference of weights."""
@@ -74,6 +78,7 @@ def script_data(
     images: Sequence[tuple[int, UInt8Array]],
     shown: int,
     dataset: str,
+    shape: DatasetShape,
     places: Sequence[float],
     full_scale: tuple[float, float],
 ) -> dict[str, Any]:
@@ -84,15 +89,20 @@ def script_data(
         activation: Activation of the hidden units.
         images: Test images to choose from: the class and the pixels in [0, 255], shape (D,), of each.
         shown: Class of the one that is read first.
-        dataset: Name of the dataset: only if its images are digits can one be drawn, since only then is it known how
-            they were prepared.
+        dataset: Name of the dataset, which decides how a drawing becomes an image: as MNIST's digits were prepared, or
+            scaled alone, if the images are the user's own. Of others it is not known, so that nothing can be drawn.
+        shape: Of the images, with the names of the classes.
         places: Place of each snapshot on the x axis of the charts, in pixels.
         full_scale: Magnitudes of the change of a weight, and of a weight, that get the full colour.
     """
     last = snapshots[-1].model
-    inputs, hidden = last.W1.shape
+    hidden = last.W1.shape[1]
     return {
-        "side": math.isqrt(inputs),
+        "width": shape.width,
+        "height": shape.height,
+        "names": shape.class_names,
+        "pad": [round(PAD * side / max(shape.width, shape.height)) or 1 for side in (shape.width, shape.height)],
+        "side": WIDTH,
         "box": BOX,
         "faintest": FAINTEST,
         "hidden": hidden,
@@ -106,7 +116,7 @@ def script_data(
                 "step": snapshot.score.step,
                 "accuracy": f"{snapshot.score.accuracy:.4f}",
                 "x": place,
-                "cells": confusion_cells(snapshot.confusion),
+                "cells": confusion_cells(snapshot.confusion) if shape.classes <= MAX_MATRIX else [],
                 **_bars(snapshot.confusion),
                 **(_difference(snapshot.model, last) if snapshot.model is not last else {}),
                 "rest": _float32_text(snapshot.model.b1, snapshot.model.W2, snapshot.model.b2),
@@ -115,7 +125,8 @@ def script_data(
         ],
         "images": [{"label": label, "pixels": pixels_text(pixels)} for label, pixels in images],
         "shown": shown,
-        "drawn": dataset in DATASETS,
+        "drawn": dataset in DATASETS or dataset not in KNOWN,
+        "prepared": dataset in DATASETS,
     }
 
 

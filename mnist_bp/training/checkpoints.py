@@ -6,7 +6,7 @@ The tensors are W1, b1, W2 and b2. Where several models are trained in parallel,
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ import numpy as np
 import safetensors.numpy
 
 from mnist_bp.errors import DataFormatError
-from mnist_bp.model.parameters import CLASSES, PIXELS, Model, Parameters
+from mnist_bp.model.parameters import FloatArray, Model, Parameters
 from mnist_bp.results import FileDigest
 from mnist_bp.storage.files import write_bytes
 from mnist_bp.storage.reading import read_verified
@@ -65,12 +65,24 @@ def decode_checkpoint(content: bytes, what: str) -> list[Model]:
     except Exception as exc:  # safetensors raises errors of many types, some of them undocumented
         raise DataFormatError(f"{what} is not a safetensors file: {exc}; {hint}") from exc
     found = {name: (tensor.dtype.name, tensor.shape) for name, tensor in tensors.items()}
-    hidden = tensors["b1"].shape[-1] if "b1" in tensors and tensors["b1"].ndim else 0
-    shapes = {"W1": (PIXELS, hidden), "b1": (hidden,), "W2": (hidden, CLASSES), "b2": (CLASSES,)}
+    inputs, hidden, classes = _last_axis(tensors, "W1", 2), _last_axis(tensors, "b1"), _last_axis(tensors, "b2")
+    shapes = {"W1": (inputs, hidden), "b1": (hidden,), "W2": (hidden, classes), "b2": (classes,)}
     many = tensors["b1"].shape[:1] if hidden and tensors["b1"].ndim == 2 else ()
-    if found != {name: ("float32", (*many, *shape)) for name, shape in shapes.items()} or 0 in many:
+    if (
+        not inputs
+        or not hidden
+        or classes < 2
+        or found != {name: ("float32", (*many, *shape)) for name, shape in shapes.items()}
+        or 0 in many
+    ):
         raise DataFormatError(f"{what} is not a checkpoint of this network: it has {found or 'no tensors'}; {hint}")
     stacked: Model = Parameters(**tensors)
     if not many:
         return [stacked]
     return [Parameters(*model) for model in zip(*stacked, strict=True)]
+
+
+def _last_axis(tensors: Mapping[str, FloatArray], name: str, axis: int = 1) -> int:
+    """Return the length of an axis of a tensor, counted from the last; 0 if it has no such axis."""
+    shape = tensors[name].shape if name in tensors else ()
+    return shape[-axis] if len(shape) >= axis else 0

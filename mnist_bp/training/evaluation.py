@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import replace
 from functools import partial
 from statistics import fmean, median, stdev
@@ -51,16 +52,30 @@ class Evaluator:
         labels: Classes in [0, K), shape (N,).
         recipe: Of the models: decides their activation and the loss.
         classes: K, at least 2.
+        lab: Whether to score as the lab did as well; see `DatasetShape.like_mnist`.
     """
 
     def __init__(
-        self, engine: Engine, images: UInt8Array, labels: UInt8Array, recipe: Recipe, classes: int = 10
+        self,
+        engine: Engine,
+        images: UInt8Array,
+        labels: UInt8Array,
+        recipe: Recipe,
+        classes: int = 10,
+        *,
+        lab: bool = True,
     ) -> None:
         self._recipe = recipe
         self._data = engine.load(images, labels, classes)
-        self._first = engine.load(images[:LAB_EXAMPLES], labels[:LAB_EXAMPLES], classes)
+        self._first = engine.load(images[:LAB_EXAMPLES], labels[:LAB_EXAMPLES], classes) if lab else None
         self._labels = labels.astype(np.int64)
         self._t = np.eye(classes, dtype=np.float32)[labels]  # (N, K)
+
+    def with_recipe(self, recipe: Recipe) -> Evaluator:
+        """Return an evaluator of models of another recipe on the same images."""
+        other = copy(self)
+        other._recipe = recipe
+        return other
 
     def score(self, seed: int, step: int, model: Model) -> CheckpointScore:
         """Score one model.
@@ -81,8 +96,14 @@ class Evaluator:
             accuracy_per_class=tuple((confusion.diagonal() / confusion.sum(1).clip(min=1)).tolist()),
         )
 
-    def lab_correct(self, model: Model) -> int:
-        """Count how many of the first 1,000 images are classified correctly from raw pixels in [0, 255]."""
+    def lab_correct(self, model: Model) -> int | None:
+        """Count how many of the first 1,000 images are classified correctly from raw pixels in [0, 255].
+
+        Returns:
+            None if the images are not scored as the lab did.
+        """
+        if self._first is None:
+            return None
         predicted = self._first.predict(model, self._recipe.activation, scale=1).argmax(1)
         return int((predicted == self._labels[:LAB_EXAMPLES]).sum())
 
@@ -140,12 +161,13 @@ def evaluate_run(data: CachedDataset, trained: TrainedRun, *, on_progress: Progr
         ChecksumError, DataFormatError, StoreError: A file is damaged, malformed or missing.
     """
     engine, _ = choose_engine(trained.engine if trained.device == "cpu" else "auto")
-    recipe = recipe_of(trained.config)
-    test, validation = Evaluator(engine, *load_split(data.test), recipe), None
+    recipe, shape = recipe_of(trained.config), data.shape
+    test = Evaluator(engine, *load_split(data.test), recipe, shape.classes, lab=shape.like_mnist)
+    validation = None
     if trained.validation_examples:
         images, labels = load_split(data.train)
         held_out = slice(-trained.validation_examples, None)
-        validation = Evaluator(engine, images[held_out], labels[held_out], recipe)
+        validation = Evaluator(engine, images[held_out], labels[held_out], recipe, shape.classes, lab=False)
     every: list[CheckpointScore] = []
     for number, point in enumerate(trained.checkpoints, start=1):
         models = load_checkpoint(point.file)
@@ -168,15 +190,18 @@ def _describe(scores: Sequence[CheckpointScore]) -> str:
     """Summarize the scores of all models at one checkpoint in one line."""
     if len(scores) == 1:
         (score,) = scores
-        lab = f"lab {score.lab_correct_of_1000}/1,000"
-        return f"accuracy {score.accuracy:.4f}  {lab}  loss {score.loss:.4f}"
+        lab = "" if score.lab_correct_of_1000 is None else f"lab {score.lab_correct_of_1000}/1,000  "
+        return f"accuracy {score.accuracy:.4f}  {lab}loss {score.loss:.4f}"
     accuracies = [score.accuracy for score in scores]
     return f"accuracy {median(accuracies):.4f} (median), {min(accuracies):.4f} to {max(accuracies):.4f}"
 
 
 def seed_statistics(evaluation: Evaluation) -> SeedStatistics:
     """Summarize the test accuracies of all models of a run after the last step."""
-    accuracies = [score.accuracy for score in evaluation.final_scores]
+    if evaluation.models is not None:
+        accuracies = evaluation.models.final_accuracies.tolist()
+    else:
+        accuracies = [score.accuracy for score in evaluation.final_scores]
     return SeedStatistics(
         mean=fmean(accuracies),
         median=median(accuracies),

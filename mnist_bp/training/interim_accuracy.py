@@ -35,6 +35,7 @@ class InterimAccuracy:
         held_out: Number of images at its end that the run does not train on; may be 0.
         models: Number of models to score, at least 1.
         activation: Activation of their hidden units.
+        classes: K.
     """
 
     def __init__(
@@ -45,10 +46,11 @@ class InterimAccuracy:
         held_out: int,
         models: int,
         activation: Activation,
+        classes: int = 10,
     ) -> None:
         count = min(held_out or len(images), max(MIN_IMAGES, MAX_IMAGES // models))
         self._labels = labels[-count:].astype(np.int64)
-        self._data = engine.load(images[-count:], labels[-count:])
+        self._data = engine.load(images[-count:], labels[-count:], classes)
         self._activation = activation
         self.name: Final = "held-out accuracy" if held_out else "training accuracy"
 

@@ -26,6 +26,8 @@ class InterruptedRun:
         step: Step of its newest checkpoint; 0 before the first.
         steps: Its last step.
         in_progress: Whether a process is working on it.
+        parts: Number of its parts; None for a run that is not in parts. Its step is 0 until all are trained.
+        trained_parts: Number of those that are trained.
     """
 
     run_id: str
@@ -37,10 +39,15 @@ class InterruptedRun:
     step: int
     steps: int
     in_progress: bool
+    parts: int | None = None
+    trained_parts: int = 0
 
     @property
     def status(self) -> str:
         """Describe how far the run came."""
+        if self.parts is not None and self.trained_parts < self.parts:
+            state = "in progress" if self.in_progress else "interrupted"
+            return f"{state}, {self.trained_parts:,} of {self.parts:,} parts are trained"
         if self.in_progress:
             return f"in progress, newest checkpoint step {self.step:,} of {self.steps:,}"
         if self.step == self.steps:
@@ -60,6 +67,7 @@ def find_interrupted_run(data_dir: str | Path, run_id: str) -> InterruptedRun | 
     known = Journal(directory).read()
     if known is None:
         return None
+    parts = known.start.parts
     return InterruptedRun(
         run_id=run_id,
         directory=str(directory),
@@ -67,9 +75,11 @@ def find_interrupted_run(data_dir: str | Path, run_id: str) -> InterruptedRun | 
         dataset=known.start.dataset,
         engine=known.start.engine,
         seeds=known.start.seeds,
-        step=max(known.checkpoints, default=0),
+        step=known.start.config["steps"] if len(known.parts) == parts else max(known.checkpoints, default=0),
         steps=known.start.config["steps"],
         in_progress=is_locked(directory),
+        parts=parts,
+        trained_parts=len(known.parts),
     )
 
 

@@ -3,6 +3,7 @@
     <data dir>/runs/<run id>/journal.jsonl
 
 The first line is the start. A checkpoint gets a line once its file is durable, so a file without a line does not count.
+So does a part of a run in parts, once its files are in the store and its scores are in a file of the run's directory.
 A resumption gets a line too, which cancels the checkpoints after the step that it starts from. Reading stops at the
 first line that a power cut tore or that was damaged since; what followed is trained again.
 """
@@ -15,6 +16,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from mnist_bp.data.own.address import is_own
 from mnist_bp.errors import ChecksumError, ConfigError, DataFormatError, StoreError
 from mnist_bp.layout import checkpoint_path
 from mnist_bp.results import CheckpointFile, FileDigest, ResumePoint
@@ -29,7 +31,27 @@ JOURNAL_VERSION: Final = 2
 CheckpointsByStep = dict[int, CheckpointFile]
 """Checkpoints of a run, in order of step."""
 
+PARTS: Final = "scores"
+"""Directory of the parts' scores, below the run's."""
+
 _HINT: Final = "start a new run, without --resume"
+
+
+@dataclass(frozen=True)
+class RecordedPart:
+    """A part whose files are in the store.
+
+    Args:
+        number: Of the part.
+        files: The files in the store, by name below the run's prefix, which is also their path here.
+        scores: The file of its scores, on this machine.
+        elapsed: Seconds that the run had taken when the part was recorded.
+    """
+
+    number: int
+    files: tuple[FileDigest, ...]
+    scores: FileDigest
+    elapsed: float
 
 
 @dataclass(frozen=True)
@@ -48,6 +70,7 @@ class RunStart:
         device: Device that it computes on.
         engine_notice: Why this is not the engine that would have been chosen, or None.
         certificate: Gradient check of the engine before the first step.
+        parts: Number of parts, or None for a run that is not in parts.
     """
 
     run_id: str
@@ -61,6 +84,7 @@ class RunStart:
     device: str
     engine_notice: str | None
     certificate: Mapping[str, Any]
+    parts: int | None = None
 
     def refuse_changes(self, given: Mapping[str, Any]) -> None:
         """Check that a run is resumed with the settings that it was started with.
@@ -94,10 +118,12 @@ class RunStart:
             ConfigError: The dataset is another one; names both.
         """
         if (dataset, key) != (self.dataset, self.dataset_key):
+            cause = "another version of mnist-bp prepared; resume it with the version that it was started with"
+            if is_own(place := str(self.config.get("dataset"))):
+                cause = f"{place} has since its files were changed; restore them from a copy"
             raise ConfigError(
                 f"run {self.run_id} was started on {self.dataset} with the key {self.dataset_key}, and cannot be "
-                f"resumed on {dataset} with the key {key}, which another version of mnist-bp prepared; "
-                "resume it with the version that it was started with, or start a new run"
+                f"resumed on {dataset} with the key {key}, which {cause}, or start a new run"
             )
 
 
@@ -112,6 +138,7 @@ class JournalState:
         certificate: The latest one: an engine is certified again whenever a run is resumed.
         intact: The lines that count, as bytes.
         damage: Which line is the first that does not count, and why, or None.
+        parts: As recorded, by number; whether the files are still intact is not checked.
     """
 
     start: RunStart
@@ -120,6 +147,7 @@ class JournalState:
     certificate: Mapping[str, Any]
     intact: bytes
     damage: str | None
+    parts: Mapping[int, RecordedPart]
 
 
 class Journal:
@@ -163,7 +191,26 @@ class Journal:
             StoreError: The disk is full or read-only, or the journal was removed; it is not created again.
         """
         about = {"step": point.step, "sha256": point.file.sha256, "size": point.file.size, "seconds": point.seconds}
-        line = checksummed_json.dumps({"kind": "checkpoint", **about}, indent=None)
+        self._append({"kind": "checkpoint", **about})
+
+    def add_part(self, part: RecordedPart) -> None:
+        """Append a part whose files are in the store, and whose scores are durable.
+
+        Raises:
+            StoreError: As `add_checkpoint`.
+        """
+        self._append(
+            {
+                "kind": "part",
+                "number": part.number,
+                "files": [{"name": file.path, "sha256": file.sha256, "size": file.size} for file in part.files],
+                "scores": {"sha256": part.scores.sha256, "size": part.scores.size},
+                "elapsed": part.elapsed,
+            }
+        )
+
+    def _append(self, entry: dict[str, Any]) -> None:
+        line = checksummed_json.dumps(entry, indent=None)
         with writing_to(self.path), open_regular(self.path, os.O_RDWR) as file:
             file.seek(0, os.SEEK_END)
             file.write(line)
@@ -191,10 +238,11 @@ class Journal:
                 return None
             content = read_document(self.path, _HINT)
         first, *others = content.removesuffix(b"\n").split(b"\n")
-        from mnist_bp.training.journal_lines import CheckpointLine, parse_line
+        from mnist_bp.training.journal_lines import CheckpointLine, PartLine, parse_line
 
         start, intact, damage = self._start(first), [first], None
         checkpoints: CheckpointsByStep = {}
+        parts: dict[int, RecordedPart] = {}
         resumed: list[ResumePoint] = []
         certificate = start.certificate
         for number, line in enumerate(others, start=2):
@@ -208,12 +256,20 @@ class Journal:
             if isinstance(entry, CheckpointLine):
                 file = FileDigest(str(checkpoint_path(self.directory, entry.step)), entry.sha256, entry.size)
                 checkpoints[entry.step] = CheckpointFile(entry.step, file, entry.seconds)
+            elif isinstance(entry, PartLine):
+                files = tuple(FileDigest(file.name, file.sha256, file.size) for file in entry.files)
+                scores = FileDigest(str(self.scores_path(entry.number)), entry.scores.sha256, entry.scores.size)
+                parts[entry.number] = RecordedPart(entry.number, files, scores, entry.elapsed)
             else:
                 resumed.append(ResumePoint(entry.step, entry.sha256, entry.at))
                 certificate = entry.certificate
                 checkpoints = {step: point for step, point in checkpoints.items() if step <= entry.step}
         content = b"\n".join(intact) + b"\n"
-        return JournalState(start, checkpoints, tuple(resumed), certificate, content, damage)
+        return JournalState(start, checkpoints, tuple(resumed), certificate, content, damage, parts)
+
+    def scores_path(self, number: int) -> Path:
+        """Return the path of the scores of a part."""
+        return self.directory / PARTS / f"part-{number:05d}.safetensors"
 
     def _start(self, line: bytes) -> RunStart:
         where = f"{self.path}, line 1,"

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from mnist_bp.storage import checksummed_json
-from mnist_bp.storage.schema import Count, FrozenModel, Sha256, Size, validate
+from mnist_bp.storage.schema import Count, FileName, FrozenModel, Sha256, Size, validate
 
 StartT = TypeVar("StartT")
 
@@ -21,6 +21,25 @@ class CheckpointLine(FrozenModel):
     sha256: Sha256
     size: Size
     seconds: Annotated[float, Field(gt=0, le=1e12)]
+
+
+class _File(FrozenModel):
+    sha256: Sha256
+    size: Size
+
+
+class _StoredFile(_File):
+    name: FileName
+
+
+class PartLine(FrozenModel):
+    """A part whose files are in the store; see `mnist_bp.training.journal.RecordedPart`."""
+
+    kind: Literal["part"]
+    number: Count
+    files: tuple[_StoredFile, ...]
+    scores: _File
+    elapsed: Annotated[float, Field(ge=0, le=1e12)]
 
 
 class ResumptionLine(FrozenModel):
@@ -41,7 +60,7 @@ class _Settings(BaseModel):
     steps: Annotated[Count, Field(gt=0)]
 
 
-Line = Annotated[CheckpointLine | ResumptionLine, Field(discriminator="kind")]
+Line = Annotated[CheckpointLine | PartLine | ResumptionLine, Field(discriminator="kind")]
 
 
 def check_start(model: type[StartT], entry: Mapping[str, Any], where: str, hint: str) -> StartT:
@@ -56,12 +75,12 @@ def check_start(model: type[StartT], entry: Mapping[str, Any], where: str, hint:
     return start
 
 
-def parse_line(line: bytes, where: str) -> CheckpointLine | ResumptionLine:
+def parse_line(line: bytes, where: str) -> CheckpointLine | PartLine | ResumptionLine:
     """Parse any line but the first.
 
     Raises:
         ChecksumError: The line is damaged.
-        DataFormatError: It is neither a checkpoint nor a resumption.
+        DataFormatError: It is no checkpoint, part or resumption.
     """
     hint = "what it and later lines record is trained again"
     entry = checksummed_json.loads(line + b"\n", where, hint)

@@ -15,8 +15,9 @@ from mnist_bp.engines.interface import Batches, ResidentData
 from mnist_bp.engines.parallel import on_every_core
 from mnist_bp.errors import DivergenceError
 from mnist_bp.model import rng
-from mnist_bp.model.parameters import CLASSES, PIXELS, WIDTH, Model, UInt8Array, all_finite, initial_parameters
+from mnist_bp.model.parameters import WIDTH, Model, UInt8Array, all_finite, initial_parameters
 from mnist_bp.model.recipe import Recipe
+from mnist_bp.results import MNIST_SHAPE, DatasetShape
 from mnist_bp.training.shifts import Shifts
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 CHUNK_STEPS: Final = 1_000
 """Largest number of steps between two readings of the clock, each with a check that the weights are finite."""
 
-_CHUNK_EXAMPLES: Final = 100_000
+CHUNK_EXAMPLES: Final = 100_000
 """Largest number of examples between them, so that large batches do not make the readings rare."""
 
 
@@ -95,24 +96,33 @@ class ExampleOrder:
                 self._offsets = np.zeros(self._examples, np.int32)
 
 
-def initial_models(config: RunConfig, seeds: Sequence[int]) -> list[Model]:
-    """Draw the model of each seed; its other settings come from the configuration."""
-    draw = partial(initial_parameters, inputs=PIXELS, hidden=config.hidden, classes=CLASSES, gain=config.recipe.gain)
-    return on_every_core(draw, seeds)
+def initial_models(config: RunConfig, seeds: Sequence[int], shape: DatasetShape = MNIST_SHAPE) -> list[Model]:
+    """Draw the model of each seed.
+
+    Args:
+        config: Its other settings.
+        seeds: One for each model.
+        shape: The images that it reads, and its classes.
+    """
+    sizes = {"inputs": shape.inputs, "hidden": config.hidden, "classes": shape.classes}
+    return on_every_core(partial(initial_parameters, **sizes, gain=config.recipe.gain), seeds)
 
 
-def example_orders(config: RunConfig, images: UInt8Array, seeds: Sequence[int]) -> list[ExampleOrder]:
+def example_orders(
+    config: RunConfig, images: UInt8Array, seeds: Sequence[int], width: int = WIDTH
+) -> list[ExampleOrder]:
     """Return the order of the training images for each seed, with their shifts.
 
     Args:
         config: Recipe and batch size; its seeds are not used.
         images: Training images, shape (N, D).
         seeds: One for each model.
+        width: Pixels in a row of an image.
 
     Raises:
         ConfigError: The images cannot be moved as the recipe says.
     """
-    shifts = Shifts(images, WIDTH, config.shift) if config.shift else None
+    shifts = Shifts(images, width, config.shift) if config.shift else None
     return [ExampleOrder(seed, len(images), config.batch_size, config.recipe, shifts) for seed in seeds]
 
 
@@ -152,7 +162,7 @@ def train(
         DivergenceError: A parameter became infinite or not a number; names the step.
     """
     recipe = config.recipe
-    chunk = max(1, min(CHUNK_STEPS, _CHUNK_EXAMPLES // config.batch_size))
+    chunk = max(1, min(CHUNK_STEPS, CHUNK_EXAMPLES // config.batch_size))
     models, step = list(models), start
     while step < config.steps:
         checkpoint_at = min(config.steps, (step // config.checkpoint_every + 1) * config.checkpoint_every)

@@ -11,6 +11,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from mnist_bp.config import RunConfig
+from mnist_bp.data.own.address import recorded_dataset
 from mnist_bp.engines.choose import choose_engine
 from mnist_bp.errors import ConfigError, DataFormatError, MnistBpError
 from mnist_bp.layout import LATEST, MANIFEST, PROMOTION, RUN_ID, RUN_ID_START, match_run_id, run_directory, run_key
@@ -47,8 +48,7 @@ class RunRequest:
         if self.started_engine is not None:
             return self.started_engine
         config = self.config
-        models = len(config.seed_list)
-        return choose_engine(config.engine, config.hidden, config.batch_size, models, config.shift)[0].name
+        return choose_engine(config.engine, *config.largest)[0].name
 
 
 def load_resumable_run(name: str, config: RunConfig, given: Mapping[str, Any]) -> RunRequest:
@@ -154,9 +154,15 @@ def _unknown(run_id: str, data_dir: str) -> ConfigError:
 
 
 def _recorded_config(start: RunStart, given: RunConfig) -> RunConfig:
-    own = {"data_dir": given.data_dir, "track": given.track, "certify": given.certify}  # of this process
+    own = {
+        "data_dir": given.data_dir,
+        "track": given.track,
+        "certify": given.certify,
+        "runner": given.runner,
+    }  # of this process
     try:
-        config = RunConfig.model_validate({**start.config, "dataset": start.dataset, **own})
+        dataset = recorded_dataset(start.config, start.dataset)
+        config = RunConfig.model_validate({**start.config, "dataset": dataset, **own})
     except ValidationError as exc:
         fields = ", ".join(str(error["loc"][0]) for error in exc.errors() if error["loc"])
         raise ConfigError(

@@ -20,12 +20,13 @@ from mnist_bp.engines.interface import Engine
 from mnist_bp.errors import ChecksumError, ConfigError, DataFormatError, DivergenceError, StoreError
 from mnist_bp.layout import checkpoint_path, new_run_id, run_directory
 from mnist_bp.model.parameters import Model
-from mnist_bp.results import CachedDataset, CheckpointFile, Progress, ResumePoint, TrainedRun
+from mnist_bp.results import CachedDataset, CheckpointFile, DatasetShape, Progress, ResumePoint, TrainedRun
 from mnist_bp.storage.reading import read_verified
 from mnist_bp.training.checkpoints import load_checkpoint, save_checkpoint
 from mnist_bp.training.interim_accuracy import InterimAccuracy
 from mnist_bp.training.journal import CheckpointsByStep, Journal, JournalState, RunStart
 from mnist_bp.training.loop import checkpoint_steps, example_orders, initial_models, train
+from mnist_bp.training.shifts import check_shift
 from mnist_bp.training.workspace import lock_run
 
 if TYPE_CHECKING:
@@ -71,9 +72,9 @@ def train_run(
                 logger.info(f"train       resuming at step {max(checkpoints, default=0):,} of {config.steps:,}")
         if config.steps not in checkpoints:
             if known is None:
-                engine = _start(config, data, journal, run_id)
+                engine = start_run(config, data, journal, run_id)
             else:
-                engine = _resume(config, journal, known, checkpoints)
+                engine = resume_run(config, data.shape, journal, known, checkpoints)
             try:
                 _train(config, data, engine, journal, checkpoints, on_progress)
             except DivergenceError as exc:
@@ -96,16 +97,17 @@ def checkpoint_metadata(
     }
 
 
-def _start(config: RunConfig, data: CachedDataset, journal: Journal, run_id: str) -> Engine:
+def start_run(
+    config: RunConfig, data: CachedDataset, journal: Journal, run_id: str, parts: int | None = None
+) -> Engine:
     """Choose and certify the engine of a new run, and begin its journal."""
-    if config.activation == "relu" and config.initial == "normal":
+    if any(each.activation == "relu" and each.initial == "normal" for each in config.variants):
         logger.warning(
             "activation relu with initial weights from N(0, 1): outputs are saturated at 0 or 1 from the first step, "
             "so that the network hardly learns; set initial to scaled"
         )
-    models = len(config.seed_list)
-    engine, notice = choose_engine(config.engine, config.hidden, config.batch_size, models, config.shift)
-    certificate = _certify(config, engine, notice)
+    engine, notice = choose_engine(config.engine, *config.largest, data.shape)
+    certificate = _certify(config, data.shape, engine, notice)
     journal.begin(
         RunStart(
             run_id=run_id,
@@ -119,6 +121,7 @@ def _start(config: RunConfig, data: CachedDataset, journal: Journal, run_id: str
             device=certificate.device,
             engine_notice=notice,
             certificate=certificate.record,
+            parts=parts,
         )
     )
     return engine
@@ -142,18 +145,20 @@ def _intact_checkpoints(config: RunConfig, known: JournalState) -> CheckpointsBy
     return intact
 
 
-def _resume(config: RunConfig, journal: Journal, known: JournalState, checkpoints: CheckpointsByStep) -> Engine:
+def resume_run(
+    config: RunConfig, shape: DatasetShape, journal: Journal, known: JournalState, checkpoints: CheckpointsByStep
+) -> Engine:
     """Find the engine that a run was started with, certify it, and record where the run is resumed from."""
     start = known.start
     try:
-        engine = same_engine(start.engine, start.device, config.hidden, config.batch_size)
+        engine = same_engine(start.engine, start.device, *config.largest[:2], shape)
     except ConfigError as exc:
         raise ConfigError(
             f"run {start.run_id} was started with the {start.engine} engine on {start.device}, and another engine "
             "computes other bits; resume it on a machine where that engine runs, or start a new run. "
             f"Cause: {exc}"
         ) from exc
-    certificate = _certify(config, engine, start.engine_notice)
+    certificate = _certify(config, shape, engine, start.engine_notice)
     step = max(checkpoints, default=0)
     sha256 = checkpoints[step].file.sha256 if step else None
     point = ResumePoint(step, sha256, datetime.now(UTC).isoformat(timespec="seconds"))
@@ -161,9 +166,12 @@ def _resume(config: RunConfig, journal: Journal, known: JournalState, checkpoint
     return engine
 
 
-def _certify(config: RunConfig, engine: Engine, notice: str | None) -> Certificate:
+def _certify(config: RunConfig, shape: DatasetShape, engine: Engine, notice: str | None) -> Certificate:
+    check_shift(shape, config.largest.shift)
     again = config.certify == "always"
-    certificate = certified(engine, config.hidden, config.batch_size, config.recipe, again=again)
+    certificate, *_ = [
+        certified(engine, each.hidden, each.batch_size, each.recipe, shape, again=again) for each in config.variants
+    ]
     if notice:
         logger.warning(notice)
     logger.info(f"train       {certificate.summary}")
@@ -182,9 +190,10 @@ def _train(
     images, labels = load_split(data.train)
     held_out = config.held_out(data.train_examples)
     examples = len(images) - held_out
-    interim = InterimAccuracy(engine, images, labels, held_out, len(config.seed_list), config.activation)
-    resident = engine.load(images[:examples], labels[:examples])
-    orders = example_orders(config, images[:examples], config.seed_list)
+    shape, models = data.shape, len(config.seed_list)
+    interim = InterimAccuracy(engine, images, labels, held_out, models, config.activation, shape.classes)
+    resident = engine.load(images[:examples], labels[:examples], shape.classes)
+    orders = example_orders(config, images[:examples], config.seed_list, shape.width)
     del images  # the engine has its own copy
 
     def speed(step: int, seconds: float) -> str:
@@ -196,9 +205,8 @@ def _train(
 
     start = max(checkpoints, default=0)
     seconds = checkpoints[start].seconds if start else 0.0
-    for reached in train(
-        config, resident, _models_at(config, checkpoints, start), orders, report, start=start, seconds=seconds
-    ):
+    initial = _models_at(config, shape, checkpoints, start)
+    for reached in train(config, resident, initial, orders, report, start=start, seconds=seconds):
         journal.check_exists()
         about = checkpoint_metadata(config, data, engine.name, engine.device, config.seed_list, reached.step)
         file = save_checkpoint(checkpoint_path(journal.directory, reached.step), reached.models, about)
@@ -208,11 +216,11 @@ def _train(
         logger.info(f"train       {taken}  {interim.describe(reached.models)}")
 
 
-def _models_at(config: RunConfig, checkpoints: CheckpointsByStep, step: int) -> list[Model]:
+def _models_at(config: RunConfig, shape: DatasetShape, checkpoints: CheckpointsByStep, step: int) -> list[Model]:
     """Read the models of a checkpoint, or draw those of step 0 from their seeds."""
     if step:
         return load_checkpoint(checkpoints[step].file)
-    return initial_models(config, config.seed_list)
+    return initial_models(config, config.seed_list, shape)
 
 
 def _trained_run(journal: Journal, checkpoints: CheckpointsByStep) -> TrainedRun:

@@ -14,6 +14,30 @@ from mnist_bp.engines.interface import MAX_OFFSET
 from mnist_bp.errors import ConfigError
 from mnist_bp.model import rng
 from mnist_bp.model.parameters import UInt8Array
+from mnist_bp.results import DatasetShape
+
+
+def check_shift(shape: DatasetShape, reach: int) -> None:
+    """Check that images can be moved, before they are read.
+
+    Args:
+        shape: Of the images.
+        reach: Largest shift along an axis, in pixels; 0 if they are not moved.
+
+    Raises:
+        ConfigError: They are too small or too wide; states the figures.
+    """
+    smaller = min(shape.height, shape.width)
+    if reach and smaller <= 2 * reach:
+        raise ConfigError(
+            f"shift {reach}: expected at most {(smaller - 1) // 2} for images of {shape.width} x {shape.height} pixels"
+        )
+    _check_width(shape.width, reach)
+
+
+def _check_width(width: int, reach: int) -> None:
+    if reach * (width + 1) > MAX_OFFSET:
+        raise ConfigError(f"shift {reach}: expected at most {MAX_OFFSET // (width + 1)} for images {width} pixels wide")
 
 
 class Shifts:
@@ -34,10 +58,7 @@ class Shifts:
                 f"shift {reach}: expected images of a known width, and {images.shape[1]} pixels are not whole rows of "
                 f"{width}; use shift 0"
             )
-        if reach * (width + 1) > MAX_OFFSET:
-            raise ConfigError(
-                f"shift {reach}: expected at most {MAX_OFFSET // (width + 1)} for images {width} pixels wide"
-            )
+        _check_width(width, reach)
         self._reach, self._width = reach, width
         filled = images.reshape(len(images), -1, width) != 0
         across, down = filled.any(1), filled.any(2)  # whether a column or a row has a nonzero pixel

@@ -269,3 +269,18 @@ def test_models_are_trained_on_separate_cores(monkeypatch: pytest.MonkeyPatch) -
     models = [initial_parameters(seed, 8, 3, 2) for seed in (1, 2)]
     data.advance(models, [unmoved(np.zeros((1, 2), np.int64), 0.5)] * 2, LAB)
     assert len(threads) == 2
+
+
+def test_a_dataset_in_read_only_memory_trains_to_the_same_bits_and_is_not_copied() -> None:
+    draw = np.random.RandomState(1)
+    images, labels = draw.randint(256, size=(40, 16)).astype(np.uint8), draw.randint(3, size=40).astype(np.uint8)
+    batches, model = unmoved(draw.randint(40, size=(20, 5)), 0.5), initial_parameters(1, 16, 5, 3)
+    (expected,) = CpuEngine().load(images.copy(), labels.copy(), 3).advance([model], [batches], LAB)
+    for array in (images, labels, *batches):
+        array.flags.writeable = False
+    data = CpuEngine().load(images, labels, 3)
+    data.words.flags.writeable = data.starts.flags.writeable = False
+    (found,) = data.advance([model], [batches], LAB)
+    assert all(np.array_equal(a, b) for a, b in zip(found, expected, strict=True))
+    assert np.shares_memory(data.labels, labels)
+    data.predict(found, "sigmoid")

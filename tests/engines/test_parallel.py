@@ -14,12 +14,13 @@ from pydantic import ValidationError
 
 from mnist_bp.config import RunConfig
 from mnist_bp.data.parquet import load_split
-from mnist_bp.engines import parallel
 from mnist_bp.engines.cpu import CpuEngine
-from mnist_bp.engines.parallel import available_memory, check_memory, memory_needed, on_every_core
+from mnist_bp.engines.parallel import check_memory, memory_needed, on_every_core
 from mnist_bp.errors import ConfigError
 from mnist_bp.model.parameters import initial_parameters
 from mnist_bp.results import CachedDataset, CheckpointScore, Evaluation
+from mnist_bp.storage import memory
+from mnist_bp.storage.memory import available_memory
 from mnist_bp.training.checkpoints import load_checkpoint
 from mnist_bp.training.evaluation import Evaluator, evaluate_run, seed_statistics
 from mnist_bp.training.loop import ExampleOrder, train
@@ -87,7 +88,7 @@ def test_more_models_than_fit_in_memory_are_refused_with_both_figures() -> None:
 
 def test_the_memory_limit_of_a_control_group_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     free = psutil.virtual_memory().available
-    monkeypatch.setattr(parallel, "CONTROL_GROUP", tmp_path)
+    monkeypatch.setattr(memory, "CONTROL_GROUP", tmp_path)
     assert available_memory() == pytest.approx(free, rel=0.2)
     (tmp_path / "memory.current").write_text("300\n")
     for limit, expected in (("1000\n", 700), ("max\n", pytest.approx(free, rel=0.2))):
@@ -99,7 +100,7 @@ def test_the_memory_limit_of_a_control_group_of_version_1_counts(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     free = psutil.virtual_memory().available
-    monkeypatch.setattr(parallel, "CONTROL_GROUP", tmp_path)
+    monkeypatch.setattr(memory, "CONTROL_GROUP", tmp_path)
     group = tmp_path / "memory"
     group.mkdir()
     (group / "memory.usage_in_bytes").write_text("300\n")

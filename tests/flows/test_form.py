@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from prefect import Flow
 from prefect.utilities.callables import parameter_schema
+from prefect.utilities.schema_tools import ValidationError as ParametersInvalid
 from prefect.utilities.schema_tools import validate
 from pydantic import ValidationError
 
@@ -14,6 +15,7 @@ from flows.nightly import nightly
 from flows.train import train
 from mnist_bp.cli.flags import TrainCommand
 from mnist_bp.config import RunConfig
+from mnist_bp.data.datasets import DATASETS
 from mnist_bp.errors import ConfigError
 
 
@@ -58,6 +60,18 @@ def test_a_field_of_a_form_that_was_emptied_counts_as_not_given(flow: Flow[..., 
     for empty in (emptied, dict.fromkeys(optional, " ")):
         parameters = flow.validate_parameters({"config": empty})
         assert parameters["config"] == RunConfig(dataset=parameters["config"].dataset)
+
+
+@pytest.mark.parametrize("flow", [train, nightly])
+def test_a_form_offers_the_names_of_datasets_and_takes_an_address(flow: Flow[..., Any]) -> None:
+    schema = parameter_schema(flow).model_dump_for_openapi()
+    names, address = schema["definitions"]["RunConfig"]["properties"]["dataset"]["anyOf"]
+    assert names["enum"] == ["auto", *DATASETS]
+    assert address["type"] == "string"
+    for dataset in (*DATASETS, "images:/zoo", "parquet:s3://bucket/zoo"):
+        validate({"config": {"dataset": dataset}}, schema, raise_on_error=True)  # as Prefect's server does
+    with pytest.raises(ParametersInvalid, match="'cifar' is not valid"):
+        validate({"config": {"dataset": "cifar"}}, schema, raise_on_error=True)
 
 
 def test_a_run_to_resume_that_was_emptied_counts_as_not_given(monkeypatch: pytest.MonkeyPatch) -> None:

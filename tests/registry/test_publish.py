@@ -355,6 +355,8 @@ def test_the_history_has_one_row_per_checkpoint_with_its_scores(
         "recipe": "lab",
         "seed": 1,
     }
+    about |= {"learning_rate": 0.5, "hidden": 30, "batch_size": 10, "initial": "normal", "activation": "sigmoid"}
+    about |= {"loss_function": "squared_error", "schedule": "constant", "shift": 0, "bias_gradient": "mean"}
     assert rows == [
         {
             **about,

@@ -1,0 +1,82 @@
+"""Own images are named by addresses; the name under which their runs are kept is a part of keys."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from mnist_bp.config import RunConfig
+from mnist_bp.data.own.address import kept_name
+from mnist_bp.errors import ConfigError
+from mnist_bp.pipeline import preflight
+
+
+@pytest.mark.parametrize(
+    ("address", "name"),
+    [
+        ("images:/home/ada/My Digits", "my-digits"),
+        ("images:Zoo/Animals/", "animals"),
+        ("images: ~/zoo ", "zoo"),
+        ("idx:/data/mnist", "own-mnist"),
+        ("idx:/data/auto", "own-auto"),
+        ("idx:emnist/emnist-letters", "emnist-letters"),
+        ("parquet:a/Pets.v2.parquet", "pets-v2"),
+        ("parquet:s3://bucket/images/zoo", "zoo"),
+        ("parquet:s3://bucket", "bucket"),
+        ("images:/数字", "images"),
+        (f"images:/{'a' * 80}", "a" * 64),
+        ("kmnist", "kmnist"),
+        ("auto", "auto"),
+    ],
+)
+def test_the_name_of_a_dataset_is_the_last_part_of_its_address(address: str, name: str) -> None:
+    assert RunConfig(dataset=address).dataset_name == name
+    assert name == "auto" or kept_name(address) == kept_name(name) == name
+    assert re.fullmatch(r"[a-z0-9][a-z0-9-]{0,63}", name)
+
+
+@pytest.mark.parametrize(
+    ("address", "expected"),
+    [
+        ("cifar", "images:PATH"),
+        ("images:", "images:PATH"),
+        ("images: ", "images:PATH"),
+        ("http://host/images", "images:PATH"),
+        ("images:s3://bucket/images", "images: expected a path"),
+        ("parquet:file:///images", "parquet: expected a path or s3://bucket/prefix"),
+        ("parquet:https://host/images", "expected a directory or s3://bucket/prefix"),
+        ("parquet:s3://key:hunter2@bucket/images", "AWS_*"),
+        ("images:a\nb", "without control characters"),
+    ],
+)
+def test_another_address_is_refused_without_repeating_a_secret(address: str, expected: str) -> None:
+    with pytest.raises(ValidationError) as caught:
+        RunConfig(dataset=address)
+    assert expected in str(caught.value)
+    assert "hunter2" not in str(caught.value)
+
+
+def test_a_recorded_address_means_the_same_from_any_directory() -> None:
+    assert RunConfig(dataset="images:zoo").record["dataset"] == f"images:{Path.cwd() / 'zoo'}"
+    assert RunConfig(dataset="parquet:s3://b/zoo").record["dataset"] == "parquet:s3://b/zoo"
+    assert RunConfig(dataset="kmnist").record["dataset"] == "kmnist"
+
+
+@pytest.mark.parametrize("size", ["28", "28x", "0x28", "28x1025", "28 x 28", "-1x5", "9999999x1"])
+def test_a_size_of_another_form_is_refused(size: str) -> None:
+    with pytest.raises(ValidationError, match="expected WIDTHxHEIGHT in pixels, such as 28x28, with sides of at most"):
+        RunConfig(dataset="images:zoo", image_size=size)
+
+
+def test_epochs_of_images_whose_number_is_not_known_are_refused() -> None:
+    with pytest.raises(ValidationError, match="expected steps, as their number is not known"):
+        RunConfig(dataset="images:zoo", epochs=3)
+
+
+@pytest.mark.parametrize("option", [{"image_size": "8x8"}, {"skip_unreadable": True}])
+def test_an_option_of_own_images_is_refused_for_another_dataset(option: dict[str, object]) -> None:
+    with pytest.raises(ConfigError, match="with dataset mnist-sample: expected images of your own"):
+        preflight(RunConfig.model_validate({"dataset": "mnist-sample", **option}))
