@@ -33,7 +33,7 @@ from mnist_bp.data.own.address import (
 )
 from mnist_bp.errors import ConfigError
 from mnist_bp.model.recipe import MAX_SHIFT, Activation, BiasGradient, Initial, Loss, Recipe, Schedule, recipe_of
-from mnist_bp.model.sweep import count_models, parse_sweep
+from mnist_bp.model.sweep import MAX_TOGETHER, count_models, parse_sweep
 from mnist_bp.storage.address import absolute_address
 from mnist_bp.storage.places import (
     IN_A_FORM,
@@ -71,9 +71,6 @@ Keep = Literal["last", "all"]
 
 VALIDATION_SHARE: Final = 12
 """With several seeds, one in this many training examples is held out: 5,000 of MNIST's 60,000."""
-
-MAX_TOGETHER: Final = 64
-"""Models that are trained in one piece; more, and those of a sweep, are cut into parts: `mnist_bp.training.parts`."""
 
 MAX_SEEDS: Final = 1_000_000
 """Seeds in one configuration; far fewer models fit in memory."""

@@ -17,7 +17,7 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Final
 
-from mnist_bp.config import MAX_TOGETHER, RunConfig
+from mnist_bp.config import RunConfig
 from mnist_bp.data.datasets import DATASETS
 from mnist_bp.data.download import fetch
 from mnist_bp.data.mirrors import mirrors_of
@@ -30,6 +30,7 @@ from mnist_bp.errors import ConfigError, DownloadError, MnistBpError
 from mnist_bp.layout import new_run_id, run_directory
 from mnist_bp.metrics import export_metrics, timed
 from mnist_bp.model.parameters import CLASSES, PIXELS
+from mnist_bp.model.sweep import MAX_TOGETHER
 from mnist_bp.results import (
     CachedDataset,
     Evaluation,

@@ -19,6 +19,10 @@ SWEEPABLE: Final = (
 )
 """The settings that a sweep can vary."""
 
+MAX_TOGETHER: Final = 64
+"""Models that are trained in one piece, or in one part: their weights before and after a chunk of steps take 12 MB with
+30 hidden units. More, and those of a sweep, are cut into parts: `mnist_bp.training.parts`."""
+
 MAX_MODELS: Final = 1_000_000
 """Models of one run."""
 

@@ -10,9 +10,10 @@ import platform
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
+import numpy.typing as npt
 import safetensors.numpy
 
 from mnist_bp.data.parquet import load_split
@@ -29,7 +30,7 @@ from mnist_bp.storage.reading import sha256_of_bytes
 from mnist_bp.training.checkpoints import METADATA_KEY
 from mnist_bp.training.evaluation import Evaluator
 from mnist_bp.training.loop import CHUNK_EXAMPLES, CHUNK_STEPS, ExampleOrder
-from mnist_bp.training.parts import Part, PartContext, PartFile, PartResult, PartScores
+from mnist_bp.training.parts import Member, Part, PartContext, PartFile, PartResult, PartScores
 from mnist_bp.training.shifts import Shifts
 
 Put = Callable[[str, bytes, str], None]
@@ -156,16 +157,21 @@ class _PartRun:
             node=platform.node(),
         )
 
-    def _initial_model(self, member: Any, recipe: Recipe) -> Model:
+    def _initial_model(self, member: Member, recipe: Recipe) -> Model:
         shape = self.data.context.shape
         return initial_parameters(member.seed, shape.inputs, self.part.config["hidden"], shape.classes, recipe.gain)
 
-    def _order(self, member: Any, recipe: Recipe) -> ExampleOrder:
+    def _order(self, member: Member, recipe: Recipe) -> ExampleOrder:
         shifts = self.data.shifts(recipe.shift)
         return ExampleOrder(member.seed, len(self.data.images), self.part.config["batch_size"], recipe, shifts)
 
     def _advance(
-        self, models: Sequence[Model], orders: Sequence[ExampleOrder], diverged: Any, start: int, end: int
+        self,
+        models: Sequence[Model],
+        orders: Sequence[ExampleOrder],
+        diverged: npt.NDArray[np.bool_],
+        start: int,
+        end: int,
     ) -> list[Model]:
         """Train all models that have not diverged from one checkpoint to the next, and mark those that do."""
         started, models = time.perf_counter(), list(models)
@@ -186,14 +192,16 @@ class _PartRun:
         self.seconds += time.perf_counter() - started
         return models
 
-    def _score(self, models: Sequence[Model], diverged: Any, recipe: Recipe, step: int) -> list[_Score | None]:
+    def _score(
+        self, models: Sequence[Model], diverged: npt.NDArray[np.bool_], recipe: Recipe, step: int
+    ) -> list[_Score | None]:
         started = time.perf_counter()
         test, validation = self.data.test.with_recipe(recipe), self.data.validation.with_recipe(recipe)
 
         def score(model: Model, failed: bool) -> _Score | None:
             return None if failed else (test.score(0, step, model), validation.accuracy(model))
 
-        scores = on_every_core(score, models, diverged)
+        scores = on_every_core(score, models, diverged.tolist())
         self.evaluation_seconds += time.perf_counter() - started
         return scores
 

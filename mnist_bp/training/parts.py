@@ -18,13 +18,11 @@ import numpy as np
 import numpy.typing as npt
 
 from mnist_bp.model.recipe import Recipe, recipe_of
+from mnist_bp.model.sweep import MAX_TOGETHER
 from mnist_bp.results import DatasetShape, FileDigest
 
 if TYPE_CHECKING:
     from mnist_bp.config import RunConfig
-
-MAX_MODELS: Final = 64
-"""Models in a part: their weights before and after a chunk of steps take 12 MB with 30 hidden units."""
 
 SHARED: Final = ("hidden", "batch_size", "loss", "activation", "bias_gradient")
 """Settings that all models of a call of an engine share; see `mnist_bp.engines.interface.ResidentData.advance`."""
@@ -52,7 +50,7 @@ class Part:
     Args:
         number: Of the part within its run, from 0.
         config: The run's `PART_SETTINGS`, as JSON values, without those that differ between these models.
-        members: At least one model, at most `MAX_MODELS`.
+        members: At least one model, at most `MAX_TOGETHER`.
     """
 
     number: int
@@ -90,7 +88,7 @@ def cut_into_parts(config: RunConfig) -> tuple[Part, ...]:
     parts: list[Part] = []
     for values, members in groups.items():
         shared = {**common, **dict(zip(SHARED, values, strict=True))}
-        for few in _batched(members, MAX_MODELS):
+        for few in _batched(members, MAX_TOGETHER):
             parts.append(Part(len(parts), shared, few))
     return tuple(parts)
 

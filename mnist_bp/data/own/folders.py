@@ -14,13 +14,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from mnist_bp.data.own.listing import HINT
 from mnist_bp.errors import DataFormatError
 from mnist_bp.storage.os_errors import reading_from
 
 _TRAIN: Final = frozenset({"train", "training"})
 _TEST: Final = frozenset({"test", "testing"})
 _IGNORED: Final = frozenset({"Thumbs.db", "desktop.ini", "__MACOSX"})
-_HINT: Final = "check the path and its read permissions"
 _LAYOUT: Final = "expected a folder for each class, or train and test with a folder for each class"
 
 
@@ -73,5 +73,5 @@ def _pictures_of_class(folder: os.DirEntry[str], start: str, is_test: bool | Non
 
 
 def _entries(folder: Path | os.DirEntry[str]) -> list[os.DirEntry[str]]:
-    with reading_from(Path(folder), _HINT), os.scandir(folder) as entries:
+    with reading_from(Path(folder), HINT), os.scandir(folder) as entries:
         return [entry for entry in entries if not entry.name.startswith(".") and entry.name not in _IGNORED]

@@ -20,16 +20,15 @@ from typing import Final
 
 import numpy as np
 
-from mnist_bp.data.own.address import MAX_SIDE
 from mnist_bp.data.own.classes import Examples, OwnData, as_indices, check_memory_for, number_classes, split_data
-from mnist_bp.data.own.listing import expect_unchanged
+from mnist_bp.data.own.listing import HINT, expect_unchanged
+from mnist_bp.data.own.sizes import check_sides, image_size
 from mnist_bp.errors import DataFormatError
 from mnist_bp.model.parameters import UInt8Array
 from mnist_bp.results import FileDigest, OwnSource
 from mnist_bp.storage.os_errors import reading_from
 from mnist_bp.storage.reading import digest_of, open_regular
 
-_HINT: Final = "check the path and its read permissions"
 _NAMES: Final = (
     "expected files whose names say train or t10k (test), and images or labels, such as train-images-idx3-ubyte"
 )
@@ -82,7 +81,7 @@ def read_idx(source: OwnSource, files: tuple[FileDigest, ...]) -> OwnData:
 def _candidates(place: Path) -> list[Path]:
     """List the files that may be meant; of a file and its gzipped copy, the file."""
     directory, start = (place, "") if place.is_dir() else (place.parent, place.name)
-    with reading_from(directory, _HINT):
+    with reading_from(directory, HINT):
         names = [path.name for path in directory.iterdir()]
     known = {name for name in names if name.startswith(start) and not name.startswith(".")}
     return [directory / name for name in sorted(known) if name.removesuffix(".gz") == name or name[:-3] not in known]
@@ -98,7 +97,7 @@ def _role(name: str) -> str | None:
 
 
 def _size(path: Path) -> int:
-    with reading_from(path, _HINT):
+    with reading_from(path, HINT):
         return path.stat().st_size
 
 
@@ -106,7 +105,7 @@ def _decode(file: FileDigest) -> UInt8Array:
     """Decode an IDX file of bytes; `mnist_bp.data.sample.encode_idx` names the source of the format."""
     path = Path(file.path)
     try:
-        with reading_from(path, _HINT), open_regular(path) as stored:
+        with reading_from(path, HINT), open_regular(path) as stored:
             gzipped = stored.peek(2)[:2] == b"\x1f\x8b"
             content = gzip.GzipFile(fileobj=stored) if gzipped else stored
             start = content.read(4)
@@ -141,33 +140,3 @@ def _examples(images: UInt8Array, labels: UInt8Array, file: FileDigest, source: 
         wanted = "{}x{}".format(*source.size)
         raise DataFormatError(f"{file.path} has images of {width} x {height} pixels, expected --image-size {wanted}")
     return Examples(images.reshape(-1, height, width), labels)
-
-
-def image_size(pixels: int, source: OwnSource) -> tuple[int, int]:
-    """Return the height and width of images that are stored as rows of pixels: those that are named, or a square.
-
-    Raises:
-        DataFormatError: They are not square, and no size is named, or one of another number of pixels.
-    """
-    side = math.isqrt(pixels)
-    width, height = source.size or (side, side)
-    if width * height != pixels:
-        named = f"--image-size {width}x{height} has {width * height:,}" if source.size else "they are not square"
-        raise DataFormatError(
-            f"{source.place} has images of {pixels:,} pixels, and {named}: give their size, --image-size WIDTHxHEIGHT"
-        )
-    check_sides(height, width, source.place)
-    return height, width
-
-
-def check_sides(height: int, width: int, place: str) -> None:
-    """Refuse images that are too large to train on.
-
-    Raises:
-        DataFormatError: A side has more than `MAX_SIDE` pixels.
-    """
-    if max(height, width) > MAX_SIDE:
-        raise DataFormatError(
-            f"{place} has images of {width:,} x {height:,} pixels, expected sides of at most {MAX_SIDE:,}: scale "
-            "them down"
-        )

@@ -18,7 +18,7 @@ import numpy as np
 from mnist_bp.data.own.address import MAX_SIDE
 from mnist_bp.data.own.classes import Examples, OwnData, as_indices, check_memory_for, name_classes, split_data
 from mnist_bp.data.own.folders import Picture, list_pictures
-from mnist_bp.data.own.listing import ListingDigest, expect_unchanged
+from mnist_bp.data.own.listing import HINT, ListingDigest, expect_unchanged
 from mnist_bp.errors import DataFormatError, MnistBpError
 from mnist_bp.model.parameters import UInt8Array
 from mnist_bp.results import FileDigest, OwnSource, Progress
@@ -35,8 +35,6 @@ MAX_NAMED: Final = 20
 
 TOGETHER: Final = 256
 """Pictures that are read at a time: so many files are in memory."""
-
-_HINT: Final = "check the path and its read permissions"
 
 
 @dataclass(frozen=True)
@@ -120,7 +118,7 @@ def _data(used: list[Picture], images: UInt8Array, place: str, skipped: int) -> 
 def _read(place: Path, picture: Picture) -> bytes | _Unreadable:
     path = place / picture.path
     try:
-        with reading_from(path, _HINT), open_regular(path) as file:
+        with reading_from(path, HINT), open_regular(path) as file:
             if (size := size_of(file)) > MAX_SIZE:
                 return _Unreadable(f"{picture.path} has {size:,} bytes, expected at most {MAX_SIZE:,}")
             return file.read(size)

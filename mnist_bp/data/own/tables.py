@@ -26,8 +26,8 @@ from mnist_bp.data.own.classes import (
     number_classes,
     split_data,
 )
-from mnist_bp.data.own.idx import image_size
 from mnist_bp.data.own.listing import ListingDigest, expect_unchanged
+from mnist_bp.data.own.sizes import image_size
 from mnist_bp.data.parquet import about_split, byte_values, describe_schema, shape_of
 from mnist_bp.errors import DataFormatError
 from mnist_bp.model.parameters import UInt8Array
