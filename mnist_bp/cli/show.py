@@ -131,13 +131,20 @@ def _show_interrupted(run: InterruptedRun, command: ShowCommand) -> None:
         "run": run.run_id,
         "status": f"{run.status}; not published",
         "dataset": run.dataset,
-        "engine": f"{run.engine}, seed{'s' if len(run.seeds) > 1 else ''} {', '.join(map(str, run.seeds))}",
+        "engine": f"{run.engine}, {name_seeds(run.seeds)}",
         "run directory": run.directory,
     }
     for name, value in facts.items():
         say(f"{name:<15}{value}")
     if not run.in_progress:
         say(f"\nresume it with:\n{resume}")
+
+
+def name_seeds(seeds: tuple[int, ...]) -> str:
+    """Name up to ten seeds, and the number and the range of more, as a run may have a million."""
+    if len(seeds) > 10:
+        return f"{len(seeds):,} seeds, {min(seeds):,} to {max(seeds):,}"
+    return f"seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}"
 
 
 def _print(report: Report) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from mnist_bp.cli.main import main
+from mnist_bp.cli.show import name_seeds
 from mnist_bp.registry.champion import read_log
 from mnist_bp.registry.names import resolve_run
 from mnist_bp.storage.local import LocalStore
@@ -266,3 +267,9 @@ def test_an_unfinished_run_is_named_by_the_start_of_its_id(capsys: pytest.Captur
     assert f"the run was started for {Path('artifacts').absolute()}" in elsewhere
     assert output_of(capsys, "delete", run_id[:-1], "--yes").startswith(f"deleted {run_id}: ")
     assert not Path("data/runs", run_id).exists()
+
+
+def test_an_interrupted_run_of_many_seeds_names_their_number_and_range() -> None:
+    assert name_seeds((7,)) == "seed 7"
+    assert name_seeds((3, 5, 8)) == "seeds 3, 5, 8"
+    assert name_seeds(tuple(range(1, 100_001))) == "100,000 seeds, 1 to 100,000"
