@@ -201,12 +201,13 @@ class _ClusterRun:
             result = self._ray.get(reference)
         except self._ray.exceptions.RayTaskError as exc:
             logger.error(str(exc))
-            last = str(exc).strip().splitlines()[-1]
+            *_, last = str(exc).strip().splitlines() or [""]
             raise ClusterError(
                 f"{what} could not be run on a node: {last}; expected the same mnist-bp on every node"
             ) from exc
         except self._ray.exceptions.RayError as exc:
-            return one_line(f"{type(exc).__name__}: {str(exc).strip().splitlines()[0]}")
+            first, *_ = str(exc).strip().splitlines() or [""]
+            return one_line(f"{type(exc).__name__}: {first}")
         if isinstance(result, Failure) and result.kind == "error":
             logger.error(f"{what} failed on node {result.node}:\n{result.log}")
             raise result.cause or ClusterError(f"{what} failed on node {result.node}: {result.message}")

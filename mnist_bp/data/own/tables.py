@@ -96,6 +96,11 @@ def read_tables(source: OwnSource, expected: FileDigest) -> OwnData:
     for table in tables:
         if (table.pixels.type, table.has_names) != (first.pixels.type, first.has_names):
             raise DataFormatError(f"{table.name} has the columns {table.columns}, and {first.name} {first.columns}")
+        if table.shape and first.shape and table.shape != first.shape:  # equal labels would stand for different classes
+            raise DataFormatError(
+                f"the metadata of {table.name} and of {first.name} state different sizes or classes, expected "
+                "equal ones; write both files from one dataset, or give the labels as text"
+            )
     inputs = first.pixels.type.byte_width
     check_memory_for(sum(table.rows for table in tables), inputs, source.place)
     if first.shape is not None and source.size is None:

@@ -11,8 +11,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from mnist_bp.data.own import classes, tables
+from mnist_bp.data.parquet import split_table
 from mnist_bp.errors import DataFormatError
-from mnist_bp.results import CachedDataset
+from mnist_bp.results import CachedDataset, DatasetShape
 from tests.support.own_images import images_by_class, prepare, rows_of, some_images, write_table
 
 NAMES = ["cat", "dog", "cow"] * 6
@@ -157,3 +158,13 @@ def test_a_file_of_neither_split_next_to_test_images_is_refused(tmp_path: Path) 
     for name in ("train", "test", "validation"):
         write_table(tmp_path / "own" / f"{name}.parquet", some_images(18), NUMBERS)
     assert "test.parquet, and validation.parquet, which is of neither split" in refusal(tmp_path / "own")
+
+
+def test_two_splits_whose_metadata_name_other_classes_are_refused(tmp_path: Path) -> None:
+    for split, names in (("train", ("cat", "dog")), ("test", ("dog", "cat"))):
+        images, labels = some_images(8, 4, 4), np.arange(8, dtype=np.uint8) % 2
+        (tmp_path / "own").mkdir(exist_ok=True)
+        pq.write_table(
+            split_table(images, labels, {}, DatasetShape(4, 4, names)), tmp_path / "own" / f"{split}.parquet"
+        )
+    assert "state different sizes or classes" in refusal(tmp_path / "own")
