@@ -389,7 +389,7 @@ def _check_checkpoints(every: int, steps: int) -> None:
 @cache
 def _type_of(name: str) -> TypeAdapter[Any]:
     field = RunConfig.model_fields[name]
-    return TypeAdapter(Annotated[field.annotation, field])  # type: ignore[arg-type]
+    return TypeAdapter(Annotated[field.annotation, field])  # type: ignore[arg-type]  # built at run time
 
 
 def _swept_value(name: str, text: str) -> Any:

@@ -268,7 +268,8 @@ def test_a_place_of_blanks_or_of_an_unknown_user_is_refused(
 
 BAD_SWEEPS = [
     ("learning_rate", "is not a setting with values"),
-    ("hidden=30,", "is not a setting with values"),
+    ("hidden=30,", "with no space after a comma"),
+    ("=3", "'=3' is not a setting with values"),
     ("speed=1,2", "speed cannot be swept: expected learning_rate, hidden,"),
     ("hidden=30 hidden=60", "hidden is given twice"),
     ("learning_rate=0.1,0.10", "learning_rate=0.10 is repeated"),

@@ -40,8 +40,11 @@ def parse_sweep(text: str) -> dict[str, list[str]]:
     for word in text.split():
         name, equals, listed = word.partition("=")
         name = name.replace("-", "_")
-        if not equals or not all(listed.split(",")):
-            raise ValueError(f"{word!r} is not a setting with values: expected one such as learning_rate=0.1,0.3")
+        if not name or not equals or not all(listed.split(",")):
+            raise ValueError(
+                f"{word!r} is not a setting with values: expected one such as learning_rate=0.1,0.3, with no space "
+                "after a comma"
+            )
         if name not in SWEEPABLE:
             raise ValueError(f"{name} cannot be swept: expected {', '.join(SWEEPABLE[:-1])} or {SWEEPABLE[-1]}")
         if name in values:

@@ -23,6 +23,7 @@ from mnist_bp.engines.choose import same_engine
 from mnist_bp.engines.fingerprint import fingerprint
 from mnist_bp.errors import MnistBpError, StoreError
 from mnist_bp.model.parameters import UInt8Array
+from mnist_bp.results import DatasetShape
 from mnist_bp.training.part_training import PartData, Put, put_into_store, train_part
 from mnist_bp.training.parts import Part, PartContext, PartResult
 
@@ -84,7 +85,7 @@ def this_machine(context: PartContext) -> Machine:
     Raises:
         ConfigError: The engine of the run cannot run here.
     """
-    return Machine(_code_digest(), _fingerprint(context.engine, context.device))
+    return Machine(_code_digest(), _fingerprint(context.engine, context.device, context.shape))
 
 
 def train_here(
@@ -154,14 +155,14 @@ _data: list[tuple[tuple[str, str, str], PartData, Put]] = []
 def _loaded(context: PartContext, arrays: Arrays) -> tuple[PartData, Put]:
     key = context.run_id, context.train.sha256, context.artifacts
     if not _data or _data[0][0] != key:
-        engine = same_engine(context.engine, context.device)
+        engine = same_engine(context.engine, context.device, shape=context.shape)
         _data[:] = [(key, PartData(engine, *arrays, context), put_into_store(context))]
     return _data[0][1:]
 
 
 @lru_cache
-def _fingerprint(engine: str, device: str) -> str:
-    return fingerprint(same_engine(engine, device))
+def _fingerprint(engine: str, device: str, shape: DatasetShape) -> str:
+    return fingerprint(same_engine(engine, device, shape=shape), shape)
 
 
 @lru_cache

@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import logging
 import time
+from bisect import bisect_right
 from collections.abc import Sequence
 from contextlib import closing
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -19,14 +21,13 @@ import numpy as np
 from mnist_bp.engines.certificate_cache import certified
 from mnist_bp.engines.choose import same_engine
 from mnist_bp.engines.interface import Engine
-from mnist_bp.errors import ChecksumError, DataFormatError, DivergenceError, StoreError
+from mnist_bp.errors import ChecksumError, ConflictError, DataFormatError, DivergenceError, StoreError
 from mnist_bp.layout import checkpoint_path, part_name, run_directory, run_key
 from mnist_bp.results import (
     CachedDataset,
     CheckpointFile,
     DatasetShape,
     FileDigest,
-    ModelScores,
     Progress,
     StoredParts,
     TrainedRun,
@@ -34,10 +35,10 @@ from mnist_bp.results import (
 from mnist_bp.storage.address import open_store
 from mnist_bp.storage.interface import Store
 from mnist_bp.training.checkpoints import decode_checkpoint, save_checkpoint
-from mnist_bp.training.journal import Journal, JournalState, RecordedPart
+from mnist_bp.training.journal import Journal, JournalState, RecordedPart, RunStart
 from mnist_bp.training.part_scores import gather_scores, load_scores, save_scores
 from mnist_bp.training.parts import Part, PartContext, cut_into_parts
-from mnist_bp.training.run import checkpoint_metadata, resume_run, start_run
+from mnist_bp.training.run import basis_metadata, checkpoint_metadata, resume_run, start_run
 from mnist_bp.training.runners import choose_runner
 from mnist_bp.training.workspace import lock_run
 
@@ -75,24 +76,26 @@ def train_in_parts(
     logger.info(f"train       run {run_id} (if interrupted, resume with --resume {run_id})")
     with lock_run(journal.directory):
         known, done = journal.read(), dict[int, RecordedPart]()
-        if known is None:
-            engine = start_run(config, data, journal, run_id, len(parts))
-        else:
+        if known is not None:
             known.start.refuse_changes(config.record)
             known.start.refuse_other_data(data.name, data.key)
             done = _intact_parts(open_store(config.artifacts), run_id, parts, known)
             logger.info(f"train       resuming: {len(done):,} of {len(parts):,} parts are trained already")
-            if len(done) < len(parts):
-                engine = resume_run(config, data.shape, journal, known, {})
-            else:
-                engine = same_engine(known.start.engine, known.start.device, shape=data.shape)
         if len(done) < len(parts):
+            if known is None:
+                engine = start_run(config, data, journal, run_id, len(parts))
+            else:
+                engine = resume_run(config, data.shape, journal, known, {})
             _train(config, data, engine, journal, parts, done, on_progress)
-        return _trained_run(config, data, engine, journal, parts, done)
+        return _trained_run(config, data, journal, parts, done)
 
 
 def _intact_parts(store: Store, run_id: str, parts: Sequence[Part], known: JournalState) -> dict[int, RecordedPart]:
-    """Return the recorded parts whose scores are intact here, and whose files the store has."""
+    """Return the recorded parts whose scores are intact here, and whose files the store has.
+
+    Raises:
+        ConflictError: The store has a file of a part in another size, which it would not let the part put again.
+    """
     if known.damage:
         logger.warning(known.damage)
     prefix = run_key(run_id)
@@ -106,8 +109,14 @@ def _intact_parts(store: Store, run_id: str, parts: Sequence[Part], known: Journ
         except (ChecksumError, DataFormatError, StoreError) as exc:
             logger.warning(f"part {part.number} is trained again: {exc}")
             continue
-        if lost := [file.path for file in recorded.files if stored.get(file.path) != file.size]:
-            logger.warning(f"part {part.number} is trained again: {store.uri(prefix + lost[0])} is not as it was put")
+        for file in recorded.files:
+            if (size := stored.get(file.path, file.size)) != file.size:
+                raise ConflictError(
+                    f"{store.uri(prefix + file.path)} has {size:,} bytes, and was put with {file.size:,}: another "
+                    "program changed it; delete it, then continue with --resume, which trains its part again"
+                )
+        if lost := [file.path for file in recorded.files if file.path not in stored]:
+            logger.warning(f"part {part.number} is trained again: {store.uri(prefix + lost[0])} is missing")
             continue
         intact[part.number] = recorded
     return intact
@@ -153,28 +162,22 @@ def _train(
 
 
 def _context(config: RunConfig, data: CachedDataset, engine: Engine, journal: Journal) -> PartContext:
-    held_out = config.held_out(data.train_examples)
     return PartContext(
         run_id=journal.directory.name,
         artifacts=config.record["artifacts"],
         train=data.train,
         test=data.test,
         shape=data.shape,
-        held_out=held_out,
+        held_out=config.held_out(data.train_examples),
         engine=engine.name,
         device=engine.device,
-        about={
-            name: value
-            for name, value in checkpoint_metadata(config, data, engine.name, engine.device, [], 0).items()
-            if name in ("dataset", "engine", "held_out")
-        },
+        about=basis_metadata(config, data, engine.name, engine.device),
     )
 
 
 def _trained_run(
     config: RunConfig,
     data: CachedDataset,
-    engine: Engine,
     journal: Journal,
     parts: Sequence[Part],
     done: dict[int, RecordedPart],
@@ -202,8 +205,8 @@ def _trained_run(
         validation_examples=start.validation_examples,
         engine=start.engine,
         device=start.device,
-        certificate=_certificate(chosen, data.shape, engine, known),
-        checkpoints=_own_checkpoints(chosen, data, engine, journal, parts, recorded, scores, elapsed),
+        certificate=_certificate(chosen, data.shape, known),
+        checkpoints=_own_checkpoints(chosen, data, known.start, journal, parts, recorded, scores.best, elapsed),
         seconds=elapsed,
         resumed=known.resumed,
         parts=StoredParts(
@@ -215,37 +218,35 @@ def _trained_run(
     )
 
 
-def _certificate(chosen: RunConfig, shape: DatasetShape, engine: Engine, known: JournalState) -> dict[str, Any]:
+def _certificate(chosen: RunConfig, shape: DatasetShape, known: JournalState) -> dict[str, Any]:
     """Return the certificate of the equations of the run's own model."""
     if len(chosen.variants) == 1:
         return dict(known.certificate)
+    engine = same_engine(known.start.engine, known.start.device, chosen.hidden, chosen.batch_size, shape)
     return certified(engine, chosen.hidden, chosen.batch_size, chosen.recipe, shape).record
 
 
 def _own_checkpoints(
     chosen: RunConfig,
     data: CachedDataset,
-    engine: Engine,
+    start: RunStart,
     journal: Journal,
     parts: Sequence[Part],
     recorded: Sequence[RecordedPart],
-    scores: ModelScores,
+    best: int,
     elapsed: float,
 ) -> tuple[CheckpointFile, ...]:
     """Write the weights of the run's own model, from the files of its part, to separate files."""
-    store, place = open_store(chosen.artifacts), scores.best
-    part = parts[0]
-    for part in parts:
-        if place < len(part.members):
-            break
-        place -= len(part.members)
-    files = {file.path: file for each in recorded if each.number == part.number for file in each.files}
+    store, ends = open_store(chosen.artifacts), list(accumulate(len(part.members) for part in parts))
+    number = bisect_right(ends, best)
+    part, files = parts[number], {file.path: file for file in recorded[number].files}
+    place = best - ends[number] + len(part.members)
     points = []
     for step in part.kept_steps:
         file = files[part_name(step, part.number)]
         key = run_key(journal.directory.name, file.path)
         model = decode_checkpoint(store.get(key, file.sha256, file.size), store.uri(key))[place]
-        about = checkpoint_metadata(chosen, data, engine.name, engine.device, [part.members[place].seed], step)
+        about = checkpoint_metadata(chosen, data, start.engine, start.device, [part.members[place].seed], step)
         own = save_checkpoint(checkpoint_path(journal.directory, step), [model], about)
         points.append(CheckpointFile(step, own, elapsed * step / chosen.steps))
     return tuple(points)

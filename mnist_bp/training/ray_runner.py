@@ -217,8 +217,9 @@ class _ClusterRun:
         """Wait until a node has a free CPU, and check it, and another one if it cannot be used.
 
         Raises:
-            ClusterError: None has, or none can be used.
+            ClusterError: None has, none can be used, or the process was lost `MAX_ATTEMPTS` times.
         """
+        lost = 0
         while True:
             reference = self._submit(None)
             if not self._ray.wait([reference], timeout=FREE_TIMEOUT_S)[0]:
@@ -231,6 +232,8 @@ class _ClusterRun:
                 self._exclude(result)
             elif result.startswith("node "):
                 return
+            elif (lost := lost + 1) >= MAX_ATTEMPTS:
+                raise ClusterError(f"no node could be checked, {lost} processes were lost; the last one: {result}")
             else:
                 logger.warning(f"a node is checked again: {result}")
 

@@ -88,12 +88,19 @@ def checkpoint_metadata(
 ) -> dict[str, Any]:
     """Describe the contents of a file of weights, and all that is needed to compute them again."""
     return {
+        **basis_metadata(config, data, engine, device),
         "config": config.training_record,
+        "seeds": list(seeds),
+        "step": step,
+    }
+
+
+def basis_metadata(config: RunConfig, data: CachedDataset, engine: str, device: str) -> dict[str, Any]:
+    """Describe what all files of weights of a run have in common: the training examples and the engine."""
+    return {
         "dataset": {"name": data.name, "key": data.key, "train_examples": data.train_examples},
         "engine": {"name": engine, "device": device},
         "held_out": config.held_out(data.train_examples),
-        "seeds": list(seeds),
-        "step": step,
     }
 
 

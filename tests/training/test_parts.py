@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from mnist_bp.config import RunConfig
-from mnist_bp.errors import ConfigError, DivergenceError, StoreError
+from mnist_bp.errors import ConfigError, ConflictError, DivergenceError, StoreError
 from mnist_bp.layout import part_name, run_key
 from mnist_bp.model.parameters import Model
 from mnist_bp.model.sweep import MAX_TOGETHER
@@ -240,6 +240,24 @@ def test_a_part_without_its_line_its_scores_or_its_file_is_trained_again(
     trained_numbers.clear()
     train_in_parts(config, sample, RUN_ID)
     assert trained_numbers == []
+
+
+def test_a_file_of_a_part_that_another_program_changed_is_named_and_once_deleted_its_part_is_trained_again(
+    sample: CachedDataset, trained_numbers: list[int]
+) -> None:
+    config = config_with()
+    whole = digests(train_in_parts(config, sample, RUN_ID))
+    file = Path("artifacts") / run_key(RUN_ID, part_name(40, 1))
+    file.write_bytes(b"cut")
+    trained_numbers.clear()
+    with pytest.raises(
+        ConflictError, match=r"part-00001\.safetensors has 3 bytes, and was put with .*; delete it, then"
+    ):
+        train_in_parts(config, sample, RUN_ID)
+    assert trained_numbers == []
+    file.unlink()
+    assert digests(train_in_parts(config, sample, RUN_ID)) == whole
+    assert trained_numbers == [1]
 
 
 def test_a_part_that_fails_ends_the_run_with_its_error_and_those_before_it_are_kept(

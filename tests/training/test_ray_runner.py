@@ -8,9 +8,12 @@ from __future__ import annotations
 import logging
 import pickle
 import socket
+import sys
 from collections.abc import Callable
 from dataclasses import replace
+from importlib.machinery import ModuleSpec
 from pathlib import Path
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -95,6 +98,47 @@ def test_a_part_is_trained_from_read_only_memory_to_the_bytes_of_the_local_runne
     elsewhere = replace(context, artifacts=str(other))
     put = part_training.put_into_store(elsewhere)
     assert part_training.train_part(part, part_training.load_part_data(elsewhere), 2, put).files == found.files
+
+
+class LosingRay(ModuleType):
+    """Stands for Ray and a cluster of one node that loses the process of every task."""
+
+    class exceptions:  # noqa: N801 - as in Ray
+        class RayTaskError(Exception):
+            pass
+
+        class RayError(Exception):
+            pass
+
+    def __init__(self) -> None:
+        super().__init__("ray")
+        self.__spec__ = ModuleSpec("ray", None)
+        self.init = self.shutdown = self.put = lambda *_, **__: None
+        self.nodes = lambda: [{"Alive": True, "NodeID": "a", "Resources": {"CPU": 1.0}}]
+        task = SimpleNamespace(options=lambda **_: SimpleNamespace(remote=lambda *_: object()))
+        self.remote = lambda **_: lambda _function: task
+        self.submitted = 0
+
+    def wait(self, references: list[object], **_: object) -> tuple[list[object], list[object]]:
+        self.submitted += 1
+        return references, []
+
+    def get(self, _reference: object) -> None:
+        raise self.exceptions.RayError
+
+
+def test_a_cluster_that_loses_every_process_is_given_up(context: PartContext, monkeypatch: pytest.MonkeyPatch) -> None:
+    ray, private = LosingRay(), ModuleType("ray._private")
+    private.worker = ModuleType("worker")  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "ray", ray)
+    monkeypatch.setitem(sys.modules, "ray._private", private)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        monkeypatch.setenv("RAY_ADDRESS", f"127.0.0.1:{server.getsockname()[1]}")
+        with pytest.raises(
+            ClusterError, match="no node could be checked, 8 processes were lost; the last one: RayError"
+        ):
+            list(ray_runner.RayRunner().run(cut_into_parts(SWEEP), context))
+    assert ray.submitted == ray_runner.MAX_ATTEMPTS
 
 
 Change = Callable[[PartContext, Any], Any]

@@ -125,11 +125,11 @@ def check_memory_for(images: int, pixels: int, place: str) -> None:
 
 
 def split_data(
-    train: Examples, test: Examples | None, classes: tuple[str, ...], place: str, *, by_class: bool, skipped: int = 0
+    train: Examples, test: Examples | None, classes: tuple[str, ...], place: str, skipped: int = 0
 ) -> OwnData:
     """Choose the test images where none are given, and check that every class has images in both splits.
 
-    Images that come class by class are shuffled, so that the last ones, which are held out for validation, are of all
+    Images that are grouped by class are shuffled, so that the last ones, which are held out for validation, are of all
     classes.
 
     Args:
@@ -137,7 +137,6 @@ def split_data(
         test: The test images, or None to choose them.
         classes: Names of the classes.
         place: Where the images were found, for messages.
-        by_class: Whether they come class by class.
         skipped: See `OwnData`.
 
     Raises:
@@ -148,13 +147,22 @@ def split_data(
     rule = SPLIT_RULE if test is None else None
     if test is None:
         train, test = _choose_test(train, classes, place, SPLIT_RULE)
-    elif by_class:
-        train, test = _shuffle(train, 0), _shuffle(test, 1)
+    else:
+        train, test = (
+            _shuffle(split, number) if _is_grouped(split.labels) else split
+            for number, split in enumerate((train, test))
+        )
     for split, examples in (("training", train), ("test", test)):
         counts = np.bincount(examples.labels, minlength=len(classes))
         if not counts.all():
             raise DataFormatError(f"{place}: class {classes[int(counts.argmin())]} has no {split} images: add some")
     return OwnData(train, test, shape, skipped, rule)
+
+
+def _is_grouped(labels: UInt8Array) -> bool:
+    """Return whether neighbours differ in class less than half as often as they would in a random order."""
+    shares = np.bincount(labels) / len(labels)
+    return int(np.count_nonzero(np.diff(labels))) < (len(labels) - 1) * (1 - float(np.square(shares).sum())) / 2
 
 
 def _choose_test(every: Examples, classes: tuple[str, ...], place: str, rule: SplitRule) -> tuple[Examples, Examples]:

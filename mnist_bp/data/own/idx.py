@@ -75,7 +75,7 @@ def read_idx(source: OwnSource, files: tuple[FileDigest, ...]) -> OwnData:
     if test and test[0].images.shape[1:] != train.images.shape[1:]:
         sizes = " and ".join(f"{each.images.shape[2]} x {each.images.shape[1]}" for each in (train, test[0]))
         raise DataFormatError(f"{source.place} has training and test images of {sizes} pixels, expected one size")
-    return split_data(train, test[0] if test else None, classes, source.place, by_class=False)
+    return split_data(train, test[0] if test else None, classes, source.place)
 
 
 def _candidates(place: Path) -> list[Path]:

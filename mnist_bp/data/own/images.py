@@ -106,9 +106,9 @@ def _data(used: list[Picture], images: UInt8Array, place: str, skipped: int) -> 
     classes = name_classes([picture.label for picture in used if not picture.test], place)
     labels = as_indices([picture.label for picture in used], classes, place)
     if used[0].test is None:
-        return split_data(Examples(images, labels), None, classes, place, by_class=True, skipped=skipped)
+        return split_data(Examples(images, labels), None, classes, place, skipped)
     train, test = (Examples(images[rows], labels[rows]) for rows in (~tests, tests))
-    return split_data(train, test, classes, place, by_class=True, skipped=skipped)
+    return split_data(train, test, classes, place, skipped)
 
 
 # ---------------------------------------------------------------------------------------------------------------------

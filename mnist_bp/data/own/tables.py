@@ -114,7 +114,7 @@ def read_tables(source: OwnSource, expected: FileDigest) -> OwnData:
         for images, labels in (train, test)
         if len(labels)
     ]
-    return split_data(splits[0], splits[1] if test[1] else None, classes, source.place, by_class=False)
+    return split_data(splits[0], splits[1] if test[1] else None, classes, source.place)
 
 
 Labels = list[int] | list[str]
@@ -198,6 +198,7 @@ def _classes(labels: Labels, table: _Table, place: str) -> tuple[str, ...]:
     if table.has_names:
         return name_classes([str(label) for label in set(labels)], place)
     if table.shape is not None:
+        name_classes(table.shape.class_names, place)
         return table.shape.class_names
     if max(map(int, labels)) > MAX_LABEL:
         raise DataFormatError(f"{place} has the label {max(map(int, labels)):,}, expected at most {MAX_LABEL:,}")

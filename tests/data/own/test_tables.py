@@ -168,3 +168,22 @@ def test_two_splits_whose_metadata_name_other_classes_are_refused(tmp_path: Path
             split_table(images, labels, {}, DatasetShape(4, 4, names)), tmp_path / "own" / f"{split}.parquet"
         )
     assert "state different sizes or classes" in refusal(tmp_path / "own")
+
+
+@pytest.mark.parametrize("runs", [1, 5])
+def test_training_images_that_are_grouped_by_class_are_mixed_next_to_given_test_images(
+    runs: int, tmp_path: Path
+) -> None:
+    labels = np.tile(np.repeat(np.arange(3), 60 // runs), runs)
+    write_table(tmp_path / "own" / "train.parquet", some_images(180), labels)
+    write_table(tmp_path / "own" / "test.parquet", some_images(18), NUMBERS)
+    _, found = rows_of(prepare(f"parquet:{tmp_path / 'own'}"))["train"]
+    assert set(found[-15:].tolist()) == {0, 1, 2}
+    assert sorted(found.tolist()) == sorted(labels.tolist())
+
+
+def test_names_of_classes_in_the_metadata_are_checked(tmp_path: Path) -> None:
+    names = ("cat", "d\x1b[31mog")
+    images, labels = some_images(8, 4, 4), np.arange(8, dtype=np.uint8) % 2
+    pq.write_table(split_table(images, labels, {}, DatasetShape(4, 4, names)), tmp_path / "own.parquet")
+    assert "expected 1 to 100 printable characters" in refusal(tmp_path / "own.parquet")
