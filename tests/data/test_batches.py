@@ -30,8 +30,8 @@ def npy(array: npt.NDArray[Any], **settings: Any) -> bytes:
         encode_idx(IMAGES),
         npy(IMAGES),
         npy(np.asfortranarray(IMAGES)),
-        gzip.compress(encode_idx(IMAGES)),
-        gzip.compress(npy(IMAGES)),
+        gzip.compress(encode_idx(IMAGES), mtime=0),
+        gzip.compress(npy(IMAGES), mtime=0),
     ],
     ids=["idx", "npy", "npy by columns", "idx.gz", "npy.gz"],
 )
@@ -73,8 +73,8 @@ HEADER = npy(IMAGES)[:128]
         (b"\0\0\x0d\x03" + bytes(12), "batch is not an IDX file of bytes"),  # of floats
         (b"\0\0\x08\x03" + b"\xff" * 12, "batch is damaged: it has 0 values, expected 79,228,162,458,924,105,385,"),
         (b"\0\0", "batch is not an IDX file of bytes"),
-        (gzip.compress(b"text"), "batch is gzipped and contains neither an IDX nor a .npy file"),
-        (gzip.compress(npy(IMAGES))[:-9], "batch is cut off"),
+        (gzip.compress(b"text", mtime=0), "batch is gzipped and contains neither an IDX nor a .npy file"),
+        (gzip.compress(npy(IMAGES), mtime=0)[:-9], "batch is cut off"),
         (b"\x1f\x8b" + bytes(20), "batch is a damaged gzip file: "),
     ],
 )  # fmt: skip
@@ -87,4 +87,4 @@ def test_a_damaged_batch_is_refused_in_one_line(content: bytes, expected: str) -
 def test_a_gzipped_file_is_not_unzipped_beyond_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(batches, "MAX_SIZE", 1_000)
     with pytest.raises(DataFormatError, match="has more than 1,000 bytes unzipped"):
-        decode_batch(gzip.compress(npy(IMAGES)), "batch")
+        decode_batch(gzip.compress(npy(IMAGES), mtime=0), "batch")
