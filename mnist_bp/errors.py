@@ -42,6 +42,11 @@ def one_line(text: str) -> str:
     return printable(re.sub(r"\s*\n\s*", " ", text))
 
 
+def counted(number: int, noun: str) -> str:
+    """Return a number with its noun: `1 run`, `2 runs`."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
 class MnistBpError(Exception):
     """Base of all errors raised on purpose.
 

@@ -10,6 +10,7 @@ from pydantic import JsonValue
 
 from mnist_bp.documents.champion import GateFigures, PromotionRecord
 from mnist_bp.documents.manifest import Score
+from mnist_bp.errors import counted
 from mnist_bp.layout import REPORT
 from mnist_bp.model.recipe import recipe_of
 from mnist_bp.results import (
@@ -328,7 +329,7 @@ def seeds_text(summary: RunSummary) -> str:
     """Describe the models of all seeds in one line."""
     accuracy = summary.seed_statistics
     return (
-        f"{summary.models:,} models: mean {accuracy.mean:.4f}, median {accuracy.median:.4f}, "
+        f"{counted(summary.models, 'model')}: mean {accuracy.mean:.4f}, median {accuracy.median:.4f}, "
         f"standard deviation {accuracy.standard_deviation:.4f}, {accuracy.minimum:.4f} to {accuracy.maximum:.4f}, "
         f"{accuracy.share_below_90_percent:.1%} below 0.90; "
         f"seed {summary.seed} has the best validation accuracy, {summary.validation_accuracy:.4f}, "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -269,7 +270,9 @@ def test_a_place_of_blanks_or_of_an_unknown_user_is_refused(
 BAD_SWEEPS = [
     ("learning_rate", "is not a setting with values"),
     ("hidden=30,", "with no space after a comma"),
-    ("=3", "'=3' is not a setting with values"),
+    ("=3", "'=3' is not a setting with values: expected settings such as learning_rate=0.1,0.3"),
+    ("hidden=10, 20", "'hidden=10,' lacks a value next to a comma"),
+    ("hidden = 10", "'hidden' is not a setting with values"),
     ("speed=1,2", "speed cannot be swept: expected learning_rate, hidden,"),
     ("hidden=30 hidden=60", "hidden is given twice"),
     ("learning_rate=0.1,0.10", "learning_rate=0.10 is repeated"),
@@ -290,6 +293,35 @@ def test_a_sweep_that_cannot_be_trained_gives_one_line_with_its_wrong_word(
     assert caught.value.code == 2
     assert line.startswith(f"error: --sweep {sweep!r}: ")
     assert expected in line
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        ["--sweep", "hidden=10,20", "--hidden", "30"],
+        ["--sweep", "batch-size=5,10 hidden=10,20", "--batch-size", "10"],
+        ["--config", "swept.yaml", "--hidden", "30"],
+    ],
+)
+def test_a_setting_that_is_both_given_and_swept_is_refused(
+    given: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("swept.yaml").write_text("sweep: hidden=10,20\nhidden: 30\n")
+    with pytest.raises(SystemExit) as caught:
+        parse(TrainCommand, given)
+    flag = given[2]
+    (line,) = capsys.readouterr().err.splitlines()
+    assert caught.value.code == 2
+    assert line.startswith(f"error: {flag} and a sweep of {flag[2:].replace('-', '_')}: expected one of the two")
+
+
+def test_a_sweep_replaces_what_a_preset_or_a_file_sets(tmp_path: Path) -> None:
+    (tmp_path / "swept.yaml").write_text("sweep: learning_rate=0.1,0.2\nhidden: 30\nlearning_rate: 0.5\n")
+    config = parse(TrainCommand, ["--preset", "relu-128", "--sweep", "hidden=10,20"])
+    assert (config.hidden, config.sweep) == (128, "hidden=10,20")
+    config = parse(TrainCommand, ["--config", str(tmp_path / "swept.yaml"), "--sweep", "hidden=10,20"])
+    assert (config.learning_rate, config.sweep) == (0.5, "hidden=10,20")
 
 
 def test_more_than_a_million_models_are_refused_with_their_number(capsys: pytest.CaptureFixture[str]) -> None:

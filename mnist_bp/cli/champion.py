@@ -8,10 +8,10 @@ from collections.abc import Mapping, Sequence
 from mnist_bp.cli.flags import StoreCommand, parse
 from mnist_bp.cli.output import say
 from mnist_bp.cli.process import print_error
-from mnist_bp.cli.tables import counted, print_table
+from mnist_bp.cli.tables import print_table
 from mnist_bp.config import KeptName
 from mnist_bp.documents.champion import ChampionChange
-from mnist_bp.errors import ChecksumError, DataFormatError, StoreError
+from mnist_bp.errors import ChecksumError, DataFormatError, StoreError, counted
 from mnist_bp.layout import CHAMPION
 from mnist_bp.registry.catalog import read_manifest
 from mnist_bp.registry.gate import GateSettings, allowed_p

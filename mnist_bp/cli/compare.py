@@ -16,7 +16,7 @@ from mnist_bp.cli.console import logging_to, progress_bar
 from mnist_bp.cli.file_names import HtmlFile
 from mnist_bp.cli.flags import DataCommand, StoreCommand, parse
 from mnist_bp.cli.output import say
-from mnist_bp.cli.tables import counted, print_table, setting_text
+from mnist_bp.cli.tables import print_table, setting_text
 from mnist_bp.cli.unfinished import naming_unfinished
 from mnist_bp.config import EngineChoice
 from mnist_bp.data.datasets import DATASETS
@@ -24,7 +24,7 @@ from mnist_bp.data.download import fetch
 from mnist_bp.data.own.address import is_own, recorded_dataset
 from mnist_bp.data.preprocess import preprocess_dataset
 from mnist_bp.documents.manifest import Manifest
-from mnist_bp.errors import ConfigError
+from mnist_bp.errors import ConfigError, counted
 from mnist_bp.registry.comparison import EnginePredictor, PublishedModel, read_published_model
 from mnist_bp.registry.names import resolve_run
 from mnist_bp.registry.run_comparison import check_comparable, compare_runs

@@ -12,8 +12,7 @@ from pydantic_settings import CliPositionalArg, CliToggleFlag
 from mnist_bp.cli.flags import AnyRunCommand, parse
 from mnist_bp.cli.output import say
 from mnist_bp.cli.process import print_line
-from mnist_bp.cli.tables import counted
-from mnist_bp.errors import ConfigError
+from mnist_bp.errors import ConfigError, counted
 from mnist_bp.registry.delete import Deletion, delete_run, plan_deletion
 from mnist_bp.registry.names import resolve_run
 from mnist_bp.storage.address import absolute_address

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from argparse import HelpFormatter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
 from pydantic import Field, ValidationError, field_validator, model_validator
@@ -21,6 +21,7 @@ from mnist_bp.cli.flag_texts import add_argument, describe_error, describe_usage
 from mnist_bp.cli.process import print_error
 from mnist_bp.config import RunConfig
 from mnist_bp.errors import ConfigError, StoreError
+from mnist_bp.model.sweep import parse_sweep
 from mnist_bp.presets import MNIST_LIMITS, PRESETS, PresetName
 from mnist_bp.storage.address import absolute_address, open_existing_store, open_store
 from mnist_bp.storage.interface import Store
@@ -165,13 +166,14 @@ class TrainCommand(RunCommand):
     @classmethod
     def with_preset(cls, values: dict[str, Any]) -> dict[str, Any]:
         """Return the values of the flags that are given, those of the file for the others, then those of a preset."""
+        file: dict[str, str] = {}
         if path := values.get("config"):
             if "preset" in values:
                 raise ValueError("--config and --preset: expected one of the two")
             length = {"steps", "epochs"} if {"steps", "epochs"} & values.keys() else set()
-            file = _settings_in(path)
-            values = {**{name: value for name, value in file.items() if name not in length}, **values}
-        return super().with_preset(values)
+            file = {name: value for name, value in _settings_in(path).items() if name not in length}
+        _refuse_swept(values, values.get("sweep", file.get("sweep")))
+        return super().with_preset({**file, **values})
 
     @property
     def given(self) -> dict[str, Any]:
@@ -205,6 +207,21 @@ def parse(command: type[AnyCommand], arguments: Sequence[str] | None = None) -> 
     except SettingsError as exc:
         print_error(describe_usage(exc))
         raise SystemExit(2) from exc
+
+
+def _refuse_swept(values: Mapping[str, Any], sweep: str | None) -> None:
+    """Refuse a flag for a setting that the sweep varies: it would have no effect.
+
+    Raises:
+        ValueError: There is one. A sweep that cannot be read is refused elsewhere, with its flag.
+    """
+    try:
+        swept = parse_sweep(sweep or "")
+    except ValueError:
+        return
+    for name in sorted(swept.keys() & values.keys()):
+        flag = f"--{name.replace('_', '-')}"
+        raise ValueError(f"{flag} and a sweep of {name}: expected one of the two; leave {flag} out")
 
 
 def _settings_in(path: str) -> dict[str, str]:

@@ -13,7 +13,7 @@ from pydantic_settings import CliToggleFlag
 
 from mnist_bp.cli.flags import DataCommand, StoreCommand, parse
 from mnist_bp.cli.output import say
-from mnist_bp.cli.tables import counted
+from mnist_bp.errors import counted
 from mnist_bp.registry.champion_state import MAX_CHAMPIONS
 from mnist_bp.registry.gc import Plan, collect, plan
 from mnist_bp.registry.retention import RetentionPolicy

@@ -19,12 +19,11 @@ from mnist_bp.cli.file_names import FileNames
 from mnist_bp.cli.flags import StoreCommand, parse
 from mnist_bp.cli.output import say
 from mnist_bp.cli.process import print_error
-from mnist_bp.cli.tables import counted
 from mnist_bp.data.batches import decode_batch
 from mnist_bp.data.datasets import DATASETS
 from mnist_bp.data.digits import DATASETS as DIGITS
 from mnist_bp.data.pictures import Picture, decode_picture, read_picture, scale_picture
-from mnist_bp.errors import DataFormatError, MnistBpError, printable
+from mnist_bp.errors import DataFormatError, MnistBpError, counted, printable
 from mnist_bp.model.parameters import FloatArray, UInt8Array
 from mnist_bp.registry.loading import TrainedModel, load_from
 from mnist_bp.registry.names import CHAMPION_NAME

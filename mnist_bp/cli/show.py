@@ -14,11 +14,11 @@ from pydantic_settings import CliPositionalArg
 from mnist_bp.cli.flags import AnyRunCommand, parse
 from mnist_bp.cli.output import say
 from mnist_bp.cli.settings_file import settings_of, to_yaml
-from mnist_bp.cli.tables import counted, print_table, setting_text
+from mnist_bp.cli.tables import print_table, setting_text
 from mnist_bp.cli.unfinished import naming_unfinished
 from mnist_bp.documents.champion import PromotionRecord
 from mnist_bp.documents.manifest import DatasetEntry, Manifest
-from mnist_bp.errors import ChecksumError, DataFormatError, StoreError, printable
+from mnist_bp.errors import ChecksumError, DataFormatError, StoreError, counted, printable
 from mnist_bp.layout import RUNS
 from mnist_bp.registry.catalog import read_manifest
 from mnist_bp.registry.champion import read_logs

@@ -66,11 +66,6 @@ def print_whole(table: Table, *, wrap: bool = False) -> None:
     console.print(table)
 
 
-def counted(number: int, noun: str) -> str:
-    """Return a number with its noun: `1 run`, `2 runs`."""
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
-
-
 def setting_text(value: JsonValue) -> str:
     """Return the value of a setting as a reader expects it."""
     if value is None:

@@ -16,7 +16,7 @@ from pydantic_settings import CliPositionalArg, CliToggleFlag
 
 from mnist_bp.cli.flags import DataCommand, StoreCommand, parse
 from mnist_bp.cli.output import say
-from mnist_bp.cli.tables import counted
+from mnist_bp.errors import counted
 from mnist_bp.layout import CHAMPION, RUNS
 from mnist_bp.registry.catalog import SEE_VERIFY
 from mnist_bp.registry.names import resolve_run

@@ -6,6 +6,8 @@ import math
 from collections.abc import Mapping
 from typing import Final
 
+from mnist_bp.errors import counted
+
 SWEEPABLE: Final = (
     "learning_rate",
     "hidden",
@@ -26,6 +28,8 @@ MAX_TOGETHER: Final = 64
 MAX_MODELS: Final = 1_000_000
 """Models of one run."""
 
+_EXPECTED: Final = "expected settings such as learning_rate=0.1,0.3 hidden=30,100, with no space after a comma"
+
 
 def parse_sweep(text: str) -> dict[str, list[str]]:
     """Split the text of a sweep into the values of each setting, which are not checked.
@@ -40,18 +44,17 @@ def parse_sweep(text: str) -> dict[str, list[str]]:
     for word in text.split():
         name, equals, listed = word.partition("=")
         name = name.replace("-", "_")
-        if not name or not equals or not all(listed.split(",")):
-            raise ValueError(
-                f"{word!r} is not a setting with values: expected one such as learning_rate=0.1,0.3, with no space "
-                "after a comma"
-            )
+        if not name or not equals:
+            raise ValueError(f"{word!r} is not a setting with values: {_EXPECTED}")
+        if not all(listed.split(",")):
+            raise ValueError(f"{word!r} lacks a value next to a comma or the equals sign: {_EXPECTED}")
         if name not in SWEEPABLE:
             raise ValueError(f"{name} cannot be swept: expected {', '.join(SWEEPABLE[:-1])} or {SWEEPABLE[-1]}")
         if name in values:
             raise ValueError(f"{name} is given twice: expected each setting once, with all its values")
         values[name] = listed.split(",")
     if not values:
-        raise ValueError("expected settings with values, such as learning_rate=0.1,0.3")
+        raise ValueError(_EXPECTED)
     return values
 
 
@@ -65,6 +68,6 @@ def count_models(values: Mapping[str, list[str]], seeds: int) -> int:
     if models > MAX_MODELS:
         raise ValueError(
             f"{models:,} models ({' x '.join(f'{len(each):,}' for each in values.values())} settings x "
-            f"{seeds:,} seeds): expected at most {MAX_MODELS:,}"
+            f"{counted(seeds, 'seed')}): expected at most {MAX_MODELS:,}"
         )
     return models

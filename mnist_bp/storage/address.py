@@ -98,8 +98,17 @@ def clean_address(text: str) -> str:
 
 
 def absolute_address(uri: str) -> str:
-    """Return an address that names the same store from any working directory."""
-    return uri if "://" in uri else str(Path(uri).absolute())
+    """Return an address that names the same place from any working directory, by whatever path it is reached.
+
+    Links to its parents are followed. A last part that is a link is kept: it names a dataset, and may stand for a
+    directory that was moved.
+    """
+    if "://" in uri:
+        return uri
+    path = Path(uri)
+    if path.name in ("", ".."):
+        return os.path.realpath(path)
+    return os.path.join(os.path.realpath(path.parent), path.name)  # noqa: PTH118 - Path.resolve refuses loops of links
 
 
 def address_problem(uri: str) -> str | None:

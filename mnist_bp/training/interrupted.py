@@ -6,7 +6,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
-from mnist_bp.errors import MnistBpError
+from mnist_bp.errors import MnistBpError, counted
 from mnist_bp.layout import RUN_ID, run_directory
 from mnist_bp.storage.locks import is_locked
 from mnist_bp.training.journal import Journal
@@ -47,7 +47,8 @@ class InterruptedRun:
         """Describe how far the run came."""
         if self.parts is not None and self.trained_parts < self.parts:
             state = "in progress" if self.in_progress else "interrupted"
-            return f"{state}, {self.trained_parts:,} of {self.parts:,} parts are trained"
+            verb = "is" if self.parts == 1 else "are"
+            return f"{state}, {self.trained_parts:,} of {counted(self.parts, 'part')} {verb} trained"
         if self.in_progress:
             return f"in progress, newest checkpoint step {self.step:,} of {self.steps:,}"
         if self.step == self.steps:

@@ -9,6 +9,7 @@ import numpy as np
 from mnist_bp.config import RunConfig
 from mnist_bp.data.parquet import load_split
 from mnist_bp.engines.choose import choose_engine
+from mnist_bp.errors import counted
 from mnist_bp.model.recipe import recipe_of
 from mnist_bp.results import CachedDataset, Evaluation, TrainedRun
 from mnist_bp.training.checkpoints import load_checkpoint
@@ -33,7 +34,7 @@ def evaluate_parts(data: CachedDataset, trained: TrainedRun) -> Evaluation:
     models = gather_scores(cut_into_parts(RunConfig.model_validate(trained.config)), trained.parts.scores)
     accuracies = models.final_accuracies
     logger.info(
-        f"evaluate    {len(accuracies):,} models: accuracy {np.median(accuracies):.4f} (median), "
+        f"evaluate    {counted(len(accuracies), 'model')}: accuracy {np.median(accuracies):.4f} (median), "
         f"{accuracies.min():.4f} to {accuracies.max():.4f}"
     )
     engine, _ = choose_engine(trained.engine if trained.device == "cpu" else "auto")

@@ -21,7 +21,7 @@ import numpy as np
 from mnist_bp.engines.certificate_cache import certified
 from mnist_bp.engines.choose import same_engine
 from mnist_bp.engines.interface import Engine
-from mnist_bp.errors import ChecksumError, ConflictError, DataFormatError, DivergenceError, StoreError
+from mnist_bp.errors import ChecksumError, ConflictError, DataFormatError, DivergenceError, StoreError, counted
 from mnist_bp.layout import checkpoint_path, part_name, run_directory, run_key
 from mnist_bp.results import (
     CachedDataset,
@@ -80,7 +80,7 @@ def train_in_parts(
             known.start.refuse_changes(config.record)
             known.start.refuse_other_data(data.name, data.key)
             done = _intact_parts(open_store(config.artifacts), run_id, parts, known)
-            logger.info(f"train       resuming: {len(done):,} of {len(parts):,} parts are trained already")
+            logger.info(f"train       resuming: {len(done):,} of {counted(len(parts), 'part')} trained already")
         if len(done) < len(parts):
             if known is None:
                 engine = start_run(config, data, journal, run_id, len(parts))
@@ -136,7 +136,9 @@ def _train(
     sizes = {part.number: len(part.members) for part in parts}
     total, trained = sum(sizes.values()), sum(sizes[number] for number in done)
     earlier, first = max((part.elapsed for part in done.values()), default=0.0), trained
-    logger.info(f"train       {total - trained:,} models in {len(rest):,} parts, runner {config.runner}")
+    logger.info(
+        f"train       {counted(total - trained, 'model')} in {counted(len(rest), 'part')}, runner {config.runner}"
+    )
     started, nodes, logged, spent = time.perf_counter(), set[str](), 0, np.zeros(3)
     with closing(choose_runner(config.runner).run(rest, _context(config, data, engine, journal))) as results:
         for result in results:
@@ -154,7 +156,7 @@ def _train(
                 on_progress(trained, total, speed)
             if (trained * MAX_LINES) // total > logged:
                 logged = (trained * MAX_LINES) // total
-                logger.info(f"train       {trained:>9,} of {total:,} models  {speed}")
+                logger.info(f"train       {trained:>9,} of {counted(total, 'model')}  {speed}")
     steps, scoring, storing = spent
     logger.info(
         f"train       seconds in all parts: {steps:,.1f} of steps, {scoring:,.1f} of scores, {storing:,.1f} of files"
@@ -189,11 +191,11 @@ def _trained_run(
     scores = gather_scores(parts, [each.scores for each in recorded])
     if not len(scores.remaining):
         raise DivergenceError(
-            f"training diverged: none of the {len(scores.seeds):,} models has finite weights after step "
+            f"training diverged: none of the {counted(len(scores.seeds), 'model')} has finite weights after step "
             f"{config.steps:,}; try smaller learning rates"
         )
     if scores.diverged:
-        logger.warning(f"{scores.diverged:,} of {len(scores.seeds):,} models diverged, and have no accuracy")
+        logger.warning(f"{scores.diverged:,} of {counted(len(scores.seeds), 'model')} diverged, without an accuracy")
     own = scores.settings[scores.combination[scores.best]]
     chosen = config.with_swept(own)
     seed, elapsed = int(scores.seeds[scores.best]), max(each.elapsed for each in recorded)

@@ -12,7 +12,7 @@ from rich.table import Table
 
 from mnist_bp.cli import process
 from mnist_bp.cli.main import main
-from mnist_bp.cli.tables import counted, print_table, print_whole
+from mnist_bp.cli.tables import print_table, print_whole
 from mnist_bp.storage.address import open_store
 from tests.support.published_runs import promote, publish, run_id_of
 from tests.support.terminal import on_terminal
@@ -140,8 +140,3 @@ def test_an_empty_column_takes_no_figure_from_the_last_one(capsys: pytest.Captur
     print_table(("run", "", "seconds"), [("1", "", "0.01")])
     print_table(("run", "", "", "", "seconds"), [("1", "", "", "", "0.01")])
     assert capsys.readouterr().out.count("seconds") == 2
-
-
-@pytest.mark.parametrize(("number", "text"), [(0, "0 runs"), (1, "1 run"), (2, "2 runs"), (1_000, "1,000 runs")])
-def test_a_count_has_its_noun_in_the_right_number(number: int, text: str) -> None:
-    assert counted(number, "run") == text

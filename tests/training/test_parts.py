@@ -19,7 +19,7 @@ from mnist_bp.pipeline import open_run
 from mnist_bp.results import CachedDataset, TrainedRun
 from mnist_bp.storage.address import open_store
 from mnist_bp.training.checkpoints import decode_checkpoint, load_checkpoint
-from mnist_bp.training.interrupted import find_interrupted_run
+from mnist_bp.training.interrupted import InterruptedRun, find_interrupted_run
 from mnist_bp.training.journal import JOURNAL
 from mnist_bp.training.local_runner import LocalRunner
 from mnist_bp.training.part_evaluation import evaluate_parts
@@ -161,6 +161,11 @@ def test_a_model_that_diverges_has_no_scores_and_does_not_end_the_sweep(
     assert not np.isnan(models.accuracy[:, :2]).any()
     assert all(not stored.W1.any() for stored in stored_models(config, 0)[2:])
     assert "2 of 4 models diverged" in caplog.text
+
+
+def test_one_part_is_not_several() -> None:
+    run = InterruptedRun(RUN_ID, "", "", "mnist", "cpu", (1,), 0, 40, in_progress=False, parts=1)
+    assert run.status == "interrupted, 0 of 1 part is trained"
 
 
 def test_a_sweep_whose_models_all_diverge_fails_in_one_line(sample: CachedDataset) -> None:

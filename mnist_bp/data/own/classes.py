@@ -8,7 +8,7 @@ from typing import Final
 
 import numpy as np
 
-from mnist_bp.errors import UNPRINTABLE, DataFormatError
+from mnist_bp.errors import UNPRINTABLE, DataFormatError, counted
 from mnist_bp.model.parameters import IntArray, UInt8Array
 from mnist_bp.model.rng import permutation
 from mnist_bp.results import MAX_CLASSES, DatasetShape, SplitRule
@@ -119,8 +119,9 @@ def check_memory_for(images: int, pixels: int, place: str) -> None:
     needed, available = 2 * images * pixels, available_memory()
     if needed > available:
         raise DataFormatError(
-            f"{place} has {images:,} images of {pixels:,} pixels, which need {needed / 1e9:,.1f} GB of memory, and "
-            f"{available / 1e9:,.1f} GB are free: expected data that fit in memory; give fewer or smaller images"
+            f"{place} has {counted(images, 'image')} of {counted(pixels, 'pixel')}, which need "
+            f"{needed / 1e9:,.1f} GB of memory, and {available / 1e9:,.1f} GB are free: expected data that fit in "
+            "memory; give fewer or smaller images"
         )
 
 
@@ -171,7 +172,7 @@ def _choose_test(every: Examples, classes: tuple[str, ...], place: str, rule: Sp
         (rows,) = np.nonzero(every.labels == label)
         if len(rows) < 2:
             raise DataFormatError(
-                f"{place}: class {name} has {len(rows)} image{'' if len(rows) == 1 else 's'}: expected at least 2, one "
+                f"{place}: class {name} has {counted(len(rows), 'image')}: expected at least 2, one "
                 "to train on and one for the test"
             )
         chosen[rows[permutation(rule.seed, label, len(rows))[: max(1, len(rows) // rule.one_in)]]] = True

@@ -29,7 +29,7 @@ from mnist_bp.data.own.classes import (
 from mnist_bp.data.own.listing import ListingDigest, expect_unchanged
 from mnist_bp.data.own.sizes import image_size
 from mnist_bp.data.parquet import about_split, byte_values, describe_schema, shape_of
-from mnist_bp.errors import DataFormatError
+from mnist_bp.errors import DataFormatError, counted
 from mnist_bp.model.parameters import UInt8Array
 from mnist_bp.results import DatasetShape, FileDigest, OwnSource, Progress
 from mnist_bp.storage.address import open_store
@@ -173,8 +173,8 @@ class _Table:
                 for field, column in ((self.pixels, pixels), (self.label, label)):
                     if column.null_count:
                         raise DataFormatError(
-                            f"{self.name} has {column.null_count:,} nulls in the column {field.name}, expected none; "
-                            "remove those rows"
+                            f"{self.name} has {counted(column.null_count, 'null')} in the column {field.name}, "
+                            "expected none; remove those rows"
                         )
                 images[len(labels) : len(labels) + len(batch)] = byte_values(pixels, images.shape[1])
                 labels += label.to_pylist()

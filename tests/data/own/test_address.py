@@ -65,6 +65,26 @@ def test_a_recorded_address_means_the_same_from_any_directory() -> None:
     assert RunConfig(dataset="kmnist").record["dataset"] == "kmnist"
 
 
+def test_a_place_has_one_address_by_whatever_path_it_is_reached(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = tmp_path / "data" / "zoo"
+    place.mkdir(parents=True)
+    (tmp_path / "link").symlink_to("data")
+    monkeypatch.chdir(place)
+    for path in (".", "../zoo", "../../link/zoo", "../../link/../data/zoo/", f"{tmp_path}/link/zoo"):
+        config = RunConfig(dataset=f"images:{path}", artifacts=path)
+        assert config.record["dataset"] == f"images:{place}"
+        assert config.record["artifacts"] == str(place)
+        assert config.dataset_name == "zoo"
+
+
+def test_a_link_to_a_dataset_names_it(tmp_path: Path) -> None:
+    (tmp_path / "v2").mkdir()
+    (tmp_path / "zoo").symlink_to("v2")
+    assert RunConfig(dataset=f"images:{tmp_path / 'zoo'}").dataset_name == "zoo"
+
+
 @pytest.mark.parametrize("size", ["28", "28x", "0x28", "28x1025", "28 x 28", "-1x5", "9999999x1"])
 def test_a_size_of_another_form_is_refused(size: str) -> None:
     with pytest.raises(ValidationError, match="expected WIDTHxHEIGHT in pixels, such as 28x28, with sides of at most"):

@@ -100,8 +100,8 @@ def test_a_bucket_of_s3_is_read_like_a_directory(s3_bucket: str, s3_admin: Any, 
         ({"image": pa.array([b"ab", b"cd"]), "label": [0, 1]}, "image: binary, label: int64; expected one fixed-size"),
         ({"image": pa.array([b"ab", b"cd"], pa.binary(2)), "label": [0.0, 1.0]}, "label: double; expected"),
         ({"image": pa.array([b"ab", b"cd"], pa.binary(2))}, "has the columns image: fixed_size_binary[2]; expected"),
-        ({"image": pa.array([b"abcd", None], pa.binary(4)), "label": [0, 1]}, "1 nulls in the column image"),
-        ({"image": pa.array([b"abcd", b"efgh"], pa.binary(4)), "label": [0, None]}, "1 nulls in the column label"),
+        ({"image": pa.array([b"abcd", None], pa.binary(4)), "label": [0, 1]}, "has 1 null in the column image"),
+        ({"image": pa.array([b"abcd", b"efgh"], pa.binary(4)), "label": [0, None]}, "has 1 null in the column label"),
     ],
 )
 def test_another_schema_and_nulls_are_refused(columns: dict[str, Any], expected: str, tmp_path: Path) -> None:
