@@ -83,7 +83,7 @@ def train_in_parts(
             logger.info(f"train       resuming: {len(done):,} of {counted(len(parts), 'part')} trained already")
         if len(done) < len(parts):
             if known is None:
-                engine = start_run(config, data, journal, run_id, len(parts))
+                engine = start_run(config, data, journal, len(parts))
             else:
                 engine = resume_run(config, data.shape, journal, known, {})
             _train(config, data, engine, journal, parts, done, on_progress)

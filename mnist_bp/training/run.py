@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -71,12 +72,8 @@ def train_run(
             else:
                 logger.info(f"train       resuming at step {max(checkpoints, default=0):,} of {config.steps:,}")
         if config.steps not in checkpoints:
-            if known is None:
-                engine = start_run(config, data, journal, run_id)
-            else:
-                engine = resume_run(config, data.shape, journal, known, checkpoints)
             try:
-                _train(config, data, engine, journal, checkpoints, on_progress)
+                _train(config, data, journal, known, checkpoints, on_progress)
             except DivergenceError as exc:
                 kept = f"the checkpoints up to step {max(checkpoints, default=0):,} are kept in {journal.directory}"
                 raise DivergenceError(f"{exc}; {kept if checkpoints else 'no checkpoint came before it'}") from exc
@@ -104,9 +101,7 @@ def basis_metadata(config: RunConfig, data: CachedDataset, engine: str, device: 
     }
 
 
-def start_run(
-    config: RunConfig, data: CachedDataset, journal: Journal, run_id: str, parts: int | None = None
-) -> Engine:
+def start_run(config: RunConfig, data: CachedDataset, journal: Journal, parts: int | None = None) -> Engine:
     """Choose and certify the engine of a new run, and begin its journal."""
     if any(each.activation == "relu" and each.initial == "normal" for each in config.variants):
         logger.warning(
@@ -117,7 +112,7 @@ def start_run(
     certificate = _certify(config, data.shape, engine, notice)
     journal.begin(
         RunStart(
-            run_id=run_id,
+            run_id=journal.directory.name,
             config=config.record,
             dataset=data.name,
             dataset_key=data.key,
@@ -188,13 +183,20 @@ def _certify(config: RunConfig, shape: DatasetShape, engine: Engine, notice: str
 def _train(
     config: RunConfig,
     data: CachedDataset,
-    engine: Engine,
     journal: Journal,
+    known: JournalState | None,
     checkpoints: CheckpointsByStep,
     on_progress: Progress | None,
 ) -> None:
     """Train from the last checkpoint to the run's last step; write each new checkpoint and add it to `checkpoints`."""
-    images, labels = load_split(data.train)
+    with ThreadPoolExecutor(1) as reader:  # it reads while the engine is imported and certified
+        split = reader.submit(load_split, data.train)
+        if known is None:
+            engine = start_run(config, data, journal)
+        else:
+            engine = resume_run(config, data.shape, journal, known, checkpoints)
+    images, labels = split.result()
+    del split
     held_out = config.held_out(data.train_examples)
     examples = len(images) - held_out
     shape, models = data.shape, len(config.seed_list)

@@ -16,15 +16,17 @@ import os, sys
 from pathlib import Path
 import numba
 import numpy as np
+from numba.core.event import install_recorder
 from mnist_bp.engines import numba_cache
 from tests.engines.test_numba_cache import weighted_sum
 
 SIGNATURE = (numba.types.Array(numba.types.int64, 1, "C"),)
 
 def loaded():
-    (function,) = numba_cache.compile_cached("test", (weighted_sum, SIGNATURE))
+    with install_recorder("numba:compile") as compiled:
+        (function,) = numba_cache.compile_cached("test", (weighted_sum, SIGNATURE))
     assert function(np.arange(5)) == 40
-    return sum(function.stats.cache_hits.values()) == 1
+    return not compiled.buffer
 """
 
 FLIPS = (
@@ -83,6 +85,32 @@ def test_code_without_digests_is_compiled_again(tmp_path: Path) -> None:
     digests.unlink()
     assert run(CACHED + "print(loaded(), loaded())", tmp_path) == "False True"
     assert len(digests.read_text().splitlines()) == len(expected.splitlines()) == 2
+
+
+def test_loaded_code_takes_the_types_it_was_compiled_for_and_is_not_compiled_for_others(tmp_path: Path) -> None:
+    script = """
+(function,) = numba_cache.compile_cached("test", (weighted_sum, SIGNATURE))
+try:
+    print(function(np.zeros(5)))
+except TypeError as exc:
+    print(str(exc).splitlines()[0])
+"""
+    compiled, loaded = (run(CACHED + script, tmp_path) for _ in range(2))
+    assert compiled == loaded == "No matching definition for argument type(s) array(float64, 1d, C)"
+
+
+def test_code_for_another_processor_is_kept_next_to_that_for_this_one(tmp_path: Path) -> None:
+    """As in a directory that machines share."""
+    other = "import os; os.environ['NUMBA_CPU_NAME'], os.environ['NUMBA_CPU_FEATURES'] = 'generic', ''\n"
+    first = [run(script + CACHED + "print(loaded())", tmp_path) for script in ("", other)]
+    again = [run(script + CACHED + "print(loaded())", tmp_path) for script in ("", other)]
+    assert (first, again) == (["False", "False"], ["True", "True"])
+
+
+def test_a_process_that_loaded_one_function_can_compile_another_one(tmp_path: Path) -> None:
+    run(CACHED + "loaded()", tmp_path)
+    script = CACHED + "assert loaded()\nprint(numba.njit(lambda n: np.zeros(n).sum() + len([n]))(3))"
+    assert run(script, tmp_path) == "1.0"
 
 
 def test_numba_is_given_no_other_directory_than_the_proved_one(tmp_path: Path) -> None:
