@@ -54,14 +54,15 @@ def retrain(run: RunRequest, night: date | None = None) -> RunSummary | Finished
     """
     raw = download(run.config, run.notice)
     data = preprocess(run.config, raw)
+    config = run.config.for_examples(data.train_examples)
     name_flow_run(run, data.name, night)
-    if night and (identical := find_identical_run(run.config, data, night)):
+    if night and (identical := find_identical_run(config, data, night)):
         return identical
-    with lock_run(run_directory(run.config.data_dir, run.run_id)):
-        trained = train_network(run.config, data, run.run_id)
+    with lock_run(run_directory(config.data_dir, run.run_id)):
+        trained = train_network(config, data, run.run_id)
         evaluation = evaluate(data, trained)
-        published = upload(run.config, raw, data, trained, evaluation)
-        promotion = promote(run.config, data, published)
+        published = upload(config, raw, data, trained, evaluation)
+        promotion = promote(config, data, published)
     return summarize(raw, data, trained, evaluation, published, promotion)
 
 

@@ -123,7 +123,7 @@ class RunConfig(BaseModel):
     steps: int = Field(default=DEFAULT_STEPS, ge=1, le=MAX_STEPS)
     """Training steps, one batch each; one epoch of MNIST is 6,000 at batch size 10."""
 
-    epochs: int | None = Field(default=None, ge=1, exclude=True)
+    epochs: int | None = Field(default=None, ge=1, exclude_if=lambda epochs: epochs is None)
     """Training steps, as passes over the training examples (auto counts as mnist); set this or the steps, not both."""
 
     batch_size: int = Field(default=10, ge=1)
@@ -240,20 +240,37 @@ class RunConfig(BaseModel):
 
     @model_validator(mode="after")
     def _take_steps_of_epochs(self) -> Self:
+        if self.epochs is not None and not is_own(self.dataset):
+            examples = DATASETS["mnist" if self.dataset == "auto" else self.dataset].train_examples
+            self.__dict__ |= {"steps": self._steps_of_epochs(self.epochs, examples), "epochs": None}
+            self.model_fields_set.add("steps")
+        return self
+
+    def for_examples(self, examples: int) -> Self:
+        """Return the configuration with steps in place of epochs, whose length is known once own images are read.
+
+        Args:
+            examples: Rows of the training split.
+
+        Raises:
+            ConfigError: Steps are given too, and others; or there are too many, or too many checkpoints.
+        """
         if self.epochs is None:
             return self
-        if is_own(self.dataset):
-            raise ValueError("epochs with images of your own: expected steps, as their number is not known in advance")
-        examples = DATASETS["mnist" if self.dataset == "auto" else self.dataset].train_examples
-        steps = self.epochs * ((examples - self.held_out(examples)) // self.batch_size)
+        try:
+            steps = self._steps_of_epochs(self.epochs, examples)
+        except ValueError as exc:
+            raise ConfigError(str(exc)) from exc
+        return self.model_copy(update={"steps": steps, "epochs": None})
+
+    def _steps_of_epochs(self, epochs: int, examples: int) -> int:
+        steps = epochs * ((examples - self.held_out(examples)) // self.batch_size)
         if self.steps not in (steps, DEFAULT_STEPS):
-            raise ValueError(f"epochs {self.epochs} are {steps:,} steps, not {self.steps:,}: expected one of the two")
+            raise ValueError(f"epochs {epochs} are {steps:,} steps, not {self.steps:,}: expected one of the two")
         if steps > MAX_STEPS:
-            raise ValueError(f"epochs {self.epochs} are {steps:,} steps: expected at most {MAX_STEPS:,}")
-        _check_checkpoints(self.checkpoint_every, steps)
-        self.__dict__["steps"] = steps
-        self.model_fields_set.add("steps")
-        return self
+            raise ValueError(f"epochs {epochs} are {steps:,} steps: expected at most {MAX_STEPS:,}")
+        _check_checkpoints(self.checkpoint_every, steps, f"checkpoint_every {self.checkpoint_every}: ")
+        return steps
 
     @property
     def settings(self) -> RunConfig:
@@ -363,7 +380,7 @@ class RunConfig(BaseModel):
     def chosen(self) -> dict[str, Any]:
         """The entries of `record` that differ from the defaults, which a form also sends."""
         defaults = RunConfig().record
-        return {name: value for name, value in self.record.items() if value != defaults[name]}
+        return {name: value for name, value in self.record.items() if value != defaults.get(name)}
 
     @property
     def training_record(self) -> dict[str, Any]:
@@ -378,11 +395,11 @@ class RunConfig(BaseModel):
         return recipe_of(dict(self))
 
 
-def _check_checkpoints(every: int, steps: int) -> None:
+def _check_checkpoints(every: int, steps: int, what: str = "") -> None:
     smallest = -(-steps // MAX_CHECKPOINTS)
     if every < smallest:
         raise ValueError(
-            f"expected at least {smallest:,} of {steps:,} steps, for at most {MAX_CHECKPOINTS:,} checkpoints"
+            f"{what}expected at least {smallest:,} of {steps:,} steps, for at most {MAX_CHECKPOINTS:,} checkpoints"
         )
 
 

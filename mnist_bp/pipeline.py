@@ -26,7 +26,7 @@ from mnist_bp.data.preprocess import preprocess_dataset
 from mnist_bp.documents.champion import PromotionRecord
 from mnist_bp.engines.choose import choose_engine
 from mnist_bp.engines.parallel import check_memory, memory_needed, usable_cores
-from mnist_bp.errors import ConfigError, DownloadError, MnistBpError
+from mnist_bp.errors import ConfigError, DownloadError, MnistBpError, counted
 from mnist_bp.layout import new_run_id, run_directory
 from mnist_bp.metrics import export_metrics, timed
 from mnist_bp.model.parameters import CLASSES, PIXELS
@@ -141,7 +141,7 @@ def _check_own(config: RunConfig, data: CachedDataset) -> None:
     """Log what is known of the user's own images since they were read, and refuse a run that needs more of them.
 
     Raises:
-        ConfigError: A batch larger than the dataset, or more models than fit in memory.
+        ConfigError: A batch larger than the dataset, too many steps, or more models than fit in memory.
     """
     shape, rule = data.shape, data.test_split
     names = ", ".join(shape.class_names[:10]) + (", ..." if shape.classes > 10 else "")
@@ -151,6 +151,9 @@ def _check_own(config: RunConfig, data: CachedDataset) -> None:
     if data.skipped:
         logger.info(f"preprocess  unreadable pictures that are left out: {data.skipped:,}")
     config.held_out(data.train_examples)
+    if config.epochs is not None:
+        steps = config.for_examples(data.train_examples).steps
+        logger.info(f"preprocess  {counted(config.epochs, 'epoch')}: {counted(steps, 'step')}")
     _check_memory(config, shape.inputs, shape.classes, data.train_examples)
 
 
@@ -300,6 +303,7 @@ def run_pipeline(run: RunRequest, progress_bar: ProgressBar = no_progress_bar) -
     with progress_bar("download") as on_progress:
         raw = _download_with_retries(config, run.notice, on_progress)
     data = preprocess(config, raw)
+    config = config.for_examples(data.train_examples)
     with lock_run(run_directory(config.data_dir, run.run_id)):
         with progress_bar("train") as on_progress:
             trained = train(config, data, run.run_id, on_progress=on_progress)

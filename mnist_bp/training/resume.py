@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from mnist_bp.config import RunConfig
-from mnist_bp.data.own.address import recorded_dataset
+from mnist_bp.data.own.address import is_own, recorded_dataset
 from mnist_bp.engines.choose import choose_engine
 from mnist_bp.errors import ConfigError, DataFormatError, MnistBpError
 from mnist_bp.layout import LATEST, MANIFEST, PROMOTION, RUN_ID, RUN_ID_START, match_run_id, run_directory, run_key
@@ -154,14 +154,16 @@ def _unknown(run_id: str, data_dir: str) -> ConfigError:
 
 
 def _recorded_config(start: RunStart, given: RunConfig) -> RunConfig:
-    own = {
+    own: dict[str, Any] = {
         "data_dir": given.data_dir,
         "track": given.track,
         "certify": given.certify,
         "runner": given.runner,
     }  # of this process
+    dataset = recorded_dataset(start.config, start.dataset)
+    if is_own(dataset):
+        own["epochs"] = given.epochs  # compared with the steps once the images are read
     try:
-        dataset = recorded_dataset(start.config, start.dataset)
         config = RunConfig.model_validate({**start.config, "dataset": dataset, **own})
     except ValidationError as exc:
         fields = ", ".join(str(error["loc"][0]) for error in exc.errors() if error["loc"])

@@ -75,6 +75,22 @@ def test_a_run_is_resumed_on_the_images_that_it_was_started_on(
     assert output(capsys, "train", "--resume", run_id)["run_id"] == run_id
 
 
+def test_epochs_of_own_images_are_resumed_by_the_same_number_alone(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_folders(tmp_path / "zoo", some_images(24), LABELS)
+    own = ["--dataset", "images:zoo", "--engine", "reference"]
+    run_id = output(capsys, "train", *own, "--batch-size", "5", "--epochs", "3")["run_id"]
+    manifest, _ = read_manifest(LocalStore(Path("artifacts")), run_id)
+    assert manifest.config["steps"] == manifest.final.step == 3 * (21 // 5)
+    assert "epochs" not in manifest.config
+    for name in ("manifest.json", "promotion.json"):
+        (tmp_path / "artifacts" / "runs" / run_id / name).unlink()
+    assert main(["train", *own, "--epochs", "4", "--resume", run_id]) == 2
+    assert "error: epochs 4 are 16 steps, not 12: expected one of the two" in capsys.readouterr().err
+    assert output(capsys, "train", *own, "--epochs", "3", "--resume", run_id)["run_id"] == run_id
+
+
 def images(path: Path) -> str:
     return f"images:{write_folders(path / 'own', some_images(24), LABELS)}"
 

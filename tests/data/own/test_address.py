@@ -91,9 +91,27 @@ def test_a_size_of_another_form_is_refused(size: str) -> None:
         RunConfig(dataset="images:zoo", image_size=size)
 
 
-def test_epochs_of_images_whose_number_is_not_known_are_refused() -> None:
-    with pytest.raises(ValidationError, match="expected steps, as their number is not known"):
-        RunConfig(dataset="images:zoo", epochs=3)
+def test_epochs_of_own_images_are_steps_once_their_number_is_known() -> None:
+    given = RunConfig(dataset="images:zoo", epochs=3)
+    for config in (given, RunConfig.model_validate(given.model_dump()), given.settings):  # as a deployment passes it
+        resolved = config.for_examples(105)
+        assert (resolved.steps, resolved.epochs) == (30, None)
+        assert resolved.record == RunConfig(dataset="images:zoo", steps=30).record
+        assert resolved.for_examples(1) is resolved
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({"epochs": 3, "steps": 31}, "epochs 3 are 30 steps, not 31: expected one of the two"),
+        ({"epochs": 10**12}, "expected at most 1,000,000,000,000"),
+        ({"epochs": 10**6, "checkpoint_every": 1}, "checkpoint_every 1: expected at least 100 of 10,000,000 steps"),
+    ],
+)
+def test_epochs_of_own_images_that_cannot_be_trained_are_refused(given: dict[str, int], expected: str) -> None:
+    config = RunConfig.model_validate({"dataset": "images:zoo", **given})
+    with pytest.raises(ConfigError, match=expected):
+        config.for_examples(105)
 
 
 @pytest.mark.parametrize("option", [{"image_size": "8x8"}, {"skip_unreadable": True}])
