@@ -19,7 +19,7 @@ A message is one line: what failed, the value, what was expected, and what to do
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -58,10 +58,20 @@ class MnistBpError(Exception):
     def __init__(self, message: str) -> None:
         super().__init__(without_secrets(one_line(message)))
 
+    def __reduce__(self) -> tuple[Callable[..., MnistBpError], tuple[object, ...]]:
+        """Pass text and attributes to another process, whatever the arguments of a subclass are."""
+        return _restore, (type(self), self.args, vars(self))
+
     @property
     def transient(self) -> bool:
         """Whether the same call may succeed later without any change."""
         return False
+
+
+def _restore(kind: type[MnistBpError], args: tuple[object, ...], attributes: Mapping[str, object]) -> MnistBpError:
+    error = kind.__new__(kind, *args)
+    vars(error).update(attributes)
+    return error
 
 
 class ConfigError(MnistBpError):
@@ -153,9 +163,6 @@ class DownloadError(MnistBpError):
         self.what, self.failures, self.hint = what, tuple(failures), hint
         reasons = "; ".join(str(failure) for failure in self.failures)
         super().__init__(f"could not download {what}: {reasons}. {hint}")
-
-    def __reduce__(self) -> tuple[type[DownloadError], tuple[object, ...]]:
-        return DownloadError, (self.what, self.failures, self.hint)
 
     @property
     def transient(self) -> bool:

@@ -57,12 +57,19 @@ class DatasetShape:
 
     @property
     def like_mnist(self) -> bool:
-        """Whether size and classes are MNIST's: the figure that the lab printed is computed for such images alone."""
+        """Whether size and classes are MNIST's."""
         return self == MNIST_SHAPE
+
+    def has_lab_figure(self, test_images: int) -> bool:
+        """Return whether the lab's figure is computed for a dataset like this with so many test images."""
+        return self.like_mnist and test_images >= LAB_EXAMPLES
 
 
 MAX_CLASSES: Final = 256
 """Classes of a dataset: a label is one byte."""
+
+LAB_EXAMPLES: Final = 1_000
+"""Source: the lab's evaluation loop, which scores the first 1,000 test images alone."""
 
 MNIST_SHAPE: Final = DatasetShape(28, 28, tuple(map(str, range(10))))
 """The shape of MNIST, and of the datasets made like it."""
@@ -264,7 +271,7 @@ class CheckpointScore:
         step: Steps taken.
         accuracy: Share of all test images that are classified correctly, in [0, 1]; pixels in [0, 1].
         lab_correct_of_1000: The lab's measure: correct among the first 1,000 test images; pixels in [0, 255]. None for
-            a dataset that is not like MNIST.
+            a dataset that is not like MNIST, or has fewer.
         loss: Half the squared error, summed over classes, mean over all test images.
         accuracy_per_class: Share of each class's test images that are classified correctly.
         validation_accuracy: As `accuracy`, on the held-out training examples; None if none were held out.

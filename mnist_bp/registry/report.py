@@ -61,7 +61,7 @@ def _snapshots(
     inputs, hidden = last.W1.shape
     classes = last.W2.shape[1]
     engine, _ = choose_engine(trained.engine if trained.device == "cpu" else "auto")
-    evaluator = Evaluator(engine, images, labels, recipe, classes, lab=shape.like_mnist)
+    evaluator = Evaluator(engine, images, labels, recipe, classes, lab=shape.has_lab_figure(len(images)))
     untrained = initial_parameters(seed, inputs, hidden, classes, recipe.gain)
     scores = {score.step: score for score in evaluation.checkpoints}
     between = max_snapshots(inputs, hidden, classes) - 2

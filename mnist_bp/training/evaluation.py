@@ -22,13 +22,19 @@ from mnist_bp.engines.interface import Engine
 from mnist_bp.engines.parallel import on_every_core
 from mnist_bp.model.parameters import FloatArray, IntArray, Model, UInt8Array
 from mnist_bp.model.recipe import Recipe, recipe_of
-from mnist_bp.results import CachedDataset, CheckpointScore, Evaluation, Mistake, Progress, SeedStatistics, TrainedRun
+from mnist_bp.results import (
+    LAB_EXAMPLES,
+    CachedDataset,
+    CheckpointScore,
+    Evaluation,
+    Mistake,
+    Progress,
+    SeedStatistics,
+    TrainedRun,
+)
 from mnist_bp.training.checkpoints import load_checkpoint
 
 logger = logging.getLogger(__name__)
-
-LAB_EXAMPLES: Final = 1_000
-"""Source: the lab's evaluation loop, which scores the first 1,000 test images alone."""
 
 MAX_MISTAKES: Final = 24
 """Number of mistakes in an evaluation: as many as fit on a screen."""
@@ -52,7 +58,7 @@ class Evaluator:
         labels: Classes in [0, K), shape (N,).
         recipe: Of the models: decides their activation and the loss.
         classes: K, at least 2.
-        lab: Whether to score as the lab did as well; see `DatasetShape.like_mnist`.
+        lab: Whether to score as the lab did as well; see `DatasetShape.has_lab_figure`.
     """
 
     def __init__(
@@ -162,7 +168,8 @@ def evaluate_run(data: CachedDataset, trained: TrainedRun, *, on_progress: Progr
     """
     engine, _ = choose_engine(trained.engine if trained.device == "cpu" else "auto")
     recipe, shape = recipe_of(trained.config), data.shape
-    test = Evaluator(engine, *load_split(data.test), recipe, shape.classes, lab=shape.like_mnist)
+    lab = shape.has_lab_figure(data.test_examples)
+    test = Evaluator(engine, *load_split(data.test), recipe, shape.classes, lab=lab)
     validation = None
     if trained.validation_examples:
         images, labels = load_split(data.train)

@@ -68,7 +68,8 @@ class PartData:
         self.images: Final = images[: -context.held_out]
         classes, held_out = context.shape.classes, slice(-context.held_out, None)
         self.resident: Final = engine.load(self.images, labels[: -context.held_out], classes)
-        self.test: Final = Evaluator(engine, test_images, test_labels, Recipe(), classes, lab=context.shape.like_mnist)
+        lab = context.shape.has_lab_figure(len(test_images))
+        self.test: Final = Evaluator(engine, test_images, test_labels, Recipe(), classes, lab=lab)
         self.validation: Final = Evaluator(engine, images[held_out], labels[held_out], Recipe(), classes, lab=False)
         self._shifts: dict[int, Shifts] = {}
 

@@ -91,6 +91,20 @@ def test_epochs_of_own_images_are_resumed_by_the_same_number_alone(
     assert output(capsys, "train", *own, "--epochs", "3", "--resume", run_id)["run_id"] == run_id
 
 
+@pytest.mark.parametrize("several", [[], ["--sweep", "hidden=4,5"]], ids=str)
+def test_fewer_than_1000_test_images_of_mnists_shape_have_no_figure_of_the_lab(
+    several: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    digits = np.arange(150, dtype=np.uint8) % 10
+    write_idx(tmp_path / "few", "train", some_images(150, 28, 28), digits)
+    assert main(["train", "--dataset", "idx:few", *SHORT, *several]) == 0
+    assert not [line for line in "\n".join(capsys.readouterr()).splitlines() if "lab " in line]
+    (run,) = output(capsys, "runs")["runs"]
+    manifest, _ = read_manifest(LocalStore(Path("artifacts")), run["run_id"])
+    assert manifest.final.lab_correct_of_1000 is None
+    assert "as in the lab" not in Path(f"artifacts/runs/{run['run_id']}/report.html").read_text()
+
+
 def images(path: Path) -> str:
     return f"images:{write_folders(path / 'own', some_images(24), LABELS)}"
 
