@@ -10,14 +10,16 @@ images is in the metadata of files that mnist-bp wrote; otherwise it is named, o
 from __future__ import annotations
 
 import hashlib
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from mnist_bp.data.own.classes import (
+    MAX_NAME,
     Examples,
     OwnData,
     as_indices,
@@ -40,6 +42,9 @@ SUFFIX: Final = ".parquet"
 
 MAX_LABEL: Final = 1_000_000
 """Largest label that is a number; there are at most 256 classes."""
+
+_TOGETHER: Final = 1_024
+"""Rows that are decoded at a time: labels of any length are in memory for so many."""
 
 _EXPECTED: Final = "expected one fixed-size binary column of pixels, and a column label of whole numbers or text"
 
@@ -90,7 +95,7 @@ def read_tables(source: OwnSource, expected: FileDigest) -> OwnData:
     for key in keys:
         content = b"".join(store.stream(key))
         listing.add(key.encode(), hashlib.sha256(content).hexdigest(), len(content))
-        tables.append(_Table(store.uri(key), content, test=_is_test(key)))
+        tables.append(_Table(store.uri(key), content, test=len(keys) > 1 and _is_test(key)))
     expect_unchanged(source.place, listing.file(source.place).sha256, expected.sha256)
     first = tables[0]
     for table in tables:
@@ -133,13 +138,13 @@ class _Table:
     """
 
     def __init__(self, name: str, content: bytes, *, test: bool) -> None:
-        self.name, self.test = name, test
+        self.name, self.test, self._content = name, test, content
         try:
-            self._file = pq.ParquetFile(pa.BufferReader(content))
-            schema = self._file.schema_arrow
+            file = pq.ParquetFile(pa.BufferReader(content))
+            schema = file.schema_arrow
         except (pa.ArrowException, OSError) as exc:
             raise DataFormatError(f"{name} is not a Parquet file: {exc}; {_EXPECTED}") from exc
-        self.rows, self.columns = self._file.metadata.num_rows, describe_schema(schema)
+        self.rows, self.columns = file.metadata.num_rows, describe_schema(schema)
         pixels = [field for field in schema if pa.types.is_fixed_size_binary(field.type)]
         labels = [field for field in schema if field.name == "label"] or [f for f in schema if f not in pixels]
         if (
@@ -149,12 +154,12 @@ class _Table:
         ):
             raise DataFormatError(f"{name} has the columns {self.columns}; {_EXPECTED}")
         self.pixels, self.label, self.has_names = pixels[0], labels[0], _is_text(labels[0].type)
-        self.shape = self._known_shape()
+        self.shape = self._known_shape(file.metadata)
 
-    def _known_shape(self) -> DatasetShape | None:
+    def _known_shape(self, metadata: pq.FileMetaData) -> DatasetShape | None:
         """Return the shape if mnist-bp wrote the file, else None."""
         try:
-            about = about_split(self._file.metadata)
+            about = about_split(metadata)
             shape = shape_of(about) if "image_shape" in about else None
         except ValueError:
             return None
@@ -164,11 +169,14 @@ class _Table:
         """Read all rows, the pixels into an array of shape (rows, D), and return the labels.
 
         Raises:
-            DataFormatError: A value is null, a label is too large, or the file is damaged.
+            DataFormatError: A value is null, a label is too long, or the file is damaged.
         """
         labels: list[Any] = []
+        names = [self.label.name] if self.has_names else None  # a long label is not repeated in memory
         try:
-            for batch in self._file.iter_batches(columns=[self.pixels.name, self.label.name], use_threads=False):
+            file = pq.ParquetFile(pa.BufferReader(self._content), read_dictionary=names)
+            columns = [self.pixels.name, self.label.name]
+            for batch in file.iter_batches(_TOGETHER, columns=columns, use_threads=False):
                 pixels, label = batch.column(self.pixels.name), batch.column(self.label.name)
                 for field, column in ((self.pixels, pixels), (self.label, label)):
                     if column.null_count:
@@ -176,6 +184,11 @@ class _Table:
                             f"{self.name} has {counted(column.null_count, 'null')} in the column {field.name}, "
                             "expected none; remove those rows"
                         )
+                if self.has_names and (longest := pc.max(pc.utf8_length(label.dictionary)).as_py()) > MAX_NAME:
+                    raise DataFormatError(
+                        f"{self.name} has a label of {longest:,} characters, expected the name of a class, of at most "
+                        f"{MAX_NAME}"
+                    )
                 images[len(labels) : len(labels) + len(batch)] = byte_values(pixels, images.shape[1])
                 labels += label.to_pylist()
         except (pa.ArrowException, OSError, ValueError) as exc:
@@ -221,12 +234,14 @@ def _is_text(type_: pa.DataType) -> bool:
 
 def _list_tables(source: OwnSource) -> tuple[Store, dict[str, int]]:
     """Return the store that holds the files, and the size of each by its key, in order."""
-    place, key = source.place, ""
-    if place.endswith(SUFFIX) and not Path(place).is_dir():
-        place, _, key = place.rpartition("/")
-    store = open_store(place)
-    found = {entry.key: entry.size for entry in store.list_entries(key) if entry.key.endswith(SUFFIX)}
-    found = {name: size for name, size in sorted(found.items()) if not key or name == key or name.startswith(f"{key}/")}
+    store, found = open_store(source.place), dict[str, int]()
+    above, _, last = source.place.rpartition("/")
+    if last.endswith(SUFFIX) and above != "s3:/":  # a bucket, or a directory, may have such a name too
+        file = open_store(above)
+        found = {entry.key: entry.size for entry in file.list_entries(last) if entry.key == last}
+        store = file if found else store
+    found = found or {entry.key: entry.size for entry in store.list_entries("") if entry.key.endswith(SUFFIX)}
+    found = dict(sorted(found.items()))
     if not found:
         raise DataFormatError(f"{source.place} has no Parquet files (*{SUFFIX}); check the address")
     tests = [name for name in found if _is_test(name)]

@@ -94,6 +94,21 @@ def test_a_bucket_of_s3_is_read_like_a_directory(s3_bucket: str, s3_admin: Any, 
         prepare(f"parquet:s3://{s3_bucket}/nowhere")
 
 
+@pytest.mark.parametrize("place", ["zoo.parquet", "zoo.parquet/tests.parquet"])
+def test_a_bucket_or_directory_may_be_named_like_a_file(
+    place: str, s3_bucket: str, s3_admin: Any, tmp_path: Path
+) -> None:
+    path = write_table(tmp_path / "zoo.parquet" / "tests.parquet" / "a.parquet", some_images(18), NUMBERS)
+    write_table(tmp_path / "other.parquet", some_images(9), NUMBERS[:9])
+    bucket = f"{s3_bucket}.parquet"
+    s3_admin.create_bucket(Bucket=bucket)
+    s3_admin.upload_file(str(path), bucket, "tests.parquet/a.parquet")
+    local = prepare(f"parquet:{tmp_path / place}", "local")
+    remote = prepare(f"parquet:s3://{place.replace('zoo.parquet', bucket)}", "remote")
+    assert images_by_class(local) == images_by_class(remote)
+    assert len(images_by_class(local)) == 18
+
+
 @pytest.mark.parametrize(
     ("columns", "expected"),
     [
@@ -120,6 +135,18 @@ def test_another_schema_and_nulls_are_refused(columns: dict[str, Any], expected:
 )
 def test_labels_out_of_range_are_refused(labels: list[Any], expected: str, tmp_path: Path) -> None:
     assert expected in refusal(write_table(tmp_path / "own.parquet", some_images(18), labels))
+
+
+def test_texts_that_are_no_names_of_classes_are_refused_and_not_repeated_in_memory(tmp_path: Path) -> None:
+    labels = [str(number % 10) * 50_000 for number in range(500)]
+    path = write_table(tmp_path / "own.parquet", some_images(500), labels)
+    counting, usual = pa.proxy_memory_pool(pa.default_memory_pool()), pa.default_memory_pool()
+    pa.set_memory_pool(counting)
+    try:
+        assert "has a label of 50,000 characters, expected the name of a class, of at most 100" in refusal(path)
+    finally:
+        pa.set_memory_pool(usual)
+    assert counting.max_memory() < 500 * 50_000 / 5
 
 
 def test_more_classes_than_a_byte_counts_are_refused(tmp_path: Path) -> None:
