@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from bench import command, long_run, recipe, seeds, steps, steps_report, store
+from bench import cluster, command, long_run, recipe, seeds, steps, steps_report, store
 from bench.rounds import Log
 from mnist_bp.cli import alive
 from mnist_bp.cli.file_names import PngOrSvgFile
@@ -24,7 +24,7 @@ from mnist_bp.cli.tables import print_whole
 STEPS: Final = 10_000
 """Default of `--steps`."""
 
-Subject = Literal["steps", "recipe", "seeds", "long", "command", "store"]
+Subject = Literal["steps", "recipe", "seeds", "long", "command", "store", "cluster"]
 
 
 class BenchCommand(Command):
@@ -35,7 +35,7 @@ class BenchCommand(Command):
     what: CliPositionalArg[Subject] = "steps"
     """`steps`: training steps of our engines and of other implementations; `recipe`: whole trainings of the preset
     relu-128, ours and torch's; `seeds`: 64 models side by side; `long`: the parts of a long run; `command`: the whole
-    command, split into parts; `store`: publishing and verifying runs."""
+    command, split into parts; `store`: publishing and verifying runs; `cluster`: parts of a sweep on two Ray nodes."""
 
     runs: int = Field(default=7, ge=1)
     """Counted rounds; one warm-up round comes before them. For `recipe`, seeds."""
@@ -96,6 +96,9 @@ def _measure(options: BenchCommand, log: Log) -> tuple[dict[str, Any], Table]:
         case "store":
             result = store.measure(options.runs, options.artifacts or "", log)
             return result, store.table(result)
+        case "cluster":
+            result = cluster.measure(options.runs, count, log)
+            return result, cluster.table(result)
 
 
 if __name__ == "__main__":

@@ -283,7 +283,7 @@ def open_run(config: RunConfig, resume: str | None = None) -> RunRequest:
     if run.manifest is None:
         preflight(run.config)
         if run.config.runner == "ray":
-            from mnist_bp.training.ray_runner import check_cluster
+            from mnist_bp.training.ray_connection import check_cluster
 
             check_cluster()
     return run

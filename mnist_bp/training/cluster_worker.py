@@ -1,8 +1,8 @@
 """What a process of a cluster does with a part. This module knows nothing of the cluster.
 
-A process checks once that its code and its arithmetic are those of the machine that started the run, and loads the
-dataset once, from memory that the processes of a machine share. Errors are returned, not raised, with their traceback
-and all that was logged, since the machine that started the run sees neither.
+A process checks that its code and its arithmetic are those of the machine that started the run, once for each shape of
+models, and loads the dataset once, from memory that the processes of a machine share. Errors are returned, not raised,
+with their traceback and all that was logged, since the machine that started the run sees neither.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import hashlib
 import io
 import logging
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
@@ -23,6 +23,7 @@ from mnist_bp.engines.choose import same_engine
 from mnist_bp.engines.fingerprint import fingerprint
 from mnist_bp.errors import MnistBpError, StoreError
 from mnist_bp.model.parameters import UInt8Array
+from mnist_bp.model.recipe import Recipe
 from mnist_bp.results import DatasetShape
 from mnist_bp.training.part_training import PartData, Put, put_into_store, train_part
 from mnist_bp.training.parts import Part, PartContext, PartResult
@@ -35,7 +36,7 @@ class Machine(NamedTuple):
 
     Args:
         code: Digest of the source files of this package.
-        fingerprint: Of the run's engine; see `mnist_bp.engines.fingerprint`.
+        fingerprint: Of the run's engine, for the models of a part; see `mnist_bp.engines.fingerprint`.
     """
 
     code: str
@@ -49,6 +50,17 @@ class Arrays(NamedTuple):
     labels: UInt8Array
     test_images: UInt8Array
     test_labels: UInt8Array
+
+
+@dataclass(frozen=True)
+class Ready:
+    """A machine may train a part, and has not been asked to.
+
+    Args:
+        node: Its name.
+    """
+
+    node: str
 
 
 @dataclass(frozen=True)
@@ -79,48 +91,55 @@ def read_arrays(context: PartContext) -> Arrays:
     return Arrays(*load_split(context.train), *load_split(context.test))
 
 
-def this_machine(context: PartContext) -> Machine:
-    """Return what decides the bits that this machine computes.
+def this_machine(part: Part, context: PartContext) -> Machine:
+    """Return what decides the bits that this machine computes for a part.
 
     Raises:
         ConfigError: The engine of the run cannot run here.
     """
-    return Machine(_code_digest(), _fingerprint(context.engine, context.device, context.shape))
+    recipe = replace(part.recipe(part.members[0]), learning_rate=1.0, schedule="constant", steps=1, shift=0)
+    sizes = part.config["hidden"], part.config["batch_size"]
+    return Machine(_code_digest(), _fingerprint(context.engine, context.device, context.shape, *sizes, recipe))
 
 
 def train_here(
-    part: Part | None, context: PartContext, arrays: Arrays, expected: Machine, threads: int, node: str
-) -> PartResult | Failure | str:
-    """Train a part in this process.
+    part: Part,
+    context: PartContext,
+    read: Callable[[], Arrays],
+    expected: Machine,
+    threads: int,
+    node: str,
+    *,
+    only_check: bool = False,
+) -> PartResult | Failure | Ready:
+    """Train a part in this process, if it computes the bits of the machine that started the run.
 
     Args:
-        part: The part; None to only check this machine.
+        part: The part.
         context: Of the run.
-        arrays: The dataset; may be read-only.
+        read: Returns the dataset, whose arrays may be read-only; called once for all parts of a run.
         expected: The machine that started the run.
         threads: Number of cores to use, at least 1.
         node: Name of this node.
-
-    Returns:
-        The result; or a failure; or without a part, the name of the node.
+        only_check: Whether to return `Ready` instead of training the part.
     """
     with _captured_log() as log:
         try:
-            if problem := _problem(context, expected):
+            if problem := _problem(part, context, expected):
                 return Failure("machine", problem, log.getvalue(), node)
-            if part is None:
-                return node
-            data, put = _loaded(context, arrays)
+            if only_check:
+                return Ready(node)
+            data, put = _loaded(context, read)
             return replace(train_part(part, data, threads, put), node=node)
         except Exception as exc:
             whole, cause = log.getvalue() + traceback.format_exc(), exc if isinstance(exc, MnistBpError) else None
             return Failure("error", f"{type(exc).__name__}: {exc}" if cause is None else str(exc), whole, node, cause)
 
 
-def _problem(context: PartContext, expected: Machine) -> str | None:
+def _problem(part: Part, context: PartContext, expected: Machine) -> str | None:
     """Return why this machine must not train any part of a run; None if it may."""
     try:
-        found = this_machine(context)
+        found = this_machine(part, context)
         _check_sees(context.artifacts)
     except MnistBpError as exc:
         return str(exc)
@@ -152,17 +171,17 @@ _data: list[tuple[tuple[str, str, str], PartData, Put]] = []
 """The dataset of the latest run of this process."""
 
 
-def _loaded(context: PartContext, arrays: Arrays) -> tuple[PartData, Put]:
+def _loaded(context: PartContext, read: Callable[[], Arrays]) -> tuple[PartData, Put]:
     key = context.run_id, context.train.sha256, context.artifacts
     if not _data or _data[0][0] != key:
         engine = same_engine(context.engine, context.device, shape=context.shape)
-        _data[:] = [(key, PartData(engine, *arrays, context), put_into_store(context))]
+        _data[:] = [(key, PartData(engine, *read(), context), put_into_store(context))]
     return _data[0][1:]
 
 
 @lru_cache
-def _fingerprint(engine: str, device: str, shape: DatasetShape) -> str:
-    return fingerprint(same_engine(engine, device, shape=shape), shape)
+def _fingerprint(engine: str, device: str, shape: DatasetShape, hidden: int, batch_size: int, recipe: Recipe) -> str:
+    return fingerprint(same_engine(engine, device, hidden, batch_size, shape), shape, hidden, batch_size, recipe)
 
 
 @lru_cache

@@ -14,7 +14,7 @@ from typing import TypeVar
 import psutil
 import pytest
 
-from tests.support.ray_cluster import RayCluster, ray_cluster
+from bench.ray_cluster import RayCluster, ray_cluster
 from tests.support.waiting import HANG_S, eventually
 
 Found = TypeVar("Found")

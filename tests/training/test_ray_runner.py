@@ -1,19 +1,13 @@
-"""What is refused before a Ray cluster is used, and what a process of a cluster checks.
+"""Which parts are submitted to a cluster, how often, and to which nodes.
 
-tests/scenarios/test_ray.py uses a real cluster.
+A fake of the functions of Ray that are used stands for a cluster; tests/scenarios/test_ray.py uses a real one.
 """
 
 from __future__ import annotations
 
-import logging
-import pickle
-import socket
-import sys
-from collections.abc import Callable
-from dataclasses import replace
-from importlib.machinery import ModuleSpec
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -21,54 +15,25 @@ import pytest
 
 from mnist_bp.config import RunConfig
 from mnist_bp.errors import ClusterError, StoreError
-from mnist_bp.pipeline import open_run
+from mnist_bp.layout import run_key
 from mnist_bp.results import CachedDataset
-from mnist_bp.training import cluster_worker, part_training, ray_runner
-from mnist_bp.training.cluster_worker import Arrays, Failure, read_arrays, this_machine, train_here
-from mnist_bp.training.parts import Part, PartContext, PartResult, cut_into_parts
+from mnist_bp.storage.reading import sha256_of_bytes
+from mnist_bp.training import ray_nodes, ray_runner
+from mnist_bp.training.cluster_worker import Failure, Ready
+from mnist_bp.training.parts import Part, PartContext, PartFile, PartResult, PartScores, cut_into_parts
+from mnist_bp.training.ray_runner import MAX_ATTEMPTS, TASKS_PER_SLOT, ClusterRun
 
-SWEEP = RunConfig(dataset="mnist-sample", sweep="hidden=3,4", seeds="1..2", steps=20, checkpoint_every=20, runner="ray")
-
-
-@pytest.mark.parametrize(
-    ("address", "expected"),
-    [
-        ("", "RAY_ADDRESS is not set; expected HOST:PORT"),
-        ("local", "expected HOST:PORT of a Ray cluster, such as 10.0.0.5:6379, or auto"),
-        ("ray://127.0.0.1:10001", "expected HOST:PORT of a Ray cluster"),
-        ("127.0.0.1", "expected HOST:PORT of a Ray cluster"),
-        ("127.0.0.1:99999", "no Ray cluster could be reached"),
-    ],
+SWEEP = RunConfig(
+    dataset="mnist-sample", sweep="hidden=3,4,5,6,7,8,9,10,11,12", seeds="1..2", steps=20, checkpoint_every=20
 )
-def test_a_run_on_ray_without_the_address_of_a_cluster_is_refused_before_it_begins(
-    address: str, expected: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("RAY_ADDRESS", address)
-    with pytest.raises(ClusterError, match=expected):
-        open_run(SWEEP)
-
-
-def test_an_address_at_which_nothing_listens_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        monkeypatch.setenv("RAY_ADDRESS", f"127.0.0.1:{free.getsockname()[1]}")
-        ray_runner.check_cluster()
-    with pytest.raises(ClusterError, match="no Ray cluster could be reached"):
-        ray_runner.check_cluster()
-
-
-def test_without_the_package_ray_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ray_runner, "find_spec", lambda name: None)
-    with pytest.raises(ClusterError, match=r"pip install 'mnist-bp\[ray\]'"):
-        ray_runner.check_cluster()
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# a process of a cluster
+PARTS = cut_into_parts(SWEEP)
 
 
 @pytest.fixture
-def context(sample: CachedDataset, tmp_path: Path) -> PartContext:
-    (tmp_path / "artifacts").mkdir()
+def context(sample: CachedDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> PartContext:
+    monkeypatch.setenv("RAY_ADDRESS", "10.0.0.5:6379")
+    monkeypatch.setattr(ray_runner, "POLL_S", 0.0)
+    monkeypatch.setattr(ray_nodes, "LIST_S", 0.0)
     return PartContext(
         run_id="20261123T000000Z-00000000",
         artifacts=str(tmp_path / "artifacts"),
@@ -82,104 +47,266 @@ def context(sample: CachedDataset, tmp_path: Path) -> PartContext:
     )
 
 
-def read_only(arrays: Arrays) -> Arrays:
-    for array in arrays:
-        array.flags.writeable = False
-    return arrays
+def trained(part: Part, node: str, files: Sequence[PartFile] = ()) -> PartResult:
+    zeros = np.zeros((1, 2))
+    scores = PartScores(zeros, zeros, zeros, zeros, np.zeros((1, 2, 10)))
+    return PartResult(part.number, tuple(files), scores, 0.0, 0.0, 0.0, node)
 
 
-def test_a_part_is_trained_from_read_only_memory_to_the_bytes_of_the_local_runner(
-    context: PartContext, tmp_path: Path
+def good(part: Part, node: str) -> PartResult:
+    return trained(part, node)
+
+
+Behaviour = Callable[[Part, str], Any]
+"""What a node does with a part."""
+
+
+class exceptions:  # noqa: N801 - as in Ray
+    class RayError(Exception):
+        pass
+
+    class RayTaskError(RayError):
+        pass
+
+
+@dataclass(eq=False)
+class Reference:
+    """A submitted task.
+
+    Args:
+        part: Its part.
+        only_check: Whether it trains nothing.
+        excluded: Nodes that must not run it.
+        ran_on: The node that runs it, once it does.
+    """
+
+    part: Part
+    only_check: bool
+    excluded: Sequence[str]
+    ran_on: str | None = None
+
+
+class FakeRay:
+    """Stands for Ray and a cluster whose nodes run tasks by turns, in the order of their submission.
+
+    Args:
+        behaviour: Of each node, by name; it returns the result of a task, or an exception that `ray.get` raises.
+    """
+
+    exceptions = exceptions
+
+    def __init__(self, **behaviour: Behaviour) -> None:
+        self.behaviour, self.gpus, self.busy = dict(behaviour), 0, False
+        self.submitted: list[Reference] = []
+        self.cancelled: list[Reference] = []
+        self.most_in_flight = 0
+        self._turn = 0
+
+    def nodes(self) -> list[dict[str, Any]]:
+        resources = {"CPU": 1.0, "GPU": self.gpus}
+        return [{"Alive": True, "NodeID": name, "Resources": resources} for name in self.behaviour]
+
+    def cluster_resources(self) -> dict[str, float]:
+        return {"CPU": float(len(self.behaviour)), "GPU": self.gpus}
+
+    def available_resources(self) -> dict[str, float]:
+        return {"CPU": 0.0 if self.busy else float(len(self.behaviour))}
+
+    def put(self, value: object) -> object:
+        return value
+
+    def remote(self, **resources: Any) -> Callable[[object], FakeRay]:
+        return lambda function: self
+
+    def options(self, scheduling_strategy: str, label_selector: dict[str, str] | None) -> Submission:
+        return Submission(self, label_selector)
+
+    def wait(self, references: list[Reference], **_: Any) -> tuple[list[Reference], list[Reference]]:
+        self.most_in_flight = max(self.most_in_flight, len(references))
+        return ([], references) if self.busy or not self.behaviour else (references[:1], references[1:])
+
+    def get(self, reference: Reference) -> Any:
+        able = [name for name in self.behaviour if name not in reference.excluded]
+        self._turn += 1
+        reference.ran_on = able[self._turn % len(able)]
+        found = self.behaviour[reference.ran_on](reference.part, reference.ran_on)
+        if isinstance(found, Exception):
+            raise found
+        return Ready(reference.ran_on) if reference.only_check and isinstance(found, PartResult) else found
+
+    def cancel(self, reference: Reference, force: bool) -> None:
+        self.cancelled.append(reference)
+
+
+@dataclass
+class Submission:
+    ray: FakeRay
+    selector: dict[str, str] | None
+
+    def remote(self, part: Part, expected: Any, only_check: bool, *rest: Any) -> Reference:
+        listed = self.selector["ray.io/node-id"].removeprefix("!in(").removesuffix(")") if self.selector else ""
+        self.ray.submitted.append(Reference(part, only_check, listed.split(",") if listed else []))
+        return self.ray.submitted[-1]
+
+
+def run(ray: FakeRay, context: PartContext) -> Iterator[PartResult]:
+    """Train all parts as `RayRunner` does once it is connected."""
+    cluster = ClusterRun(ray, context)
+    cluster.find_node(PARTS[0])
+    yield from cluster.results(PARTS)
+
+
+def other_bits(part: Part, node: str) -> Failure:
+    return Failure("machine", "it computes other bits", "", node)
+
+
+def lost(part: Part, node: str) -> Exception:
+    return exceptions.RayError("the process was killed\nmore")
+
+
+def test_a_node_that_cannot_train_gets_no_more_parts_and_the_others_train_all(
+    context: PartContext, caplog: pytest.LogCaptureFixture
 ) -> None:
-    part, other = cut_into_parts(SWEEP)[0], tmp_path / "other"
-    found = train_here(part, context, read_only(read_arrays(context)), this_machine(context), 1, "node a")
-    assert isinstance(found, PartResult)
-    assert found.node == "node a"
-    elsewhere = replace(context, artifacts=str(other))
-    put = part_training.put_into_store(elsewhere)
-    assert part_training.train_part(part, part_training.load_part_data(elsewhere), 2, put).files == found.files
+    ray = FakeRay(good=good, bad=other_bits)
+    results = list(run(ray, context))
+    assert sorted(result.number for result in results) == [part.number for part in PARTS]
+    assert {result.node for result in results} == {"good"}
+    first = next(place for place, each in enumerate(ray.submitted) if each.ran_on == "bad")
+    later = ray.submitted[first + 2 * TASKS_PER_SLOT :]  # those that were not in flight then
+    assert later
+    assert all(each.excluded == ["bad"] for each in later)
+    assert [record.message for record in caplog.records] == [
+        "node bad gets no part of this run: it computes other bits"
+    ]
 
 
-class LosingRay(ModuleType):
-    """Stands for Ray and a cluster of one node that loses the process of every task."""
-
-    class exceptions:  # noqa: N801 - as in Ray
-        class RayTaskError(Exception):
-            pass
-
-        class RayError(Exception):
-            pass
-
-    def __init__(self) -> None:
-        super().__init__("ray")
-        self.__spec__ = ModuleSpec("ray", None)
-        self.init = self.shutdown = self.put = lambda *_, **__: None
-        self.nodes = lambda: [{"Alive": True, "NodeID": "a", "Resources": {"CPU": 1.0}}]
-        task = SimpleNamespace(options=lambda **_: SimpleNamespace(remote=lambda *_: object()))
-        self.remote = lambda **_: lambda _function: task
-        self.submitted = 0
-
-    def wait(self, references: list[object], **_: object) -> tuple[list[object], list[object]]:
-        self.submitted += 1
-        return references, []
-
-    def get(self, _reference: object) -> None:
-        raise self.exceptions.RayError
+@pytest.mark.parametrize("joining", [good, other_bits])
+def test_a_node_that_joins_later_is_used_or_excluded(context: PartContext, joining: Behaviour) -> None:
+    ray = FakeRay(first=good)
+    results = run(ray, context)
+    found = [next(results)]
+    ray.behaviour["later"] = joining
+    found += results
+    assert sorted(result.number for result in found) == [part.number for part in PARTS]
+    assert ("later" in {result.node for result in found}) == (joining is good)
+    assert any(each.ran_on == "later" for each in ray.submitted)
+    assert (ray.submitted[-1].excluded == ["later"]) == (joining is other_bits)
+    assert TASKS_PER_SLOT < ray.most_in_flight <= 2 * TASKS_PER_SLOT
 
 
-def test_a_cluster_that_loses_every_process_is_given_up(context: PartContext, monkeypatch: pytest.MonkeyPatch) -> None:
-    ray, private = LosingRay(), ModuleType("ray._private")
-    private.worker = ModuleType("worker")  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "ray", ray)
-    monkeypatch.setitem(sys.modules, "ray._private", private)
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        monkeypatch.setenv("RAY_ADDRESS", f"127.0.0.1:{server.getsockname()[1]}")
-        with pytest.raises(
-            ClusterError, match="no node could be checked, 8 processes were lost; the last one: RayError"
-        ):
-            list(ray_runner.RayRunner().run(cut_into_parts(SWEEP), context))
-    assert ray.submitted == ray_runner.MAX_ATTEMPTS
+def test_a_cluster_whose_nodes_all_differ_is_refused_with_the_reason(context: PartContext) -> None:
+    with pytest.raises(ClusterError, match=r"no node of the cluster can train this run; node [ab]: it computes other"):
+        list(run(FakeRay(a=other_bits, b=other_bits), context))
 
 
-Change = Callable[[PartContext, Any], Any]
-
-
-@pytest.mark.parametrize(
-    ("change", "expected"),
-    [
-        (lambda context, here: (context, here._replace(code="0" * 64)), "other code (digest"),
-        (lambda context, here: (context, here._replace(fingerprint="0" * 64)), "it computes other bits (fingerprint"),
-        (
-            lambda context, here: (replace(context, artifacts=f"{context.artifacts}/absent"), here),
-            "/absent; expected a directory that all nodes share",
-        ),
-    ],
-)
-def test_a_machine_with_other_code_other_bits_or_no_store_trains_nothing(
-    change: Change, expected: str, context: PartContext
+def test_a_lost_part_is_trained_again_after_those_that_wait(
+    context: PartContext, caplog: pytest.LogCaptureFixture
 ) -> None:
-    of, machine = change(context, this_machine(context))
-    found = train_here(cut_into_parts(SWEEP)[0], of, read_arrays(context), machine, 1, "node a")
-    assert isinstance(found, Failure)
-    assert found.kind == "machine"
-    assert expected in found.message
-    assert not list(Path(context.artifacts).rglob("part-*"))
+    losses = iter([None, lost, lost])
+
+    def sometimes(part: Part, node: str) -> Any:
+        loss = next(losses, None) if part.number == 0 else None
+        return good(part, node) if loss is None else loss(part, node)
+
+    ray = FakeRay(a=sometimes)
+    numbers = [result.number for result in run(ray, context)]
+    assert sorted(numbers) == [part.number for part in PARTS]
+    assert numbers[-1] == 0
+    again = "part 0 is trained again: RayError: the process was killed"
+    assert [record.message for record in caplog.records] == [again, again]
 
 
-def test_a_failing_part_returns_its_log_and_traceback_whole_and_its_error_survives_the_way(
-    context: PartContext, monkeypatch: pytest.MonkeyPatch
+def test_a_part_that_is_lost_each_time_ends_the_run(context: PartContext) -> None:
+    ray = FakeRay(a=lambda part, node: lost(part, node) if part.number == 3 else good(part, node))
+    with pytest.raises(
+        ClusterError, match=r"part 3 was lost 8 times; the last time: RayError: the process was killed$"
+    ):
+        list(run(ray, context))
+    assert sum(each.part.number == 3 for each in ray.submitted) == MAX_ATTEMPTS
+
+
+def test_a_cluster_that_loses_every_process_is_given_up(context: PartContext) -> None:
+    ray = FakeRay(a=lost)
+    with pytest.raises(ClusterError, match=r"no node could be checked, 8 processes were lost; the last: RayError: the"):
+        list(run(ray, context))
+    assert [each.only_check for each in ray.submitted] == [True] * MAX_ATTEMPTS
+
+
+def test_files_that_a_node_put_elsewhere_end_the_run(context: PartContext) -> None:
+    elsewhere = PartFile("checkpoints/step-0000020/part-00000.safetensors", "0" * 64, 1)
+    ray = FakeRay(a=lambda part, node: trained(part, node, [elsewhere]))
+    with pytest.raises(ClusterError, match=r"part-00000.safetensors was put on node a and is not here; expected a dir"):
+        list(run(ray, context))
+
+
+def test_files_that_arrived_are_looked_for_once_for_each_node(context: PartContext) -> None:
+    content = b"weights"
+
+    def puts_once(part: Part, node: str) -> PartResult:
+        file = PartFile(f"checkpoints/step-0000020/part-{part.number:05}.safetensors", sha256_of_bytes(content), 7)
+        path = Path(context.artifacts, run_key(context.run_id, file.name))
+        if not seen:
+            path.parent.mkdir(parents=True)
+            path.write_bytes(content)
+        seen.append(node)
+        return trained(part, node, [file])
+
+    seen: list[str] = ["the check"]
+    ray = FakeRay(a=puts_once)
+    cluster = ClusterRun(ray, context)
+    cluster.find_node(PARTS[0])
+    seen.clear()
+    assert len(list(cluster.results(PARTS))) == len(PARTS)
+
+
+def test_a_failing_part_raises_its_own_error_and_its_log_is_logged_whole(
+    context: PartContext, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def fail(part: Part, *rest: Any) -> PartResult:
-        logging.getLogger("mnist_bp.training.anything").info("before\nit failed")
-        raise StoreError("the disk is full")
+    cause = StoreError("the disk is full")
 
-    monkeypatch.setattr(cluster_worker, "train_part", fail)
-    arrays = Arrays(*(np.copy(array) for array in read_arrays(context)))
-    found = train_here(cut_into_parts(SWEEP)[0], context, arrays, this_machine(context), 1, "node a")
-    found = pickle.loads(pickle.dumps(found))
-    assert isinstance(found, Failure)
-    assert isinstance(found.cause, StoreError)
-    assert str(found.cause) == found.message == "the disk is full"
-    assert "before\nit failed" in found.log
-    assert "Traceback (most recent call last)" in found.log
-    assert ", in fail\n" in found.log
+    def fail(part: Part, node: str) -> Any:
+        return good(part, node) if part.number == 0 else Failure("error", str(cause), "first\nsecond\n", node, cause)
+
+    with pytest.raises(StoreError, match=r"the disk is full"):
+        list(run(FakeRay(a=fail), context))
+    assert "failed on node a:\nfirst\nsecond\n" in caplog.text
+
+
+def test_a_task_that_cannot_be_run_names_its_last_line(context: PartContext) -> None:
+    broken = exceptions.RayTaskError("Traceback\nModuleNotFoundError: No module named 'mnist_bp'")
+    with pytest.raises(
+        ClusterError, match=r"a check could not be run on a node: ModuleNotFoundError: .*; expected the"
+    ):
+        list(run(FakeRay(a=lambda part, node: broken), context))
+
+
+def test_a_cluster_without_a_free_cpu_is_given_up(context: PartContext, monkeypatch: pytest.MonkeyPatch) -> None:
+    ray = FakeRay(a=good, b=good)
+    ray.busy = True
+    with pytest.raises(
+        ClusterError, match=r"no free CPU within 60 s; 10.0.0.5:6379 has 2 CPUs, 0 of them free, and 0 GP"
+    ):
+        list(run(ray, context))
+    assert ray.cancelled == ray.submitted
+
+
+def test_a_cluster_that_loses_all_its_nodes_is_given_up(context: PartContext, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ray_runner, "FREE_TIMEOUT_S", 0.01)
+    ray = FakeRay(a=good)
+    results = run(ray, context)
+    next(results)
+    ray.behaviour.clear()
+    with pytest.raises(ClusterError, match=r"the cluster has had no usable node for 0 s; 10.0.0.5:6379 has 0 CPUs"):
+        list(results)
+
+
+def test_the_engine_cuda_on_a_cluster_without_gpus_is_refused(context: PartContext) -> None:
+    with pytest.raises(
+        ClusterError, match=r"the cluster has no GPU, which the engine cuda needs; 10.0.0.5:6379 has 1 CPU"
+    ):
+        ClusterRun(FakeRay(a=good), replace(context, engine="cuda", device="cuda"))
+
+
+def test_a_cluster_without_nodes_is_refused(context: PartContext) -> None:
+    with pytest.raises(ClusterError, match=r"the cluster has no CPU; 10.0.0.5:6379 has 0 CPUs"):
+        ClusterRun(FakeRay(), context)

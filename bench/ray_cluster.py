@@ -20,7 +20,8 @@ from typing import Final
 
 import psutil
 
-REPOSITORY: Final = Path(__file__).parents[2]
+from bench.processes import REPOSITORY
+
 NODES: Final = 2
 
 START: Final = """
@@ -54,6 +55,21 @@ class RayCluster:
     def environment(self) -> dict[str, str]:
         """The environment of a driver."""
         return {**os.environ, **ON_LOOPBACK, "RAY_ADDRESS": self.address}
+
+    def cpu_seconds(self) -> tuple[float, float]:
+        """Return the seconds of CPU, user and system, of the processes that train, and of all others of the cluster."""
+        training = rest = 0.0
+        for process in psutil.Process(self.raylets[0].ppid()).children(recursive=True):
+            title = _title(process)
+            try:
+                times = process.cpu_times()
+            except psutil.NoSuchProcess:
+                continue
+            if title.startswith("ray::"):
+                training += times.user + times.system
+            else:
+                rest += times.user + times.system
+        return training, rest
 
     @property
     def working(self) -> list[psutil.Process]:

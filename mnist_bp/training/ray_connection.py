@@ -1,0 +1,119 @@
+"""The Ray cluster at $RAY_ADDRESS: whether a run can use it, and the connection to it.
+
+This machine must be a node of the cluster. None is ever started.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
+from typing import Any, Final
+
+from mnist_bp.errors import ClusterError, ConfigError, one_line
+
+logger = logging.getLogger(__name__)
+
+ADDRESS: Final = "RAY_ADDRESS"
+CHECK_TIMEOUT_S: Final = 10.0
+"""Seconds in which Ray must connect before a run begins."""
+CONNECT_TIMEOUT_S: Final = 30.0
+"""Seconds in which it must connect again, once it did."""
+
+
+def check_cluster() -> None:
+    """Check that Ray is installed, and connect to the cluster at `$RAY_ADDRESS` once.
+
+    Raises:
+        ConfigError: Ray is not installed, or the address is missing or of another form.
+        ClusterError: No cluster answers there, or its versions of Ray or Python are others.
+    """
+    _check_reachable(_address())
+    with connected(CHECK_TIMEOUT_S):
+        pass
+
+
+@contextmanager
+def connected(timeout: float = CONNECT_TIMEOUT_S) -> Iterator[Any]:
+    """Connect to the cluster at `$RAY_ADDRESS`, and disconnect at the end.
+
+    Args:
+        timeout: In seconds.
+
+    Yields:
+        The module `ray`.
+
+    Raises:
+        ConfigError, ClusterError: See `check_cluster`.
+    """
+    address = _address()
+    import ray
+    from ray._private import worker
+
+    logging.getLogger("ray").setLevel(logging.CRITICAL)
+    # Ray prints on standard output, where `--json` has its result: 25 lines for a lost node.
+    worker.print_to_stdstream = lambda message, **_: logger.debug("\n".join(message["lines"]))
+    problems: list[BaseException] = []
+
+    def connect() -> None:
+        try:
+            ray.init(address=address, log_to_driver=False, configure_logging=False)
+        except BaseException as exc:
+            problems.append(exc)
+
+    # In a thread, since it may wait for minutes; and so it takes no signal handlers.
+    thread = threading.Thread(target=connect, daemon=True)
+    thread.start()
+    thread.join(timeout)
+    if thread.is_alive() or problems:
+        reason = one_line(str(problems[0])) if problems else f"no reply of Ray's within {timeout:.0f} s"
+        raise ClusterError(
+            f"{ADDRESS}={address}: could not connect to a Ray cluster: {reason}; expected one that this machine is a "
+            "node of (ray start), with the same versions of Ray and Python"
+        )
+    try:
+        yield ray
+    finally:
+        ray.shutdown()
+
+
+def _address() -> str:
+    """Return the address of the cluster.
+
+    Raises:
+        ConfigError: See `check_cluster`.
+    """
+    if find_spec("ray") is None:
+        raise ConfigError("runner ray: the package ray is missing; expected the extra ray: pip install 'mnist-bp[ray]'")
+    address = os.environ.get(ADDRESS, "").strip()
+    if not address:
+        raise ConfigError(
+            f"runner ray: {ADDRESS} is not set; expected HOST:PORT of a Ray cluster that this machine is a node of "
+            "(ray start), or --runner local"
+        )
+    host, _, port = address.rpartition(":")
+    if address != "auto" and (not host or not port.isdecimal() or int(port) > 65_535 or "/" in address):
+        raise ConfigError(f"{ADDRESS}={address}: expected HOST:PORT of a Ray cluster, such as 10.0.0.5:6379, or auto")
+    return address
+
+
+def _check_reachable(address: str) -> None:
+    """Check that something accepts connections at an address, which takes Ray much longer to find out.
+
+    Raises:
+        ClusterError: Nothing does.
+    """
+    if address == "auto":
+        return
+    host, _, port = address.rpartition(":")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), CHECK_TIMEOUT_S).close()
+    except OSError as exc:
+        raise ClusterError(
+            f"{ADDRESS}={address}: no Ray cluster could be reached ({exc}); start one with ray start, or use "
+            "--runner local"
+        ) from exc

@@ -1,0 +1,143 @@
+"""What is refused before a Ray cluster is used. tests/scenarios/test_ray.py uses a real one."""
+
+from __future__ import annotations
+
+import socket
+import sys
+import time
+from collections.abc import Callable, Iterator
+from importlib.machinery import ModuleSpec
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from mnist_bp.config import RunConfig
+from mnist_bp.errors import ClusterError, ConfigError
+from mnist_bp.pipeline import open_run
+from mnist_bp.training import ray_connection
+from mnist_bp.training.ray_connection import check_cluster
+
+SWEEP = RunConfig(dataset="mnist-sample", sweep="hidden=3,4", seeds="1..2", steps=20, checkpoint_every=20, runner="ray")
+
+
+@pytest.mark.parametrize(
+    ("address", "expected"),
+    [
+        ("", "RAY_ADDRESS is not set; expected HOST:PORT"),
+        ("local", "expected HOST:PORT of a Ray cluster, such as 10.0.0.5:6379, or auto"),
+        ("ray://127.0.0.1:10001", "expected HOST:PORT of a Ray cluster"),
+        ("127.0.0.1", "expected HOST:PORT of a Ray cluster"),
+        (":6379", "expected HOST:PORT of a Ray cluster"),
+        ("127.0.0.1:99999", "expected HOST:PORT of a Ray cluster"),
+    ],
+)
+def test_a_run_on_ray_without_the_address_of_a_cluster_is_a_setting_that_cannot_work(
+    address: str, expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", address)
+    with pytest.raises(ConfigError, match=expected):
+        open_run(SWEEP)
+
+
+def test_without_the_package_ray_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ray_connection, "find_spec", lambda name: None)
+    with pytest.raises(ConfigError, match=r"pip install 'mnist-bp\[ray\]'"):
+        check_cluster()
+
+
+@pytest.fixture
+def listening(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """The address of something that accepts connections."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = f"127.0.0.1:{server.getsockname()[1]}"
+        monkeypatch.setenv("RAY_ADDRESS", address)
+        yield address
+
+
+class Ray(ModuleType):
+    """Stands for Ray while it connects.
+
+    Args:
+        connect: Called instead of `ray.init`.
+    """
+
+    def __init__(self, connect: Callable[[], object]) -> None:
+        super().__init__("ray")
+        self.__spec__ = ModuleSpec("ray", None)
+        self.connections: list[str] = []
+        self._connect = connect
+
+    def init(self, address: str, **_: Any) -> None:
+        self._connect()
+        self.connections.append(address)
+
+    def shutdown(self) -> None:
+        self.connections.append("closed")
+
+
+@pytest.fixture
+def use_ray(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], object]], Ray]:
+    def use(connect: Callable[[], object]) -> Ray:
+        ray, private = Ray(connect), ModuleType("ray._private")
+        private.worker = ModuleType("worker")  # type: ignore[attr-defined]
+        monkeypatch.setitem(sys.modules, "ray", ray)
+        monkeypatch.setitem(sys.modules, "ray._private", private)
+        return ray
+
+    return use
+
+
+def raises(error: BaseException) -> Callable[[], object]:
+    def connect() -> object:
+        raise error
+
+    return connect
+
+
+UseRay = Callable[[Callable[[], object]], Ray]
+
+
+def test_a_run_connects_to_the_cluster_once_before_it_begins(listening: str, use_ray: UseRay) -> None:
+    ray = use_ray(lambda: None)
+    open_run(SWEEP)
+    assert ray.connections == [listening, "closed"]
+
+
+def test_an_address_at_which_nothing_listens_is_refused_without_asking_ray(
+    use_ray: UseRay, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ray = use_ray(lambda: None)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        monkeypatch.setenv("RAY_ADDRESS", f"127.0.0.1:{server.getsockname()[1]}")
+    with pytest.raises(ClusterError, match=r"no Ray cluster could be reached"):
+        check_cluster()
+    assert not ray.connections
+
+
+def test_something_other_than_ray_is_refused_in_ten_seconds(
+    listening: str, use_ray: UseRay, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert ray_connection.CHECK_TIMEOUT_S == 10
+    monkeypatch.setattr(ray_connection, "CHECK_TIMEOUT_S", 0.1)
+    use_ray(lambda: time.sleep(5))
+    with pytest.raises(ClusterError, match=f"RAY_ADDRESS={listening}: could not connect .* no reply of Ray's within"):
+        open_run(SWEEP)
+
+
+def test_auto_without_a_cluster_is_refused_before_the_run_begins(
+    use_ray: UseRay, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", "auto")
+    use_ray(raises(ConnectionError("Could not find any running Ray instance.")))
+    with pytest.raises(ClusterError, match=r"RAY_ADDRESS=auto: .*: Could not find any running Ray instance"):
+        open_run(SWEEP)
+
+
+@pytest.mark.usefixtures("listening")
+def test_what_ray_says_of_other_versions_is_one_line(use_ray: UseRay) -> None:
+    use_ray(
+        raises(RuntimeError("Version mismatch: The cluster was started with:\n    Ray: 2.58.0\n    Python: 3.12.1"))
+    )
+    with pytest.raises(ClusterError, match=r"started with: Ray: 2.58.0 Python: 3.12.1; expected one .* same versions"):
+        check_cluster()
