@@ -230,7 +230,7 @@ def table(result: dict[str, Any]) -> Table:
         f"Ray {result['ray']}: {result['speed_ratio']:.3f} x the models/s of {NODES} threads; "
         f"start-up {result['startup_seconds']:.1f} s",
         f"other processes of Ray and the driver: {_range(figures[OTHER], 1e3 / models)} ms of CPU per model",
-        f"a part of {SHORT_STEPS} steps, cores busy: {outside} ms besides its own work, {busy} ms longer than on a thread",
+        f"a part of {SHORT_STEPS} steps, cores busy: {outside} ms besides its work, {busy} ms longer than on a thread",
         f"one by itself: {alone} ms longer than the {_range(figures['serial part'], 1e3)} ms that it takes serially",
         f"a task that trains nothing: {_range(figures['no-op'], 1e3)} ms",
     )

@@ -47,10 +47,7 @@ def test_the_table_has_a_row_for_each_way_and_states_all_overheads() -> None:
     assert table.row_count == 3
     caption = str(table.caption)
     assert "0.800 x the models/s of 2 threads; start-up 3.0 s" in caption
-    assert (
-        "cores busy: 4.0 (4.0 to 4.0) ms besides its own work, 10.0 (10.0 to 10.0) ms longer than on a thread"
-        in caption
-    )
+    assert "cores busy: 4.0 (4.0 to 4.0) ms besides its work, 10.0 (10.0 to 10.0) ms longer than on a thread" in caption
     assert "a task that trains nothing: 1.0 (1.0 to 1.0) ms" in caption
 
 
