@@ -19,8 +19,11 @@ from mnist_bp.errors import ClusterError, ConfigError, one_line
 logger = logging.getLogger(__name__)
 
 ADDRESS: Final = "RAY_ADDRESS"
-CHECK_TIMEOUT_S: Final = 10.0
-"""Seconds in which Ray must connect before a run begins."""
+CHECK_TIMEOUT_S: Final = 8.0
+"""Seconds in which Ray must connect before a run begins, so that any other server is refused within 10."""
+_GREETING: Final = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])
+"""How a client of HTTP/2, which Ray speaks, begins: the preface, and a frame of no settings (RFC 9113, section 3.4)."""
+
 CONNECT_TIMEOUT_S: Final = 30.0
 """Seconds in which it must connect again, once it did."""
 
@@ -70,7 +73,7 @@ def connected(timeout: float = CONNECT_TIMEOUT_S) -> Iterator[Any]:
     thread.start()
     thread.join(timeout)
     if thread.is_alive() or problems:
-        reason = one_line(str(problems[0])) if problems else f"no reply of Ray's within {timeout:.0f} s"
+        reason = one_line(str(problems[0])) if problems else f"no answer of Ray's within {timeout:.0f} s"
         raise ClusterError(
             f"{ADDRESS}={address}: could not connect to a Ray cluster: {reason}; expected one that this machine is a "
             "node of (ray start), with the same versions of Ray and Python"
@@ -102,18 +105,30 @@ def _address() -> str:
 
 
 def _check_reachable(address: str) -> None:
-    """Check that something accepts connections at an address, which takes Ray much longer to find out.
+    """Check that a server of HTTP/2 answers at an address: Ray takes long to find out that none does, and prints more.
 
     Raises:
-        ClusterError: Nothing does.
+        ClusterError: None does.
     """
     if address == "auto":
         return
     host, _, port = address.rpartition(":")
     try:
-        socket.create_connection((host.strip("[]"), int(port)), CHECK_TIMEOUT_S).close()
+        with socket.create_connection((host.strip("[]"), int(port)), CHECK_TIMEOUT_S) as connection:
+            if os.environ.get("RAY_USE_TLS", "0") not in ("", "0"):
+                return
+            connection.sendall(_GREETING)
+            with connection.makefile("rb") as reply:
+                settings = reply.read(9)[3:4] == b"\x04"  # the type of its first frame
+    except TimeoutError:
+        settings = False
     except OSError as exc:
         raise ClusterError(
             f"{ADDRESS}={address}: no Ray cluster could be reached ({exc}); start one with ray start, or use "
             "--runner local"
         ) from exc
+    if not settings:
+        raise ClusterError(
+            f"{ADDRESS}={address}: what answers there, or does not within {CHECK_TIMEOUT_S:.0f} s, is not Ray; "
+            "expected the address that ray start prints"
+        )

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import socket
 import sys
-import time
+import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any
@@ -46,12 +47,37 @@ def test_without_the_package_ray_the_extra_is_named(monkeypatch: pytest.MonkeyPa
         check_cluster()
 
 
-@pytest.fixture
-def listening(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """The address of something that accepts connections."""
+SETTINGS = bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])
+"""The first frame of a server of HTTP/2, without any setting."""
+
+
+@contextmanager
+def serving(reply: bytes | None, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """Let a server be at RAY_ADDRESS that sends a reply to whatever it is sent, and closes; None sends nothing."""
+
+    def serve() -> None:
+        with suppress(OSError):
+            connection, _ = server.accept()
+            connections.append(connection)
+            if reply is not None:
+                connection.recv(1)
+                connection.sendall(reply)
+                connection.shutdown(socket.SHUT_WR)
+
+    connections: list[socket.socket] = []
     with socket.create_server(("127.0.0.1", 0)) as server:
         address = f"127.0.0.1:{server.getsockname()[1]}"
         monkeypatch.setenv("RAY_ADDRESS", address)
+        threading.Thread(target=serve, daemon=True).start()
+        yield address
+        for connection in connections:
+            connection.close()
+
+
+@pytest.fixture
+def listening(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """The address of something that answers as Ray does."""
+    with serving(SETTINGS, monkeypatch) as address:
         yield address
 
 
@@ -115,14 +141,41 @@ def test_an_address_at_which_nothing_listens_is_refused_without_asking_ray(
     assert not ray.connections
 
 
-def test_something_other_than_ray_is_refused_in_ten_seconds(
+@pytest.mark.parametrize("reply", [b"HTTP/1.1 400 Bad Request\r\n\r\n", b"", None])
+def test_another_server_is_refused_without_asking_ray(
+    reply: bytes | None, use_ray: UseRay, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ray = use_ray(lambda: None)
+    monkeypatch.setattr(ray_connection, "CHECK_TIMEOUT_S", 0.3)
+    with (
+        serving(reply, monkeypatch) as address,
+        pytest.raises(ClusterError, match=f"{address}: what answers .* not Ray"),
+    ):
+        open_run(SWEEP)
+    assert not ray.connections
+
+
+def test_a_server_that_never_answers_ray_is_refused(
     listening: str, use_ray: UseRay, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert ray_connection.CHECK_TIMEOUT_S == 10
-    monkeypatch.setattr(ray_connection, "CHECK_TIMEOUT_S", 0.1)
-    use_ray(lambda: time.sleep(5))
-    with pytest.raises(ClusterError, match=f"RAY_ADDRESS={listening}: could not connect .* no reply of Ray's within"):
+    monkeypatch.setattr(ray_connection, "CHECK_TIMEOUT_S", 0.3)
+    waiting = threading.Event()
+    use_ray(waiting.wait)
+    with pytest.raises(ClusterError, match=f"RAY_ADDRESS={listening}: could not connect .* no answer of Ray's within"):
         open_run(SWEEP)
+    waiting.set()
+
+
+def test_a_cluster_with_tls_is_left_to_ray(use_ray: UseRay, monkeypatch: pytest.MonkeyPatch) -> None:
+    ray = use_ray(lambda: None)
+    monkeypatch.setenv("RAY_USE_TLS", "1")
+    with serving(None, monkeypatch) as address:
+        check_cluster()
+    assert ray.connections == [address, "closed"]
+
+
+def test_whatever_is_at_the_address_is_refused_within_ten_seconds() -> None:
+    assert ray_connection.CHECK_TIMEOUT_S < 10
 
 
 def test_auto_without_a_cluster_is_refused_before_the_run_begins(
