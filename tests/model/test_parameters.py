@@ -40,13 +40,14 @@ def test_philox_matches_the_published_test_vectors(counter: str, key: str, expec
     assert [f"{int(word[0]):08x}" for word in words] == expected.split()
 
 
-def test_seed_position_and_element_are_in_separate_words() -> None:
-    """Box-Muller written out for element 3 of the draw at position 2, with each word in its place."""
+@pytest.mark.parametrize("element", [3, 16_383, 16_384, 40_000])
+def test_seed_position_and_element_are_in_separate_words(element: int) -> None:
+    """Box-Muller written out for an element of the draw at position 2, with each word in its place."""
     seed = (5 << 32) | 7
-    counter = tuple(np.array([word], dtype=np.uint64) for word in (2, 0, 3, 0))
+    counter = tuple(np.array([word], dtype=np.uint64) for word in (2, 0, element, 0))
     x, y, _, _ = rng.philox((counter[0], counter[1], counter[2], counter[3]), (7, 5))
     expected = math.sin(2 * math.pi * (int(y[0]) + 0.5) / 2**32) * math.sqrt(-2 * math.log((int(x[0]) + 0.5) / 2**32))
-    assert rng.normal(seed, 2, 4)[3] == pytest.approx(expected, rel=1e-5)
+    assert rng.normal(seed, 2, element + 1)[element] == pytest.approx(expected, rel=1e-5)
 
 
 def test_initial_parameters_are_standard_normal() -> None:
