@@ -40,7 +40,7 @@ from flows.runtime.watch import SERVED_BY, when_process_dies
 from mnist_bp.cli import alive
 from mnist_bp.cli.flags import RunCommand, parse
 from mnist_bp.cli.process import print_error, print_line
-from mnist_bp.config import Dataset
+from mnist_bp.data.choice import Dataset
 from mnist_bp.data.own.address import EXPECTED
 from mnist_bp.errors import ConfigError, without_secrets
 from mnist_bp.pipeline import check_tracking

@@ -2,38 +2,30 @@
 
 from __future__ import annotations
 
-import math
-import re
 from collections.abc import Mapping
 from functools import cache
-from itertools import product
-from typing import Annotated, Any, Final, Literal, NamedTuple, Self, get_args
+from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import (
-    AfterValidator,
     BaseModel,
     ConfigDict,
     Field,
     TypeAdapter,
     ValidationError,
     ValidationInfo,
-    WithJsonSchema,
     field_validator,
     model_validator,
 )
 
-from mnist_bp.data.datasets import DATASETS, DatasetName
-from mnist_bp.data.own.address import (
-    absolute_dataset,
-    check_image_size,
-    clean_dataset,
-    dataset_name,
-    is_own,
-    kept_name,
-)
+from mnist_bp.data.choice import Dataset
+from mnist_bp.data.datasets import DATASETS
+from mnist_bp.data.own.address import absolute_dataset, check_image_size, dataset_name, is_own
 from mnist_bp.errors import ConfigError
+from mnist_bp.model.grid import ModelGrid
 from mnist_bp.model.recipe import MAX_SHIFT, Activation, BiasGradient, Initial, Loss, Recipe, Schedule, recipe_of
-from mnist_bp.model.sweep import MAX_TOGETHER, count_models, parse_sweep
+from mnist_bp.model.seeds import parse_seeds, seeds_range
+from mnist_bp.model.steps import MAX_STEPS, check_checkpoints, held_out
+from mnist_bp.model.sweep import count_models, parse_sweep
 from mnist_bp.storage.address import absolute_address
 from mnist_bp.storage.places import (
     IN_A_FORM,
@@ -45,55 +37,15 @@ from mnist_bp.storage.places import (
     or_default,
 )
 
-DatasetChoice = Literal["auto", DatasetName]
-
-Dataset = Annotated[
-    str,
-    AfterValidator(clean_dataset),
-    WithJsonSchema(
-        {
-            "anyOf": [
-                {"type": "string", "enum": list(get_args(DatasetChoice))},
-                {"type": "string", "pattern": "^(images|idx|parquet):.+$"},
-            ]
-        }
-    ),
-]
-"""A `DatasetChoice`, or the address of the user's own images; a form offers the names, and a field for an address."""
-
-KeptName = Annotated[str, AfterValidator(kept_name)]
-"""Name under which the runs on a dataset are kept, given as such or by the address of the user's own images."""
-
 EngineChoice = Literal["auto", "reference", "cpu", "cuda"]
 Certify = Literal["once", "always"]
 RunnerChoice = Literal["local", "ray"]
 Keep = Literal["last", "all"]
 
-VALIDATION_SHARE: Final = 12
-"""With several seeds, one in this many training examples is held out: 5,000 of MNIST's 60,000."""
-
-MAX_SEEDS: Final = 1_000_000
-"""Seeds in one configuration; far fewer models fit in memory."""
-
 DEFAULT_STEPS: Final = 10_000
-
-MAX_STEPS: Final = 10**12
-"""Steps of a run: 46 days at 4 us per step."""
-
-MAX_CHECKPOINTS: Final = 100_000
-"""Checkpoints of a run: each is a file, and an entry in the manifest."""
 
 PLACES: Final = frozenset({"data_dir", "artifacts", "track"})
 """Settings that state where a run is stored and logged; they do not change its results."""
-
-
-class Sizes(NamedTuple):
-    """What decides which engine can train models; see `mnist_bp.engines.choose.choose_engine`."""
-
-    hidden: int
-    batch_size: int
-    models: int
-    shift: int
 
 
 class RunConfig(BaseModel):
@@ -208,7 +160,7 @@ class RunConfig(BaseModel):
     @field_validator("checkpoint_every")
     @classmethod
     def _check_checkpoint_every(cls, value: int, others: ValidationInfo) -> int:
-        _check_checkpoints(value, others.data.get("steps", 1))
+        check_checkpoints(value, others.data.get("steps", 1))
         return value
 
     @field_validator("seeds")
@@ -269,7 +221,7 @@ class RunConfig(BaseModel):
             raise ValueError(f"epochs {epochs} are {steps:,} steps, not {self.steps:,}: expected one of the two")
         if steps > MAX_STEPS:
             raise ValueError(f"epochs {epochs} are {steps:,} steps: expected at most {MAX_STEPS:,}")
-        _check_checkpoints(self.checkpoint_every, steps, f"checkpoint_every {self.checkpoint_every}: ")
+        check_checkpoints(self.checkpoint_every, steps, f"checkpoint_every {self.checkpoint_every}: ")
         return steps
 
     @property
@@ -288,87 +240,34 @@ class RunConfig(BaseModel):
         return (self.seed,) if self.seeds is None else parse_seeds(self.seeds, self.seed)
 
     @property
-    def swept(self) -> dict[str, tuple[Any, ...]]:
-        """The values of each setting of the sweep; empty without one."""
+    def grid(self) -> ModelGrid:
+        """The models to train."""
         texts = {} if self.sweep is None else parse_sweep(self.sweep)
-        return {name: tuple(_swept_value(name, text) for text in each) for name, each in texts.items()}
-
-    @property
-    def sweep_settings(self) -> list[dict[str, Any]]:
-        """Every combination of the sweep's values; one that is empty without a sweep."""
-        swept = self.swept
-        return [dict(zip(swept, values, strict=True)) for values in product(*swept.values())]
+        swept = {name: tuple(_swept_value(name, text) for text in each) for name, each in texts.items()}
+        return ModelGrid(dict(self), swept, self.seed_list)
 
     def with_swept(self, values: Mapping[str, Any]) -> Self:
         """Return the configuration with these values of the settings that are swept, such as those of one model."""
-        return self.model_copy(update={name: values[name] for name in self.swept})
+        return self.model_copy(update={name: values[name] for name in self.grid.swept})
 
     @property
     def variants(self) -> list[Self]:
         """One configuration for each set of equations and sizes that the models are trained by; itself for most."""
-        if self.sweep is None:
-            return [self]
-        swept = {name: values for name, values in self.swept.items() if name not in ("learning_rate", "schedule")}
-        return [self.model_copy(update=dict(zip(swept, values, strict=True))) for values in product(*swept.values())]
-
-    @property
-    def largest(self) -> Sizes:
-        """The largest sizes of the models, and how many an engine trains in a call: they decide which engine can."""
-        swept = self.swept
-        hidden, batch_size, shift = (
-            max(swept.get(name, (getattr(self, name),))) for name in ("hidden", "batch_size", "shift")
-        )
-        return Sizes(hidden, batch_size, min(self.models, MAX_TOGETHER) if self.in_parts else self.models, shift)
-
-    @property
-    def models(self) -> int:
-        """Number of models to train, at least one."""
-        return len(self.seed_list) * math.prod(map(len, self.swept.values()))
-
-    @property
-    def in_parts(self) -> bool:
-        """Whether the models are trained in parts; see `mnist_bp.training.parts`."""
-        return self.sweep is not None or len(self.seed_list) > MAX_TOGETHER
+        return [self.model_copy(update=values) for values in self.grid.equations]
 
     @property
     def seeds_label(self) -> str:
         """The seeds as a label: `seed1`, `seeds1..64`, or `seeds3,5,8`."""
-        return f"seed{'s' if len(self.seed_list) > 1 else ''}{self.seeds_range}"
-
-    @property
-    def seeds_range(self) -> str:
-        """The seeds as `1`, `1..64`, or `3,5,8`."""
-        seeds = self.seed_list
-        if len(seeds) > 1 and list(seeds) == [*range(seeds[0], seeds[0] + len(seeds))]:
-            return f"{seeds[0]}..{seeds[-1]}"
-        return ",".join(map(str, seeds))
+        return f"seed{'s' if len(self.seed_list) > 1 else ''}{seeds_range(self.seed_list)}"
 
     def held_out(self, examples: int) -> int:
-        """Return how many examples at the end of the training split are held out for validation.
-
-        Args:
-            examples: Rows of the training split.
+        """Return how many of the training examples are held out; see `mnist_bp.model.steps.held_out`.
 
         Raises:
-            ConfigError: Fewer than a batch would be left to train on, or none to choose among several models by.
+            ConfigError: Too few would be left to train on, or none to choose among several models by.
         """
-        swept, several = self.swept, self.in_parts or len(self.seed_list) > 1
-        batch_size = max(swept.get("batch_size", (self.batch_size,)))
-        count = self.validation_examples
-        if count is None:
-            count = examples // VALIDATION_SHARE if several else 0
-        if several and count == 0:
-            raise ConfigError(
-                "0 validation examples: expected at least 1, to choose one of the models of several seeds"
-            )
-        if batch_size > examples:
-            raise ConfigError(f"batch size {batch_size}: expected at most the {examples} training examples")
-        if batch_size > examples - count:
-            raise ConfigError(
-                f"{count} validation examples: expected at most {examples - batch_size}, which leaves one batch "
-                f"of {batch_size} of the {examples} training examples"
-            )
-        return count
+        grid = self.grid
+        return held_out(examples, self.validation_examples, grid.largest.batch_size, several=grid.several)
 
     @property
     def record(self) -> dict[str, Any]:
@@ -395,14 +294,6 @@ class RunConfig(BaseModel):
         return recipe_of(dict(self))
 
 
-def _check_checkpoints(every: int, steps: int, what: str = "") -> None:
-    smallest = -(-steps // MAX_CHECKPOINTS)
-    if every < smallest:
-        raise ValueError(
-            f"{what}expected at least {smallest:,} of {steps:,} steps, for at most {MAX_CHECKPOINTS:,} checkpoints"
-        )
-
-
 @cache
 def _type_of(name: str) -> TypeAdapter[Any]:
     field = RunConfig.model_fields[name]
@@ -420,37 +311,3 @@ def _swept_value(name: str, text: str) -> Any:
     except ValidationError as exc:
         expected = exc.errors()[0]["msg"].removeprefix("Input should be ")
         raise ValueError(f"{name}={text}: expected {expected}") from exc
-
-
-def parse_seeds(text: str, first: int) -> tuple[int, ...]:
-    """Parse `RunConfig.seeds`.
-
-    Args:
-        text: A range `1..64` (both ends included), a list `3,5,8`, or a count `64`.
-        first: First seed of a count.
-
-    Raises:
-        ValueError: The text is none of these; states what was expected.
-    """
-    if counted := re.fullmatch(r"\d+", text):
-        start, count = first, int(counted[0])
-    elif limits := re.fullmatch(r"(\d+)\.\.(\d+)", text):
-        start, count = int(limits[1]), int(limits[2]) - int(limits[1]) + 1
-        if count < 1:
-            raise ValueError(f"expected the lower seed first, as in {limits[2]}..{limits[1]}")
-    elif re.fullmatch(r"\d+(,\d+)+", text):
-        seeds = tuple(map(int, text.split(",")))
-        if repeated := sorted({seed for seed in seeds if seeds.count(seed) > 1}):
-            raise ValueError(f"expected every seed once, but {repeated[0]} is repeated")
-        return _checked(seeds)
-    else:
-        raise ValueError("expected a range such as 1..64, a list such as 3,5,8, or a count such as 64")
-    if not 1 <= count <= MAX_SEEDS:
-        raise ValueError(f"expected 1 to {MAX_SEEDS:,} seeds, got {count:,}")
-    return _checked(tuple(range(start, start + count)))
-
-
-def _checked(seeds: tuple[int, ...]) -> tuple[int, ...]:
-    if max(seeds) >= 2**53:
-        raise ValueError(f"expected seeds below 2**53, got {max(seeds)}")
-    return seeds

@@ -78,7 +78,7 @@ def preflight(config: RunConfig) -> None:
         config.held_out(spec.train_examples)
         _check_memory(config, PIXELS, CLASSES, spec.train_examples)
     if config.engine != "auto":
-        choose_engine(config.engine, shift=config.largest.shift)
+        choose_engine(config.engine, shift=config.grid.largest.shift)
     store = open_store(config.artifacts, attempts=3)
     url_of(store, "")
     store.check_writable()  # before a new data directory is created
@@ -159,8 +159,8 @@ def _check_own(config: RunConfig, data: CachedDataset) -> None:
 
 def _check_memory(config: RunConfig, inputs: int, classes: int, examples: int) -> None:
     """Refuse more models than fit in memory at a time, or a model of images that are too large."""
-    sizes = config.largest
-    models = min(config.models, sizes.models * usable_cores()) if config.in_parts else config.models
+    sizes = config.grid.largest
+    models = min(config.grid.models, sizes.models * usable_cores()) if config.grid.in_parts else config.grid.models
     if (models > 1 or inputs > PIXELS) and config.runner == "local":
         check_memory(memory_needed(models, inputs, sizes.hidden, classes, examples), models)
 
@@ -168,7 +168,7 @@ def _check_memory(config: RunConfig, inputs: int, classes: int, examples: int) -
 @timed
 def train(config: RunConfig, data: CachedDataset, run_id: str, *, on_progress: Progress | None = None) -> TrainedRun:
     """Certify the engine, train, and write checkpoints; see `mnist_bp.training.run`."""
-    if config.in_parts:
+    if config.grid.in_parts:
         from mnist_bp.training.part_run import train_in_parts
 
         return train_in_parts(config, data, run_id, on_progress=on_progress)
@@ -275,7 +275,7 @@ def open_run(config: RunConfig, resume: str | None = None) -> RunRequest:
         ClusterError: `--runner ray` without a cluster that can be reached.
     """
     run = RunRequest(new_run_id(), config) if resume is None else load_resumable_run(resume, config, config.chosen)
-    if run.config.runner != "local" and not run.config.in_parts:
+    if run.config.runner != "local" and not run.config.grid.in_parts:
         raise ConfigError(
             f"runner {run.config.runner}: expected a sweep, or more than {MAX_TOGETHER} seeds, which are trained in "
             "parts; leave --runner out"

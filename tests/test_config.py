@@ -333,6 +333,6 @@ def test_more_than_a_million_models_are_refused_with_their_number(capsys: pytest
 def test_a_sweep_decides_the_models_and_the_largest_sizes() -> None:
     config = RunConfig(sweep="hidden=30,60  batch-size=5", seeds="3", hidden=200)
     assert config.sweep == "hidden=30,60 batch_size=5"
-    assert config.sweep_settings == [{"hidden": 30, "batch_size": 5}, {"hidden": 60, "batch_size": 5}]
-    assert (config.models, config.largest.hidden, config.largest.batch_size) == (6, 60, 5)
+    assert config.grid.combinations == [{"hidden": 30, "batch_size": 5}, {"hidden": 60, "batch_size": 5}]
+    assert (config.grid.models, config.grid.largest.hidden, config.grid.largest.batch_size) == (6, 60, 5)
     assert config.held_out(60_000) == 5_000

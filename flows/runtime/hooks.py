@@ -24,6 +24,7 @@ from mnist_bp.cli.process import INTERRUPTED
 from mnist_bp.config import RunConfig
 from mnist_bp.errors import ConfigError, StoreError
 from mnist_bp.layout import run_directory
+from mnist_bp.model.seeds import seeds_range
 from mnist_bp.pipeline import write_metrics
 from mnist_bp.storage.address import open_store
 from mnist_bp.summary import FinishedRun, RunSummary, headline, markdown
@@ -78,7 +79,7 @@ def _tags(run: RunRequest, dataset: str) -> dict[str, str]:
         engine = run.engine
     except ConfigError:  # the run fails for the same reason
         engine = run.config.engine
-    return {"dataset": dataset, "engine": engine, "seed": run.config.seeds_range}
+    return {"dataset": dataset, "engine": engine, "seed": seeds_range(run.config.seed_list)}
 
 
 def prepare_flow_run(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:  # noqa: ARG001 - names of Prefect

@@ -136,4 +136,4 @@ def main(flow: Flow[..., Any], arguments: Sequence[str] | None = None, server: L
 def _load_engine(config: RunConfig) -> None:
     from mnist_bp.engines.choose import choose_engine
 
-    choose_engine(config.engine, *config.largest)
+    choose_engine(config.engine, *config.grid.largest)

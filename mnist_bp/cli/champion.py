@@ -9,7 +9,7 @@ from mnist_bp.cli.flags import StoreCommand, parse
 from mnist_bp.cli.output import say
 from mnist_bp.cli.process import print_error
 from mnist_bp.cli.tables import print_table
-from mnist_bp.config import KeptName
+from mnist_bp.data.choice import KeptName
 from mnist_bp.documents.champion import ChampionChange
 from mnist_bp.errors import ChecksumError, DataFormatError, StoreError, counted
 from mnist_bp.layout import CHAMPION

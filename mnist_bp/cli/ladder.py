@@ -15,7 +15,8 @@ from mnist_bp.cli.file_names import PngFile
 from mnist_bp.cli.flags import DataCommand, parse
 from mnist_bp.cli.output import say
 from mnist_bp.cli.tables import print_table
-from mnist_bp.config import EngineChoice, parse_seeds
+from mnist_bp.config import EngineChoice
+from mnist_bp.model.seeds import parse_seeds
 from mnist_bp.report.png_plots import ladder_png
 from mnist_bp.storage.files import write_bytes
 from mnist_bp.training.ladder import RUNGS, climb

@@ -10,7 +10,7 @@ from pydantic_settings import CliPositionalArg, CliToggleFlag
 
 from mnist_bp.cli.flags import StoreCommand, parse
 from mnist_bp.cli.output import say
-from mnist_bp.config import KeptName
+from mnist_bp.data.choice import KeptName
 from mnist_bp.registry.names import resolve_run
 from mnist_bp.registry.rollback import roll_back
 

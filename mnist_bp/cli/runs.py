@@ -20,7 +20,7 @@ from mnist_bp.cli.output import say
 from mnist_bp.cli.process import print_error
 from mnist_bp.cli.run_list import RunList, RunRow, find_runs, row_of
 from mnist_bp.cli.tables import print_table
-from mnist_bp.config import KeptName
+from mnist_bp.data.choice import KeptName
 from mnist_bp.report.png_plots import accuracy_png
 from mnist_bp.storage.files import write_bytes
 from mnist_bp.training.interrupted import InterruptedRun

@@ -78,13 +78,13 @@ def cut_into_parts(config: RunConfig) -> tuple[Part, ...]:
 
     Models of one shape and one set of equations go together, in the order in which the sweep lists them.
     """
-    record, swept = config.model_dump(mode="json"), config.swept
-    common = {name: record[name] for name in PART_SETTINGS if name not in swept}
+    record, grid = config.model_dump(mode="json"), config.grid
+    common = {name: record[name] for name in PART_SETTINGS if name not in grid.swept}
     groups: dict[tuple[Any, ...], list[Member]] = {}
-    for settings in config.sweep_settings:
+    for settings in grid.combinations:
         shared = {**common, **settings}
         group = groups.setdefault(tuple(shared[name] for name in SHARED), [])
-        group.extend(Member(settings, seed) for seed in config.seed_list)
+        group.extend(Member(settings, seed) for seed in grid.seeds)
     parts: list[Part] = []
     for values, members in groups.items():
         shared = {**common, **dict(zip(SHARED, values, strict=True))}

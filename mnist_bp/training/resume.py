@@ -15,6 +15,7 @@ from mnist_bp.data.own.address import is_own, recorded_dataset
 from mnist_bp.engines.choose import choose_engine
 from mnist_bp.errors import ConfigError, DataFormatError, MnistBpError
 from mnist_bp.layout import LATEST, MANIFEST, PROMOTION, RUN_ID, RUN_ID_START, match_run_id, run_directory, run_key
+from mnist_bp.model.seeds import seeds_range
 from mnist_bp.storage.address import open_store
 from mnist_bp.storage.places import data_dir_from_environment
 from mnist_bp.training.interrupted import find_interrupted_run
@@ -48,7 +49,7 @@ class RunRequest:
         if self.started_engine is not None:
             return self.started_engine
         config = self.config
-        return choose_engine(config.engine, *config.largest)[0].name
+        return choose_engine(config.engine, *config.grid.largest)[0].name
 
 
 def load_resumable_run(name: str, config: RunConfig, given: Mapping[str, Any]) -> RunRequest:
@@ -174,6 +175,6 @@ def _recorded_config(start: RunStart, given: RunConfig) -> RunConfig:
     if config.seed_list != start.seeds:
         raise DataFormatError(
             f"the journal of run {start.run_id} has the seeds {start.seeds[:3]}..., expected those of its "
-            f"configuration, {config.seeds_range}; start a new run, without --resume"
+            f"configuration, {seeds_range(config.seed_list)}; start a new run, without --resume"
         )
     return config

@@ -108,7 +108,7 @@ def start_run(config: RunConfig, data: CachedDataset, journal: Journal, parts: i
             "activation relu with initial weights from N(0, 1): outputs are saturated at 0 or 1 from the first step, "
             "so that the network hardly learns; set initial to scaled"
         )
-    engine, notice = choose_engine(config.engine, *config.largest, data.shape)
+    engine, notice = choose_engine(config.engine, *config.grid.largest, data.shape)
     certificate = _certify(config, data.shape, engine, notice)
     journal.begin(
         RunStart(
@@ -153,7 +153,7 @@ def resume_run(
     """Find the engine that a run was started with, certify it, and record where the run is resumed from."""
     start = known.start
     try:
-        engine = same_engine(start.engine, start.device, *config.largest[:2], shape)
+        engine = same_engine(start.engine, start.device, *config.grid.largest[:2], shape)
     except ConfigError as exc:
         raise ConfigError(
             f"run {start.run_id} was started with the {start.engine} engine on {start.device}, and another engine "
@@ -169,7 +169,7 @@ def resume_run(
 
 
 def _certify(config: RunConfig, shape: DatasetShape, engine: Engine, notice: str | None) -> Certificate:
-    check_shift(shape, config.largest.shift)
+    check_shift(shape, config.grid.largest.shift)
     again = config.certify == "always"
     certificate, *_ = [
         certified(engine, each.hidden, each.batch_size, each.recipe, shape, again=again) for each in config.variants

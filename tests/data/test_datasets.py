@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from mnist_bp.config import DatasetChoice
+from mnist_bp.data.choice import DatasetChoice
 from mnist_bp.data.datasets import DATASETS, DatasetName
 from mnist_bp.data.parquet import load_split
 from mnist_bp.data.preprocess import decode_idx

@@ -67,7 +67,7 @@ def test_every_combination_and_seed_is_in_one_part_with_models_of_its_shape_and_
     assert len(parts) == 2 * 2 * 2  # 3 x 2 x 11 models of each shape and loss, in parts of at most 64
     members = [member for part in parts for member in part.members]
     found = {(tuple(member.settings.items()), member.seed) for member in members}
-    assert len(found) == len(members) == config.models == 3 * 2 * 2 * 2 * 11
+    assert len(found) == len(members) == config.grid.models == 3 * 2 * 2 * 2 * 11
     for part in parts:
         assert len(part.members) <= MAX_TOGETHER
         for name in ("hidden", "batch_size", "loss", "activation", "bias_gradient"):
@@ -80,9 +80,9 @@ def test_the_parts_do_not_depend_on_the_value_that_a_swept_setting_has_otherwise
 
 
 def test_64_seeds_are_trained_in_one_piece_and_65_or_a_sweep_in_parts() -> None:
-    assert not config_with(sweep=None, seeds="64").in_parts
-    assert config_with(sweep=None, seeds="65").in_parts
-    assert config_with(sweep="hidden=4").in_parts
+    assert not config_with(sweep=None, seeds="64").grid.in_parts
+    assert config_with(sweep=None, seeds="65").grid.in_parts
+    assert config_with(sweep="hidden=4").grid.in_parts
 
 
 # ---------------------------------------------------------------------------------------------------------------------
