@@ -176,7 +176,7 @@ class ClusterRun:
             ) from exc
         except self._ray.exceptions.RayError as exc:
             first, *_ = str(exc).strip().splitlines() or [""]
-            return Lost(one_line(f"{type(exc).__name__}: {first}"))
+            return Lost(one_line(f"{type(exc).__name__}: {first.partition('. ')[0]}"))
         if isinstance(result, Failure) and result.kind == "error":
             logger.error(f"{what} failed on node {result.node}:\n{result.log}")
             raise result.cause or ClusterError(f"{what} failed on node {result.node}: {result.message}")

@@ -161,7 +161,7 @@ def other_bits(part: Part, node: str) -> Failure:
 
 
 def lost(part: Part, node: str) -> Exception:
-    return exceptions.RayError("the process was killed\nmore")
+    return exceptions.RayError("the process was killed. Its node was a.\nmore")
 
 
 def test_a_node_that_cannot_train_gets_no_more_parts_and_the_others_train_all(
