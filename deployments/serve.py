@@ -43,7 +43,7 @@ from mnist_bp.cli.process import print_error, print_line
 from mnist_bp.data.choice import Dataset
 from mnist_bp.data.own.address import EXPECTED
 from mnist_bp.errors import ConfigError, without_secrets
-from mnist_bp.pipeline import check_tracking
+from mnist_bp.preflight import check_tracking
 from mnist_bp.presets import PresetName
 from mnist_bp.registry.nightly import ZONE_EXPECTED, zone_of
 

@@ -18,19 +18,13 @@ from pathlib import Path
 from typing import Final
 
 from mnist_bp.config import RunConfig
-from mnist_bp.data.datasets import DATASETS
 from mnist_bp.data.download import fetch
-from mnist_bp.data.mirrors import mirrors_of
-from mnist_bp.data.own.address import check_options, is_own
 from mnist_bp.data.preprocess import preprocess_dataset
 from mnist_bp.documents.champion import PromotionRecord
-from mnist_bp.engines.choose import choose_engine
-from mnist_bp.engines.parallel import check_memory, memory_needed, usable_cores
-from mnist_bp.errors import ConfigError, DownloadError, MnistBpError, counted
+from mnist_bp.errors import DownloadError, MnistBpError, counted
 from mnist_bp.layout import new_run_id, run_directory
 from mnist_bp.metrics import export_metrics, timed
-from mnist_bp.model.parameters import CLASSES, PIXELS
-from mnist_bp.model.sweep import MAX_TOGETHER
+from mnist_bp.preflight import check_memory_for, check_runner, preflight
 from mnist_bp.results import (
     CachedDataset,
     Evaluation,
@@ -39,8 +33,7 @@ from mnist_bp.results import (
     RawDataset,
     TrainedRun,
 )
-from mnist_bp.storage.address import open_store, url_of
-from mnist_bp.storage.files import check_writable
+from mnist_bp.storage.address import open_store
 from mnist_bp.summary import FinishedRun, RunSummary, decision, summarize
 from mnist_bp.training.resume import RunRequest, load_resumable_run
 from mnist_bp.training.workspace import lock_run
@@ -60,40 +53,6 @@ ProgressBar = Callable[[str], AbstractContextManager[Progress | None]]
 def no_progress_bar(_stage: str) -> AbstractContextManager[None]:
     """Show nothing; a `ProgressBar`."""
     return nullcontext()
-
-
-def preflight(config: RunConfig) -> None:
-    """Refuse a run that would fail later, before anything is downloaded or computed.
-
-    Raises:
-        ConfigError: No such device, a batch larger than the dataset, more models than fit in memory, unusable mirrors,
-            or no client for the tracking server.
-        StoreError: The data directory or the store cannot be written to.
-    """
-    check_tracking(config)
-    check_options(config.dataset, dict(config))
-    if not is_own(config.dataset):  # the number of own images is known once they are read, see `preprocess`
-        spec = DATASETS["mnist" if config.dataset == "auto" else config.dataset]
-        mirrors_of(spec)
-        config.held_out(spec.train_examples)
-        _check_memory(config, PIXELS, CLASSES, spec.train_examples)
-    if config.engine != "auto":
-        choose_engine(config.engine, shift=config.grid.largest.shift)
-    store = open_store(config.artifacts, attempts=3)
-    url_of(store, "")
-    store.check_writable()  # before a new data directory is created
-    check_writable(Path(config.data_dir))
-
-
-def check_tracking(config: RunConfig) -> None:
-    """Refuse to log to a tracking server that cannot be used from here; see `mnist_bp.registry.tracking`.
-
-    Raises:
-        ConfigError: No such address, or no client.
-    """
-    from mnist_bp.registry.tracking import tracking_server
-
-    tracking_server(config.track)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -154,15 +113,7 @@ def _check_own(config: RunConfig, data: CachedDataset) -> None:
     if config.epochs is not None:
         steps = config.for_examples(data.train_examples).steps
         logger.info(f"preprocess  {counted(config.epochs, 'epoch')}: {counted(steps, 'step')}")
-    _check_memory(config, shape.inputs, shape.classes, data.train_examples)
-
-
-def _check_memory(config: RunConfig, inputs: int, classes: int, examples: int) -> None:
-    """Refuse more models than fit in memory at a time, or a model of images that are too large."""
-    sizes = config.grid.largest
-    models = min(config.grid.models, sizes.models * usable_cores()) if config.grid.in_parts else config.grid.models
-    if (models > 1 or inputs > PIXELS) and config.runner == "local":
-        check_memory(memory_needed(models, inputs, sizes.hidden, classes, examples), models)
+    check_memory_for(config, shape.inputs, shape.classes, data.train_examples)
 
 
 @timed
@@ -271,21 +222,13 @@ def open_run(config: RunConfig, resume: str | None = None) -> RunRequest:
         resume: The run to resume, see `load_resumable_run`, or None.
 
     Raises:
-        ConfigError, ChecksumError, DataFormatError, StoreError: See `load_resumable_run` and `preflight`.
-        ClusterError: `--runner ray` without a cluster that can be reached.
+        ConfigError, ChecksumError, DataFormatError, StoreError, ClusterError: See `load_resumable_run` and
+            `mnist_bp.preflight`.
     """
     run = RunRequest(new_run_id(), config) if resume is None else load_resumable_run(resume, config, config.chosen)
-    if run.config.runner != "local" and not run.config.grid.in_parts:
-        raise ConfigError(
-            f"runner {run.config.runner}: expected a sweep, or more than {MAX_TOGETHER} seeds, which are trained in "
-            "parts; leave --runner out"
-        )
+    check_runner(run.config)
     if run.manifest is None:
         preflight(run.config)
-        if run.config.runner == "ray":
-            from mnist_bp.training.ray_connection import check_cluster
-
-            check_cluster()
     return run
 
 

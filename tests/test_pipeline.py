@@ -13,7 +13,8 @@ from pydantic import ValidationError
 from mnist_bp.config import RunConfig
 from mnist_bp.errors import ConfigError, MnistBpError, StoreError
 from mnist_bp.layout import RUN_ID
-from mnist_bp.pipeline import open_run, preflight
+from mnist_bp.pipeline import open_run
+from mnist_bp.preflight import preflight
 from tests.support.s3_servers import S3Server, admin_client, environment_of, free_endpoint, serve, user_with_rights
 
 

@@ -16,7 +16,8 @@ from mnist_bp.cli.process import INTERRUPTED, print_error
 from mnist_bp.cli.run_result import print_result
 from mnist_bp.config import RunConfig
 from mnist_bp.errors import CertificateError, ConfigError, DivergenceError, MnistBpError
-from mnist_bp.pipeline import check_tracking, track
+from mnist_bp.pipeline import track
+from mnist_bp.preflight import check_tracking
 from mnist_bp.summary import FinishedRun, RunSummary, published_already
 from mnist_bp.training.journal import Journal
 from mnist_bp.training.resume import load_resumable_run, resume_flags

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from mnist_bp.config import RunConfig
 from mnist_bp.errors import ConfigError
-from mnist_bp.pipeline import preflight
+from mnist_bp.preflight import preflight
 from mnist_bp.storage.address import open_store, url_of
 from mnist_bp.storage.local import LocalStore
 from tests.support.store_files import put

@@ -10,7 +10,7 @@ import pytest
 
 from mnist_bp.config import RunConfig
 from mnist_bp.errors import ConflictError, StoreError
-from mnist_bp.pipeline import preflight
+from mnist_bp.preflight import preflight
 from mnist_bp.storage.files import write_bytes
 from mnist_bp.storage.local import LocalStore
 from mnist_bp.storage.locks import locked

@@ -31,7 +31,8 @@ from typing import Any, Final
 from mnist_bp.config import RunConfig
 from mnist_bp.errors import MnistBpError
 from mnist_bp.layout import run_directory
-from mnist_bp.pipeline import preflight, run_pipeline
+from mnist_bp.pipeline import run_pipeline
+from mnist_bp.preflight import preflight
 from mnist_bp.training.journal import Journal
 from mnist_bp.training.resume import RunRequest, load_resumable_run
 from tests.support.waiting import HANG_S

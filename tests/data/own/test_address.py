@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from mnist_bp.config import RunConfig
 from mnist_bp.data.own.address import kept_name
 from mnist_bp.errors import ConfigError
-from mnist_bp.pipeline import preflight
+from mnist_bp.preflight import preflight
 
 
 @pytest.mark.parametrize(
