@@ -100,8 +100,11 @@ def _check_own(config: RunConfig, data: CachedDataset) -> None:
     """Log what is known of the user's own images since they were read, and refuse a run that needs more of them.
 
     Raises:
-        ConfigError: A batch larger than the dataset, too many steps, or more models than fit in memory.
+        ConfigError: A batch larger than the dataset, too many steps, a shift too large for the images, or more models
+            than fit in memory.
     """
+    from mnist_bp.training.shifts import check_shift
+
     shape, rule = data.shape, data.test_split
     names = ", ".join(shape.class_names[:10]) + (", ..." if shape.classes > 10 else "")
     logger.info(f"preprocess  {shape.width} x {shape.height} pixels, 8-bit grey; {shape.classes} classes: {names}")
@@ -109,6 +112,7 @@ def _check_own(config: RunConfig, data: CachedDataset) -> None:
         logger.info(f"preprocess  test images: 1 in {rule.one_in} of each class, chosen with the seed {rule.seed}")
     if data.skipped:
         logger.info(f"preprocess  unreadable pictures that are left out: {data.skipped:,}")
+    check_shift(shape, config.grid.largest.shift)
     config.held_out(data.train_examples)
     if config.epochs is not None:
         steps = config.for_examples(data.train_examples).steps

@@ -254,6 +254,11 @@ def decision(promotion: PromotionRecord) -> str:
 def short_decision(promotion: PromotionRecord) -> str:
     """Describe a promotion decision in one short sentence; `mnist-bp show` and the log line have the figures."""
     figures, outcome = promotion.figures, promotion.outcome
+    if promotion.error == "ConfigError":
+        return (
+            f"refused: the champion of {promotion.dataset} has images of another size, or other classes; name the "
+            "directory of your images differently, or publish under another --artifacts"
+        )
     if promotion.error is not None:  # nothing is recorded that mnist-bp show could state
         return (
             f"refused: the champion of {promotion.dataset} cannot be read; repair it (see mnist-bp verify), then "

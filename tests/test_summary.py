@@ -114,6 +114,11 @@ def test_a_refusal_that_is_not_recorded_points_to_what_finds_its_cause() -> None
         "refused: the champion of mnist cannot be read; repair it (see mnist-bp verify), then decide with --resume "
         "20261123T181500Z-1a2b3c4d"
     )
+    other = refused.model_copy(update={"error": "ConfigError"})  # nothing is damaged
+    assert short_decision(other) == (
+        "refused: the champion of mnist has images of another size, or other classes; name the directory of your "
+        "images differently, or publish under another --artifacts"
+    )
 
 
 def test_a_record_from_before_challenges_were_counted_is_printed_with_its_significance() -> None:

@@ -20,7 +20,7 @@ import numpy.typing as npt
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from mnist_bp.data.digits import is_prepared, prepare_digit
-from mnist_bp.errors import DataFormatError
+from mnist_bp.errors import DataFormatError, counted
 from mnist_bp.model.parameters import FloatArray, IntArray, UInt8Array
 
 Polarity = Literal["dark on light", "light on dark"]
@@ -111,7 +111,7 @@ def decode_picture(content: bytes, name: str) -> UInt8Array:
     except DataFormatError:
         raise
     except UnidentifiedImageError as exc:
-        found = f"{len(content):,} bytes of another kind" if content else "empty"
+        found = f"{counted(len(content), 'byte')} of another kind" if content else "empty"
         raise DataFormatError(f"{name} is {found}, expected a PNG or JPEG picture, or a batch: IDX or .npy") from exc
     except Image.DecompressionBombError as exc:
         raise _too_large(name) from exc

@@ -129,6 +129,7 @@ def tables(path: Path) -> str:
             2,
             "one model needs about 343.6 GB of memory, and",
         ),
+        (images, ["--shift", "3", "--image-size", "6x8"], 2, "shift 3: expected at most 2 for images of 6 x 8 pixels"),
         (with_a_broken_picture, [], 1, "1 of the 25 pictures in "),
         (tables, [], 1, "own.parquet has 2 nulls in the column label, expected none"),
         (

@@ -158,6 +158,7 @@ def claimed(width: int, height: int) -> bytes:
     ("content", "expected"),
     [
         (b"", "it is empty, expected a PNG or JPEG picture"),
+        (b"x", "it is 1 byte of another kind, expected a PNG or JPEG picture"),
         (b"no picture", "it is 10 bytes of another kind, expected a PNG or JPEG picture"),
         (encoded(Image.fromarray(WHITE), "GIF"), "bytes of another kind, expected a PNG or JPEG picture"),
         (png(WHITE)[:-30], "it cannot be decoded: "),
