@@ -114,10 +114,11 @@ def _check_own(config: RunConfig, data: CachedDataset) -> None:
         logger.info(f"preprocess  unreadable pictures that are left out: {data.skipped:,}")
     check_shift(shape, config.grid.largest.shift)
     config.held_out(data.train_examples)
+    counted_in_steps = config.for_examples(data.train_examples)
     if config.epochs is not None:
-        steps = config.for_examples(data.train_examples).steps
-        logger.info(f"preprocess  {counted(config.epochs, 'epoch')}: {counted(steps, 'step')}")
-    check_memory_for(config, shape.inputs, shape.classes, data.train_examples)
+        steps = counted(counted_in_steps.steps, "step")
+        logger.info(f"preprocess  {counted(config.epochs, 'epoch')}: {steps}")
+    check_memory_for(counted_in_steps, shape.inputs, shape.classes, data.train_examples)
 
 
 @timed

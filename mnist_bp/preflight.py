@@ -9,7 +9,7 @@ from mnist_bp.data.datasets import DATASETS
 from mnist_bp.data.mirrors import mirrors_of
 from mnist_bp.data.own.address import check_options, is_own
 from mnist_bp.engines.choose import choose_engine
-from mnist_bp.engines.parallel import check_memory, memory_needed, usable_cores
+from mnist_bp.engines.parallel import check_memory, check_scores_memory, memory_needed, usable_cores
 from mnist_bp.errors import ConfigError
 from mnist_bp.model.parameters import CLASSES, PIXELS
 from mnist_bp.model.sweep import MAX_TOGETHER
@@ -70,8 +70,21 @@ def check_runner(config: RunConfig) -> None:
 
 
 def check_memory_for(config: RunConfig, inputs: int, classes: int, examples: int) -> None:
-    """Refuse more models than fit in memory at a time, or a model of images that are too large."""
-    sizes = config.grid.largest
-    models = min(config.grid.models, sizes.models * usable_cores()) if config.grid.in_parts else config.grid.models
+    """Refuse more models than fit in memory at a time, models of images that are too large, or too many scores.
+
+    Args:
+        config: The run, with steps rather than epochs.
+        inputs: D, the number of pixels of an image.
+        classes: K, the number of classes.
+        examples: Rows of the training split.
+
+    Raises:
+        ConfigError: This machine has too little memory.
+    """
+    grid = config.grid
+    sizes = grid.largest
+    if grid.in_parts:  # wherever they are trained, this machine has the scores of all models at the end
+        check_scores_memory(grid.models, -(-config.steps // config.checkpoint_every), classes)
+    models = min(grid.models, sizes.models * usable_cores()) if grid.in_parts else grid.models
     if (models > 1 or inputs > PIXELS) and config.runner == "local":
         check_memory(memory_needed(models, inputs, sizes.hidden, classes, examples), models)

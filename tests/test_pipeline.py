@@ -14,7 +14,7 @@ from mnist_bp.config import RunConfig
 from mnist_bp.errors import ConfigError, MnistBpError, StoreError
 from mnist_bp.layout import RUN_ID
 from mnist_bp.pipeline import open_run
-from mnist_bp.preflight import preflight
+from mnist_bp.preflight import check_memory_for, preflight
 from tests.support.s3_servers import S3Server, admin_client, environment_of, free_endpoint, serve, user_with_rights
 
 
@@ -166,6 +166,22 @@ def test_a_refused_configuration_makes_no_directory(settings: dict[str, object],
         pytest.skip("there is a GPU")
     refusal(config_with(**settings), ConfigError)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("runner", ["local", "ray"])
+def test_more_scores_than_fit_in_memory_are_refused_with_what_to_do(
+    runner: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """On Ray too: the machine that starts the run has the scores of all models at the end."""
+    monkeypatch.setattr("mnist_bp.engines.parallel.available_memory", lambda: 2 * 10**9)
+    monkeypatch.setattr("mnist_bp.preflight.usable_cores", lambda: 1)
+    many = config_with(seeds="1000000", steps=10_000, checkpoint_every=1_000, runner=runner)
+    assert str(refusal(many, ConfigError)) == (
+        "the scores of 1,000,000 models at 10 checkpoints need about 2.2 GB of memory, and 2.0 GB are free; "
+        "write fewer checkpoints (--checkpoint-every), or train fewer models"
+    )
+    assert files_below(tmp_path) == []
+    check_memory_for(config_with(seeds="1000000", steps=10_000, checkpoint_every=2_000, runner=runner), 784, 10, 3_667)
 
 
 def test_without_resume_a_run_gets_a_new_id() -> None:

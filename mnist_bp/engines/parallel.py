@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, TypeVar
 
-from mnist_bp.errors import ConfigError
+from mnist_bp.errors import ConfigError, counted
 from mnist_bp.storage.memory import available_memory
 
 Result = TypeVar("Result")
@@ -35,12 +35,39 @@ def check_memory(needed: int, models: int) -> None:
     Raises:
         ConfigError: There is too little; states both figures.
     """
-    available = available_memory()
-    if needed > available:
-        need = "one model needs" if models == 1 else f"{models:,} models need"
+    need = "one model needs" if models == 1 else f"{models:,} models need"
+    _refuse_more_than_free(needed, need, "train fewer seeds, or models with fewer hidden units")
+
+
+def scores_memory(models: int, checkpoints: int, classes: int) -> int:
+    """Estimate the memory that the scores of a run in parts take on the machine that starts it, in bytes.
+
+    Counts two copies, because the scores of the parts are joined into one table; see
+    `mnist_bp.training.part_scores.gather_scores`.
+
+    Args:
+        models: Number of models.
+        checkpoints: Number of checkpoints of each.
+        classes: K; a model has 4 + K scores at a checkpoint.
+    """
+    return 2 * 8 * models * checkpoints * (4 + classes)
+
+
+def check_scores_memory(models: int, checkpoints: int, classes: int) -> None:
+    """Check that this machine has enough memory for the scores of a run in parts; see `scores_memory`.
+
+    Raises:
+        ConfigError: There is too little; states both figures.
+    """
+    need = f"the scores of {counted(models, 'model')} at {counted(checkpoints, 'checkpoint')} need"
+    fewer = "write fewer checkpoints (--checkpoint-every), or train fewer models" if checkpoints > 1 else "train fewer"
+    _refuse_more_than_free(scores_memory(models, checkpoints, classes), need, fewer)
+
+
+def _refuse_more_than_free(needed: int, need: str, remedy: str) -> None:
+    if needed > (available := available_memory()):
         raise ConfigError(
-            f"{need} about {needed / 1e9:,.1f} GB of memory, and {available / 1e9:,.1f} GB are free; "
-            "train fewer seeds, or models with fewer hidden units"
+            f"{need} about {needed / 1e9:,.1f} GB of memory, and {available / 1e9:,.1f} GB are free; {remedy}"
         )
 
 

@@ -101,6 +101,17 @@ def test_a_model_of_large_images_that_does_not_fit_in_memory_is_refused_in_one_l
         preprocess(config, run.raw)
 
 
+def test_more_scores_of_own_images_than_fit_in_memory_are_refused_once_their_number_and_classes_are_known(
+    run: EvaluatedRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Epochs of own images are checkpoints once the images are counted."""
+    monkeypatch.setattr("mnist_bp.engines.parallel.available_memory", lambda: 10**9)
+    monkeypatch.setattr("mnist_bp.pipeline.preprocess_dataset", lambda *_: replace(run.data, train_examples=12_000))
+    many = {"seeds": "100000", "steps": 10_000, "epochs": 100, "batch_size": 10, "checkpoint_every": 2_200}
+    with pytest.raises(ConfigError, match=r"^the scores of 100,000 models at 50 checkpoints need about 1\.1 GB of"):
+        preprocess(run.config.model_copy(update=many), run.raw)
+
+
 def test_a_loaded_model_reads_images_of_the_size_of_its_dataset_and_names_its_classes(
     run: EvaluatedRun, store: Path
 ) -> None:
