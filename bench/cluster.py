@@ -25,7 +25,7 @@ from bench.ray_cluster import NODES, RayCluster, ray_cluster
 from bench.rounds import Log, check_rounds, empty_table, ratio, rounds, silent, spread
 from mnist_bp.config import RunConfig
 from mnist_bp.layout import new_run_id
-from mnist_bp.results import CachedDataset
+from mnist_bp.results.dataset import CachedDataset
 from mnist_bp.training.local_runner import train_parts
 from mnist_bp.training.part_training import PartData, load_part_data, put_into_store, train_part
 from mnist_bp.training.parts import Part, PartContext, PartResult, cut_into_parts

@@ -26,7 +26,7 @@ from bench.rounds import Log, check_rounds, empty_table, rounds, silent, spread
 from flows.runtime.server import LocalServer
 from mnist_bp.data.download import fetch_dataset
 from mnist_bp.data.preprocess import preprocess_dataset
-from mnist_bp.results import FileDigest
+from mnist_bp.results.common import FileDigest
 from mnist_bp.storage.places import data_dir_from_environment
 
 PARTS: Final[Mapping[str, str]] = {
@@ -65,7 +65,7 @@ if __name__ == "__main__":
 READ_IMAGES: Final = """
 import sys, time
 from mnist_bp.data.parquet import load_split
-from mnist_bp.results import FileDigest
+from mnist_bp.results.common import FileDigest
 
 started = time.perf_counter()
 load_split(FileDigest(sys.argv[1], sys.argv[2], int(sys.argv[3])))

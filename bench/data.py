@@ -6,7 +6,7 @@ from pathlib import Path
 
 from mnist_bp.data.download import fetch
 from mnist_bp.data.preprocess import preprocess_dataset
-from mnist_bp.results import CachedDataset, RawDataset
+from mnist_bp.results.dataset import CachedDataset, RawDataset
 from mnist_bp.storage.places import data_dir_from_environment
 
 

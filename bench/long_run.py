@@ -14,7 +14,7 @@ from mnist_bp.data.parquet import load_split
 from mnist_bp.engines.cpu import CpuEngine
 from mnist_bp.model.parameters import CLASSES, PIXELS, initial_parameters
 from mnist_bp.presets import PRESETS
-from mnist_bp.results import CachedDataset
+from mnist_bp.results.dataset import CachedDataset
 from mnist_bp.training.loop import ExampleOrder
 
 PARTS: Final = 10

@@ -24,7 +24,7 @@ from bench.worker import Worker
 from mnist_bp.errors import ConfigError
 from mnist_bp.model.parameters import CLASSES
 from mnist_bp.presets import PRESETS
-from mnist_bp.results import CachedDataset
+from mnist_bp.results.dataset import CachedDataset
 
 PRESET: Final = "relu-128"
 

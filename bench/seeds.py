@@ -15,7 +15,7 @@ from mnist_bp.engines.cpu import CpuEngine
 from mnist_bp.engines.parallel import on_every_core, usable_cores
 from mnist_bp.model.parameters import CLASSES, PIXELS, initial_parameters
 from mnist_bp.presets import PRESETS
-from mnist_bp.results import CachedDataset
+from mnist_bp.results.dataset import CachedDataset
 from mnist_bp.training.loop import ExampleOrder, train
 
 MODELS: Final = 64

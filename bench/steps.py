@@ -26,7 +26,7 @@ from mnist_bp.data.sample import encode_idx
 from mnist_bp.errors import ConfigError
 from mnist_bp.model.parameters import CLASSES
 from mnist_bp.presets import PRESETS
-from mnist_bp.results import CachedDataset
+from mnist_bp.results.dataset import CachedDataset
 
 TASK: Final = {"classes": CLASSES, **PRESETS["lab-8-4"].training_record}
 

@@ -20,7 +20,7 @@ from bench.machine import header
 from bench.rounds import Log, check_rounds, empty_table, ratio, rounds, silent, spread
 from bench.store_actions import MeasuredStore, RunMaker, clear
 from mnist_bp.errors import ConfigError
-from mnist_bp.results import CachedDataset, RawDataset
+from mnist_bp.results.dataset import CachedDataset, RawDataset
 from mnist_bp.storage.address import open_store
 
 MANY: Final = 100

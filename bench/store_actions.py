@@ -19,7 +19,8 @@ from mnist_bp.registry.champion import append, read_log
 from mnist_bp.registry.promotion_record import record_promotion
 from mnist_bp.registry.publish import publish_run
 from mnist_bp.registry.verify import verify
-from mnist_bp.results import CachedDataset, PublishedRun, RawDataset
+from mnist_bp.results.dataset import CachedDataset, RawDataset
+from mnist_bp.results.publication import PublishedRun
 from mnist_bp.storage.address import open_store
 from mnist_bp.storage.interface import Store
 from mnist_bp.storage.parallel import in_parallel

@@ -25,14 +25,11 @@ from mnist_bp.errors import DownloadError, MnistBpError, counted
 from mnist_bp.layout import new_run_id, run_directory
 from mnist_bp.metrics import export_metrics, timed
 from mnist_bp.preflight import check_memory_for, check_runner, preflight
-from mnist_bp.results import (
-    CachedDataset,
-    Evaluation,
-    Progress,
-    PublishedRun,
-    RawDataset,
-    TrainedRun,
-)
+from mnist_bp.results.common import Progress
+from mnist_bp.results.dataset import CachedDataset, RawDataset
+from mnist_bp.results.evaluation import Evaluation
+from mnist_bp.results.publication import PublishedRun
+from mnist_bp.results.training import TrainedRun
 from mnist_bp.storage.address import open_store
 from mnist_bp.summary import FinishedRun, RunSummary, decision, summarize
 from mnist_bp.training.resume import RunRequest, load_resumable_run

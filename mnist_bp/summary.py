@@ -13,17 +13,10 @@ from mnist_bp.documents.manifest import Score
 from mnist_bp.errors import counted
 from mnist_bp.layout import REPORT
 from mnist_bp.model.recipe import recipe_of
-from mnist_bp.results import (
-    MNIST_SHAPE,
-    CachedDataset,
-    CacheOutcome,
-    CheckpointScore,
-    Evaluation,
-    PublishedRun,
-    RawDataset,
-    SeedStatistics,
-    TrainedRun,
-)
+from mnist_bp.results.dataset import MNIST_SHAPE, CachedDataset, CacheOutcome, RawDataset
+from mnist_bp.results.evaluation import CheckpointScore, Evaluation, SeedStatistics
+from mnist_bp.results.publication import PublishedRun
+from mnist_bp.results.training import TrainedRun
 from mnist_bp.storage.schema import FrozenModel, Sha256
 from mnist_bp.training.evaluation import VALIDATION_NOTE, seed_statistics
 from mnist_bp.training.resume import RunRequest

@@ -7,7 +7,7 @@ from prefect.cache_policies import NO_CACHE
 
 from mnist_bp import pipeline
 from mnist_bp.config import RunConfig
-from mnist_bp.results import RawDataset
+from mnist_bp.results.dataset import RawDataset
 from tasks import ui
 from tasks.retries import RETRY_TRANSPORT_FAULTS, is_last_attempt
 

@@ -6,7 +6,9 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from mnist_bp import pipeline
-from mnist_bp.results import CachedDataset, Evaluation, TrainedRun
+from mnist_bp.results.dataset import CachedDataset
+from mnist_bp.results.evaluation import Evaluation
+from mnist_bp.results.training import TrainedRun
 from mnist_bp.summary import accuracy_rows
 from tasks import ui
 

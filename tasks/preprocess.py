@@ -7,7 +7,7 @@ from prefect.cache_policies import NO_CACHE
 
 from mnist_bp import pipeline
 from mnist_bp.config import RunConfig
-from mnist_bp.results import CachedDataset, RawDataset
+from mnist_bp.results.dataset import CachedDataset, RawDataset
 
 
 @task(task_run_name="preprocess-{raw.name}", cache_policy=NO_CACHE)

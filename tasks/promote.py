@@ -8,7 +8,8 @@ from prefect.cache_policies import NO_CACHE
 from mnist_bp import pipeline
 from mnist_bp.config import RunConfig
 from mnist_bp.documents.champion import PromotionRecord
-from mnist_bp.results import CachedDataset, PublishedRun
+from mnist_bp.results.dataset import CachedDataset
+from mnist_bp.results.publication import PublishedRun
 
 
 @task(task_run_name="promote-{published.run_id}", cache_policy=NO_CACHE)  # requests to the store have their own retries

@@ -7,7 +7,8 @@ from prefect.cache_policies import NO_CACHE
 
 from mnist_bp import pipeline
 from mnist_bp.config import RunConfig
-from mnist_bp.results import CachedDataset, TrainedRun
+from mnist_bp.results.dataset import CachedDataset
+from mnist_bp.results.training import TrainedRun
 from tasks import ui
 from tasks.retries import RESUME_ONCE
 

@@ -29,7 +29,7 @@ from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 
 from mnist_bp.errors import MnistBpError
 from mnist_bp.pipeline import LOGGERS, ProgressBar, no_progress_bar
-from mnist_bp.results import Progress
+from mnist_bp.results.common import Progress
 
 logger = logging.getLogger(__name__)
 

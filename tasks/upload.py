@@ -7,7 +7,10 @@ from prefect.cache_policies import NO_CACHE
 
 from mnist_bp import pipeline
 from mnist_bp.config import RunConfig
-from mnist_bp.results import CachedDataset, Evaluation, PublishedRun, RawDataset, TrainedRun
+from mnist_bp.results.dataset import CachedDataset, RawDataset
+from mnist_bp.results.evaluation import Evaluation
+from mnist_bp.results.publication import PublishedRun
+from mnist_bp.results.training import TrainedRun
 
 
 @task(task_run_name="upload-{trained.run_id}", cache_policy=NO_CACHE)  # requests to the store have their own retries

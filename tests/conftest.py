@@ -18,7 +18,7 @@ import pytest
 from mnist_bp.data.download import fetch_dataset
 from mnist_bp.data.preprocess import preprocess_dataset
 from mnist_bp.presets import PRESETS
-from mnist_bp.results import CachedDataset, RawDataset
+from mnist_bp.results.dataset import CachedDataset, RawDataset
 from mnist_bp.storage.address import open_store
 from tests.support.killed_runs import RunLauncher
 from tests.support.published_runs import promote, train_and_evaluate

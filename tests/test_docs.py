@@ -21,7 +21,7 @@ from mnist_bp.cli.main import COMMANDS, main
 from mnist_bp.data.parquet import load_split
 from mnist_bp.engines.choose import choose_engine
 from mnist_bp.layout import MODEL, run_key
-from mnist_bp.results import CachedDataset
+from mnist_bp.results.dataset import CachedDataset
 from mnist_bp.storage.local import LocalStore
 from mnist_bp.training.ladder import RUNGS
 from tests.support.published_runs import publish

@@ -10,7 +10,7 @@ from mnist_bp.documents import encoding
 from mnist_bp.documents.champion import LogEntry, PromotionRecord
 from mnist_bp.documents.manifest import Manifest
 from mnist_bp.errors import ChecksumError, DataFormatError
-from mnist_bp.results import ResumePoint
+from mnist_bp.results.training import ResumePoint
 from mnist_bp.storage import checksummed_json
 from mnist_bp.storage.schema import MAX_SHOWN
 from tests.support.published_runs import manifest_of, merged

@@ -9,7 +9,7 @@ import pytest
 
 from mnist_bp.documents.champion import PromotionRecord
 from mnist_bp.registry.gate import GateSettings, decide
-from mnist_bp.results import SeedStatistics
+from mnist_bp.results.evaluation import SeedStatistics
 from mnist_bp.summary import (
     CacheUse,
     RunSummary,

@@ -29,7 +29,7 @@ from mnist_bp.registry.comparison import EnginePredictor, PublishedModel, read_p
 from mnist_bp.registry.names import resolve_run
 from mnist_bp.registry.run_comparison import check_comparable, compare_runs
 from mnist_bp.report.comparison import Comparison, DisputedImage
-from mnist_bp.results import CachedDataset
+from mnist_bp.results.dataset import CachedDataset
 from mnist_bp.storage.files import write_bytes
 from mnist_bp.storage.interface import Store
 from mnist_bp.training.workspace import list_run_ids

@@ -14,10 +14,10 @@ from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn
 from rich.table import Column
 from rich.text import Text
 
-from mnist_bp import results
 from mnist_bp.cli import alive
 from mnist_bp.errors import printable
 from mnist_bp.pipeline import LOGGERS
+from mnist_bp.results import common
 
 _STYLES: Final = {logging.WARNING: "bold yellow"}
 
@@ -75,7 +75,7 @@ class _Figures(ProgressColumn):
 @contextmanager
 def progress_bar(
     console: Console, stage: str, clock: Callable[[], float] = time.monotonic
-) -> Iterator[results.Progress | None]:
+) -> Iterator[common.Progress | None]:
     """Draw a progress bar with the time that remains, until the block ends.
 
     Args:

@@ -29,7 +29,8 @@ from mnist_bp.engines.parallel import check_memory, memory_needed, on_every_core
 from mnist_bp.model.parameters import CLASSES, PIXELS
 from mnist_bp.presets import PRESETS
 from mnist_bp.report.png_plots import orders_png
-from mnist_bp.results import LAB_EXAMPLES, Progress
+from mnist_bp.results.common import Progress
+from mnist_bp.results.dataset import LAB_EXAMPLES
 from mnist_bp.storage.files import write_bytes
 from mnist_bp.training.evaluation import Evaluator
 from mnist_bp.training.loop import initial_models

@@ -19,7 +19,8 @@ from mnist_bp.data.mirrors import DEFAULT_LIMITS, MIRRORS_VARIABLE, Limits, Mirr
 from mnist_bp.data.own.address import dataset_name, is_own, own_source
 from mnist_bp.data.sample import write_sample
 from mnist_bp.errors import ChecksumError, DownloadError, MirrorFailure
-from mnist_bp.results import FileDigest, Progress, RawDataset
+from mnist_bp.results.common import FileDigest, Progress
+from mnist_bp.results.dataset import RawDataset
 from mnist_bp.storage.files import PARTIAL_SUFFIX, commit
 from mnist_bp.storage.locks import locked
 from mnist_bp.storage.os_errors import reading_from, writing_to

@@ -20,7 +20,8 @@ import pyarrow.parquet as pq
 
 from mnist_bp.errors import DataFormatError
 from mnist_bp.model.parameters import UInt8Array
-from mnist_bp.results import MNIST_SHAPE, DatasetShape, FileDigest
+from mnist_bp.results.common import FileDigest
+from mnist_bp.results.dataset import MNIST_SHAPE, DatasetShape
 from mnist_bp.storage.os_errors import DELETE
 from mnist_bp.storage.reading import read_verified
 

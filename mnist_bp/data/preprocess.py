@@ -24,7 +24,8 @@ import pyarrow.parquet as pq
 
 from mnist_bp.data.parquet import LAYOUT, about_split, count_rows, shape_of, split_table
 from mnist_bp.errors import DataFormatError, MnistBpError
-from mnist_bp.results import CachedDataset, CacheOutcome, FileDigest, RawDataset, SplitRule
+from mnist_bp.results.common import FileDigest
+from mnist_bp.results.dataset import CachedDataset, CacheOutcome, RawDataset, SplitRule
 from mnist_bp.storage import checksummed_json
 from mnist_bp.storage.files import atomic_write, temporary_file, write_bytes
 from mnist_bp.storage.locks import locked

@@ -9,7 +9,9 @@ from pydantic import AfterValidator, ConfigDict, Field, JsonValue
 from mnist_bp.documents.encoding import Document
 from mnist_bp.documents.fields import DatasetKey, RunId, Share, Timestamp
 from mnist_bp.model.sweep import count_models, parse_sweep
-from mnist_bp.results import MAX_CLASSES, MNIST_SHAPE, DatasetShape, ResumePoint, SeedStatistics, SplitRule
+from mnist_bp.results.dataset import MAX_CLASSES, MNIST_SHAPE, DatasetShape, SplitRule
+from mnist_bp.results.evaluation import SeedStatistics
+from mnist_bp.results.training import ResumePoint
 from mnist_bp.storage.schema import Count, FileName, FrozenModel, Seconds, Sha256, Size
 
 
@@ -42,12 +44,12 @@ class DatasetEntry(FrozenModel):
     Args:
         name: Its name, never `auto`.
         notice: Why the bundled sample replaces MNIST, or None.
-        key: Digest of what its Parquet files were made from; see `mnist_bp.results.CachedDataset`.
+        key: Digest of what its Parquet files were made from; see `mnist_bp.results.dataset.CachedDataset`.
         train_examples, test_examples: Rows of each split.
         sources: The downloaded files, by name.
         parquet: The preprocessed files.
         shape: Size of the images, and the names of the classes; written where they are not MNIST's.
-        skipped, test_split: See `mnist_bp.results.CachedDataset`; written for images of the user's own alone.
+        skipped, test_split: See `mnist_bp.results.dataset.CachedDataset`; written for images of the user's own alone.
     """
 
     name: DatasetKey
@@ -63,7 +65,7 @@ class DatasetEntry(FrozenModel):
 
 
 class Score(FrozenModel):
-    """The scores of one model at one checkpoint; see `mnist_bp.results.CheckpointScore`."""
+    """The scores of one model at one checkpoint; see `mnist_bp.results.evaluation.CheckpointScore`."""
 
     seed: Count
     step: Count
@@ -78,7 +80,7 @@ class CheckpointEntry(Score):
     Args:
         file: Name of the safetensors file below the run's prefix.
         train_seconds: Training time up to this checkpoint.
-        accuracy_per_class, validation_accuracy: See `mnist_bp.results.CheckpointScore`.
+        accuracy_per_class, validation_accuracy: See `mnist_bp.results.evaluation.CheckpointScore`.
     """
 
     file: FileName
@@ -103,9 +105,10 @@ class Manifest(Document):
         seed: The run's own model: of all `seeds`, the one with the best validation accuracy.
         seed_statistics: Test accuracies of the models of all seeds.
         validation_examples: Number of training examples that were held out.
-        engine, device, certificate, train_seconds, resumed, steps_per_second: See `mnist_bp.results.TrainedRun`.
+        engine, device, certificate, train_seconds, resumed, steps_per_second: See
+            `mnist_bp.results.training.TrainedRun`.
         checkpoints: Those of the run's own model, in order of step.
-        confusion: See `mnist_bp.results.Evaluation`.
+        confusion: See `mnist_bp.results.evaluation.Evaluation`.
         files: Every published file except the manifest and promotion.json, by name below the run's prefix.
         environment: Versions of Python, the operating system and the libraries.
     """

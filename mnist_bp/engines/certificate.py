@@ -39,7 +39,7 @@ from mnist_bp.engines.reference import one_thread
 from mnist_bp.model import backprop
 from mnist_bp.model.parameters import FloatArray, IntArray, Model, Parameters, initial_parameters
 from mnist_bp.model.recipe import Recipe
-from mnist_bp.results import MNIST_SHAPE, DatasetShape
+from mnist_bp.results.dataset import MNIST_SHAPE, DatasetShape
 
 LAB: Final = Recipe()
 

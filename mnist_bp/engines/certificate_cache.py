@@ -25,7 +25,7 @@ from mnist_bp.engines.certificate_record import MAX_SIZE, Certificate, forms_of
 from mnist_bp.engines.interface import Engine
 from mnist_bp.errors import CertificateError, ChecksumError, DataFormatError, StoreError
 from mnist_bp.model.recipe import Recipe
-from mnist_bp.results import MNIST_SHAPE, DatasetShape
+from mnist_bp.results.dataset import MNIST_SHAPE, DatasetShape
 from mnist_bp.storage import checksummed_json
 from mnist_bp.storage.files import write_bytes
 from mnist_bp.storage.reading import read_document

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from mnist_bp.engines.interface import Batches
 from mnist_bp.model.parameters import IntArray, UInt8Array
-from mnist_bp.results import DatasetShape
+from mnist_bp.results.dataset import DatasetShape
 
 _DISTINCT: Final = 640
 _COPIES: Final = 4

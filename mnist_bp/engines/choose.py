@@ -8,7 +8,7 @@ from typing import Final
 
 from mnist_bp.engines.interface import Engine
 from mnist_bp.errors import ConfigError, one_line
-from mnist_bp.results import MNIST_SHAPE, DatasetShape
+from mnist_bp.results.dataset import MNIST_SHAPE, DatasetShape
 
 MODELS_FOR_GPU: Final = 8
 """With `auto`, a GPU trains from this many models on. It trains one per multiprocessor, each slower than on a core.

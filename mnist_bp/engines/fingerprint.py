@@ -17,7 +17,7 @@ from mnist_bp.engines.certificate_data import synthetic_digits
 from mnist_bp.engines.interface import Engine
 from mnist_bp.model.parameters import initial_parameters
 from mnist_bp.model.recipe import Recipe
-from mnist_bp.results import MNIST_SHAPE, DatasetShape
+from mnist_bp.results.dataset import MNIST_SHAPE, DatasetShape
 
 EXAMPLES: Final = 1_000
 """Examples that the weights are trained on: 100 steps of 10."""

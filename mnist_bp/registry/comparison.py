@@ -15,7 +15,7 @@ from mnist_bp.model.recipe import recipe_of
 from mnist_bp.registry.catalog import read_manifest
 from mnist_bp.registry.gate import Classes
 from mnist_bp.registry.loading import read_weights
-from mnist_bp.results import CachedDataset, DatasetShape
+from mnist_bp.results.dataset import CachedDataset, DatasetShape
 from mnist_bp.storage.interface import Store
 
 
@@ -61,7 +61,7 @@ class Predictor(Protocol):
 
     @property
     def key(self) -> str:
-        """Key of the dataset that the images are from; see `mnist_bp.results.CachedDataset`."""
+        """Key of the dataset that the images are from; see `mnist_bp.results.dataset.CachedDataset`."""
         ...
 
     @property

@@ -27,7 +27,7 @@ from mnist_bp.model.inference import predict
 from mnist_bp.model.parameters import FloatArray, Model, Parameters, UInt8Array
 from mnist_bp.model.recipe import Activation, recipe_of
 from mnist_bp.registry.onnx_model import encode_onnx, run_onnx
-from mnist_bp.results import DatasetShape
+from mnist_bp.results.dataset import DatasetShape
 from mnist_bp.training.checkpoints import METADATA_KEY
 
 FormatName = Literal["onnx", "npz", "torch"]

@@ -24,7 +24,10 @@ from mnist_bp.layout import created_at
 from mnist_bp.model.recipe import recipe_of
 from mnist_bp.model.sweep import SWEEPABLE
 from mnist_bp.registry.code import code_sha256
-from mnist_bp.results import CachedDataset, Evaluation, FileDigest, RawDataset, TrainedRun
+from mnist_bp.results.common import FileDigest
+from mnist_bp.results.dataset import CachedDataset, RawDataset
+from mnist_bp.results.evaluation import Evaluation
+from mnist_bp.results.training import TrainedRun
 from mnist_bp.training.evaluation import seed_statistics
 
 HISTORY: Final = pa.schema(

@@ -92,7 +92,7 @@ def find_identical_run(config: RunConfig, dataset_key: str, days: Iterable[date]
 
     Args:
         config: The settings; `artifacts` is where to look.
-        dataset_key: Key of the data; see `mnist_bp.results.CachedDataset`.
+        dataset_key: Key of the data; see `mnist_bp.results.dataset.CachedDataset`.
         days: The days, in UTC, on which it may have started. Other runs are not read.
 
     Returns:

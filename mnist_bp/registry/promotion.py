@@ -32,7 +32,8 @@ from mnist_bp.registry.comparison import (
 from mnist_bp.registry.gate import GateDecision, GateSettings, decide
 from mnist_bp.registry.log_entries import entry_key, log_prefix, read_entry
 from mnist_bp.registry.promotion_record import read_promotion, record_promotion, refuse_lost_log
-from mnist_bp.results import CachedDataset, PublishedRun
+from mnist_bp.results.dataset import CachedDataset
+from mnist_bp.results.publication import PublishedRun
 from mnist_bp.storage.address import open_store
 from mnist_bp.storage.interface import Store
 from mnist_bp.storage.os_errors import RESTORE

@@ -29,7 +29,11 @@ from mnist_bp.model.recipe import Activation
 from mnist_bp.registry.export import export_model, metadata_of
 from mnist_bp.registry.manifest import build_manifest, file_entries, history_parquet
 from mnist_bp.registry.report import render_report
-from mnist_bp.results import CachedDataset, Evaluation, FileDigest, PublishedRun, RawDataset, TrainedRun
+from mnist_bp.results.common import FileDigest
+from mnist_bp.results.dataset import CachedDataset, RawDataset
+from mnist_bp.results.evaluation import Evaluation
+from mnist_bp.results.publication import PublishedRun
+from mnist_bp.results.training import TrainedRun
 from mnist_bp.storage.address import open_store, url_of
 from mnist_bp.storage.files import write_bytes
 from mnist_bp.storage.interface import Store

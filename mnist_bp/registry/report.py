@@ -18,7 +18,9 @@ from mnist_bp.registry.nightly import newest_run
 from mnist_bp.report.charts import downsample
 from mnist_bp.report.page import RunLink, report_html
 from mnist_bp.report.script_data import Snapshot, max_snapshots
-from mnist_bp.results import CachedDataset, CheckpointScore, DatasetShape, Evaluation, TrainedRun
+from mnist_bp.results.dataset import CachedDataset, DatasetShape
+from mnist_bp.results.evaluation import CheckpointScore, Evaluation
+from mnist_bp.results.training import TrainedRun
 from mnist_bp.storage.interface import Store
 from mnist_bp.training.checkpoints import load_checkpoint
 from mnist_bp.training.evaluation import Evaluator

@@ -12,7 +12,7 @@ from mnist_bp.report.charts import Chart, Line, downsample, layout_chart
 from mnist_bp.report.images import count_that_fits, digit_data_url
 from mnist_bp.report.page import MAX_POINTS
 from mnist_bp.report.template import content_policy, icon_data_url, page_environment
-from mnist_bp.results import MNIST_SHAPE, DatasetShape
+from mnist_bp.results.dataset import MNIST_SHAPE, DatasetShape
 
 MAX_IMAGES: Final = 48
 """Images that the page shows for each run; the figures are of all of them."""

@@ -25,7 +25,8 @@ from mnist_bp.report.script_data import Snapshot, max_snapshots, pixels_text, sc
 from mnist_bp.report.seeds import collapsed_seeds, layout_histogram
 from mnist_bp.report.sweep import layout_sweep
 from mnist_bp.report.template import content_policy, icon_data_url, page_environment, read_scripts
-from mnist_bp.results import CheckpointScore, DatasetShape, Evaluation, Mistake
+from mnist_bp.results.dataset import DatasetShape
+from mnist_bp.results.evaluation import CheckpointScore, Evaluation, Mistake
 
 MAX_UNITS: Final = 128
 MAX_POINTS: Final = 100

@@ -22,7 +22,8 @@ from mnist_bp.data.digits import BOX, DATASETS, FAINTEST
 from mnist_bp.model.parameters import WIDTH, FloatArray, Model, UInt8Array
 from mnist_bp.report.classes import MAX_MATRIX, Confusion, class_bars, confusion_cells
 from mnist_bp.report.style import NEGATIVE, POSITIVE
-from mnist_bp.results import CheckpointScore, DatasetShape
+from mnist_bp.results.dataset import DatasetShape
+from mnist_bp.results.evaluation import CheckpointScore
 
 MAX_MODEL_SIZE: Final = 8_000_000
 """Characters of the last model; a larger one is left out, and nothing can be drawn."""

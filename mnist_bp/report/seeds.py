@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 
 from mnist_bp.report.axes import accuracy_axis
 from mnist_bp.report.charts import Tick
-from mnist_bp.results import CheckpointScore, Evaluation
+from mnist_bp.results.evaluation import CheckpointScore, Evaluation
 
 WIDTH: Final = 860
 HEIGHT: Final = 190

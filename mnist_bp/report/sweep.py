@@ -14,7 +14,7 @@ import numpy as np
 
 from mnist_bp.report.axes import Axis, accuracy_axis
 from mnist_bp.report.charts import Polyline, Tick
-from mnist_bp.results import ModelScores
+from mnist_bp.results.evaluation import ModelScores
 
 MAX_ROWS: Final = 40
 MAX_CELLS: Final = (24, 16)

@@ -15,7 +15,7 @@ import safetensors.numpy
 
 from mnist_bp.errors import DataFormatError
 from mnist_bp.model.parameters import FloatArray, Model, Parameters
-from mnist_bp.results import FileDigest
+from mnist_bp.results.common import FileDigest
 from mnist_bp.storage.files import write_bytes
 from mnist_bp.storage.reading import read_verified
 

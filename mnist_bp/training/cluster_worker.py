@@ -24,7 +24,7 @@ from mnist_bp.engines.fingerprint import fingerprint
 from mnist_bp.errors import MnistBpError, StoreError
 from mnist_bp.model.parameters import UInt8Array
 from mnist_bp.model.recipe import Recipe
-from mnist_bp.results import DatasetShape
+from mnist_bp.results.dataset import DatasetShape
 from mnist_bp.training.part_training import PartData, Put, put_into_store, train_part
 from mnist_bp.training.parts import Part, PartContext, PartResult
 

@@ -22,16 +22,10 @@ from mnist_bp.engines.interface import Engine
 from mnist_bp.engines.parallel import on_every_core
 from mnist_bp.model.parameters import FloatArray, IntArray, Model, UInt8Array
 from mnist_bp.model.recipe import Recipe, recipe_of
-from mnist_bp.results import (
-    LAB_EXAMPLES,
-    CachedDataset,
-    CheckpointScore,
-    Evaluation,
-    Mistake,
-    Progress,
-    SeedStatistics,
-    TrainedRun,
-)
+from mnist_bp.results.common import Progress
+from mnist_bp.results.dataset import LAB_EXAMPLES, CachedDataset
+from mnist_bp.results.evaluation import CheckpointScore, Evaluation, Mistake, SeedStatistics
+from mnist_bp.results.training import TrainedRun
 from mnist_bp.training.checkpoints import load_checkpoint
 
 logger = logging.getLogger(__name__)

@@ -19,7 +19,8 @@ from typing import Any, Final
 from mnist_bp.data.own.address import is_own
 from mnist_bp.errors import ChecksumError, ConfigError, DataFormatError, StoreError
 from mnist_bp.layout import checkpoint_path
-from mnist_bp.results import CheckpointFile, FileDigest, ResumePoint
+from mnist_bp.results.common import FileDigest
+from mnist_bp.results.training import CheckpointFile, ResumePoint
 from mnist_bp.storage import checksummed_json
 from mnist_bp.storage.files import write_bytes
 from mnist_bp.storage.os_errors import reading_from, writing_to

@@ -14,7 +14,7 @@ StartT = TypeVar("StartT")
 
 
 class CheckpointLine(FrozenModel):
-    """A checkpoint whose file is durable; see `mnist_bp.results.CheckpointFile`."""
+    """A checkpoint whose file is durable; see `mnist_bp.results.training.CheckpointFile`."""
 
     kind: Literal["checkpoint"]
     step: Annotated[Count, Field(gt=0)]
@@ -43,7 +43,7 @@ class PartLine(FrozenModel):
 
 
 class ResumptionLine(FrozenModel):
-    """A resumption; see `mnist_bp.results.ResumePoint`."""
+    """A resumption; see `mnist_bp.results.training.ResumePoint`."""
 
     kind: Literal["resumption"]
     step: Count

@@ -19,7 +19,7 @@ from mnist_bp.engines.interface import Engine
 from mnist_bp.engines.parallel import check_memory, memory_needed, on_every_core, usable_cores
 from mnist_bp.model.parameters import CLASSES, PIXELS
 from mnist_bp.presets import PRESETS
-from mnist_bp.results import Progress
+from mnist_bp.results.common import Progress
 from mnist_bp.training.evaluation import Evaluator
 from mnist_bp.training.loop import initial_models
 from mnist_bp.training.trials import Examples, load_mnist, train_trials

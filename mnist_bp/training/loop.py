@@ -17,7 +17,7 @@ from mnist_bp.errors import DivergenceError
 from mnist_bp.model import rng
 from mnist_bp.model.parameters import WIDTH, Model, UInt8Array, all_finite, initial_parameters
 from mnist_bp.model.recipe import Recipe
-from mnist_bp.results import MNIST_SHAPE, DatasetShape
+from mnist_bp.results.dataset import MNIST_SHAPE, DatasetShape
 from mnist_bp.training.shifts import Shifts
 
 if TYPE_CHECKING:

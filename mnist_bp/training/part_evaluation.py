@@ -11,7 +11,9 @@ from mnist_bp.data.parquet import load_split
 from mnist_bp.engines.choose import choose_engine
 from mnist_bp.errors import counted
 from mnist_bp.model.recipe import recipe_of
-from mnist_bp.results import CachedDataset, Evaluation, TrainedRun
+from mnist_bp.results.dataset import CachedDataset
+from mnist_bp.results.evaluation import Evaluation
+from mnist_bp.results.training import TrainedRun
 from mnist_bp.training.checkpoints import load_checkpoint
 from mnist_bp.training.evaluation import Evaluator
 from mnist_bp.training.part_scores import gather_scores

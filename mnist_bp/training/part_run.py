@@ -23,15 +23,9 @@ from mnist_bp.engines.choose import same_engine
 from mnist_bp.engines.interface import Engine
 from mnist_bp.errors import ChecksumError, ConflictError, DataFormatError, DivergenceError, StoreError, counted
 from mnist_bp.layout import checkpoint_path, part_name, run_directory, run_key
-from mnist_bp.results import (
-    CachedDataset,
-    CheckpointFile,
-    DatasetShape,
-    FileDigest,
-    Progress,
-    StoredParts,
-    TrainedRun,
-)
+from mnist_bp.results.common import FileDigest, Progress
+from mnist_bp.results.dataset import CachedDataset, DatasetShape
+from mnist_bp.results.training import CheckpointFile, StoredParts, TrainedRun
 from mnist_bp.storage.address import open_store
 from mnist_bp.storage.interface import Store
 from mnist_bp.training.checkpoints import decode_checkpoint, save_checkpoint

@@ -12,15 +12,16 @@ import numpy.typing as npt
 import safetensors.numpy
 
 from mnist_bp.errors import DataFormatError
-from mnist_bp.results import FileDigest, ModelScores
+from mnist_bp.results.common import FileDigest
+from mnist_bp.results.evaluation import ModelScores, ScoreColumns
 from mnist_bp.storage.files import write_bytes
 from mnist_bp.storage.reading import read_verified
-from mnist_bp.training.parts import Part, PartScores
+from mnist_bp.training.parts import Part
 
-COLUMNS: Final = tuple(PartScores.__dataclass_fields__)
+COLUMNS: Final = tuple(ScoreColumns.__dataclass_fields__)
 
 
-def save_scores(path: Path, scores: PartScores) -> FileDigest:
+def save_scores(path: Path, scores: ScoreColumns) -> FileDigest:
     """Write the scores of a part to a file, atomically.
 
     Raises:
@@ -30,7 +31,7 @@ def save_scores(path: Path, scores: PartScores) -> FileDigest:
     return FileDigest(str(path), write_bytes(path, content), len(content))
 
 
-def load_scores(file: FileDigest, part: Part) -> PartScores:
+def load_scores(file: FileDigest, part: Part) -> ScoreColumns:
     """Verify the digest of a file, then read the scores of a part.
 
     Raises:
@@ -41,7 +42,7 @@ def load_scores(file: FileDigest, part: Part) -> PartScores:
     content = read_verified(Path(file.path), file.sha256, size=file.size)
     try:
         columns = safetensors.numpy.load(content)
-        scores = PartScores(**columns)
+        scores = ScoreColumns(**columns)
         shape = (len(part.checkpoint_steps), len(part.members))
         if any(column.dtype != np.float64 or column.shape[:2] != shape for column in columns.values()):
             raise ValueError(f"expected columns of float64 with the shape {shape}")

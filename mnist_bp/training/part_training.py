@@ -24,13 +24,13 @@ from mnist_bp.errors import MnistBpError
 from mnist_bp.layout import part_name, run_key
 from mnist_bp.model.parameters import Model, Parameters, UInt8Array, all_finite, initial_parameters
 from mnist_bp.model.recipe import Recipe
-from mnist_bp.results import CheckpointScore
+from mnist_bp.results.evaluation import CheckpointScore, ScoreColumns
 from mnist_bp.storage.address import open_store
 from mnist_bp.storage.reading import sha256_of_bytes
 from mnist_bp.training.checkpoints import METADATA_KEY
 from mnist_bp.training.evaluation import Evaluator
 from mnist_bp.training.loop import CHUNK_EXAMPLES, CHUNK_STEPS, ExampleOrder
-from mnist_bp.training.parts import Member, Part, PartContext, PartFile, PartResult, PartScores
+from mnist_bp.training.parts import Member, Part, PartContext, PartFile, PartResult
 from mnist_bp.training.shifts import Shifts
 
 Put = Callable[[str, bytes, str], None]
@@ -228,7 +228,7 @@ _Score = tuple[CheckpointScore, float]
 """Of a model, on the test images, and its accuracy on the held-out images."""
 
 
-def _stacked(scores: Sequence[Sequence[_Score | None]]) -> PartScores:
+def _stacked(scores: Sequence[Sequence[_Score | None]]) -> ScoreColumns:
     """Stack the scores of S checkpoints of M models."""
     classes = next((len(one[0].accuracy_per_class) for step in scores for one in step if one), 0)
     columns = np.full((len(scores), len(scores[0]), 4 + classes), np.nan)
@@ -239,4 +239,4 @@ def _stacked(scores: Sequence[Sequence[_Score | None]]) -> PartScores:
                 lab = np.nan if score.lab_correct_of_1000 is None else score.lab_correct_of_1000
                 columns[step, index] = (score.accuracy, score.loss, lab, validation, *score.accuracy_per_class)
     accuracy, loss, lab, validation = np.moveaxis(columns[..., :4], -1, 0)
-    return PartScores(accuracy, loss, lab, validation, columns[..., 4:])
+    return ScoreColumns(accuracy, loss, lab, validation, columns[..., 4:])

@@ -14,12 +14,11 @@ from dataclasses import dataclass, fields
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
-import numpy as np
-import numpy.typing as npt
-
 from mnist_bp.model.recipe import Recipe, recipe_of
 from mnist_bp.model.sweep import MAX_TOGETHER
-from mnist_bp.results import DatasetShape, FileDigest
+from mnist_bp.results.common import FileDigest
+from mnist_bp.results.dataset import DatasetShape
+from mnist_bp.results.evaluation import ScoreColumns
 
 if TYPE_CHECKING:
     from mnist_bp.config import RunConfig
@@ -117,23 +116,6 @@ class PartFile(NamedTuple):
     size: int
 
 
-@dataclass(frozen=True, eq=False)
-class PartScores:
-    """The scores of M models after each of S checkpoints; NaN from the step on at which a model diverged.
-
-    Args:
-        accuracy, loss, lab, validation: As `accuracy`, `loss`, `lab_correct_of_1000` and `validation_accuracy` of
-            `mnist_bp.results.CheckpointScore`, shape (S, M); NaN where a value is missing.
-        per_class: As `accuracy_per_class`, shape (S, M, K).
-    """
-
-    accuracy: npt.NDArray[np.float64]
-    loss: npt.NDArray[np.float64]
-    lab: npt.NDArray[np.float64]
-    validation: npt.NDArray[np.float64]
-    per_class: npt.NDArray[np.float64]
-
-
 @dataclass(frozen=True)
 class PartResult:
     """A part that is trained and scored, and whose files are in the store.
@@ -150,7 +132,7 @@ class PartResult:
 
     number: int
     files: tuple[PartFile, ...]
-    scores: PartScores
+    scores: ScoreColumns
     seconds: float
     evaluation_seconds: float
     store_seconds: float

@@ -21,7 +21,9 @@ from mnist_bp.engines.interface import Engine
 from mnist_bp.errors import ChecksumError, ConfigError, DataFormatError, DivergenceError, StoreError
 from mnist_bp.layout import checkpoint_path, new_run_id, run_directory
 from mnist_bp.model.parameters import Model
-from mnist_bp.results import CachedDataset, CheckpointFile, DatasetShape, Progress, ResumePoint, TrainedRun
+from mnist_bp.results.common import Progress
+from mnist_bp.results.dataset import CachedDataset, DatasetShape
+from mnist_bp.results.training import CheckpointFile, ResumePoint, TrainedRun
 from mnist_bp.storage.reading import read_verified
 from mnist_bp.training.checkpoints import load_checkpoint, save_checkpoint
 from mnist_bp.training.interim_accuracy import InterimAccuracy

@@ -14,7 +14,7 @@ from mnist_bp.engines.interface import MAX_OFFSET
 from mnist_bp.errors import ConfigError
 from mnist_bp.model import rng
 from mnist_bp.model.parameters import UInt8Array
-from mnist_bp.results import DatasetShape
+from mnist_bp.results.dataset import DatasetShape
 
 
 def check_shift(shape: DatasetShape, reach: int) -> None:

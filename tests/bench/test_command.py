@@ -15,7 +15,7 @@ from bench.command import PAIRS, PARTS
 from bench.machine import header
 from bench.processes import Process, run_process
 from mnist_bp.errors import ConfigError, MnistBpError
-from mnist_bp.results import CachedDataset
+from mnist_bp.results.dataset import CachedDataset
 
 SUMMARY: dict[str, Any] = {"certificate": {"seconds": 0.25, "reused": False}, "train_seconds": 0.5}
 RECORD = {

@@ -8,7 +8,7 @@ import pytest
 
 from bench import long_run
 from mnist_bp.errors import ConfigError
-from mnist_bp.results import CachedDataset
+from mnist_bp.results.dataset import CachedDataset
 
 
 def test_every_part_of_a_long_run_is_compared_with_the_first_within_each_round(sample: CachedDataset) -> None:

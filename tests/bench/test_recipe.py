@@ -10,7 +10,7 @@ from rich.console import Console
 
 from bench import recipe
 from mnist_bp.errors import ConfigError
-from mnist_bp.results import CachedDataset
+from mnist_bp.results.dataset import CachedDataset
 
 
 def test_each_seed_is_trained_by_both_from_the_same_start_in_the_same_order(sample: CachedDataset) -> None:

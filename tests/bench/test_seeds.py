@@ -8,7 +8,7 @@ import pytest
 
 from bench import seeds
 from mnist_bp.errors import ConfigError
-from mnist_bp.results import CachedDataset
+from mnist_bp.results.dataset import CachedDataset
 
 
 def test_the_speedup_is_taken_within_each_round_and_shown_with_both_rates(sample: CachedDataset) -> None:

@@ -19,7 +19,7 @@ from bench.processes import REPOSITORY
 from bench.steps import TASK, Runner
 from bench.worker import WorkerError
 from mnist_bp.errors import ConfigError
-from mnist_bp.results import CachedDataset
+from mnist_bp.results.dataset import CachedDataset
 
 
 def test_the_result_has_a_row_for_each_implementation_that_runs_and_a_reason_for_each_that_does_not(

@@ -17,7 +17,7 @@ from bench import store as measured
 from bench.store_actions import MeasuredStore
 from mnist_bp.cli.main import main
 from mnist_bp.errors import ConfigError, StoreError
-from mnist_bp.results import CachedDataset, RawDataset
+from mnist_bp.results.dataset import CachedDataset, RawDataset
 from tests.support.s3_servers import admin_client, environment_of, serve
 
 BUCKET = "runs"

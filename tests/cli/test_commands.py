@@ -19,7 +19,7 @@ from mnist_bp.cli.reproduce import PUBLISHED
 from mnist_bp.registry.catalog import read_manifest
 from mnist_bp.registry.code import code_sha256
 from mnist_bp.registry.log_entries import entry_key
-from mnist_bp.results import CachedDataset
+from mnist_bp.results.dataset import CachedDataset
 from mnist_bp.storage.address import open_store
 from mnist_bp.storage.local import LocalStore
 from tests.engines.test_certificate import with_recipe

@@ -18,7 +18,7 @@ from mnist_bp.data.parquet import load_split
 from mnist_bp.engines.choose import choose_engine
 from mnist_bp.registry.catalog import read_manifest
 from mnist_bp.report.images import digit_data_url
-from mnist_bp.results import CachedDataset, RawDataset
+from mnist_bp.results.dataset import CachedDataset, RawDataset
 from mnist_bp.storage.local import LocalStore
 from mnist_bp.training.checkpoints import decode_checkpoint
 from tests.cli.test_tables import LOCALES, Terminal, cells

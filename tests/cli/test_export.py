@@ -16,7 +16,8 @@ from mnist_bp.data.parquet import load_split
 from mnist_bp.engines.choose import choose_engine
 from mnist_bp.registry.export import Export, export_model
 from mnist_bp.registry.loading import load_model
-from mnist_bp.results import CachedDataset, PublishedRun, RawDataset
+from mnist_bp.results.dataset import CachedDataset, RawDataset
+from mnist_bp.results.publication import PublishedRun
 from mnist_bp.storage.reading import sha256_of_bytes
 from tests.support.published_runs import train_and_evaluate
 

@@ -15,7 +15,7 @@ from mnist_bp.cli.main import main
 from mnist_bp.config import RunConfig
 from mnist_bp.engines.parallel import usable_cores
 from mnist_bp.presets import PRESETS
-from mnist_bp.results import CachedDataset
+from mnist_bp.results.dataset import CachedDataset
 from mnist_bp.training.ladder import RUNGS, Rung, climb
 
 

@@ -19,7 +19,7 @@ from mnist_bp.engines.choose import choose_engine
 from mnist_bp.layout import MODEL
 from mnist_bp.model.parameters import UInt8Array
 from mnist_bp.registry.loading import load_model
-from mnist_bp.results import CachedDataset
+from mnist_bp.results.dataset import CachedDataset
 from mnist_bp.storage.local import LocalStore
 from tests.support.drawings import KINDS, png
 from tests.support.published_runs import promote, publish, run_id_of

@@ -14,7 +14,8 @@ from mnist_bp.data.choice import DatasetChoice
 from mnist_bp.data.datasets import DATASETS, DatasetName
 from mnist_bp.data.parquet import load_split
 from mnist_bp.data.preprocess import decode_idx
-from mnist_bp.results import CachedDataset, FileDigest, RawDataset
+from mnist_bp.results.common import FileDigest
+from mnist_bp.results.dataset import CachedDataset, RawDataset
 
 
 def test_the_names_that_a_configuration_takes_are_those_of_the_datasets() -> None:

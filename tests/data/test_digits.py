@@ -8,7 +8,7 @@ import pytest
 from mnist_bp.data.digits import is_prepared, prepare_digit
 from mnist_bp.data.parquet import load_split
 from mnist_bp.model.parameters import UInt8Array
-from mnist_bp.results import CachedDataset
+from mnist_bp.results.dataset import CachedDataset
 
 
 def prepared_by_hand(ink: list[list[int]]) -> list[list[int]]:

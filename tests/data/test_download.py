@@ -21,7 +21,7 @@ from mnist_bp.data.datasets import DATASETS, DatasetSpec, SourceFile
 from mnist_bp.data.download import fetch_dataset, fetch_mnist_or_sample
 from mnist_bp.data.mirrors import Limits
 from mnist_bp.errors import UNPRINTABLE, ConfigError, DownloadError, StoreError
-from mnist_bp.results import RawDataset
+from mnist_bp.results.dataset import RawDataset
 from tests.conftest import data_dir_of
 from tests.support.bad_http import (
     ENDLESS,

@@ -17,7 +17,8 @@ from mnist_bp.data import parquet
 from mnist_bp.data.parquet import LAYOUT, decode_split, load_split, split_table
 from mnist_bp.errors import DataFormatError
 from mnist_bp.model.parameters import UInt8Array
-from mnist_bp.results import CachedDataset, FileDigest
+from mnist_bp.results.common import FileDigest
+from mnist_bp.results.dataset import CachedDataset
 from mnist_bp.storage.files import write_bytes
 
 

@@ -21,7 +21,8 @@ from mnist_bp.data.parquet import load_split
 from mnist_bp.data.preprocess import decode_idx, preprocess_dataset
 from mnist_bp.data.sample import encode_idx
 from mnist_bp.errors import ChecksumError, DataFormatError
-from mnist_bp.results import CachedDataset, FileDigest, RawDataset
+from mnist_bp.results.common import FileDigest
+from mnist_bp.results.dataset import CachedDataset, RawDataset
 from mnist_bp.storage import checksummed_json
 from mnist_bp.storage.files import write_bytes
 from mnist_bp.storage.locks import locked

@@ -5,7 +5,7 @@ from __future__ import annotations
 from mnist_bp.engines.cpu import CpuEngine
 from mnist_bp.engines.fingerprint import fingerprint
 from mnist_bp.engines.reference import ReferenceEngine
-from mnist_bp.results import DatasetShape
+from mnist_bp.results.dataset import DatasetShape
 
 
 def test_a_fingerprint_is_the_same_each_time_and_that_of_another_engine_differs() -> None:

@@ -18,7 +18,8 @@ from mnist_bp.engines.cpu import CpuEngine
 from mnist_bp.engines.parallel import check_memory, memory_needed, on_every_core
 from mnist_bp.errors import ConfigError
 from mnist_bp.model.parameters import initial_parameters
-from mnist_bp.results import CachedDataset, CheckpointScore, Evaluation
+from mnist_bp.results.dataset import CachedDataset
+from mnist_bp.results.evaluation import CheckpointScore, Evaluation
 from mnist_bp.storage import memory
 from mnist_bp.storage.memory import available_memory
 from mnist_bp.training.checkpoints import load_checkpoint

@@ -19,7 +19,7 @@ from mnist_bp.engines.reference import ReferenceEngine
 from mnist_bp.errors import ConfigError
 from mnist_bp.model.parameters import FloatArray, Model, UInt8Array
 from mnist_bp.model.recipe import Activation, Recipe
-from mnist_bp.results import MNIST_SHAPE, DatasetShape
+from mnist_bp.results.dataset import MNIST_SHAPE, DatasetShape
 from mnist_bp.training.shifts import check_shift
 
 LAB = Recipe()

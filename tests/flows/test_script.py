@@ -20,7 +20,7 @@ import psutil
 import pytest
 from prefect.settings import PREFECT_API_URL
 
-from mnist_bp.results import CachedDataset, RawDataset
+from mnist_bp.results.dataset import CachedDataset, RawDataset
 from tests.conftest import ENDLESS, SMALL, data_dir_of
 from tests.support.raw_http import RawHttp, http
 from tests.support.scripts import SCRIPT, WITHOUT_HOME, Start, prefect_home

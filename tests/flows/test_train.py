@@ -24,7 +24,7 @@ from mnist_bp.config import RunConfig
 from mnist_bp.data.datasets import DATASETS
 from mnist_bp.errors import DownloadError, StoreError
 from mnist_bp.pipeline import no_progress_bar
-from mnist_bp.results import RawDataset
+from mnist_bp.results.dataset import RawDataset
 from mnist_bp.storage.local import LocalStore
 from mnist_bp.summary import RunSummary
 from tasks.ui import show_progress_with

@@ -24,7 +24,7 @@ from mnist_bp.model.parameters import FloatArray, Model
 from mnist_bp.model.recipe import Activation
 from mnist_bp.presets import PRESETS
 from mnist_bp.registry.export import FORMATS, FormatName, export_model
-from mnist_bp.results import CachedDataset
+from mnist_bp.results.dataset import CachedDataset
 from mnist_bp.training.loop import example_orders, initial_models, train
 
 STEPS: Final = 3_000

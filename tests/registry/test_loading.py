@@ -17,7 +17,7 @@ from mnist_bp.errors import ChecksumError, ConfigError, DataFormatError, MnistBp
 from mnist_bp.layout import MODEL, run_key
 from mnist_bp.model.parameters import initial_parameters
 from mnist_bp.registry.catalog import read_manifest
-from mnist_bp.results import CachedDataset
+from mnist_bp.results.dataset import CachedDataset
 from mnist_bp.storage import checksummed_json
 from mnist_bp.storage.local import LocalStore
 from mnist_bp.training.checkpoints import save_checkpoint

@@ -10,7 +10,7 @@ import pytest
 from mnist_bp.errors import ConfigError
 from mnist_bp.registry.comparison import PublishedModel, read_published_model
 from mnist_bp.registry.run_comparison import check_comparable
-from mnist_bp.results import MNIST_SHAPE, DatasetShape
+from mnist_bp.results.dataset import MNIST_SHAPE, DatasetShape
 from tests.support.challenges import KEY, challenge
 from tests.support.memory_store import MemoryStore
 from tests.support.published_runs import publish

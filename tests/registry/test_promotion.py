@@ -27,7 +27,8 @@ from mnist_bp.registry.promotion import promote_run
 from mnist_bp.registry.promotion_record import read_promotion
 from mnist_bp.registry.retention import RetentionPolicy
 from mnist_bp.registry.rollback import roll_back
-from mnist_bp.results import CachedDataset, PublishedRun
+from mnist_bp.results.dataset import CachedDataset
+from mnist_bp.results.publication import PublishedRun
 from mnist_bp.storage import checksummed_json
 from mnist_bp.storage.address import open_store
 from mnist_bp.storage.interface import Store

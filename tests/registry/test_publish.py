@@ -25,7 +25,8 @@ from mnist_bp.errors import ChecksumError, StoreError
 from mnist_bp.layout import created_at
 from mnist_bp.registry.code import code_sha256
 from mnist_bp.registry.publish import publish_run
-from mnist_bp.results import CachedDataset, PublishedRun, RawDataset
+from mnist_bp.results.dataset import CachedDataset, RawDataset
+from mnist_bp.results.publication import PublishedRun
 from mnist_bp.storage.address import open_store
 from mnist_bp.storage.interface import Store
 from mnist_bp.storage.local import LocalStore

@@ -20,7 +20,7 @@ from mnist_bp.registry.champion import read_log
 from mnist_bp.registry.log_entries import entry_key, log_prefix
 from mnist_bp.registry.rollback import roll_back
 from mnist_bp.registry.verify import verify
-from mnist_bp.results import CachedDataset, RawDataset
+from mnist_bp.results.dataset import CachedDataset, RawDataset
 from mnist_bp.storage import checksummed_json
 from mnist_bp.storage.file_check import FileCheck
 from mnist_bp.storage.interface import PAGE_SIZE, Entry, Store

@@ -18,7 +18,7 @@ from mnist_bp.data.parquet import load_split
 from mnist_bp.engines.reference import ReferenceEngine
 from mnist_bp.model.parameters import initial_parameters
 from mnist_bp.model.recipe import Recipe
-from mnist_bp.results import CachedDataset, RawDataset
+from mnist_bp.results.dataset import CachedDataset, RawDataset
 from mnist_bp.storage.address import open_store
 from mnist_bp.training.evaluation import Evaluator
 from tests.support.chromium import Browser

@@ -24,7 +24,8 @@ from mnist_bp.report.images import digit_data_url, weights_data_url
 from mnist_bp.report.page import report_html
 from mnist_bp.report.script_data import Snapshot, max_snapshots
 from mnist_bp.report.seeds import collapsed_seeds, layout_histogram
-from mnist_bp.results import CachedDataset, CheckpointScore, Evaluation, Mistake, RawDataset
+from mnist_bp.results.dataset import CachedDataset, RawDataset
+from mnist_bp.results.evaluation import CheckpointScore, Evaluation, Mistake
 from mnist_bp.training.evaluation import Evaluator
 from tests.support.published_runs import checkpoint, manifest_of, run_id_of, train_and_evaluate
 

@@ -24,7 +24,7 @@ from mnist_bp.data.parquet import load_split
 from mnist_bp.engines.choose import choose_engine
 from mnist_bp.model.parameters import Model, UInt8Array, initial_parameters
 from mnist_bp.model.recipe import Activation, recipe_of
-from mnist_bp.results import CachedDataset, RawDataset
+from mnist_bp.results.dataset import CachedDataset, RawDataset
 from mnist_bp.training.checkpoints import load_checkpoint
 from mnist_bp.training.evaluation import Evaluator
 from tests.support.chromium import Browser

@@ -14,7 +14,7 @@ import pytest
 from mnist_bp.config import RunConfig
 from mnist_bp.layout import PROMOTION, RUNS, run_directory
 from mnist_bp.registry.verify import verify
-from mnist_bp.results import CachedDataset, RawDataset
+from mnist_bp.results.dataset import CachedDataset, RawDataset
 from mnist_bp.storage.address import open_store
 from mnist_bp.storage.files import TEMPORARY_SUFFIX
 from tests.conftest import data_dir_of

@@ -22,7 +22,7 @@ from mnist_bp.registry.gc import collect
 from mnist_bp.registry.log_entries import list_logs
 from mnist_bp.registry.retention import RetentionPolicy
 from mnist_bp.registry.verify import verify
-from mnist_bp.results import CachedDataset, RawDataset
+from mnist_bp.results.dataset import CachedDataset, RawDataset
 from mnist_bp.storage.address import open_store
 from mnist_bp.storage.files import PARTIAL_SUFFIX, TEMPORARY_SUFFIX
 from mnist_bp.storage.reading import sha256_of_bytes

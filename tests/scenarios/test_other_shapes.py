@@ -25,7 +25,7 @@ from mnist_bp.registry.comparison import EnginePredictor, read_published_model
 from mnist_bp.registry.gate import GateSettings, decide
 from mnist_bp.registry.loading import read_weights
 from mnist_bp.registry.manifest import HISTORY
-from mnist_bp.results import MNIST_SHAPE, DatasetShape
+from mnist_bp.results.dataset import MNIST_SHAPE, DatasetShape
 from mnist_bp.storage.local import LocalStore
 from mnist_bp.summary import accuracy_rows
 from mnist_bp.training.checkpoints import load_checkpoint

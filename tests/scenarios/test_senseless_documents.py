@@ -16,7 +16,7 @@ from mnist_bp.errors import MnistBpError
 from mnist_bp.layout import MANIFEST, PROMOTION, RUNS, run_directory
 from mnist_bp.registry.comparison import read_published_model
 from mnist_bp.registry.nightly import recent_nights
-from mnist_bp.results import CachedDataset, RawDataset
+from mnist_bp.results.dataset import CachedDataset, RawDataset
 from mnist_bp.storage import checksummed_json
 from mnist_bp.storage.local import LocalStore
 from tests.conftest import data_dir_of

@@ -19,7 +19,7 @@ from mnist_bp.data.parquet import load_split
 from mnist_bp.data.preprocess import preprocess_dataset
 from mnist_bp.data.sample import encode_idx
 from mnist_bp.model.parameters import UInt8Array
-from mnist_bp.results import CachedDataset
+from mnist_bp.results.dataset import CachedDataset
 from tests.support.drawings import png
 
 DIGITS: Final = 1_797

@@ -27,7 +27,10 @@ from mnist_bp.layout import MANIFEST, PROMOTION, RUNS
 from mnist_bp.registry.catalog import read_manifest
 from mnist_bp.registry.champion import append, read_history, read_log
 from mnist_bp.registry.champion_state import ChampionLog
-from mnist_bp.results import CachedDataset, Evaluation, PublishedRun, RawDataset, SeedStatistics, TrainedRun
+from mnist_bp.results.dataset import CachedDataset, RawDataset
+from mnist_bp.results.evaluation import Evaluation, SeedStatistics
+from mnist_bp.results.publication import PublishedRun
+from mnist_bp.results.training import TrainedRun
 from mnist_bp.storage import checksummed_json
 from mnist_bp.storage.interface import Store
 from mnist_bp.storage.reading import sha256_of_bytes

@@ -10,7 +10,7 @@ import numpy as np
 from mnist_bp.data.download import fetch
 from mnist_bp.data.preprocess import preprocess_dataset
 from mnist_bp.model.parameters import UInt8Array
-from mnist_bp.results import DatasetShape
+from mnist_bp.results.dataset import DatasetShape
 from tests.support.own_images import digits_8x8, write_folders
 from tests.support.published_runs import EvaluatedRun, train_and_evaluate
 

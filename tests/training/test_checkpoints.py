@@ -16,7 +16,7 @@ from safetensors import safe_open
 
 from mnist_bp.errors import ChecksumError, DataFormatError, StoreError
 from mnist_bp.model.parameters import CLASSES, PIXELS, initial_parameters
-from mnist_bp.results import FileDigest
+from mnist_bp.results.common import FileDigest
 from mnist_bp.storage.files import write_bytes
 from mnist_bp.storage.reading import digest_of
 from mnist_bp.training.checkpoints import METADATA_KEY, load_checkpoint, save_checkpoint

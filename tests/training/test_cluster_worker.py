@@ -14,7 +14,7 @@ import pytest
 
 from mnist_bp.config import RunConfig
 from mnist_bp.errors import StoreError
-from mnist_bp.results import CachedDataset
+from mnist_bp.results.dataset import CachedDataset
 from mnist_bp.training import cluster_worker, part_training
 from mnist_bp.training.cluster_worker import Arrays, Failure, Ready, read_arrays, this_machine, train_here
 from mnist_bp.training.parts import Part, PartContext, PartResult, cut_into_parts

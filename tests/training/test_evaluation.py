@@ -12,7 +12,7 @@ from mnist_bp.data.parquet import load_split
 from mnist_bp.engines.interface import Engine
 from mnist_bp.model.parameters import FloatArray, Model, Parameters, initial_parameters
 from mnist_bp.model.recipe import Recipe
-from mnist_bp.results import CachedDataset
+from mnist_bp.results.dataset import CachedDataset
 from mnist_bp.training.evaluation import SMALLEST_LIKELIHOOD, Evaluator
 from tests.support.networks import CPU_ENGINES, LAB
 

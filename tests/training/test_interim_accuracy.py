@@ -15,7 +15,8 @@ from mnist_bp.data.parquet import load_split
 from mnist_bp.engines.choose import choose_engine
 from mnist_bp.engines.reference import ReferenceEngine
 from mnist_bp.model.parameters import Model
-from mnist_bp.results import CachedDataset, FileDigest
+from mnist_bp.results.common import FileDigest
+from mnist_bp.results.dataset import CachedDataset
 from mnist_bp.training.checkpoints import load_checkpoint
 from mnist_bp.training.interim_accuracy import InterimAccuracy
 from mnist_bp.training.loop import initial_models

@@ -29,7 +29,7 @@ from mnist_bp.errors import DivergenceError
 from mnist_bp.model.backprop import forward
 from mnist_bp.model.parameters import FloatArray, Model, Parameters, initial_parameters
 from mnist_bp.model.recipe import Activation, Recipe
-from mnist_bp.results import CachedDataset
+from mnist_bp.results.dataset import CachedDataset
 from mnist_bp.training.evaluation import Evaluator
 from mnist_bp.training.loop import CHUNK_STEPS, Checkpoint, ExampleOrder, train
 from mnist_bp.training.shifts import Shifts

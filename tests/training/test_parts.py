@@ -16,7 +16,8 @@ from mnist_bp.layout import part_name, run_key
 from mnist_bp.model.parameters import Model
 from mnist_bp.model.sweep import MAX_TOGETHER
 from mnist_bp.pipeline import open_run
-from mnist_bp.results import CachedDataset, TrainedRun
+from mnist_bp.results.dataset import CachedDataset
+from mnist_bp.results.training import TrainedRun
 from mnist_bp.storage.address import open_store
 from mnist_bp.training.checkpoints import decode_checkpoint, load_checkpoint
 from mnist_bp.training.interrupted import InterruptedRun, find_interrupted_run

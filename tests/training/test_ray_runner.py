@@ -16,11 +16,12 @@ import pytest
 from mnist_bp.config import RunConfig
 from mnist_bp.errors import ClusterError, StoreError
 from mnist_bp.layout import run_key
-from mnist_bp.results import CachedDataset
+from mnist_bp.results.dataset import CachedDataset
+from mnist_bp.results.evaluation import ScoreColumns
 from mnist_bp.storage.reading import sha256_of_bytes
 from mnist_bp.training import ray_nodes, ray_runner
 from mnist_bp.training.cluster_worker import Failure, Ready
-from mnist_bp.training.parts import Part, PartContext, PartFile, PartResult, PartScores, cut_into_parts
+from mnist_bp.training.parts import Part, PartContext, PartFile, PartResult, cut_into_parts
 from mnist_bp.training.ray_runner import MAX_ATTEMPTS, TASKS_PER_SLOT, ClusterRun
 
 SWEEP = RunConfig(
@@ -49,7 +50,7 @@ def context(sample: CachedDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 def trained(part: Part, node: str, files: Sequence[PartFile] = ()) -> PartResult:
     zeros = np.zeros((1, 2))
-    scores = PartScores(zeros, zeros, zeros, zeros, np.zeros((1, 2, 10)))
+    scores = ScoreColumns(zeros, zeros, zeros, zeros, np.zeros((1, 2, 10)))
     return PartResult(part.number, tuple(files), scores, 0.0, 0.0, 0.0, node)
 
 

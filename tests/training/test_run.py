@@ -15,7 +15,8 @@ from mnist_bp.config import RunConfig
 from mnist_bp.engines.cpu import CpuEngine
 from mnist_bp.errors import ChecksumError, ConfigError, DataFormatError, DivergenceError
 from mnist_bp.layout import checkpoint_path, run_directory
-from mnist_bp.results import CachedDataset, TrainedRun
+from mnist_bp.results.dataset import CachedDataset
+from mnist_bp.results.training import TrainedRun
 from mnist_bp.storage import checksummed_json
 from mnist_bp.storage.files import write_bytes
 from mnist_bp.training.evaluation import evaluate_run

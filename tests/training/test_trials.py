@@ -9,7 +9,7 @@ import numpy as np
 from mnist_bp.config import RunConfig
 from mnist_bp.data.parquet import load_split
 from mnist_bp.engines.choose import choose_engine
-from mnist_bp.results import CachedDataset
+from mnist_bp.results.dataset import CachedDataset
 from mnist_bp.training.checkpoints import load_checkpoint
 from mnist_bp.training.loop import initial_models
 from mnist_bp.training.run import train_run

@@ -13,7 +13,7 @@ from typing import Any, Final, cast, get_args
 
 from mnist_bp.data.datasets import DATASETS
 from mnist_bp.errors import ConfigError
-from mnist_bp.results import OwnKind, OwnSource
+from mnist_bp.results.dataset import OwnKind, OwnSource
 from mnist_bp.storage.address import absolute_address, address_problem, clean_address
 
 MAX_SIDE: Final = 1_024

@@ -11,7 +11,7 @@ import numpy as np
 from mnist_bp.errors import UNPRINTABLE, DataFormatError, counted
 from mnist_bp.model.parameters import IntArray, UInt8Array
 from mnist_bp.model.rng import permutation
-from mnist_bp.results import MAX_CLASSES, DatasetShape, SplitRule
+from mnist_bp.results.dataset import MAX_CLASSES, DatasetShape, SplitRule
 from mnist_bp.storage.memory import available_memory
 
 MAX_NAME: Final = 100

@@ -25,7 +25,8 @@ from mnist_bp.data.own.listing import HINT, expect_unchanged
 from mnist_bp.data.own.sizes import check_sides, image_size
 from mnist_bp.errors import DataFormatError
 from mnist_bp.model.parameters import UInt8Array
-from mnist_bp.results import FileDigest, OwnSource
+from mnist_bp.results.common import FileDigest
+from mnist_bp.results.dataset import OwnSource
 from mnist_bp.storage.os_errors import reading_from
 from mnist_bp.storage.reading import digest_of, open_regular
 

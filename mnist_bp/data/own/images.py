@@ -21,7 +21,8 @@ from mnist_bp.data.own.folders import Picture, list_pictures
 from mnist_bp.data.own.listing import HINT, ListingDigest, expect_unchanged
 from mnist_bp.errors import DataFormatError, MnistBpError
 from mnist_bp.model.parameters import UInt8Array
-from mnist_bp.results import FileDigest, OwnSource, Progress
+from mnist_bp.results.common import FileDigest, Progress
+from mnist_bp.results.dataset import OwnSource
 from mnist_bp.storage.os_errors import reading_from
 from mnist_bp.storage.reading import open_regular, sha256_of_bytes, size_of
 

@@ -6,7 +6,7 @@ import hashlib
 from typing import Final
 
 from mnist_bp.errors import DataFormatError
-from mnist_bp.results import FileDigest
+from mnist_bp.results.common import FileDigest
 
 HINT: Final = "check the path and its read permissions"
 """What to do if a file of the user's own cannot be read."""

@@ -6,7 +6,7 @@ import math
 
 from mnist_bp.data.own.address import MAX_SIDE
 from mnist_bp.errors import DataFormatError
-from mnist_bp.results import OwnSource
+from mnist_bp.results.dataset import OwnSource
 
 
 def image_size(pixels: int, source: OwnSource) -> tuple[int, int]:

@@ -9,7 +9,8 @@ from __future__ import annotations
 from mnist_bp.data.own.classes import OwnData
 from mnist_bp.data.own.idx import find_idx, read_idx
 from mnist_bp.data.own.images import find_images, read_images
-from mnist_bp.results import OwnSource, Progress, RawDataset
+from mnist_bp.results.common import Progress
+from mnist_bp.results.dataset import OwnSource, RawDataset
 
 
 def find_own(name: str, source: OwnSource, on_progress: Progress | None = None) -> RawDataset:

@@ -33,7 +33,8 @@ from mnist_bp.data.own.sizes import image_size
 from mnist_bp.data.parquet import about_split, byte_values, describe_schema, shape_of
 from mnist_bp.errors import DataFormatError, counted
 from mnist_bp.model.parameters import UInt8Array
-from mnist_bp.results import DatasetShape, FileDigest, OwnSource, Progress
+from mnist_bp.results.common import FileDigest, Progress
+from mnist_bp.results.dataset import DatasetShape, OwnSource
 from mnist_bp.storage.address import open_store
 from mnist_bp.storage.interface import Store
 from mnist_bp.storage.memory import available_memory

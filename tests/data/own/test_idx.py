@@ -11,7 +11,7 @@ import pytest
 
 from mnist_bp.data.sample import encode_idx
 from mnist_bp.errors import DataFormatError
-from mnist_bp.results import CachedDataset, RawDataset
+from mnist_bp.results.dataset import CachedDataset, RawDataset
 from tests.support.own_images import images_by_class, prepare, rows_of, some_images, write_idx
 
 LABELS = np.array([0, 1, 2] * 6, np.uint8)

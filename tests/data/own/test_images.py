@@ -14,7 +14,7 @@ from PIL import Image
 from mnist_bp.data.download import fetch
 from mnist_bp.data.preprocess import preprocess_dataset
 from mnist_bp.errors import DataFormatError, StoreError
-from mnist_bp.results import SplitRule
+from mnist_bp.results.dataset import SplitRule
 from tests.support.drawings import encoded, png
 from tests.support.own_images import (
     DIGITS,

@@ -13,7 +13,7 @@ import pytest
 from mnist_bp.data.own import classes, tables
 from mnist_bp.data.parquet import split_table
 from mnist_bp.errors import DataFormatError
-from mnist_bp.results import CachedDataset, DatasetShape
+from mnist_bp.results.dataset import CachedDataset, DatasetShape
 from tests.support.own_images import images_by_class, prepare, rows_of, some_images, write_table
 
 NAMES = ["cat", "dog", "cow"] * 6
