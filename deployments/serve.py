@@ -41,7 +41,7 @@ from mnist_bp.cli import alive
 from mnist_bp.cli.flags import RunCommand, parse
 from mnist_bp.cli.process import print_error, print_line
 from mnist_bp.data.choice import Dataset
-from mnist_bp.data.own.address import EXPECTED
+from mnist_bp.data.own.address import EXPECTED, absolute_dataset, is_own
 from mnist_bp.errors import ConfigError, without_secrets
 from mnist_bp.preflight import check_tracking
 from mnist_bp.presets import PresetName
@@ -95,7 +95,12 @@ class ServeCommand(RunCommand, cli_prog_name="serve.py"):
     def _is_one_dataset(cls, value: str) -> str:
         if value == "auto":
             raise ValueError(EXPECTED.replace("'auto', ", ""))
-        return value
+        dataset = absolute_dataset(value)  # a run may have another working directory
+        kind, _, place = dataset.partition(":")
+        directory = Path(place).parent if kind == "idx" else Path(place)  # idx: may name the start of files
+        if is_own(dataset) and "://" not in place and not directory.exists():
+            raise ValueError(f"{directory} does not exist; check the path")
+        return dataset
 
     @field_validator("cron")
     @classmethod

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from uuid import uuid4
 
 import pytest
@@ -85,6 +86,23 @@ def test_every_way_to_deploy_trains_relu_128_each_night() -> None:
         update={"hidden": 64, "steps": 12_000}
     )
     assert nightly_config(["--preset", "lab-8-4"]) == PRESETS["lab-8-4"].model_copy(update={"dataset": "mnist"})
+
+
+def test_nights_of_own_images_find_them_from_any_directory_and_count_epochs_once_they_are_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "zoo").mkdir()
+    monkeypatch.chdir(tmp_path)
+    for place in ("images:zoo", "idx:zoo/letters", "parquet:s3://bucket/zoo"):
+        config = nightly_config(["--dataset", place, "--epochs", "2"])
+        monkeypatch.chdir("/")
+        kind, _, path = place.partition(":")
+        assert config.dataset == (place if "://" in path else f"{kind}:{tmp_path}/{path}")
+        assert config.for_examples(100).steps == 20
+        monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit):
+        parse(ServeCommand, ["--dataset", "images:zoos"])
+    assert f"--dataset 'images:zoos': {tmp_path}/zoos does not exist; check the path" in capsys.readouterr().err
 
 
 def nightly_config(flags: list[str]) -> RunConfig:
