@@ -22,10 +22,20 @@ from mnist_bp.data.datasets import DATASETS
 from mnist_bp.data.own.address import absolute_dataset, check_image_size, dataset_name, is_own
 from mnist_bp.errors import ConfigError
 from mnist_bp.model.grid import ModelGrid
-from mnist_bp.model.recipe import MAX_SHIFT, Activation, BiasGradient, Initial, Loss, Recipe, Schedule, recipe_of
+from mnist_bp.model.recipe import (
+    MAX_SHIFT,
+    SECOND_FORMS,
+    Activation,
+    BiasGradient,
+    Initial,
+    Loss,
+    Recipe,
+    Schedule,
+    recipe_of,
+)
 from mnist_bp.model.seeds import parse_seeds, seeds_range
 from mnist_bp.model.steps import MAX_STEPS, check_checkpoints, held_out
-from mnist_bp.model.sweep import count_models, parse_sweep
+from mnist_bp.model.sweep import SWEEPABLE, count_models, parse_sweep
 from mnist_bp.storage.address import absolute_address
 from mnist_bp.storage.places import (
     IN_A_FORM,
@@ -284,9 +294,8 @@ class RunConfig(BaseModel):
     @property
     def training_record(self) -> dict[str, Any]:
         """The settings that, with a seed, decide the weights at a step; second forms only where they are used."""
-        lab = {"batch_size", "learning_rate", "bias_gradient", "hidden"}
-        second = {"initial", "loss", "activation", "schedule", "shift"} & self.chosen.keys()
-        return self.model_dump(mode="json", include=lab | second | ({"steps"} if self.schedule == "linear" else set()))
+        used = set(SWEEPABLE) - (SECOND_FORMS - self.chosen.keys())
+        return self.model_dump(mode="json", include=used | ({"steps"} if self.schedule == "linear" else set()))
 
     @property
     def recipe(self) -> Recipe:

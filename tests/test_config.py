@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,8 @@ from pydantic import ValidationError
 
 from mnist_bp.cli.flags import TrainCommand, parse
 from mnist_bp.config import RunConfig
-from mnist_bp.model.recipe import recipe_of
+from mnist_bp.model.recipe import Recipe, recipe_of
+from mnist_bp.model.sweep import SWEEPABLE
 
 BAD_FLAGS = [
     ("--dataset", "cifar", "'mnist-sample'"),
@@ -157,6 +159,10 @@ def test_the_training_record_contains_neither_directories_nor_the_number_of_step
 def test_with_a_linear_schedule_the_number_of_steps_decides_the_weights() -> None:
     short, long = (RunConfig(schedule="linear", steps=steps, checkpoint_every=2).training_record for steps in (5, 10))
     assert short != long
+
+
+def test_a_sweep_can_vary_every_setting_of_the_recipe_and_the_sizes() -> None:
+    assert {*SWEEPABLE} == {field.name for field in fields(Recipe)} - {"steps"} | {"hidden", "batch_size"}
 
 
 def test_the_training_record_of_the_lab_is_as_before_the_second_forms() -> None:

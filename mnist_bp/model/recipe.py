@@ -32,6 +32,9 @@ Schedule = Literal["constant", "linear"]
 MAX_SHIFT: Final = 3
 """Largest shift in pixels; a digit of MNIST has a margin of four on each side."""
 
+SECOND_FORMS: Final = frozenset({"initial", "loss", "activation", "schedule", "shift"})
+"""Settings whose default is the lab's one form; a run by the lab's forms is recorded without them."""
+
 
 @dataclass(frozen=True)
 class Recipe:

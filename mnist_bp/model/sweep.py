@@ -19,7 +19,8 @@ SWEEPABLE: Final = (
     "shift",
     "bias_gradient",
 )
-"""The settings that a sweep can vary."""
+"""The settings that a sweep can vary: those that, with a seed, decide the weights at a step. (A linear schedule
+also needs the number of steps, which is the same for all models.)"""
 
 MAX_TOGETHER: Final = 64
 """Models that are trained in one piece, or in one part: their weights before and after a chunk of steps take 12 MB with

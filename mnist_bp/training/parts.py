@@ -10,12 +10,12 @@ files nor its memory, and a part that is trained twice puts the same bytes twice
 from __future__ import annotations
 
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 from mnist_bp.model.recipe import Recipe, recipe_of
-from mnist_bp.model.sweep import MAX_TOGETHER
+from mnist_bp.model.sweep import MAX_TOGETHER, SWEEPABLE
 from mnist_bp.results.common import FileDigest
 from mnist_bp.results.dataset import DatasetShape
 from mnist_bp.results.evaluation import ScoreColumns
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 SHARED: Final = ("hidden", "batch_size", "loss", "activation", "bias_gradient")
 """Settings that all models of a call of an engine share; see `mnist_bp.engines.interface.ResidentData.advance`."""
 
-PART_SETTINGS: Final = (*(field.name for field in fields(Recipe)), "hidden", "batch_size", "checkpoint_every", "keep")
+PART_SETTINGS: Final = (*SWEEPABLE, "steps", "checkpoint_every", "keep")
 """The settings of a run that a part is trained by."""
 
 

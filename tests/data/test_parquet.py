@@ -90,7 +90,7 @@ def test_a_file_cut_short_is_a_format_error(tmp_path: Path) -> None:
 def test_loading_imports_neither_pandas_nor_torch_nor_arrows_datasets(sample: CachedDataset) -> None:
     script = (
         "import sys\n"
-        "from mnist_bp.results import FileDigest\n"
+        "from mnist_bp.results.common import FileDigest\n"
         "from mnist_bp.data.parquet import load_split\n"
         "load_split(FileDigest(sys.argv[1], sys.argv[2], int(sys.argv[3])))\n"
         "print(sorted({'pandas', 'torch', 'pyarrow.dataset'} & set(sys.modules)))\n"

@@ -125,7 +125,7 @@ def test_same_seed_gives_the_same_bits_in_another_process(engine: Engine, sample
     script = (
         "import sys\n"
         "from mnist_bp.engines.choose import choose_engine\n"
-        "from mnist_bp.results import FileDigest\n"
+        "from mnist_bp.results.common import FileDigest\n"
         "from mnist_bp.data.parquet import load_split\n"
         "from tests.training.test_loop import *\n"
         "images, labels = load_split(FileDigest(sys.argv[2], sys.argv[3], int(sys.argv[4])))\n"
