@@ -33,7 +33,7 @@ class _StoredFile(_File):
 
 
 class PartLine(FrozenModel):
-    """A part whose files are in the store; see `mnist_bp.training.journal.RecordedPart`."""
+    """A part whose files are in the store; see `mnist_bp.training.journal_state.RecordedPart`."""
 
     kind: Literal["part"]
     number: Count

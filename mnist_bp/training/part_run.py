@@ -29,7 +29,8 @@ from mnist_bp.results.training import CheckpointFile, StoredParts, TrainedRun
 from mnist_bp.storage.address import open_store
 from mnist_bp.storage.interface import Store
 from mnist_bp.training.checkpoints import decode_checkpoint, save_checkpoint
-from mnist_bp.training.journal import Journal, JournalState, RecordedPart, RunStart
+from mnist_bp.training.journal import Journal
+from mnist_bp.training.journal_state import JournalState, RecordedPart, RunStart
 from mnist_bp.training.part_scores import gather_scores, load_scores, save_scores
 from mnist_bp.training.parts import Part, PartContext, cut_into_parts
 from mnist_bp.training.run import basis_metadata, checkpoint_metadata, resume_run, start_run

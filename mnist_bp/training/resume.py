@@ -19,7 +19,8 @@ from mnist_bp.model.seeds import seeds_range
 from mnist_bp.storage.address import open_store
 from mnist_bp.storage.places import data_dir_from_environment
 from mnist_bp.training.interrupted import find_interrupted_run
-from mnist_bp.training.journal import Journal, RunStart
+from mnist_bp.training.journal import Journal
+from mnist_bp.training.journal_state import RunStart
 from mnist_bp.training.workspace import list_run_ids, lock_run, nearest_runs
 
 logger = logging.getLogger(__name__)

@@ -27,7 +27,8 @@ from mnist_bp.results.training import CheckpointFile, ResumePoint, TrainedRun
 from mnist_bp.storage.reading import read_verified
 from mnist_bp.training.checkpoints import load_checkpoint, save_checkpoint
 from mnist_bp.training.interim_accuracy import InterimAccuracy
-from mnist_bp.training.journal import CheckpointsByStep, Journal, JournalState, RunStart
+from mnist_bp.training.journal import Journal
+from mnist_bp.training.journal_state import CheckpointsByStep, JournalState, RunStart
 from mnist_bp.training.loop import checkpoint_steps, example_orders, initial_models, train
 from mnist_bp.training.shifts import check_shift
 from mnist_bp.training.workspace import lock_run

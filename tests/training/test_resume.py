@@ -16,7 +16,8 @@ from mnist_bp.errors import ConfigError, StoreError
 from mnist_bp.layout import MANIFEST, PROMOTION, RUNS, run_directory
 from mnist_bp.storage.address import open_store
 from mnist_bp.storage.reading import sha256_of_bytes
-from mnist_bp.training.journal import Journal, RunStart
+from mnist_bp.training.journal import Journal
+from mnist_bp.training.journal_state import RunStart
 from mnist_bp.training.resume import RunRequest, load_resumable_run, resume_flags
 from mnist_bp.training.workspace import lock_run
 from tests.support.waiting import HANG_S
