@@ -12,6 +12,7 @@ from mnist_bp.engines.choose import choose_engine
 from mnist_bp.engines.parallel import check_memory, check_scores_memory, memory_needed, usable_cores
 from mnist_bp.errors import ConfigError
 from mnist_bp.model.parameters import CLASSES, PIXELS
+from mnist_bp.model.steps import checkpoint_steps
 from mnist_bp.model.sweep import MAX_TOGETHER
 from mnist_bp.storage.address import open_store, url_of
 from mnist_bp.storage.files import check_writable
@@ -84,7 +85,8 @@ def check_memory_for(config: RunConfig, inputs: int, classes: int, examples: int
     grid = config.grid
     sizes = grid.largest
     if grid.in_parts:  # wherever they are trained, this machine has the scores of all models at the end
-        check_scores_memory(grid.models, -(-config.steps // config.checkpoint_every), classes)
+        checkpoints = len(checkpoint_steps(config.checkpoint_every, config.steps))
+        check_scores_memory(grid.models, checkpoints, classes)
     models = min(grid.models, sizes.models * usable_cores()) if grid.in_parts else grid.models
     if (models > 1 or inputs > PIXELS) and config.runner == "local":
         check_memory(memory_needed(models, inputs, sizes.hidden, classes, examples), models)

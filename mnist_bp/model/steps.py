@@ -34,6 +34,11 @@ def check_checkpoints(every: int, steps: int, what: str = "") -> None:
         )
 
 
+def checkpoint_steps(every: int, steps: int) -> tuple[int, ...]:
+    """List the steps after which a checkpoint is written: every `every` steps, and the last."""
+    return (*range(every, steps, every), steps)
+
+
 def held_out(examples: int, wanted: int | None, batch_size: int, *, several: bool) -> int:
     """Return how many examples at the end of a training split are held out for validation.
 

@@ -168,7 +168,7 @@ class Journal:
             )
         from mnist_bp.training.journal_lines import check_start  # pydantic, which a new run does not need
 
-        start = check_start(RunStart, entry, where, _HINT)
+        start = check_start(entry, where, _HINT)
         if start.run_id != self.directory.name:
             raise DataFormatError(f"{where} is the start of {start.run_id}, expected {self.directory.name}; {_HINT}")
         return start

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from mnist_bp.storage import checksummed_json
 from mnist_bp.storage.schema import Count, FileName, FrozenModel, Sha256, Size, validate
-
-StartT = TypeVar("StartT")
+from mnist_bp.training.journal_state import RunStart
 
 
 class CheckpointLine(FrozenModel):
@@ -63,14 +62,14 @@ class _Settings(BaseModel):
 Line = Annotated[CheckpointLine | PartLine | ResumptionLine, Field(discriminator="kind")]
 
 
-def check_start(model: type[StartT], entry: Mapping[str, Any], where: str, hint: str) -> StartT:
+def check_start(entry: Mapping[str, Any], where: str, hint: str) -> RunStart:
     """Check the first line, without its kind and version.
 
     Raises:
         DataFormatError: A field is wrong.
     """
     title = "start of a run"
-    start = validate(model, entry, where, title, hint)
+    start = validate(RunStart, entry, where, title, hint)
     validate(_Settings, entry["config"], where, title, hint)
     return start
 

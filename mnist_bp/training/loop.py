@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import chain
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -124,11 +123,6 @@ def example_orders(
     """
     shifts = Shifts(images, width, config.shift) if config.shift else None
     return [ExampleOrder(seed, len(images), config.batch_size, config.recipe, shifts) for seed in seeds]
-
-
-def checkpoint_steps(config: RunConfig) -> Iterator[int]:
-    """List the steps after which a checkpoint is written: every `checkpoint_every` steps, and the last."""
-    return chain(range(config.checkpoint_every, config.steps, config.checkpoint_every), [config.steps])
 
 
 def train(

@@ -15,6 +15,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 from mnist_bp.model.recipe import Recipe, recipe_of
+from mnist_bp.model.steps import checkpoint_steps
 from mnist_bp.model.sweep import MAX_TOGETHER, SWEEPABLE
 from mnist_bp.results.common import FileDigest
 from mnist_bp.results.dataset import DatasetShape
@@ -62,9 +63,8 @@ class Part:
 
     @property
     def checkpoint_steps(self) -> tuple[int, ...]:
-        """The steps after which the models are scored: every `checkpoint_every` steps, and the last."""
-        every, steps = self.config["checkpoint_every"], self.config["steps"]
-        return (*range(every, steps, every), steps)
+        """The steps after which the models are scored."""
+        return checkpoint_steps(self.config["checkpoint_every"], self.config["steps"])
 
     @property
     def kept_steps(self) -> tuple[int, ...]:

@@ -21,6 +21,7 @@ from mnist_bp.engines.interface import Engine
 from mnist_bp.errors import ChecksumError, ConfigError, DataFormatError, DivergenceError, StoreError
 from mnist_bp.layout import checkpoint_path, new_run_id, run_directory
 from mnist_bp.model.parameters import Model
+from mnist_bp.model.steps import checkpoint_steps
 from mnist_bp.results.common import Progress
 from mnist_bp.results.dataset import CachedDataset, DatasetShape
 from mnist_bp.results.training import CheckpointFile, ResumePoint, TrainedRun
@@ -29,7 +30,7 @@ from mnist_bp.training.checkpoints import load_checkpoint, save_checkpoint
 from mnist_bp.training.interim_accuracy import InterimAccuracy
 from mnist_bp.training.journal import Journal
 from mnist_bp.training.journal_state import CheckpointsByStep, JournalState, RunStart
-from mnist_bp.training.loop import checkpoint_steps, example_orders, initial_models, train
+from mnist_bp.training.loop import example_orders, initial_models, train
 from mnist_bp.training.shifts import check_shift
 from mnist_bp.training.workspace import lock_run
 
@@ -137,7 +138,7 @@ def _intact_checkpoints(config: RunConfig, known: JournalState) -> CheckpointsBy
     if known.damage:
         logger.warning(known.damage)
     intact: CheckpointsByStep = {}
-    for step in checkpoint_steps(config):
+    for step in checkpoint_steps(config.checkpoint_every, config.steps):
         if (point := known.checkpoints.get(step)) is None:
             break
         try:

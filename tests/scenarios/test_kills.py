@@ -18,6 +18,7 @@ import pytest
 
 from mnist_bp.config import RunConfig
 from mnist_bp.layout import MANIFEST, MODEL, PROMOTION, RUNS, run_directory
+from mnist_bp.model.steps import checkpoint_steps
 from mnist_bp.registry.gc import collect
 from mnist_bp.registry.log_entries import list_logs
 from mnist_bp.registry.retention import RetentionPolicy
@@ -27,7 +28,6 @@ from mnist_bp.storage.address import open_store
 from mnist_bp.storage.files import PARTIAL_SUFFIX, TEMPORARY_SUFFIX
 from mnist_bp.storage.reading import sha256_of_bytes
 from mnist_bp.training.journal import Journal
-from mnist_bp.training.loop import checkpoint_steps
 from tests.conftest import data_dir_of
 from tests.support.killed_runs import RunLauncher, RunPlan
 from tests.support.published_runs import champions, run_id_of
@@ -108,7 +108,11 @@ def stage_of(plan: RunPlan) -> str:
     known = Journal(run_directory(plan.config.data_dir, plan.run_id)).read()
     if known is None:
         return "nothing"
-    return "trained" if set(known.checkpoints) == set(checkpoint_steps(plan.config)) else "training"
+    return (
+        "trained"
+        if set(known.checkpoints) == set(checkpoint_steps(plan.config.checkpoint_every, plan.config.steps))
+        else "training"
+    )
 
 
 def assert_readers_find_only_complete_runs(plan: RunPlan) -> None:
