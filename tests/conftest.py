@@ -21,6 +21,7 @@ from mnist_bp.presets import PRESETS
 from mnist_bp.results.dataset import CachedDataset, RawDataset
 from mnist_bp.storage.address import open_store
 from tests.support.killed_runs import RunLauncher
+from tests.support.memory_files import choose_directory
 from tests.support.published_runs import promote, train_and_evaluate
 from tests.support.s3_servers import S3Server, admin_client, environment_of, present_servers, serve
 from tests.support.scheduling import Scheduling
@@ -37,6 +38,7 @@ RAY_CLUSTER = "test_ray.py"
 
 MIRRORS_OF_THE_SESSION = os.environ.get("MNIST_BP_MIRRORS")
 
+choose_directory(os.environ)
 
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # as in a background job, and inherited by every subprocess
     signal.signal(signal.SIGINT, signal.default_int_handler)
