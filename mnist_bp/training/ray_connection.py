@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import socket
 import threading
 from collections.abc import Iterator
@@ -79,9 +80,23 @@ def connected(timeout: float = CONNECT_TIMEOUT_S) -> Iterator[Any]:
             "node of (ray start), with the same versions of Ray and Python"
         )
     try:
+        _take_signals_back()
         yield ray
     finally:
         ray.shutdown()
+        _take_signals_back()
+
+
+def _take_signals_back() -> None:
+    """Install the handlers of this process again, which Ray's C++ code replaces as it connects, and as it disconnects.
+
+    With Ray's, SIGTERM prints a stack trace and ends this process without its exit code and its hint. Outside the main
+    thread, Python cannot install any.
+    """
+    if threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGINT, signal.SIGTERM):
+            if (handler := signal.getsignal(number)) is not None:
+                signal.signal(number, handler)
 
 
 def _address() -> str:

@@ -105,6 +105,18 @@ def test_killed_processes_and_a_killed_driver_change_no_byte_of_any_part(
     assert len(local_files) == 8
 
 
+def test_a_run_that_receives_SIGTERM_ends_with_the_exit_code_and_the_hint_of_any_run(
+    cluster: RayCluster, place: Path
+) -> None:
+    run = start(place, cluster, "ended")
+    while_running(run, lambda: list(place.glob("ended/runs/*/checkpoints/*/part-*")), "no part was put")
+    run.send_signal(signal.SIGTERM)
+    assert run.wait(HANG_S) == 130
+    log = (place / "ended.log").read_text()
+    assert "error: interrupted; the run is kept; resume it with:" in log
+    assert "SIGTERM received" not in log
+
+
 def test_a_lost_node_changes_no_byte_of_any_part(cluster: RayCluster, place: Path, local_files: dict[str, str]) -> None:
     """The last test of the cluster: one node is left."""
     run = start(place, cluster, "lost")

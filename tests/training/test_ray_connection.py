@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
+import os
+import signal
 import socket
 import sys
 import threading
@@ -17,7 +20,7 @@ from mnist_bp.config import RunConfig
 from mnist_bp.errors import ClusterError, ConfigError
 from mnist_bp.pipeline import open_run
 from mnist_bp.training import ray_connection
-from mnist_bp.training.ray_connection import check_cluster
+from mnist_bp.training.ray_connection import check_cluster, connected
 
 SWEEP = RunConfig(dataset="mnist-sample", sweep="hidden=3,4", seeds="1..2", steps=20, checkpoint_every=20, runner="ray")
 
@@ -121,6 +124,9 @@ def raises(error: BaseException) -> Callable[[], object]:
     return connect
 
 
+_IGNORE = 1
+"""SIG_IGN of C."""
+
 UseRay = Callable[[Callable[[], object]], Ray]
 
 
@@ -194,3 +200,23 @@ def test_what_ray_says_of_other_versions_is_one_line(use_ray: UseRay) -> None:
     )
     with pytest.raises(ClusterError, match=r"started with: Ray: 2.58.0 Python: 3.12.1; expected one .* same versions"):
         check_cluster()
+
+
+@pytest.mark.usefixtures("listening")
+def test_the_handlers_of_signals_are_those_of_this_process_while_it_is_connected_and_afterwards(
+    use_ray: UseRay,
+) -> None:
+    """Ray replaces them in C, where Python does not see it."""
+    libc = ctypes.CDLL(None)
+    received: list[int] = []
+    ray = use_ray(lambda: libc.signal(signal.SIGTERM, _IGNORE))
+    ray.shutdown = lambda: libc.signal(signal.SIGTERM, _IGNORE)  # type: ignore[method-assign]
+    before = signal.signal(signal.SIGTERM, lambda number, _: received.append(number))
+    try:
+        with connected():
+            os.kill(os.getpid(), signal.SIGTERM)
+            assert received == [signal.SIGTERM]
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert received == 2 * [signal.SIGTERM]
+    finally:
+        signal.signal(signal.SIGTERM, before)
