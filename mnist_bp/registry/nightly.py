@@ -19,6 +19,7 @@ from mnist_bp.config import PLACES, RunConfig
 from mnist_bp.documents.manifest import Manifest
 from mnist_bp.errors import ChecksumError, ConfigError, DataFormatError
 from mnist_bp.layout import PROMOTION, REPORT, run_key
+from mnist_bp.model.sweep import parse_sweep
 from mnist_bp.presets import training_name
 from mnist_bp.registry.catalog import CatalogedRun, ListedRun, catalog_runs, list_runs
 from mnist_bp.registry.code import code_sha256
@@ -194,4 +195,7 @@ def _with_decision(store: Store, night: Night) -> Night:
 
 
 def _settings(config: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
-    return {name: value for name, value in config.items() if name not in PLACES}
+    """Return what must be equal. Of settings that are swept, a manifest has the values of the run's own model."""
+    sweep = config.get("sweep")
+    left_out = PLACES | (parse_sweep(sweep).keys() if isinstance(sweep, str) else set())
+    return {name: value for name, value in config.items() if name not in left_out}

@@ -49,6 +49,14 @@ def test_a_run_with_other_settings_is_not_identical(config: RunConfig, change: d
     assert find_identical_run(config.model_copy(update=change), KEY, DAYS) is None
 
 
+def test_a_sweep_is_identical_whatever_settings_its_best_model_has(config: RunConfig) -> None:
+    config = RunConfig(dataset="mnist", seed=config.seed, artifacts=config.artifacts, sweep="hidden=10,20")
+    run_id = finish(config.with_swept({"hidden": 20}), 1)
+    assert find_identical_run(config, KEY, DAYS) == run_id
+    other = config.model_copy(update={"sweep": "hidden=10,20,40"})
+    assert find_identical_run(other, KEY, DAYS) is None
+
+
 def test_where_runs_are_logged_does_not_matter(config: RunConfig) -> None:
     run_id = finish(config.model_copy(update={"track": "mlflow:http://127.0.0.1:5000"}), 1)
     assert find_identical_run(config, KEY, DAYS) == run_id
