@@ -73,7 +73,7 @@ def read_images(source: OwnSource, expected: FileDigest) -> OwnData:
         expected: Result of `find_images`.
 
     Raises:
-        DataFormatError: Pictures cannot be read, or have several sizes; or they changed since.
+        DataFormatError: Pictures cannot be read, or none of a class; or they have several sizes, or changed since.
     """
     place, listing = Path(source.place), ListingDigest()
     pictures = list_pictures(place)
@@ -99,6 +99,7 @@ def read_images(source: OwnSource, expected: FileDigest) -> OwnData:
     _check_sizes(sizes, source.place)
     if images is None:
         raise DataFormatError(f"{source.place} has no picture that can be read; expected PNG and JPEG files")
+    _check_classes(pictures, used, source.place)
     return _data(used, images[: len(used)], source.place, len(problems))
 
 
@@ -183,6 +184,19 @@ def _check_readable(problems: list[str], total: int, source: OwnSource) -> None:
     if not source.skip_unreadable:
         raise DataFormatError(f"{text}. Replace or remove them, or leave them out with --skip-unreadable")
     logger.warning(f"{text}. They are left out")
+
+
+def _check_classes(pictures: list[Picture], used: list[Picture], place: str) -> None:
+    """Refuse a class all of whose pictures would be left out: a model would not know it.
+
+    Raises:
+        DataFormatError: There is one.
+    """
+    if lost := sorted({picture.label for picture in pictures} - {picture.label for picture in used}):
+        raise DataFormatError(
+            f"{place} has no picture of the class {lost[0]} that can be read; replace them, or remove the folder to "
+            "train without this class"
+        )
 
 
 def _check_sizes(sizes: dict[tuple[int, int], tuple[int, str]], place: str) -> None:

@@ -130,6 +130,13 @@ def test_pictures_that_cannot_be_read_are_all_named_and_refuse_the_run_or_are_co
     assert prepare(f"images:{animals}", skip_unreadable=True).skipped == 6
 
 
+def test_a_class_is_not_left_out_because_none_of_its_pictures_can_be_read(animals: Path) -> None:
+    for path in (animals / "cow").iterdir():
+        path.write_bytes(b"a cow")
+    with pytest.raises(DataFormatError, match=f"{animals} has no picture of the class cow that can be read; replace"):
+        prepare(f"images:{animals}", skip_unreadable=True)
+
+
 def test_pictures_of_several_sizes_are_counted_and_one_size_is_asked_for(animals: Path) -> None:
     (animals / "dog" / "wide.png").write_bytes(png(np.zeros((8, 12), np.uint8)))
     message = refusal(animals)
