@@ -35,8 +35,14 @@ def train_parts(parts: Sequence[Part], data: PartData, context: PartContext) -> 
         try:
             while running:
                 done, running = wait(running, return_when=FIRST_COMPLETED)
-                results = [future.result() for future in done]
-                running |= start(len(results))
-                yield from results
+                failed = [future for future in done if future.exception()]
+                if failed:  # parts that end in the meantime are kept
+                    stop.set()
+                    done, running = done | wait(running).done, set()
+                else:
+                    running |= start(len(done))
+                yield from (future.result() for future in done if not future.exception())
+                if failed:
+                    failed[0].result()
         finally:
             stop.set()

@@ -174,7 +174,8 @@ class Runner(Protocol):
     def run(self, parts: Sequence[Part], context: PartContext) -> Generator[PartResult, None, None]:
         """Train parts, each by `mnist_bp.training.part_training.train_part`.
 
-        Closing the iterator, or an error, ends the work that has not begun.
+        Closing the iterator, or an error, ends the work that has not begun. Before an error is raised, the results of
+        the parts that are done are yielded.
 
         Args:
             parts: Those that are still to be trained.

@@ -15,7 +15,7 @@ from collections import Counter, deque
 from collections.abc import Generator, Iterator, Sequence
 from typing import Any, Final, NamedTuple
 
-from mnist_bp.errors import ClusterError, one_line
+from mnist_bp.errors import ClusterError, MnistBpError, one_line
 from mnist_bp.layout import run_key
 from mnist_bp.storage.address import open_store
 from mnist_bp.training.cluster_worker import Arrays, Failure, Machine, Ready, read_arrays, this_machine, train_here
@@ -133,12 +133,20 @@ class ClusterRun:
                 idle_since = time.monotonic()
             elif time.monotonic() - idle_since > FREE_TIMEOUT_S:
                 raise ClusterError(f"the cluster has had no usable node for {FREE_TIMEOUT_S:.0f} s; {self._nodes}")
+            failure: MnistBpError | None = None
             for reference in done:
                 part = running.pop(reference)
-                if (result := self._result(part, reference)) is None:
+                try:
+                    result = self._result(part, reference)
+                except MnistBpError as exc:
+                    failure = failure or exc  # the other parts that are done are kept
+                    continue
+                if result is None:
                     waiting.append(part)
                 else:
                     yield result
+            if failure is not None:
+                raise failure
 
     def _submit(self, part: Part, *, only_check: bool = False) -> Any:
         options = self._task.options(scheduling_strategy="SPREAD", label_selector=self._nodes.selector)

@@ -6,6 +6,8 @@ import json
 import logging
 from collections.abc import Sequence
 from pathlib import Path
+from threading import Barrier
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,6 +21,7 @@ from mnist_bp.pipeline import open_run
 from mnist_bp.results.dataset import CachedDataset
 from mnist_bp.results.training import TrainedRun
 from mnist_bp.storage.address import open_store
+from mnist_bp.training import local_runner
 from mnist_bp.training.checkpoints import decode_checkpoint, load_checkpoint
 from mnist_bp.training.interrupted import InterruptedRun, find_interrupted_run
 from mnist_bp.training.journal import JOURNAL
@@ -26,8 +29,9 @@ from mnist_bp.training.local_runner import LocalRunner
 from mnist_bp.training.part_evaluation import evaluate_parts
 from mnist_bp.training.part_run import train_in_parts
 from mnist_bp.training.part_training import load_part_data, train_part
-from mnist_bp.training.parts import Part, PartContext, cut_into_parts
+from mnist_bp.training.parts import Part, PartContext, PartResult, cut_into_parts
 from mnist_bp.training.run import train_run
+from tests.support.waiting import HANG_S
 
 RUN_ID = "20261128T072013Z-1d4ef8bd"
 SWEEP = "learning_rate=0.1,0.3 hidden=4,6"
@@ -266,18 +270,26 @@ def test_a_file_of_a_part_that_another_program_changed_is_named_and_once_deleted
     assert trained_numbers == [1]
 
 
-def test_a_part_that_fails_ends_the_run_with_its_error_and_those_before_it_are_kept(
-    sample: CachedDataset, monkeypatch: pytest.MonkeyPatch
+def test_a_part_that_fails_ends_the_run_with_its_error_and_those_that_are_done_are_kept(
+    sample: CachedDataset, trained_numbers: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(*_arguments: object) -> None:
-        raise StoreError("the store is full; free some space")
+    config, both_trained = config_with(), Barrier(2)
 
-    config = config_with()
+    def fail_one(part: Part, *rest: Any) -> PartResult:
+        result = train_part(part, *rest)
+        both_trained.wait(HANG_S)
+        if part.number == 0:
+            raise StoreError("the store is full; free some space")
+        return result
+
     with monkeypatch.context() as patch:
-        patch.setattr("mnist_bp.storage.local.LocalStore.put", fail)
+        patch.setattr(local_runner, "train_part", fail_one)
+        patch.setattr(local_runner, "usable_cores", lambda: 2)
         with pytest.raises(StoreError, match="the store is full"):
             train_in_parts(config, sample, RUN_ID)
+    trained_numbers.clear()
     assert train_in_parts(config, sample, RUN_ID).models == 4
+    assert trained_numbers == [0]
 
 
 def test_a_runner_for_parts_is_refused_for_a_run_that_has_none() -> None:

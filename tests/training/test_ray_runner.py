@@ -97,7 +97,7 @@ class FakeRay:
     exceptions = exceptions
 
     def __init__(self, **behaviour: Behaviour) -> None:
-        self.behaviour, self.gpus, self.busy = dict(behaviour), 0, False
+        self.behaviour, self.gpus, self.busy, self.done_at_once = dict(behaviour), 0, False, 1
         self.submitted: list[Reference] = []
         self.cancelled: list[Reference] = []
         self.most_in_flight = 0
@@ -124,7 +124,8 @@ class FakeRay:
 
     def wait(self, references: list[Reference], **_: Any) -> tuple[list[Reference], list[Reference]]:
         self.most_in_flight = max(self.most_in_flight, len(references))
-        return ([], references) if self.busy or not self.behaviour else (references[:1], references[1:])
+        done = 0 if self.busy or not self.behaviour else self.done_at_once
+        return references[:done], references[done:]
 
     def get(self, reference: Reference) -> Any:
         able = [name for name in self.behaviour if name not in reference.excluded]
@@ -271,6 +272,18 @@ def test_a_failing_part_raises_its_own_error_and_its_log_is_logged_whole(
     with pytest.raises(StoreError, match=r"the disk is full"):
         list(run(FakeRay(a=fail), context))
     assert "failed on node a:\nfirst\nsecond\n" in caplog.text
+
+
+def test_parts_that_are_done_when_another_fails_are_kept(context: PartContext) -> None:
+    def fail(part: Part, node: str) -> Any:
+        return Failure("error", "full", "", node, StoreError("full")) if part.number == 1 else good(part, node)
+
+    ray = FakeRay(a=fail)
+    ray.done_at_once = TASKS_PER_SLOT
+    results = run(ray, context)
+    assert [next(results).number for _ in range(3)] == [0, 2, 3]
+    with pytest.raises(StoreError, match="full"):
+        next(results)
 
 
 def test_a_task_that_cannot_be_run_names_its_last_line(context: PartContext) -> None:
