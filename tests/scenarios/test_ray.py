@@ -105,9 +105,7 @@ def test_killed_processes_and_a_killed_driver_change_no_byte_of_any_part(
     assert len(local_files) == 8
 
 
-def test_a_run_that_receives_SIGTERM_ends_with_the_exit_code_and_the_hint_of_any_run(
-    cluster: RayCluster, place: Path
-) -> None:
+def test_a_terminated_run_ends_with_the_exit_code_and_the_hint_of_any_run(cluster: RayCluster, place: Path) -> None:
     run = start(place, cluster, "ended")
     while_running(run, lambda: list(place.glob("ended/runs/*/checkpoints/*/part-*")), "no part was put")
     run.send_signal(signal.SIGTERM)
