@@ -66,8 +66,8 @@ def number_classes(labels: IntArray, place: str) -> tuple[str, ...]:
     if found[0] < 0:
         raise DataFormatError(f"{place} has the label {found[0]}, expected 0 or more")
     if found[0] > 1 or found != list(range(found[0], found[0] + len(found))):
-        expected = range(min(found[0], 1), found[-1])
-        missing = next(number for number in expected if number not in found)
+        present, expected = set(found), range(min(found[0], 1), found[-1])
+        missing = next(number for number in expected if number not in present)
         raise DataFormatError(
             f"{place} has labels up to {found[-1]:,}, and none of {missing}: expected images of every label, from 0 or "
             "1 on; number the labels without gaps, or give them as text in Parquet"
