@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from functools import cache
 from typing import Annotated, Any, Final, Literal, Self
@@ -189,7 +190,8 @@ class RunConfig(BaseModel):
         count_models(swept, 1 if seeds is None else len(parse_seeds(seeds, 0)))
         for name, texts in swept.items():
             found = [_swept_value(name, text) for text in texts]
-            if repeated := [text for text, each in zip(texts, found, strict=True) if found.count(each) > 1]:
+            times = Counter(found)
+            if repeated := [text for text, each in zip(texts, found, strict=True) if times[each] > 1]:
                 raise ValueError(f"{name}={repeated[-1]} is repeated: expected each value once")
         if others.data.get("epochs") is not None and "batch_size" in swept:
             raise ValueError("epochs with a sweep of batch_size: expected steps, the same number for all models")

@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from mnist_bp.cli.flags import TrainCommand, parse
 from mnist_bp.config import RunConfig
 from mnist_bp.model.recipe import Recipe, recipe_of
+from mnist_bp.model.seeds import parse_seeds
 from mnist_bp.model.sweep import SWEEPABLE
 
 BAD_FLAGS = [
@@ -89,6 +90,13 @@ def test_unknown_flags_and_missing_values_are_bad_usage(
     assert line.startswith("error: ")
     assert arguments[0] in line
     assert "--help" in line
+
+
+def test_a_long_list_of_seeds_is_read_at_once() -> None:
+    text = ",".join(map(str, range(0, 1_000_000, 2)))
+    assert len(parse_seeds(text, 0)) == 500_000
+    with pytest.raises(ValueError, match="every seed once, but 8 is repeated"):
+        parse_seeds(f"{text},10,8", 0)
 
 
 def test_a_secret_in_an_address_is_refused_and_not_repeated(capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Sequence
 from typing import Final
 
@@ -28,8 +29,8 @@ def parse_seeds(text: str, first: int) -> tuple[int, ...]:
             raise ValueError(f"expected the lower seed first, as in {limits[2]}..{limits[1]}")
     elif re.fullmatch(r"\d+(,\d+)+", text):
         seeds = tuple(map(int, text.split(",")))
-        if repeated := sorted({seed for seed in seeds if seeds.count(seed) > 1}):
-            raise ValueError(f"expected every seed once, but {repeated[0]} is repeated")
+        if repeated := [seed for seed, times in Counter(seeds).items() if times > 1]:
+            raise ValueError(f"expected every seed once, but {min(repeated)} is repeated")
         return _checked(seeds)
     else:
         raise ValueError("expected a range such as 1..64, a list such as 3,5,8, or a count such as 64")
