@@ -19,7 +19,9 @@ from mnist_bp.results.evaluation import ModelScores
 MAX_ROWS: Final = 40
 MAX_CELLS: Final = (24, 16)
 MAX_LINES: Final = 300
-"""Limits per table (rows), heat map (rows, columns) and chart (lines); more would not be clearer."""
+MAX_TICKS: Final = 16
+"""Limits per table (rows), heat map (rows, columns), chart (lines) and axis of a setting (values that are named); more
+would not be clearer."""
 
 WIDTH: Final = 860
 HEIGHT: Final = 320
@@ -200,7 +202,8 @@ def _chart(
         text = " ".join(f"{x(number)},{height}" for number, height in enumerate(points))
         lines.append(Polyline("main" if about.own else "faint", text))
     names = [*texts, "median accuracy"]
-    axes = [ParallelAxis(x(n), names[n], tuple(ticks)) for n, ticks in enumerate([*of_settings, of_accuracy])]
+    named = [ticks[:: -(-len(ticks) // MAX_TICKS)] for ticks in of_settings]
+    axes = [ParallelAxis(x(n), names[n], tuple(ticks)) for n, ticks in enumerate([*named, of_accuracy])]
     return ParallelChart(tuple(axes), tuple(lines))
 
 
