@@ -18,7 +18,12 @@ from mnist_bp.training.interrupted import InterruptedRun, list_interrupted_runs
 
 
 class RunRow(FrozenModel):
-    """One row in a table of runs. Facts that only a manifest states are None without an intact one."""
+    """One row in a table of runs. Facts that only a manifest states are None without an intact one.
+
+    Args:
+        seed: Of the run's own model.
+        models: Number of models that the run's own is the best of.
+    """
 
     run_id: str
     status: RunStatus
@@ -35,6 +40,7 @@ class RunRow(FrozenModel):
     files: int
     size: int
     damage: str | None
+    models: int | None
 
 
 @dataclass(frozen=True)
@@ -121,4 +127,5 @@ def row_of(run: CatalogedRun, found: RunList) -> RunRow:
         files=len(listed.files),
         size=listed.size,
         damage=run.damage,
+        models=manifest and manifest.models,
     )

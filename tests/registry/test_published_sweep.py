@@ -96,7 +96,11 @@ def test_runs_shows_a_sweep_in_one_line_with_its_number_of_models(
     swept: tuple[Store, RunSummary], capsys: pytest.CaptureFixture[str]
 ) -> None:
     _, summary = swept
-    assert main(["runs", "--artifacts", str(Path(summary.run_directory).parents[2] / "artifacts")]) == 0
+    artifacts = str(Path(summary.run_directory).parents[2] / "artifacts")
+    assert main(["runs", "--artifacts", artifacts, "--json"]) == 0
+    (row,) = json.loads(capsys.readouterr().out)["runs"]
+    assert row["models"] == 8
+    assert main(["runs", "--artifacts", artifacts]) == 0
     heading, _, line = capsys.readouterr().out.splitlines()
     assert heading.split()[:4] == ["run", "dataset", "engine", "models"]
     assert re.fullmatch(rf"{summary.run_id} +\*? +mnist-sample +cpu +8 +.*", line)
