@@ -87,8 +87,8 @@ def read_tables(source: OwnSource, expected: FileDigest) -> OwnData:
         expected: Result of `find_tables`.
 
     Raises:
-        DataFormatError: A file has another schema, nulls, or labels that are no classes, or all together do not fit in
-            memory; or they changed since.
+        DataFormatError: A file has another schema, nulls, or labels that are no classes, a split has no rows, or all
+            together do not fit in memory; or they changed since.
         StoreError: They cannot be read.
     """
     store, keys = _list_tables(source)
@@ -115,6 +115,8 @@ def read_tables(source: OwnSource, expected: FileDigest) -> OwnData:
         height, width = image_size(inputs, source)
     train, test = (_read([each for each in tables if each.test == is_test], inputs) for is_test in (False, True))
     classes = _classes(train[1], first, source.place)
+    if not test[1] and (tests := [table.name for table in tables if table.test]):
+        raise DataFormatError(f"{tests[0]} has no rows of test images; add some, or remove it to have them chosen")
     splits = [
         Examples(images.reshape(-1, height, width), as_indices(_named(labels, first), classes, source.place))
         for images, labels in (train, test)

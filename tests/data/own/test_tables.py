@@ -187,6 +187,12 @@ def test_a_file_of_neither_split_next_to_test_images_is_refused(tmp_path: Path) 
     assert "test.parquet, and validation.parquet, which is of neither split" in refusal(tmp_path / "own")
 
 
+def test_given_test_images_without_rows_are_refused_and_none_are_chosen_instead(tmp_path: Path) -> None:
+    train = write_table(tmp_path / "own" / "train.parquet", some_images(18), NUMBERS)
+    pq.write_table(pq.read_table(train).slice(0, 0), train.with_name("test.parquet"))
+    assert "test.parquet has no rows of test images; add some, or remove it" in refusal(tmp_path / "own")
+
+
 def test_two_splits_whose_metadata_name_other_classes_are_refused(tmp_path: Path) -> None:
     for split, names in (("train", ("cat", "dog")), ("test", ("dog", "cat"))):
         images, labels = some_images(8, 4, 4), np.arange(8, dtype=np.uint8) % 2
