@@ -110,6 +110,24 @@ def test_the_memory_limit_of_a_control_group_of_version_1_counts(
         assert available_memory() == expected
 
 
+@pytest.mark.parametrize(
+    ("version", "files", "figure"),
+    [
+        ("", ("memory.max", "memory.current"), "inactive_file"),
+        ("memory", ("memory.limit_in_bytes", "memory.usage_in_bytes"), "total_inactive_file"),
+    ],
+)
+def test_files_that_were_read_do_not_count_as_used_memory(
+    version: str, files: tuple[str, str], figure: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(memory, "CONTROL_GROUP", tmp_path)
+    group = tmp_path / version
+    group.mkdir(exist_ok=True)
+    for name, text in zip((*files, "memory.stat"), ("1000\n", "900\n", f"anon 300\n{figure} 600\n"), strict=True):
+        (group / name).write_text(text)
+    assert available_memory() == 700
+
+
 def memory_taken(config: RunConfig, data: CachedDataset) -> int:
     """Train many models, and return by how many bytes the process grew beyond its size after two models."""
     process = psutil.Process()
