@@ -7,7 +7,7 @@ import os
 import time
 from typing import Any, Final
 
-from mnist_bp.errors import ClusterError
+from mnist_bp.errors import ClusterError, counted
 from mnist_bp.training.ray_connection import ADDRESS
 
 MAX_CORES: Final = 8
@@ -79,7 +79,5 @@ class Nodes:
 
     def __str__(self) -> str:
         found, free = self._ray.cluster_resources(), self._ray.available_resources()
-        return (
-            f"{os.environ[ADDRESS]} has {found.get('CPU', 0):.0f} CPUs, {free.get('CPU', 0):.0f} of them free, and "
-            f"{found.get('GPU', 0):.0f} GPUs"
-        )
+        cpus, gpus = (counted(int(found.get(unit, 0)), unit) for unit in ("CPU", "GPU"))
+        return f"{os.environ[ADDRESS]} has {cpus}, {free.get('CPU', 0):.0f} of them free, and {gpus}"

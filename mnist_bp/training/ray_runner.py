@@ -27,6 +27,8 @@ logger = logging.getLogger(__name__)
 
 FREE_TIMEOUT_S: Final = 60.0
 """Seconds in which a CPU must become free, or a node return."""
+SILENT_S: Final = 60.0
+"""Seconds without a result after which a line shows whether the cluster is busy, such as with another run."""
 POLL_S: Final = 1.0
 """Seconds between two looks at the nodes while no part ends."""
 
@@ -118,7 +120,8 @@ class ClusterRun:
             ClusterError: A part failed, or was lost `MAX_ATTEMPTS` times; or no usable node is left.
             MnistBpError: As a part does.
         """
-        waiting, running, idle_since = deque(parts), dict[Any, Part](), time.monotonic()
+        waiting, running = deque(parts), dict[Any, Part]()
+        idle_since = silent_since = time.monotonic()
         while waiting or running:
             slots = self._nodes.slots
             while waiting and len(running) < TASKS_PER_SLOT * slots:
@@ -129,10 +132,16 @@ class ClusterRun:
                 done, _ = self._ray.wait([*running], num_returns=len(running), timeout=0)
             elif not running:
                 time.sleep(POLL_S)
+            now = time.monotonic()
             if done or slots:
-                idle_since = time.monotonic()
-            elif time.monotonic() - idle_since > FREE_TIMEOUT_S:
+                idle_since = now
+            elif now - idle_since > FREE_TIMEOUT_S:
                 raise ClusterError(f"the cluster has had no usable node for {FREE_TIMEOUT_S:.0f} s; {self._nodes}")
+            if done:
+                silent_since = now
+            elif now - silent_since > SILENT_S:
+                logger.info(f"train       no part has ended for {SILENT_S:.0f} s; {self._nodes}")
+                silent_since = now
             failure: MnistBpError | None = None
             for reference in done:
                 part = running.pop(reference)

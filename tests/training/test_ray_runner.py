@@ -304,6 +304,26 @@ def test_a_cluster_without_a_free_cpu_is_given_up(context: PartContext, monkeypa
     assert ray.cancelled == ray.submitted
 
 
+def test_a_run_that_waits_for_other_runs_logs_that_the_cluster_is_busy(
+    context: PartContext, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(ray_runner, "SILENT_S", 0.0)
+    caplog.set_level("INFO", "mnist_bp")
+    ray = FakeRay(a=good)
+    cluster = ClusterRun(ray, context)
+    look = ray.wait
+
+    def busy_at_first(references: list[Reference], **options: Any) -> tuple[list[Reference], list[Reference]]:
+        ray.busy = not caplog.messages
+        return look(references, **options)
+
+    ray.wait = busy_at_first  # type: ignore[method-assign]
+    assert len(list(cluster.results(PARTS))) == len(PARTS)
+    assert caplog.messages[0] == (
+        "train       no part has ended for 0 s; 10.0.0.5:6379 has 1 CPU, 0 of them free, and 0 GPUs"
+    )
+
+
 def test_a_cluster_that_loses_all_its_nodes_is_given_up(context: PartContext, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ray_runner, "FREE_TIMEOUT_S", 0.01)
     ray = FakeRay(a=good)
