@@ -43,7 +43,7 @@ from mnist_bp.cli.process import print_error, print_line
 from mnist_bp.data.choice import Dataset
 from mnist_bp.data.own.address import EXPECTED, absolute_dataset, is_own
 from mnist_bp.errors import ConfigError, without_secrets
-from mnist_bp.preflight import check_tracking
+from mnist_bp.preflight import check_runner, check_tracking
 from mnist_bp.presets import PresetName
 from mnist_bp.registry.nightly import ZONE_EXPECTED, zone_of
 
@@ -148,7 +148,10 @@ def create_deployments(command: ServeCommand) -> list[RunnerDeployment]:
         # a PENDING run whose process has ended holds its slot for one minute
         return ConcurrencyLimitConfig(limit=1, collision_strategy=overlap, grace_period_seconds=60)
 
-    parameters = {"config": command.settings.model_dump(mode="json", exclude={"seed"}), "timezone": command.timezone}
+    config = command.settings.model_dump(mode="json", exclude={"seed"})
+    if command.runner != "local":  # not dumped, since it is no part of a run's record
+        config["runner"] = command.runner
+    parameters = {"config": config, "timezone": command.timezone}
     by_module = EntrypointType.MODULE_PATH  # a path would depend on the working directory
     return [
         RunnerDeployment.from_flow(
@@ -220,6 +223,7 @@ def _serve(command: ServeCommand) -> None:
     deployments = create_deployments(command)
     check_webhook()
     check_tracking(command.settings)
+    check_runner(command.settings)
     server = None
     if command.with_server:
         server = LocalServer(command.port, with_ui=True, password=os.environ[CLIENT_VARIABLE])

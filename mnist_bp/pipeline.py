@@ -109,13 +109,13 @@ def _check_own(config: RunConfig, data: CachedDataset) -> None:
         logger.info(f"preprocess  test images: 1 in {rule.one_in} of each class, chosen with the seed {rule.seed}")
     if data.skipped:
         logger.info(f"preprocess  unreadable pictures that are left out: {data.skipped:,}")
-    check_shift(shape, config.grid.largest.shift)
     config.held_out(data.train_examples)
     counted_in_steps = config.for_examples(data.train_examples)
     if config.epochs is not None:
         steps = counted(counted_in_steps.steps, "step")
         logger.info(f"preprocess  {counted(config.epochs, 'epoch')}: {steps}")
     check_memory_for(counted_in_steps, shape.inputs, shape.classes, data.train_examples)
+    check_shift(shape, config.grid.largest.shift)
 
 
 @timed

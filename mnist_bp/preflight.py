@@ -58,16 +58,20 @@ def check_tracking(config: RunConfig) -> None:
 
 
 def check_runner(config: RunConfig) -> None:
-    """Refuse a runner of parts for a run that has none.
+    """Refuse a runner of parts for a run that has none, or one that is not set up.
 
     Raises:
-        ConfigError: The models are trained in one piece.
+        ConfigError: The models are trained in one piece; or Ray is not installed, or `$RAY_ADDRESS` names no cluster.
     """
     if config.runner != "local" and not config.grid.in_parts:
         raise ConfigError(
             f"runner {config.runner}: expected a sweep, or more than {MAX_TOGETHER} seeds, which are trained in "
             "parts; leave --runner out"
         )
+    if config.runner == "ray":
+        from mnist_bp.training.ray_connection import cluster_address
+
+        cluster_address()
 
 
 def check_memory_for(config: RunConfig, inputs: int, classes: int, examples: int) -> None:

@@ -23,7 +23,7 @@ PRODUCT: Final = [
     path for package in ("mnist_bp", "flows", "tasks", "deployments") for path in (REPOSITORY / package).rglob("*.py")
 ]
 
-PREFIXES: Final = ("MNIST_BP_", "AWS_", "PREFECT_", "MLFLOW_", "NUMBA_", "XDG_", "SSL_")
+PREFIXES: Final = ("MNIST_BP_", "AWS_", "PREFECT_", "MLFLOW_", "NUMBA_", "RAY_", "SSL_", "XDG_")
 """Beginnings of strings in the code that are names of variables; a string of another form is one if it is read."""
 
 READ_BY_LIBRARIES: Final = {

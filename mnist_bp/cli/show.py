@@ -158,8 +158,9 @@ def _print(report: Report) -> None:
     rows = accuracy_rows(manifest.checkpoints)
     print_table(rows[0], [row.values() for row in rows], right=rows[0])
     say("\nfiles, with size in bytes and start of SHA-256")
+    longest = max(map(len, manifest.files), default=0)
     for name, file in manifest.files.items():
-        say(f"  {name:<40}{file.size:>10,}  {file.sha256[:16]}")
+        say(f"  {name:<{max(40, longest + 1)}}{file.size:>10,}  {file.sha256[:16]}")
     for problem in report.problems:
         say(problem)
 

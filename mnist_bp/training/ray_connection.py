@@ -36,7 +36,7 @@ def check_cluster() -> None:
         ConfigError: Ray is not installed, or the address is missing or of another form.
         ClusterError: No cluster answers there, or its versions of Ray or Python are others.
     """
-    _check_reachable(_address())
+    _check_reachable(cluster_address())
     with connected(CHECK_TIMEOUT_S):
         pass
 
@@ -54,9 +54,14 @@ def connected(timeout: float = CONNECT_TIMEOUT_S) -> Iterator[Any]:
     Raises:
         ConfigError, ClusterError: See `check_cluster`.
     """
-    address = _address()
-    import ray
-    from ray._private import worker
+    address = cluster_address()
+    try:
+        import ray
+        from ray._private import worker
+    except ImportError as exc:
+        raise ConfigError(
+            f"runner ray: the package ray cannot be imported: {exc}; install it again: pip install 'mnist-bp[ray]'"
+        ) from exc
 
     logging.getLogger("ray").setLevel(logging.CRITICAL)
     # Ray prints on standard output, where `--json` has its result: 25 lines for a lost node.
@@ -99,7 +104,7 @@ def _take_signals_back() -> None:
                 signal.signal(number, handler)
 
 
-def _address() -> str:
+def cluster_address() -> str:
     """Return the address of the cluster.
 
     Raises:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 import time
@@ -9,6 +10,8 @@ from typing import Any, Final
 
 from mnist_bp.errors import ClusterError, counted
 from mnist_bp.training.ray_connection import ADDRESS
+
+logger = logging.getLogger(__name__)
 
 MAX_CORES: Final = 8
 """Cores of a task: each process takes 330 MB, so a large node has few of them."""
@@ -73,7 +76,11 @@ class Nodes:
     def _usable(self) -> list[dict[str, float]]:
         """Return the resources of the nodes that may train."""
         if (now := time.monotonic()) > self._listed_at + LIST_S:
+            before = {node["NodeID"] for node in self._listed if node["Alive"]}
             self._listed, self._listed_at = self._ray.nodes(), now
+            for node in self._listed:
+                if not node["Alive"] and node["NodeID"] in before:
+                    logger.warning(f"node {node['NodeID'][:8]} was lost; the others train its parts again")
         nodes = [node for node in self._listed if node["Alive"] and node["NodeID"] not in self._excluded]
         return [node["Resources"] for node in nodes if node["Resources"].get("CPU", 0) >= 1]
 

@@ -25,6 +25,8 @@ from mnist_bp.training.ray_nodes import Nodes
 
 logger = logging.getLogger(__name__)
 
+START_S: Final = 5.0
+"""Seconds in which a process of a node that is free starts."""
 FREE_TIMEOUT_S: Final = 60.0
 """Seconds in which a CPU must become free, or a node return."""
 SILENT_S: Final = 60.0
@@ -97,7 +99,11 @@ class ClusterRun:
         lost = 0
         while True:
             reference = self._submit(part, only_check=True)
-            if not self._ray.wait([reference], timeout=FREE_TIMEOUT_S)[0]:
+            found = self._ray.wait([reference], timeout=START_S)[0]
+            if not found:
+                logger.info(f"train       waiting for a free {self._nodes.unit}: {self._nodes}")
+                found = self._ray.wait([reference], timeout=FREE_TIMEOUT_S - START_S)[0]
+            if not found:
                 self._ray.cancel(reference, force=True)
                 raise ClusterError(f"no free {self._nodes.unit} within {FREE_TIMEOUT_S:.0f} s; {self._nodes}")
             match self._outcome(reference, "a check"):

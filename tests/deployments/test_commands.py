@@ -85,6 +85,7 @@ def test_every_way_to_deploy_trains_relu_128_each_night() -> None:
     assert nightly_config(["--hidden", "64", "--epochs", "2"]) == expected.model_copy(
         update={"hidden": 64, "steps": 12_000}
     )
+    assert nightly_config(["--sweep", "hidden=10,20", "--runner", "ray"]).runner == "ray"
     assert nightly_config(["--preset", "lab-8-4"]) == PRESETS["lab-8-4"].model_copy(update={"dataset": "mnist"})
 
 

@@ -52,6 +52,8 @@ pytestmark = pytest.mark.slow
         (["--timezone", "Mars/Olympus"], 2, ["--timezone 'Mars/Olympus': expected a name such as", "Europe/Zurich"]),
         (["--timezone", "../etc"], 2, ["--timezone '../etc'", "Europe/Zurich"]),
         (["--seed", "3"], 2, ["--seed 3", "date"]),
+        (["--runner", "ray"], 2, ["runner ray: expected a sweep", "leave --runner out"]),
+        (["--runner", "ray", "--sweep", "hidden=10,20"], 2, ["RAY_ADDRESS is not set"]),
         (["--dataset", "auto"], 2, ["--dataset 'auto'", "mnist"]),
         (["--port", "4300"], 2, ["--port 4300", "--with-server"]),
         ([], 1, ["PREFECT_API_URL", "--with-server"]),

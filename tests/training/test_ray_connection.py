@@ -50,6 +50,13 @@ def test_without_the_package_ray_the_extra_is_named(monkeypatch: pytest.MonkeyPa
         check_cluster()
 
 
+def test_a_ray_that_cannot_be_imported_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", "auto")
+    monkeypatch.setitem(sys.modules, "ray._private", None)
+    with pytest.raises(ConfigError, match=r"ray cannot be imported: .*; install it again"):
+        check_cluster()
+
+
 SETTINGS = bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])
 """The first frame of a server of HTTP/2, without any setting."""
 

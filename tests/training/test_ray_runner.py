@@ -304,6 +304,29 @@ def test_a_cluster_without_a_free_cpu_is_given_up(context: PartContext, monkeypa
     assert ray.cancelled == ray.submitted
 
 
+def test_a_run_that_finds_no_free_cpu_at_once_logs_what_it_waits_for(
+    context: PartContext, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "mnist_bp")
+    ray = FakeRay(a=good)
+    ray.busy = True
+    with pytest.raises(ClusterError):
+        list(run(ray, context))
+    assert caplog.messages == [
+        "train       waiting for a free CPU: 10.0.0.5:6379 has 1 CPU, 0 of them free, and 0 GPUs"
+    ]
+
+
+def test_a_node_that_is_lost_is_logged_once(context: PartContext, caplog: pytest.LogCaptureFixture) -> None:
+    ray = FakeRay(a=good, b=good)
+    alive = ray.nodes
+    results = run(ray, context)
+    next(results)
+    ray.nodes = lambda: [{**node, "Alive": node["NodeID"] == "a"} for node in alive()]  # type: ignore[method-assign]
+    list(results)
+    assert caplog.messages == ["node b was lost; the others train its parts again"]
+
+
 def test_a_run_that_waits_for_other_runs_logs_that_the_cluster_is_busy(
     context: PartContext, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
