@@ -15,6 +15,7 @@ import json
 import shutil
 import zlib
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -23,12 +24,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mnist_bp.data.parquet import LAYOUT, about_split, count_rows, shape_of, split_table
-from mnist_bp.errors import DataFormatError, MnistBpError
+from mnist_bp.errors import DataFormatError, MnistBpError, StoreError
 from mnist_bp.results.common import FileDigest
 from mnist_bp.results.dataset import CachedDataset, CacheOutcome, RawDataset, SplitRule
 from mnist_bp.storage import checksummed_json
 from mnist_bp.storage.files import atomic_write, temporary_file, write_bytes
-from mnist_bp.storage.locks import locked
+from mnist_bp.storage.locks import LOCK, locked
 from mnist_bp.storage.os_errors import reading_from
 from mnist_bp.storage.reading import digest_of, open_regular, read_document, read_verified
 from mnist_bp.storage.schema import FrozenModel, Sha256, Size, validate
@@ -83,11 +84,26 @@ def preprocess_dataset(raw: RawDataset, data_dir: Path) -> CachedDataset:
     found, damage = _find_or_explain(directory)
     if found is not None:
         return _describe(raw, key, found, "hit")
+    try:
+        return _find_or_build(raw, key, directory, damage)
+    except StoreError:
+        if directory.exists():
+            raise
+    return _find_or_build(raw, key, directory, damage)  # it was removed by a refused run that this one waited for
+
+
+def _find_or_build(raw: RawDataset, key: str, directory: Path, damage: str | None) -> CachedDataset:
+    created = not directory.exists()
     with locked(directory):  # of two concurrent runs, one builds and the other finds the cache
         found = _find_or_explain(directory)[0]
         if found is None:
             outcome: CacheOutcome = "rebuilt" if damage else "miss"
-            return _describe(raw, key, build_cache(raw, key, directory), outcome, damage)
+            try:
+                return _describe(raw, key, build_cache(raw, key, directory), outcome, damage)
+            except DataFormatError:
+                if created:
+                    _remove_unfinished(directory)
+                raise
     return _describe(raw, key, found, "hit")
 
 
@@ -131,6 +147,14 @@ def decode_idx(path: Path) -> Tensor:
 
 
 Splits = dict[str, FileDigest]
+
+
+def _remove_unfinished(directory: Path) -> None:
+    """Remove the directory of a cache that was refused; its lock is held, and its manifest was not written."""
+    with suppress(OSError):  # another run has written to it in the meantime
+        for name in (*(f"{split}.parquet" for split in SPLITS), LOCK):
+            directory.joinpath(name).unlink(missing_ok=True)
+        directory.rmdir()
 
 
 def _find_or_explain(directory: Path) -> tuple[Splits | None, str | None]:

@@ -131,7 +131,7 @@ def recorded_dataset(config: Mapping[str, Any], name: str) -> str:
 
 
 def check_options(dataset: str, settings: Mapping[str, Any]) -> None:
-    """Refuse options for images of the user's own on another dataset.
+    """Refuse options for images of the user's own on another dataset, and one for pictures on other files.
 
     Raises:
         ConfigError: One is set.
@@ -141,3 +141,8 @@ def check_options(dataset: str, settings: Mapping[str, Any]) -> None:
             raise ConfigError(
                 f"--{option.replace('_', '-')} with dataset {dataset}: expected images of your own, such as images:PATH"
             )
+    if settings.get("skip_unreadable") and not dataset.startswith("images:"):
+        raise ConfigError(
+            f"--skip-unreadable with dataset {dataset}: expected images:PATH, because files of other kinds are read as "
+            "a whole; leave the option out"
+        )

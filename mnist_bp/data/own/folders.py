@@ -52,6 +52,8 @@ def list_pictures(place: Path) -> list[Picture]:
     if given and len(folders) > 2:
         others = sorted(folders.keys() - {train[0], test[0]})
         raise DataFormatError(f"{place} has {train[0]}, {test[0]} and {', '.join(others[:5])}; {_LAYOUT}")
+    if not given:
+        _refuse_one_split(place, folders, train, test)
     pictures = []
     for start, is_test in [(f"{train[0]}/", False), (f"{test[0]}/", True)] if given else [("", None)]:
         for entry in _entries(place / start):
@@ -64,11 +66,30 @@ def list_pictures(place: Path) -> list[Picture]:
     return sorted(pictures, key=lambda picture: os.fsencode(picture.path))
 
 
+def _refuse_one_split(place: Path, folders: dict[str, os.DirEntry[str]], train: list[str], test: list[str]) -> None:
+    """Refuse a folder train without test, or the reverse, that has folders of classes."""
+    for found, others, missing in ((train, test, "test"), (test, train, "train")):
+        if found and not others and _has_only_folders(_entries(folders[found[0]])):
+            raise DataFormatError(
+                f"{place} has {found[0]}, and no {missing} next to it: add {missing}, with a folder for each class, or "
+                f"give images:{place / found[0]} to have test images chosen"
+            )
+
+
+def _has_only_folders(entries: list[os.DirEntry[str]]) -> bool:
+    return bool(entries) and all(entry.is_dir() for entry in entries)
+
+
 def _pictures_of_class(folder: os.DirEntry[str], start: str, is_test: bool | None) -> list[Picture]:
     files = _entries(folder)
     if not files:
         name = folder.name
         raise DataFormatError(f"{folder.path} is empty: expected pictures of the class {name}; add some, or remove it")
+    if _has_only_folders(files):
+        raise DataFormatError(
+            f"{folder.path} has folders, such as {min(file.name for file in files)}, and no pictures: expected "
+            f"pictures of the class {folder.name}; {_LAYOUT}"
+        )
     return [Picture(f"{start}{folder.name}/{file.name}", folder.name, is_test) for file in files]
 
 

@@ -1,4 +1,4 @@
-"""Parquet files of the user's own, local or in S3: a fixed-size binary column of pixels, and a column of labels.
+"""Parquet files of the user's own, local or in S3: a fixed-size binary column of pixels, and a column `label`.
 
     URI                                 one file, or a directory; test images are chosen
     URI/train*.parquet, test*.parquet   or train/*.parquet, test/*.parquet: test images are given
@@ -10,6 +10,7 @@ images is in the metadata of files that mnist-bp wrote; otherwise it is named, o
 from __future__ import annotations
 
 import hashlib
+import os
 from pathlib import PurePosixPath
 from typing import Any, Final
 
@@ -149,13 +150,14 @@ class _Table:
             raise DataFormatError(f"{name} is not a Parquet file: {exc}; {_EXPECTED}") from exc
         self.rows, self.columns = file.metadata.num_rows, describe_schema(schema)
         pixels = [field for field in schema if pa.types.is_fixed_size_binary(field.type)]
-        labels = [field for field in schema if field.name == "label"] or [f for f in schema if f not in pixels]
+        labels = [field for field in schema if field.name == "label"]
         if (
             len(pixels) != 1
             or len(labels) != 1
             or not (_is_text(labels[0].type) or pa.types.is_integer(labels[0].type))
         ):
-            raise DataFormatError(f"{name} has the columns {self.columns}; {_EXPECTED}")
+            rename = "" if labels else "; rename the column of the labels, or add one"
+            raise DataFormatError(f"{name} has the columns {self.columns}; {_EXPECTED}{rename}")
         self.pixels, self.label, self.has_names = pixels[0], labels[0], _is_text(labels[0].type)
         self.shape = self._known_shape(file.metadata)
 
@@ -246,7 +248,8 @@ def _list_tables(source: OwnSource) -> tuple[Store, dict[str, int]]:
     found = found or {entry.key: entry.size for entry in store.list_entries("") if entry.key.endswith(SUFFIX)}
     found = dict(sorted(found.items()))
     if not found:
-        raise DataFormatError(f"{source.place} has no Parquet files (*{SUFFIX}); check the address")
+        missing = "" if source.place.startswith("s3://") or os.path.lexists(source.place) else ": it does not exist"
+        raise DataFormatError(f"{source.place} has no Parquet files (*{SUFFIX}){missing}; check the address")
     tests = [name for name in found if _is_test(name)]
     others = [name for name in found if not _is_test(name) and not _split_of(name).startswith("train")]
     if tests and others and len(found) > 1:

@@ -9,7 +9,7 @@ import pytest
 from pydantic import ValidationError
 
 from mnist_bp.config import RunConfig
-from mnist_bp.data.own.address import kept_name
+from mnist_bp.data.own.address import check_options, kept_name
 from mnist_bp.errors import ConfigError
 from mnist_bp.preflight import preflight
 
@@ -118,3 +118,11 @@ def test_epochs_of_own_images_that_cannot_be_trained_are_refused(given: dict[str
 def test_an_option_of_own_images_is_refused_for_another_dataset(option: dict[str, object]) -> None:
     with pytest.raises(ConfigError, match="with dataset mnist-sample: expected images of your own"):
         preflight(RunConfig.model_validate({"dataset": "mnist-sample", **option}))
+
+
+@pytest.mark.parametrize("dataset", ["idx:emnist", "parquet:s3://bucket/images"])
+def test_leaving_out_pictures_is_refused_for_files_that_are_no_pictures(dataset: str) -> None:
+    with pytest.raises(ConfigError, match=r"--skip-unreadable with dataset .*: expected images:PATH"):
+        check_options(dataset, {"skip_unreadable": True})
+    check_options("images:zoo", {"skip_unreadable": True})
+    check_options(dataset, {"image_size": "8x8"})

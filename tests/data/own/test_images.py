@@ -174,6 +174,25 @@ def test_folders_of_another_layout_are_refused(
     assert expected in refusal(place)
 
 
+@pytest.mark.parametrize(("found", "missing"), [("train", "test"), ("test", "train")])
+def test_one_split_without_the_other_is_named(found: str, missing: str, tmp_path: Path) -> None:
+    write_folders(tmp_path / "own" / found, some_images(4), ["a", "b"] * 2)
+    write_folders(tmp_path / "own" / "validation", some_images(4), ["a", "b"] * 2)
+    message = refusal(tmp_path / "own")
+    assert f"own has {found}, and no {missing} next to it: add {missing}, with a folder for each class" in message
+    assert f"or give images:{tmp_path / 'own' / found} to have test images chosen" in message
+
+
+def test_a_class_of_folders_alone_is_named_and_a_class_may_have_the_name_train(tmp_path: Path) -> None:
+    write_folders(tmp_path / "own", some_images(4), ["plane", "train"] * 2)
+    data = prepare(f"images:{tmp_path / 'own'}", data_dir="elsewhere")
+    assert data.shape.class_names == ("plane", "train")
+    write_folders(tmp_path / "own" / "ship", some_images(2), ["sail", "steam"])
+    assert "ship has folders, such as sail, and no pictures: expected pictures of the class ship" in refusal(
+        tmp_path / "own"
+    )
+
+
 def test_a_test_image_of_a_class_without_training_images_is_refused(tmp_path: Path) -> None:
     write_folders(tmp_path / "own" / "train", some_images(4), ["a", "b"] * 2)
     write_folders(tmp_path / "own" / "test", some_images(2), ["a", "c"])

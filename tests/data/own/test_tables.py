@@ -10,11 +10,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from mnist_bp.data.download import fetch
 from mnist_bp.data.own import classes, tables
 from mnist_bp.data.parquet import split_table
+from mnist_bp.data.preprocess import cache_key
 from mnist_bp.errors import DataFormatError
 from mnist_bp.results.dataset import CachedDataset, DatasetShape
-from tests.support.own_images import images_by_class, prepare, rows_of, some_images, write_table
+from tests.support.own_images import images_by_class, prepare, rows_of, some_images, table, write_table
 
 NAMES = ["cat", "dog", "cow"] * 6
 NUMBERS = [0, 1, 2] * 6
@@ -122,6 +124,33 @@ def test_a_bucket_or_directory_may_be_named_like_a_file(
 def test_another_schema_and_nulls_are_refused(columns: dict[str, Any], expected: str, tmp_path: Path) -> None:
     pq.write_table(pa.table(columns), tmp_path / "own.parquet")
     assert expected in refusal(tmp_path / "own.parquet")
+
+
+@pytest.mark.parametrize("other", ["y", "id", "Label"])
+def test_a_column_of_another_name_is_not_taken_for_the_labels(other: str, tmp_path: Path) -> None:
+    renamed = table(some_images(18), NUMBERS).rename_columns(["pixels", other])
+    pq.write_table(renamed, tmp_path / "own.parquet")
+    message = refusal(tmp_path / "own.parquet")
+    assert f"has the columns pixels: fixed_size_binary[64], {other}: int64; expected" in message
+    assert message.endswith("a column label of whole numbers or text; rename the column of the labels, or add one")
+
+
+def test_a_place_that_does_not_exist_is_named_as_such(tmp_path: Path) -> None:
+    assert "nowhere has no Parquet files (*.parquet): it does not exist; check" in refusal(tmp_path / "nowhere")
+    (tmp_path / "empty").mkdir()
+    assert "empty has no Parquet files (*.parquet); check" in refusal(tmp_path / "empty")
+
+
+def test_refused_images_leave_no_cache_and_remove_none_that_was_there_before(tmp_path: Path) -> None:
+    path, caches = write_table(tmp_path / "own.parquet", some_images(18), [0, 1, 5] * 6), tmp_path / "data" / "parquet"
+    with pytest.raises(DataFormatError):
+        prepare(f"parquet:{path}", tmp_path / "data")
+    assert list(caches.iterdir()) == []
+    earlier = caches / f"own-{cache_key(fetch(f'parquet:{path}', tmp_path / 'data', last_attempt=True))}"
+    earlier.mkdir()
+    with pytest.raises(DataFormatError):
+        prepare(f"parquet:{path}", tmp_path / "data")
+    assert list(caches.iterdir()) == [earlier]
 
 
 @pytest.mark.parametrize(
