@@ -132,7 +132,7 @@ def _context(data: CachedDataset, artifacts: str) -> PartContext:
         train=data.train,
         test=data.test,
         shape=data.shape,
-        held_out=data.train_examples // 12,
+        held_out=RunConfig(seeds=str(MODELS)).held_out(data.train_examples),
         engine="cpu",
         device="cpu",
         about={},

@@ -219,7 +219,8 @@ def _refuse_swept(values: Mapping[str, Any], sweep: str | None) -> None:
         swept = parse_sweep(sweep or "")
     except ValueError:
         return
-    for name in sorted(swept.keys() & values.keys()):
+    if both := swept.keys() & values.keys():
+        name = min(both)
         flag = f"--{name.replace('_', '-')}"
         raise ValueError(f"{flag} and a sweep of {name}: expected one of the two; leave {flag} out")
 

@@ -24,7 +24,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mnist_bp.data.parquet import LAYOUT, about_split, count_rows, shape_of, split_table
-from mnist_bp.errors import DataFormatError, MnistBpError, StoreError
+from mnist_bp.errors import DataFormatError, MnistBpError
 from mnist_bp.results.common import FileDigest
 from mnist_bp.results.dataset import CachedDataset, CacheOutcome, RawDataset, SplitRule
 from mnist_bp.storage import checksummed_json
@@ -84,15 +84,6 @@ def preprocess_dataset(raw: RawDataset, data_dir: Path) -> CachedDataset:
     found, damage = _find_or_explain(directory)
     if found is not None:
         return _describe(raw, key, found, "hit")
-    try:
-        return _find_or_build(raw, key, directory, damage)
-    except StoreError:
-        if directory.exists():
-            raise
-    return _find_or_build(raw, key, directory, damage)  # it was removed by a refused run that this one waited for
-
-
-def _find_or_build(raw: RawDataset, key: str, directory: Path, damage: str | None) -> CachedDataset:
     created = not directory.exists()
     with locked(directory):  # of two concurrent runs, one builds and the other finds the cache
         found = _find_or_explain(directory)[0]

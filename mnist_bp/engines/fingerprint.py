@@ -17,7 +17,7 @@ from mnist_bp.engines.certificate_data import synthetic_digits
 from mnist_bp.engines.interface import Engine
 from mnist_bp.model.parameters import initial_parameters
 from mnist_bp.model.recipe import Recipe
-from mnist_bp.results.dataset import MNIST_SHAPE, DatasetShape
+from mnist_bp.results.dataset import DatasetShape
 
 EXAMPLES: Final = 1_000
 """Examples that the weights are trained on: 100 steps of 10."""
@@ -26,13 +26,7 @@ _IMAGES: Final = 500
 _RATE: Final = 0.02
 
 
-def fingerprint(
-    engine: Engine,
-    shape: DatasetShape = MNIST_SHAPE,
-    hidden: int = 30,
-    batch_size: int = 10,
-    recipe: Recipe = Recipe(),  # noqa: B008 - frozen
-) -> str:
+def fingerprint(engine: Engine, shape: DatasetShape, hidden: int, batch_size: int, recipe: Recipe) -> str:
     """Return the SHA-256 of weights after some steps on the images of the certificate, 64 hex digits.
 
     Args:

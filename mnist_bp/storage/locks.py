@@ -52,9 +52,16 @@ def locked(
         StoreError: The directory cannot be written to, its file system has no locks, or the time is out.
     """
     with writing_to(directory):
-        directory.mkdir(parents=True, exist_ok=True)
-        lock = new_lock(directory / LOCK, reentrant=reentrant)
-        _acquire(lock, directory, timeout, busy)
+        while True:
+            directory.mkdir(parents=True, exist_ok=True)
+            lock = new_lock(directory / LOCK, reentrant=reentrant)
+            try:
+                _acquire(lock, directory, timeout, busy)
+                break
+            except FileNotFoundError:
+                if directory.exists():
+                    raise
+                # otherwise the process that held the lock has removed it
     try:
         yield
     finally:

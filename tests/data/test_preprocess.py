@@ -20,7 +20,7 @@ from mnist_bp.data import preprocess
 from mnist_bp.data.parquet import load_split
 from mnist_bp.data.preprocess import decode_idx, preprocess_dataset
 from mnist_bp.data.sample import encode_idx
-from mnist_bp.errors import ChecksumError, DataFormatError, StoreError
+from mnist_bp.errors import ChecksumError, DataFormatError
 from mnist_bp.results.common import FileDigest
 from mnist_bp.results.dataset import CachedDataset, RawDataset
 from mnist_bp.storage import checksummed_json
@@ -57,17 +57,6 @@ def test_a_cache_that_another_run_has_built_in_the_meantime_is_a_hit(
 
     monkeypatch.setattr(preprocess, "locked", locked_after_another)
     assert preprocess_dataset(sample_raw, tmp_path).cache == "hit"
-
-
-def test_a_cache_whose_directory_a_refused_run_removed_in_the_meantime_is_built(
-    sample_raw: RawDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def locked_and_removed(directory: Path) -> Iterator[None]:
-        monkeypatch.setattr(preprocess, "locked", locked)
-        raise StoreError(f"cannot write {directory}: No such file or directory")
-
-    monkeypatch.setattr(preprocess, "locked", locked_and_removed)
-    assert preprocess_dataset(sample_raw, tmp_path).cache == "miss"
 
 
 def test_the_schema_is_one_fixed_size_column_of_pixels_with_metadata_on_its_content(sample: CachedDataset) -> None:

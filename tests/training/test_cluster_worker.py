@@ -18,6 +18,7 @@ from mnist_bp.results.dataset import CachedDataset
 from mnist_bp.training import cluster_worker, part_training
 from mnist_bp.training.cluster_worker import Arrays, Failure, Ready, read_arrays, this_machine, train_here
 from mnist_bp.training.parts import Part, PartContext, PartResult, cut_into_parts
+from tests.support.part_context import context_of
 
 SWEEP = RunConfig(dataset="mnist-sample", sweep="hidden=3,4", seeds="1..2", steps=20, checkpoint_every=20, runner="ray")
 PART, OTHER = cut_into_parts(SWEEP)
@@ -26,17 +27,7 @@ PART, OTHER = cut_into_parts(SWEEP)
 @pytest.fixture
 def context(sample: CachedDataset, tmp_path: Path) -> PartContext:
     (tmp_path / "artifacts").mkdir()
-    return PartContext(
-        run_id="20261123T000000Z-00000000",
-        artifacts=str(tmp_path / "artifacts"),
-        train=sample.train,
-        test=sample.test,
-        shape=sample.shape,
-        held_out=300,
-        engine="cpu",
-        device="cpu",
-        about={},
-    )
+    return context_of(sample, tmp_path / "artifacts")
 
 
 def read_only(arrays: Arrays) -> Arrays:

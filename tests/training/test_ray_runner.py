@@ -23,6 +23,7 @@ from mnist_bp.training import ray_nodes, ray_runner
 from mnist_bp.training.cluster_worker import Failure, Ready
 from mnist_bp.training.parts import Part, PartContext, PartFile, PartResult, cut_into_parts
 from mnist_bp.training.ray_runner import MAX_ATTEMPTS, TASKS_PER_SLOT, ClusterRun
+from tests.support.part_context import context_of
 
 SWEEP = RunConfig(
     dataset="mnist-sample", sweep="hidden=3,4,5,6,7,8,9,10,11,12", seeds="1..2", steps=20, checkpoint_every=20
@@ -35,17 +36,7 @@ def context(sample: CachedDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv("RAY_ADDRESS", "10.0.0.5:6379")
     monkeypatch.setattr(ray_runner, "POLL_S", 0.0)
     monkeypatch.setattr(ray_nodes, "LIST_S", 0.0)
-    return PartContext(
-        run_id="20261123T000000Z-00000000",
-        artifacts=str(tmp_path / "artifacts"),
-        train=sample.train,
-        test=sample.test,
-        shape=sample.shape,
-        held_out=300,
-        engine="cpu",
-        device="cpu",
-        about={},
-    )
+    return context_of(sample, tmp_path / "artifacts")
 
 
 def trained(part: Part, node: str, files: Sequence[PartFile] = ()) -> PartResult:
